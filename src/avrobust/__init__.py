@@ -1,0 +1,66 @@
+"""Does hearing help a model see, and seeing help it hear, when someone attacks what it hears, sees, or both?
+
+    import avrobust as avr
+    rows = avr.evaluate(model, batches, [avr.PGD(steps=40)], avr.Threat.linf(audio=0.002, visual="4/255"))
+    print(rows.table())
+
+Names are imported when they are first used, so that `import avrobust` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avrobust.attacks import FGSM, MIM, PGD, Published
+    from avrobust.evaluation.record import Rows
+    from avrobust.evaluation.run import evaluate
+    from avrobust.objectives import cross_entropy, margin
+    from avrobust.seeds import Seeds
+    from avrobust.threat import Ball, BudgetError, Threat
+    from avrobust.types import AV, Batch
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AV": "types",
+    "Batch": "types",
+    "Seeds": "seeds",
+    "Ball": "threat",
+    "BudgetError": "threat",
+    "Threat": "threat",
+    "cross_entropy": "objectives",
+    "margin": "objectives",
+    "FGSM": "attacks",
+    "MIM": "attacks",
+    "PGD": "attacks",
+    "Published": "attacks",
+    "Rows": "evaluation.record",
+    "evaluate": "evaluation.run",
+}
+__all__ = [
+    "AV",
+    "FGSM",
+    "MIM",
+    "PGD",
+    "Ball",
+    "Batch",
+    "BudgetError",
+    "Published",
+    "Rows",
+    "Seeds",
+    "Threat",
+    "__version__",
+    "cross_entropy",
+    "evaluate",
+    "margin",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'avrobust' has no attribute {name!r}")
+    return getattr(import_module(f"avrobust.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,6 @@
+"""Search inside a threat.  An attack is any callable (model, x, y, threat, seeds) -> adversarial signals."""
+
+from avrobust.attacks.gradient import FGSM, MIM, PGD
+from avrobust.attacks.published import Published
+
+__all__ = ["FGSM", "MIM", "PGD", "Published"]

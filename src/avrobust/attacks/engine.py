@@ -1,0 +1,183 @@
+"""The gradient with respect to signals, as cheap as the model at hand allows.  Known to no attack by name.
+
+Four savings, all of them exact or checked:
+- weights are frozen: no gradient is computed for them;
+- BatchNorm is folded into the convolution before it (equal to rounding, verified on an example);
+- a stream that the threat leaves alone is computed once, however many steps follow;
+- gradients are computed in bfloat16 where the hardware is fast at it.  What is *reported* about a model
+  is never taken from here: the harness asks the user's own model, in its own precision.
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from avrobust.models.network import AVNet
+from avrobust.threat import Ball, Threat
+from avrobust.types import AV, Model, Objective, PerClip, Signals
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
+    """The objective per clip at `x`, and its gradient; 0 for a modality that the threat leaves alone."""
+    x = threat.map(lambda ball, s: s.detach().requires_grad_(ball.active), x)
+    with torch.enable_grad():
+        value = objective(model, x, y)
+        total = value.sum()  # a sum: each clip keeps its own gradient
+    wanted = [s for s in x if s.requires_grad]
+    # A model may ignore a modality: its gradient is then zero, not an error.
+    found = iter(torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted))
+    grads = x.map(lambda s: next(found) if s.requires_grad else None)
+    return value.detach(), grads.map(lambda g, s: torch.zeros_like(s) if g is None else g, x.map(Tensor.detach))
+
+
+@torch.no_grad()
+def value(model: Model, objective: Objective, x: Signals, y: Tensor) -> PerClip:
+    """The objective per clip, without its gradient."""
+    return objective(model, x, y)
+
+
+class Best:
+    """Each clip's best perturbation so far, by the objective."""
+
+    def __init__(self, x: Signals, threat: Threat) -> None:
+        self.delta: Signals = x.map(torch.zeros_like)
+        self._touched = threat.map(lambda ball: ball.active)
+        self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)
+
+    def offer(self, value: PerClip, delta: Signals) -> None:
+        """Keep `delta` for the clips on which `value` beats what was there."""
+        better = value > self._value
+        self._value = torch.where(better, value, self._value)
+        self.delta = self.delta.map(
+            lambda old, new, touched: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old) if touched else old,
+            delta,
+            self._touched,
+        )
+
+
+def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
+    """A cheap stand-in for `model` to take gradients of; any callable that is no `AVNet` is returned as it is.
+
+    For an `AVNet`: a frozen, folded, channels-last copy, in bfloat16 where `precision` and hardware say so.
+    `example` is one small batch, on which the folding is verified.
+    """
+    streams = exact(model)
+    if not isinstance(streams, Streams):
+        return model
+    low = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(example.audio.device))
+    net = copy.deepcopy(streams.net).eval().requires_grad_(False)
+    fold_batchnorm(net, example)
+    for encoder in net.encoders:  # what follows them is small, and stays in float32
+        for module in encoder.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+            if low and isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
+                module.to(torch.bfloat16)
+    return Streams(net, torch.bfloat16 if low else torch.float32)
+
+
+def exact(model: Model) -> Model:
+    """`model` itself, its two streams within reach where it is an `AVNet` (and does not redefine `forward`)."""
+    if isinstance(model, AVNet) and type(model).forward is AVNet.forward:
+        return Streams(model, torch.float32)
+    return model
+
+
+def embedded(model: Model, x: Signals) -> Model:
+    """`model` with both embeddings of the clean `x` kept, for every attack on these clips to share."""
+    if not isinstance(model, Streams):
+        return model
+    with torch.no_grad():
+        return replace(model, clean=model.embed(x))
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run faster than in float32 here."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+@dataclass(frozen=True)
+class Streams:
+    """A two-stream network as an attack sees it.
+
+    A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand.
+    """
+
+    net: AVNet
+    dtype: torch.dtype
+    known: AV[Tensor | None] = field(default_factory=lambda: AV(audio=None, visual=None))
+    clean: AV[Tensor] | None = None
+
+    def __call__(self, x: Signals) -> Tensor:
+        return self.net.classify(self.net.fuse(self.embed(x)))
+
+    def embed(self, x: Signals) -> AV[Tensor]:
+        """The features of both streams, in float32."""
+        with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f, x, self.known)
+        return features.map(Tensor.float)
+
+
+def pinned(model: Model, x: Signals, threat: Threat) -> Model:
+    """`model` with the streams that `threat` leaves alone computed once, at the clean `x`."""
+    if not isinstance(model, Streams):
+        return model
+    known = (model if model.clean else embedded(model, x)).clean
+    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, known))
+
+
+def fold_batchnorm(net: nn.Module, example: Signals) -> int:
+    """Fold every BatchNorm that directly follows a convolution into it; returns how many were folded.
+
+    Which one follows which is read off one forward pass, so it does not matter how the network is written.
+    Raises `RuntimeError` if the folded network does not give the same logits.
+    """
+    produced: dict[int, nn.Module] = {}
+    outputs: list[Tensor] = []  # kept alive, so that an id stays unique
+    pairs: dict[nn.Module, nn.Module] = {}
+    calls: dict[nn.Module, int] = {}
+
+    def after_conv(module: nn.Module, _: object, out: Tensor) -> None:
+        outputs.append(out)
+        produced[id(out)] = module
+        calls[module] = calls.get(module, 0) + 1
+
+    def before_norm(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if id(args[0]) in produced:
+            pairs[module] = produced[id(args[0])]
+
+    hooks = [m.register_forward_hook(after_conv) for m in net.modules() if isinstance(m, nn.Conv1d | nn.Conv2d)]
+    hooks += [m.register_forward_pre_hook(before_norm) for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    with torch.no_grad():
+        before = net(example)
+    for hook in hooks:
+        hook.remove()
+
+    folded = 0
+    for norm, conv in pairs.items():
+        if calls[conv] != 1 or norm.running_var is None:
+            continue  # shared weights, or no statistics to fold
+        fused = nn.utils.fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var]
+        conv.weight, conv.bias = fused.weight, fused.bias
+        _replace(net, norm, nn.Identity())
+        folded += 1
+    net.requires_grad_(False)
+    with torch.no_grad():
+        after = net(example)
+    if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
+        raise RuntimeError(f"folding BatchNorm changed the logits by {float((before - after).abs().max()):.2g}. Does a convolution's output go elsewhere than into its BatchNorm?")
+    return folded
+
+
+def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for parent in net.modules():
+        for name, child in list(parent.named_children()):
+            if child is old:
+                setattr(parent, name, new)

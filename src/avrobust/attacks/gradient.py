@@ -1,0 +1,128 @@
+"""Search along the gradient inside a threat: FGSM, PGD and MIM are settings of one loop.  Knows no norms."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks import engine
+from avrobust.objectives import cross_entropy
+from avrobust.seeds import Seeds
+from avrobust.threat import Ball, Threat
+from avrobust.types import AV, Model, Objective, Signals
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Projected gradient ascent (Madry et al. 2018).
+
+    `step` is the length of a step as a share of the budget; None means 2.5 / steps.  With `random_start` each
+    restart begins at a random place of the ball.  `keep` "best" returns each clip's best iterate over all
+    steps and restarts, by the objective; "last" the final one.  `momentum` None is plain PGD.
+
+    >>> from avrobust.types import AV
+    >>> x = AV(torch.zeros(2, 8), torch.full((2, 1, 3, 4, 4), 0.5))
+    >>> model = lambda s: torch.stack([s.audio.mean(1), s.visual.mean((1, 2, 3, 4))], 1)
+    >>> attack, threat = PGD(steps=3), Threat.linf(audio=0.01)
+    >>> adv = attack(model, x, torch.tensor([0, 1]), threat, Seeds(0, ("a", "b")))
+    >>> bool(torch.equal(adv.visual, x.visual)), round(float((adv.audio - x.audio).abs().max()), 4)
+    (True, 0.01)
+    """
+
+    steps: int = 10
+    step: float | None = None
+    random_start: bool = True
+    restarts: int = 1
+    momentum: float | None = None
+    keep: Literal["best", "last"] = "best"
+    objective: Objective = cross_entropy
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 1:
+            raise ValueError(f"steps and restarts should be at least 1, got {self.steps} and {self.restarts}.")
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"{type(self).__name__}-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`."""
+        if threat.subset == "clean":
+            return x
+        model = engine.pinned(model, x, threat)
+        best = engine.Best(x, threat) if self.keep == "best" else None
+        delta = x.map(torch.zeros_like)
+        for restart in range(self.restarts):
+            delta = self._start(x, threat, seeds, restart)
+            velocity = None
+            for _ in range(self.steps):
+                value, grad = engine.gradient(model, self.objective, _shift(x, delta, threat), y, threat)
+                if best:
+                    best.offer(value, delta)
+                velocity = grad = self._accumulate(velocity, grad)
+                delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, x))
+                delta = threat.map(Ball.project, delta, x)
+            if best:
+                best.offer(engine.value(model, self.objective, _shift(x, delta, threat), y), delta)
+        return _shift(x, best.delta if best else delta, threat)
+
+    @property
+    def _length(self) -> float:
+        return 2.5 / self.steps if self.step is None else self.step
+
+    def _start(self, x: Signals, threat: Threat, seeds: Seeds, restart: int) -> Signals:
+        if not self.random_start:
+            return x.map(torch.zeros_like)
+        names = AV(audio="audio", visual="visual")
+        return threat.map(lambda ball, s, name: ball.random(s, seeds, "start", name, restart), x, names)
+
+    def _accumulate(self, velocity: Signals | None, grad: Signals) -> Signals:
+        """Dong et al. 2018, eq. 6: each gradient is divided by its mean size before it is added, clip by clip."""
+        if self.momentum is None:
+            return grad
+        grad = grad.map(lambda g: g / _per_clip_mean(g.abs()).clamp_min(1e-30))
+        return grad if velocity is None else grad.map(lambda g, v: self.momentum * v + g, velocity)
+
+
+@dataclass(frozen=True)
+class FGSM(PGD):
+    """The fast gradient sign method (Goodfellow et al. 2015): one step of the whole budget from the clean clip."""
+
+    steps: int = 1
+    step: float | None = 1.0
+    random_start: bool = False
+    keep: Literal["best", "last"] = "last"
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return "FGSM"
+
+
+@dataclass(frozen=True)
+class MIM(PGD):
+    """The momentum iterative method (Dong et al. 2018), projected around the clean clip.
+
+    Paper: steps of eps / steps, decay 1.  The published code of Tian & Xu differs; see `Published`.
+    """
+
+    step: float | None = None
+    random_start: bool = False
+    momentum: float | None = 1.0
+
+    @property
+    def _length(self) -> float:
+        return 1.0 / self.steps if self.step is None else self.step
+
+
+def _shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
+    """x + delta; an untouched modality is the clean tensor itself, so that it stays identical bit for bit."""
+    return threat.map(lambda ball, s, d: (s + d).clamp(ball.low, ball.high) if ball.active else s, x, delta)
+
+
+def _per_clip_mean(g: Tensor) -> Tensor:
+    return g.flatten(1).mean(1).view(-1, *[1] * (g.ndim - 1))

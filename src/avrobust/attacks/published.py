@@ -1,0 +1,108 @@
+"""The attacks as the published code of Tian & Xu 2021 runs them, kept apart from what we consider right.
+
+They differ from the papers that they implement, and from `gradient.py`, in these ways:
+- pixels are perturbed in ImageNet-normalised space, so a budget of 0.006 is a third of a grey level;
+- every iterative attack takes 10 steps of eps / 8, without a random start, and keeps the last iterate;
+- FGSM clamps the picture to [0, 1] and leaves the sound unclamped;
+- MIM divides its gradient by the L1 norm of the whole batch, so clips depend on their neighbours;
+- MIM's bounds move with the iterate, and the lower one is floored at -1 for sound and at 0 for *normalised*
+  pixels, which is the channel mean: pixels darker than it are raised by eps at each step whatever the
+  gradient says, and nothing else is kept inside the budget.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks import engine
+from avrobust.objectives import cross_entropy
+from avrobust.seeds import Seeds
+from avrobust.threat import IMAGENET_STD, Threat
+from avrobust.types import AV, RANGE, Model, Objective, Signals
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+@dataclass(frozen=True)
+class Published:
+    """FGSM, PGD or MIM with the behaviour of the paper's code.
+
+    `may_leave_budget`: its MIM does.  The harness then measures the excess and reports it instead of refusing.
+
+    >>> Published("MIM").name
+    'MIM-10 published'
+    """
+
+    method: Literal["FGSM", "PGD", "MIM"]
+    steps: int = 10
+    objective: Objective = cross_entropy
+
+    mode: ClassVar[str] = "published"
+
+    def __post_init__(self) -> None:
+        if self.method not in ("FGSM", "PGD", "MIM"):
+            raise ValueError(f"method should be 'FGSM', 'PGD' or 'MIM', got {self.method!r}.")
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"{self.method}{'' if self.method == 'FGSM' else f'-{self.steps}'} published"
+
+    @property
+    def may_leave_budget(self) -> bool:
+        """Whether leaving the budget is part of the behaviour that is reproduced."""
+        return self.method == "MIM"
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals; `seeds` are not used, nothing here is random."""
+        expected = AV(audio=(1.0,), visual=IMAGENET_STD)
+        if any(ball.norm != "linf" or ball.active and ball.scale != scale for ball, scale in threat.map(lambda *p: p, expected)):
+            raise ValueError(f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use Threat.tian2021, or PGD and MIM.")
+        model = engine.pinned(model, x, threat)
+        eps = threat.map(lambda ball: ball.eps)
+        origin, unit = _normalisation(x)
+
+        def signals(u: Signals) -> Signals:
+            # An untouched modality is the clean tensor itself: normalising and back would change its last bits.
+            return threat.map(lambda ball, s, v, o, w: v * w + o if ball.active else s, x, u, origin, unit)
+
+        clean = x.map(lambda s, o, w: (s - o) / w, origin, unit)
+        low, high = RANGE.map(min), RANGE.map(max)
+        low_u, high_u = low.map(lambda v, o, w: (v - o) / w, origin, unit), high.map(lambda v, o, w: (v - o) / w, origin, unit)
+        u, momentum = clean, x.map(torch.zeros_like)
+        for _ in range(1 if self.method == "FGSM" else self.steps):
+            _, grad = engine.gradient(model, self.objective, signals(u), y, threat)
+            grad = grad.map(lambda g, w: g * w, unit)
+            if self.method == "FGSM":
+                u = u.map(lambda v, e, g: v + e * g.sign(), eps, grad)
+                u = AV(audio=u.audio, visual=u.visual.clamp(low_u.visual, high_u.visual))
+            elif self.method == "PGD":
+                u = u.map(lambda v, e, g: v + e / 8 * g.sign(), eps, grad)
+                u = u.map(lambda v, c, e: torch.minimum(torch.maximum(v, c - e), c + e), clean, eps)
+                u = u.map(torch.clamp, low_u, high_u)
+            else:
+                momentum = momentum.map(lambda m, g: m + g / g.abs().sum().clamp_min(1e-30), grad)
+                floor = AV(audio=-1.0, visual=0.0)
+                u = u.map(_published_mim_step, eps, momentum, floor)
+        # Our addition: whatever the search did, the result is a picture and a sound again (FGSM's sound excepted).
+        adversarial = signals(u)
+        clamp = AV(audio=self.method != "FGSM", visual=True)
+        return adversarial.map(lambda s, r, on: s.clamp(*r) if on else s, RANGE, clamp)
+
+
+def _published_mim_step(v: Tensor, eps: float, momentum: Tensor, floor: float) -> Tensor:
+    """One step, with the published bounds around the iterate `v` itself; where they cross, the upper one wins."""
+    if eps == 0:
+        return v
+    return (v + eps / 8 * momentum.sign()).clamp((v - eps).clamp_min(floor), v + eps)
+
+
+def _normalisation(x: Signals) -> tuple[Signals, Signals]:
+    """(origin, unit) per modality of the space in which the published code attacks: sound is left as it is."""
+    one = x.audio.new_tensor(1.0)
+    return (
+        AV(audio=one * 0, visual=x.visual.new_tensor(IMAGENET_MEAN).view(-1, 1, 1)),
+        AV(audio=one, visual=x.visual.new_tensor(IMAGENET_STD).view(-1, 1, 1)),
+    )

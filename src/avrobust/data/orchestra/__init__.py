@@ -1,0 +1,3 @@
+from avrobust.data.orchestra.write import CLASSES, Orchestra, write
+
+__all__ = ["CLASSES", "Orchestra", "write"]

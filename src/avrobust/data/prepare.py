@@ -1,0 +1,249 @@
+"""Files become prepared clips: decodes what is new on all cores and adds it to a store.
+
+A clip is known by its files (name, size, time of change) and its times, so that nothing is decoded twice, and a
+clip that failed is tried again only when its file has changed.  Knows no classes' order and no models.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from avrobust.data.frames import read_clip
+from avrobust.data.manifest import Entry, Manifest, ManifestError
+from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
+from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec
+from avrobust.media import ClipSpec, write_bytes
+from avrobust.media.decode import Clip, MediaError
+
+SHARD_BYTES = 128 << 20  # what a kill loses at most, and what a run holds in memory
+STOPPED = "not prepared yet: the run was stopped"
+
+TEXTS = pa.list_(pa.string())
+NUMBERS = pa.list_(pa.float64())
+COLUMNS = pa.schema(
+    {
+        **dict.fromkeys(("id", "label", "split", "video", "audio"), pa.string()),
+        **{"start": pa.float64(), "end": pa.float64(), "box": NUMBERS},
+        **{"status": pa.string(), "notes": TEXTS, "window": NUMBERS},
+        **{"key": pa.string(), "digest": pa.string(), "shard": pa.string(), "row": pa.int32()},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to decode one clip, and the key that its result is kept under."""
+
+    key: str
+    video: Path
+    audio: Path | None
+    start: float
+    end: float | None
+    spec: ClipSpec
+
+
+def prepare(
+    manifest: Manifest, spec: ClipSpec, out: Path | str, *, workers: int | None = None, progress: bool = True
+) -> Store:
+    """Decode the clips of a manifest into the store at `out`, and return it.
+
+    Only what is new is decoded.  A clip that cannot be decoded is listed with the reason (`Store.failures`) and
+    never stands in for silence or black.  When the run is stopped, finished clips are kept.  The store then
+    lists this manifest: clips of an earlier one stay on disk and come back when they are listed again.
+
+    `workers` processes decode side by side (default: one for each core; 1: in this process).  They are started
+    afresh, so a script that calls this should do so under `if __name__ == "__main__":`.
+    """
+    out = Path(out)
+    if repeated := manifest.repeated():
+        raise ManifestError(f"{manifest.name}: expected every id once, got {len(repeated)} repeated ids such as '{repeated[0]}'. Settle them with unique().")
+    _claim(out, spec)
+    have = _prepared(out, spec)
+    failed = _failed(out)
+    tasks = [_task(manifest, e, spec) for e in manifest.entries]
+    todo = {t.key: t for t in tasks if isinstance(t, Task) and t.key not in have and t.key not in failed}
+    _room(out, len(todo), spec)
+
+    shelf: list[tuple[str, Clip]] = []
+    try:
+        with _bar(f"preparing {manifest.name}", len(todo), progress) as advance:
+            for task, result in decoded(todo.values(), workers or _cores()):
+                if isinstance(result, str):
+                    failed[task.key] = result
+                else:
+                    shelf.append((task.key, result))
+                if len(shelf) * clip_bytes(spec) >= SHARD_BYTES:
+                    full, shelf = shelf, []
+                    write_shard(out, full)
+                advance()
+    finally:  # when stopped, too
+        if shelf:
+            write_shard(out, shelf)
+        _write_table(out, manifest, tasks, _prepared(out, spec), failed)
+    return Store.open(out)
+
+
+def decoded(tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Clip | str]]:
+    """Each task with its clip, or with the reason why there is none; in order, but for files that crash a decoder."""
+    queue = deque(tasks)
+    if workers == 1:
+        yield from ((task, attempt(task)) for task in queue)
+        return
+    while queue:
+        pending: deque[tuple[Task, Future[Clip | str]]] = deque()
+        with _pool(min(workers, len(queue))) as pool:
+            try:
+                while queue or pending:
+                    while queue and len(pending) < 4 * workers:  # enough to keep all busy, little to hold
+                        pending.append((queue[0], pool.submit(attempt, queue[0])))
+                        queue.popleft()
+                    result = pending[0][1].result()
+                    yield pending.popleft()[0], result
+            except BrokenProcessPool:
+                pass  # one of the pending files killed its process: find out which, each in a process of its own
+        for task, _ in pending:
+            with _pool(1) as alone:
+                try:
+                    yield task, alone.submit(attempt, task).result()
+                except BrokenProcessPool:
+                    yield task, "the decoder crashed on it"
+
+
+def attempt(task: Task) -> Clip | str:
+    """The clip, or the reason why there is none."""
+    try:
+        return read_clip(task.video, task.spec, audio=task.audio, start=task.start, end=task.end)
+    except MediaError as error:
+        return error.reason
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    # "spawn": the parent may hold threads of torch or CUDA, which a fork would copy half alive.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            raise RuntimeError("expected worker processes to start, but they ended at once. Call prepare under `if __name__ == '__main__':`, or with workers=1.") from None
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pool
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a killed parent cannot close its pool: leave with it
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not visible or not total) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+def _claim(out: Path, spec: ClipSpec) -> None:
+    """Make `out` a store for `spec`, unless it is one; refuse folders that are something else."""
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out}: expected a folder to prepare into, got a file. Give another path.")
+    there = read_spec(out)
+    if there is None:
+        if out.exists() and any(out.iterdir()):
+            raise StoreError(f"{out}: expected a new folder or one of prepared clips, got a folder with other files. Give another path.")
+        write_bytes(out / ABOUT, json.dumps({"spec": asdict(spec)}, indent=1).encode())
+    elif there != spec:
+        raise StoreError(f"{out}: expected clips as {spec}, got a folder of clips as {there}. Give another path, or delete the folder.")
+    for part in out.glob(".*.part"):  # left by a killed run; a live one writes a part for seconds
+        if time.time() - part.stat().st_mtime > 3600:
+            part.unlink(missing_ok=True)
+
+
+def _prepared(out: Path, spec: ClipSpec) -> dict[str, dict[str, Any]]:
+    """key → where it lies and what is known of it, for all clips on disk; a damaged file counts as none."""
+    have = {}
+    for path in sorted(out.glob(PATTERN)):
+        try:
+            about = read_shard(path, spec).about.to_pylist()
+        except StoreError:
+            path.unlink()  # its clips will be decoded anew
+            continue
+        have |= {clip["key"]: {**clip, "shard": path.name, "row": row} for row, clip in enumerate(about)}
+    return have
+
+
+def _failed(out: Path) -> dict[str, str]:
+    """key → reason, of the clips that failed before."""
+    if not (out / TABLE).exists():
+        return {}
+    rows = pq.read_table(out / TABLE, columns=["key", "status"]).to_pylist()
+    return {row["key"]: row["status"] for row in rows if row["key"] and row["status"] not in (OK, STOPPED)}
+
+
+def _room(out: Path, clips: int, spec: ClipSpec) -> None:
+    needed, free = clips * clip_bytes(spec), shutil.disk_usage(out).free
+    if needed > free:
+        raise StoreError(f"{out}: expected room for {clips} clips ({needed / 1e9:.1f} GB), got {free / 1e9:.1f} GB free. Free some, give a folder on another disk, or a smaller spec.")
+
+
+def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
+    """What to decode for an entry, or what is missing."""
+    identity: list[object] = [entry.start, entry.end]
+    for path in (entry.video, entry.audio):
+        if path is not None:
+            try:
+                stat = (manifest.root / path).stat()
+            except OSError as error:
+                return f"missing: {path} ({error.strerror})"
+            identity += [path.as_posix(), stat.st_size, stat.st_mtime_ns]
+    key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
+    audio = None if entry.audio is None else manifest.root / entry.audio
+    return Task(key, manifest.root / entry.video, audio, entry.start, entry.end, spec)
+
+
+def _write_table(
+    out: Path, manifest: Manifest, tasks: Sequence[Task | str], have: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]
+) -> None:
+    """What is listed, and what came of it."""
+    rows = []
+    for entry, task in zip(manifest.entries, tasks, strict=True):
+        if isinstance(task, str):
+            came: Mapping[str, Any] = {"status": task}
+        elif task.key in have:
+            came = {"status": OK, **have[task.key]}
+        else:
+            came = {"status": failed.get(task.key, STOPPED), "key": task.key}
+        audio = None if entry.audio is None else entry.audio.as_posix()
+        listed = {name: getattr(entry, name) for name in ("id", "label", "split", "start", "end", "box")}
+        rows.append({**listed, "video": entry.video.as_posix(), "audio": audio, **came})
+    about = {"name": manifest.name, "root": str(manifest.root.resolve()), "classes": manifest.classes}
+    table = pa.Table.from_pylist(rows, COLUMNS.with_metadata({"avrobust": json.dumps(about)}))
+    file = BytesIO()
+    pq.write_table(table, file)
+    write_bytes(out / TABLE, file.getvalue())

@@ -1,0 +1,174 @@
+"""Prepared clips on disk: opens at once whatever its size, and gives any clip without decoding.
+
+A store is a folder:
+
+    store.json        what a clip holds (its `ClipSpec`)
+    clips-*.arrow     decoded clips, see `data.shards`
+    table.parquet     the manifest as last prepared: for every listed clip where it lies, or why it does not
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avrobust.data.manifest import Box
+from avrobust.data.shards import Shard, StoreError, read_shard
+from avrobust.media import ClipSpec
+from avrobust.media.decode import Clip
+
+ABOUT, TABLE = "store.json", "table.parquet"
+OK = "ok"
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """The clips that `prepare` made of a manifest; `Store.open(path)` gives one.
+
+    `store[id]` is a `Clip` whose arrays are read-only views of the file.  A store can be sent to other processes: only
+    its path travels.
+    """
+
+    path: Path
+    spec: ClipSpec
+    name: str
+    root: Path  # the manifest's
+    classes: tuple[str, ...]
+    table: pa.Table  # one row per listed clip: what the manifest says, status, notes, window, digest, shard, row
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """The store in the folder `path`."""
+        path = Path(path)
+        spec = read_spec(path)
+        if spec is None:
+            raise StoreError(f"{path}: expected a folder of prepared clips, got none. Prepare a manifest into it first.")
+        if not (path / TABLE).exists():
+            raise StoreError(f"{path}: expected {TABLE}, got none: preparing was cut off. Prepare again; finished clips are kept.")
+        table = pq.read_table(path / TABLE)
+        about = json.loads(table.schema.metadata[b"avrobust"])
+        return cls(path, spec, about["name"], Path(about["root"]), tuple(about["classes"]), table)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store.open, (self.path,)
+
+    def __len__(self) -> int:
+        """How many clips can be read."""
+        return len(self.ids())
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._index and self._status[self._index[id]] == OK
+
+    def __getitem__(self, id: str) -> Clip:
+        """The prepared clip, as the decoder gave it."""
+        i = self._readable(id)
+        shard, row = self._shard(self._column("shard")[i]), self._column("row")[i]
+        about = {name: self.table.column(name)[i].as_py() for name in ("window", "notes")}
+        return Clip(shard.waves[row], shard.frames[row], tuple(about["window"]), tuple(about["notes"]))
+
+    def ids(self, split: str | None = None) -> tuple[str, ...]:
+        """The clips that can be read, of one split or of all, in the manifest's order."""
+        rows = zip(self._index, self._splits, self._status, strict=True)
+        return tuple(id for id, s, status in rows if status == OK and split in (None, s))
+
+    def label(self, id: str) -> int:
+        """The number of the clip's class."""
+        return self._class_number[self._column("label")[self._row(id)]]
+
+    def box(self, id: str) -> Box | None:
+        """Where the sounding object is seen, x0 y0 x1 y1 in [0, 1] of the prepared frame; None: not known, or cut off."""
+        i = self._readable(id)
+        box, window = (self.table.column(name)[i].as_py() for name in ("box", "window"))
+        return None if box is None else box_in_window(box, window)
+
+    def counts(self, split: str) -> tuple[int, int]:
+        """(readable, listed) clips of a split."""
+        status = [status for s, status in zip(self._splits, self._status, strict=True) if s == split]
+        return sum(s == OK for s in status), len(status)
+
+    @property
+    def failures(self) -> list[tuple[str, str, str]]:
+        """(id, file, reason) of the listed clips that cannot be read."""
+        rows = zip(self._index, self._column("video"), self._status, strict=True)
+        return [(id, file, status) for id, file, status in rows if status != OK]
+
+    @cached_property
+    def sha256(self) -> str:
+        """One number for all that a model gets to see: ids, labels, splits, and every sample and pixel."""
+        columns = (self._column(name) for name in ("id", "label", "split", "digest"))
+        rows = sorted("\t".join(map(str, row)) for row in zip(*columns, strict=True))
+        head = json.dumps([asdict(self.spec), self.classes])
+        return hashlib.sha256("\n".join([head, *rows]).encode()).hexdigest()
+
+    def _row(self, id: str) -> int:
+        if id not in self._index:
+            raise KeyError(f"expected a clip of {self.path}, got '{id}'. See ids().")
+        return self._index[id]
+
+    def _readable(self, id: str) -> int:
+        i = self._row(id)
+        if self._status[i] != OK:
+            raise StoreError(f"clip '{id}' could not be prepared: {self._status[i]}. Take clips from ids(), or mend the file and prepare again.")
+        return i
+
+    def _shard(self, name: str) -> Shard:
+        if name not in self._shards:
+            self._shards[name] = read_shard(self.path / name, self.spec)
+        return self._shards[name]
+
+    def _column(self, name: str) -> list[Any]:
+        if name not in self._columns:
+            self._columns[name] = self.table.column(name).to_pylist()
+        return self._columns[name]
+
+    @property
+    def _splits(self) -> list[str]:
+        return self._column("split")
+
+    @property
+    def _status(self) -> list[str]:
+        return self._column("status")
+
+    @cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {id: i for i, id in enumerate(self._column("id"))}
+
+    @cached_property
+    def _class_number(self) -> Mapping[str, int]:
+        return {label: k for k, label in enumerate(self.classes)}
+
+    @cached_property
+    def _columns(self) -> dict[str, list[Any]]:
+        return {}
+
+    @cached_property
+    def _shards(self) -> dict[str, Shard]:
+        return {}
+
+
+def box_in_window(box: Box | list[float], window: Box | list[float]) -> Box | None:
+    """A box of the whole picture, seen in the part of it that is kept; None when nothing of it is left.
+
+    >>> box_in_window((0.0, 0.0, 0.5, 0.5), (0.25, 0.0, 0.75, 1.0))
+    (0.0, 0.0, 0.5, 0.5)
+    """
+    width, height = window[2] - window[0], window[3] - window[1]
+    x0, x1 = (min(max((x - window[0]) / width, 0.0), 1.0) for x in (box[0], box[2]))
+    y0, y1 = (min(max((y - window[1]) / height, 0.0), 1.0) for y in (box[1], box[3]))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def read_spec(path: Path) -> ClipSpec | None:
+    """What the clips in a folder hold, or None where the folder is no store."""
+    try:
+        return ClipSpec(**json.loads((path / ABOUT).read_text(encoding="utf-8"))["spec"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path / ABOUT}: expected what the clips hold, got: {error!r}. Prepare into another folder.") from None

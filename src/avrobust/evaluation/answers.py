@@ -1,0 +1,132 @@
+"""Rows of a study, regrouped: for each model, attack and budget, one table of (seeds, clips) per column.
+
+Knows the columns of a row; knows no statistics.  A clip that could not be read is left out of the tables and
+stays in the count of listed clips.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True, order=True)
+class Budget:
+    """How far an attack may go, per modality: `eps_*` in the ball's own units, `audio` and `visual` in words.
+
+    The words tell balls apart whose numbers agree: 0.006 of a normalised frame is not 0.006 of a pixel.
+    """
+
+    eps_audio: float
+    eps_visual: float
+    audio: str
+    visual: str
+
+    @classmethod
+    def read(cls, eps_audio: float, eps_visual: float, threat: str) -> "Budget":
+        """From a row's numbers and its words, `audio <words>, visual <words>`."""
+        m = re.fullmatch(r"audio (.+), visual (.+)", threat)
+        words = (m[1], m[2]) if m else (f"{eps_audio:g}", f"{eps_visual:g}")
+        return cls(eps_audio, eps_visual, *words)
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """The words without their numbers: equal for budgets of one kind."""
+        audio, visual = (re.sub(r"(?<!\w)[\d.e+-]+(?!\w)", "", words) for words in (self.audio, self.visual))
+        return audio, visual
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """What was done: which model, attacked how, on which modalities, with what budget."""
+
+    model: str
+    attack: str
+    subset: str
+    budget: Budget
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What came out under one condition: (seeds, clips) per column, for the clips read with every seed.
+
+    `listed` counts the clips that were asked for, readable or not.
+    """
+
+    condition: Condition
+    mode: str
+    seeds: tuple[int, ...]
+    clips: tuple[str, ...]
+    listed: int
+    columns: Mapping[str, np.ndarray]
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.columns[column]
+
+    def take(self, seeds: Iterable[int], clips: Iterable[str]) -> "Answers":
+        """The same, for some seeds and clips, in the order given."""
+        seeds, clips = tuple(seeds), tuple(clips)
+        place = {name: i for i, name in enumerate(self.clips)}
+        index = np.ix_([self.seeds.index(s) for s in seeds], [place[c] for c in clips])
+        columns = {name: values[index] for name, values in self.columns.items()}
+        return Answers(self.condition, self.mode, seeds, clips, self.listed, columns)
+
+
+def tabulate(rows: pa.Table) -> dict[Condition, Answers]:
+    """All rows of a study, by condition, in sorted order.
+
+    Raises `ValueError` when a clip has two rows under one condition and seed.
+    """
+    columns: dict[str, np.ndarray] = {
+        name: np.array(rows[name].to_pylist())
+        if pa.types.is_string(rows.schema.field(name).type)
+        else rows[name].to_numpy(zero_copy_only=False)
+        for name in rows.column_names
+    }
+    place: dict[Condition, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    names = ("model", "attack", "subset", "eps_audio", "eps_visual", "threat", "seed", "clip")
+    keys: Iterable[tuple[Any, ...]] = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    for i, (model, attack, subset, eps_audio, eps_visual, threat, seed, clip) in enumerate(keys):
+        condition = Condition(model, attack, subset, Budget.read(eps_audio, eps_visual, threat))
+        if clip in (seen := place[condition][seed]):
+            raise ValueError(
+                f"expected one row per clip, got two for '{clip}' of {model} under {attack} ({threat}, seed {seed}). "
+                "Give the two attacks different names."
+            )
+        seen[clip] = i
+    return {condition: _answers(condition, place[condition], columns) for condition in sorted(place)}
+
+
+def _answers(
+    condition: Condition, place: dict[int, dict[str, int]], columns: dict[str, np.ndarray]
+) -> Answers:
+    seeds = tuple(sorted(place))
+    listed = set.union(*(set(place[s]) for s in seeds))
+    ok = columns["status"] == "ok"
+    clips = tuple(sorted(c for c in listed if all(c in place[s] and ok[place[s][c]] for s in seeds)))
+    index = np.array([[place[s][c] for c in clips] for s in seeds], dtype=int).reshape(len(seeds), len(clips))
+    first = next(iter(place[seeds[0]].values()))
+    tables = {name: values[index] for name, values in columns.items()}
+    for name in ("correct", "correct_clean"):
+        tables[name] = tables[name].astype(bool)  # a column with unread clips arrives with nulls in it
+    return Answers(condition, str(columns["mode"][first]), seeds, clips, len(listed), tables)
+
+
+def shared(*answers: Answers) -> tuple[Answers, ...]:
+    """The same answers, cut to the seeds and clips that all of them have."""
+    seeds = [s for s in answers[0].seeds if all(s in a.seeds for a in answers)]
+    clips = sorted(set.intersection(*(set(a.clips) for a in answers)))
+    return tuple(a.take(seeds, clips) for a in answers)
+
+
+def curves(conditions: Iterable[Condition]) -> list[tuple[Condition, ...]]:
+    """Attacked conditions that differ by their budget only, each list from its smallest budget on."""
+    found: dict[tuple[object, ...], list[Condition]] = defaultdict(list)
+    for c in sorted(conditions):
+        if c.subset != "clean":
+            found[c.model, c.attack, c.subset, c.budget.units].append(c)
+    return [tuple(curve) for curve in found.values()]

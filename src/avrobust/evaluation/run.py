@@ -1,0 +1,129 @@
+"""Model × clips × attacks × threats → rows.  Attacks are checked here, whoever wrote them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks import engine
+from avrobust.evaluation.inputs import check_batch, check_logits, check_model
+from avrobust.evaluation.record import Rows
+from avrobust.objectives import margins
+from avrobust.seeds import Seeds
+from avrobust.threat import Ball, Threat, check
+from avrobust.types import Attack, Batch, Model, Signals
+
+UNTOUCHED = Threat.linf()
+
+
+def evaluate(
+    model: Model,
+    batches: Iterable[Batch],
+    attacks: Sequence[Attack],
+    threat: Threat | Sequence[Threat],
+    *,
+    seed: int = 0,
+    name: str = "model",
+    precision: engine.Precision = "auto",
+) -> Rows:
+    """How often the model is right: clean, and under each attack on sound, on picture and on both.
+
+    One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as they are.  Attacks
+    are crafted in `precision`; every prediction that is reported comes from `model` itself.  Raises
+    `InputError` for clips or a model that are not fit to be measured, `BudgetError` for an attack that leaves
+    its threat.
+
+    >>> from avrobust import AV, PGD, Batch, Threat
+    >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)) - 0.5], 1)
+    >>> x = AV(audio=torch.full((4, 8), 0.01), visual=torch.full((4, 1, 3, 2, 2), 0.5))
+    >>> rows = evaluate(model, [Batch(x, torch.tensor([0, 0, 0, 1]))], [PGD()], Threat.linf(audio=0.02))
+    >>> print(rows.table())
+    model  attack  on     budget                             accuracy
+    model  none    clean  audio untouched, visual untouched  75.0 % of 4 [30.1, 95.4]
+    model  PGD-10  A      audio linf 0.02, visual untouched  0.0 % of 4 [0.0, 49.0]
+    """
+    subject = Subject(model, batches, name=name, precision=precision)
+    threats = threat.subsets() if isinstance(threat, Threat) else threat
+    cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack in attacks for t in threats]
+    return Rows.concat(cells)
+
+
+class Subject:
+    """A model and the clips that it is tried on, with what all attacks on them share."""
+
+    def __init__(self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto") -> None:
+        check_model(model)
+        # An iterator is spent after one pass, and every attack needs its own.
+        self._batches = list(batches) if isinstance(batches, Iterator) else batches
+        self._name = name
+        self._model = engine.exact(model)
+        self._judges: list[Model] = []  # per batch: the model, with the clean embeddings kept
+        self._crafts: list[Model] = []
+        self._clean: list[Tensor] = []
+        craft: Model | None = None
+        for batch in self._batches:
+            check_batch(batch)
+            judge = engine.embedded(self._model, batch.x)
+            with torch.no_grad():
+                self._clean.append(check_logits(engine.pinned(judge, batch.x, UNTOUCHED)(batch.x), batch).float())
+            craft = craft or engine.crafting(model, batch.x.map(lambda s: s[:2]), precision)
+            self._judges.append(judge)
+            self._crafts.append(engine.embedded(craft, batch.x))
+        if craft is None:
+            raise ValueError("expected at least one batch of clips, got none.")
+
+    def clean(self, seed: int = 0) -> Rows:
+        """Rows of the clips as they are."""
+        parts = [
+            Rows.of(self._columns(batch, clean, clean, "none", "corrected", UNTOUCHED, seed))
+            for batch, clean in zip(self._batches, self._clean, strict=True)
+        ]
+        return Rows.concat(parts)
+
+    def under(self, attack: Attack, threat: Threat, seed: int = 0) -> Rows:
+        """Rows of the clips under one attack inside one threat."""
+        parts = []
+        for batch, clean, judge, craft in zip(self._batches, self._clean, self._judges, self._crafts, strict=True):
+            adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
+            title, mode = label(attack), getattr(attack, "mode", "corrected")
+            if not getattr(attack, "may_leave_budget", False):
+                check(threat, batch.x, adversarial, batch.ids, title)
+            with torch.no_grad():
+                logits = engine.pinned(judge, batch.x, threat)(adversarial).float()
+            columns = self._columns(batch, clean, logits, title, mode, threat, seed)
+            parts.append(Rows.of(columns | sizes(threat, batch.x, adversarial)))
+        return Rows.concat(parts)
+
+    def _columns(self, batch: Batch, clean: Tensor, logits: Tensor, attack: str, mode: str, threat: Threat, seed: int) -> dict[str, object]:
+        y = batch.label
+        return {
+            "model": self._name, "seed": seed, "attack": attack, "mode": mode, "subset": threat.subset,
+            "eps_audio": threat.audio.eps, "eps_visual": threat.visual.eps, "threat": str(threat),
+            "clip": batch.ids, "label": y.tolist(), "status": "ok",
+            "pred_clean": clean.argmax(1).tolist(), "pred": logits.argmax(1).tolist(),
+            "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
+            "correct_clean": (clean.argmax(1) == y).tolist(), "correct": (logits.argmax(1) == y).tolist(),
+        }  # fmt: skip
+
+
+def label(attack: Attack) -> str:
+    """How a table calls an attack: its `name`, or else its own."""
+    return str(getattr(attack, "name", None) or getattr(attack, "__name__", type(attack).__name__))
+
+
+def sizes(threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[float]]:
+    """How far the adversarial clips lie from the clean ones: raw norms, share of the budget, SNR and PSNR in dB."""
+    delta = adversarial.map(lambda a, s: a.double() - s.double(), x)
+    flat = delta.map(lambda d: d.flatten(1))
+    used = threat.map(lambda ball, d, s: Ball.used(ball, d, s.double()), delta, x)
+    noise = flat.map(lambda d: d.square().mean(1))
+    power = x.audio.double().square().mean(1)
+    return {
+        "linf_audio": flat.audio.abs().amax(1).tolist(), "linf_visual": flat.visual.abs().amax(1).tolist(),
+        "l2_audio": flat.audio.norm(dim=1).tolist(), "l2_visual": flat.visual.norm(dim=1).tolist(),
+        "used_audio": used.audio.tolist(), "used_visual": used.visual.tolist(),
+        # inf when untouched; a silent clip gives -inf, and nan when it is untouched too
+        "snr_db": (10 * torch.log10(power / noise.audio)).tolist(),
+        "psnr_db": (-10 * torch.log10(noise.visual)).tolist(),
+    }  # fmt: skip
+

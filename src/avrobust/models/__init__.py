@@ -1,0 +1,26 @@
+"""Signals in, features and logits out.  Knows no attacks.
+
+`NetSpec` describes a network, `build` makes it; `AVNet` is the seam that defenses and attacks work on.
+"""
+
+from avrobust.models.audio import Conv1dNet
+from avrobust.models.fusion import FUSIONS, Fusion
+from avrobust.models.network import Absent, AVNet, Loss
+from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, FrameNet
+from avrobust.models.zoo import NetSpec, build, count_parameters, rebuild
+
+__all__ = [
+    "FUSIONS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "AVNet",
+    "Absent",
+    "Conv1dNet",
+    "FrameNet",
+    "Fusion",
+    "Loss",
+    "NetSpec",
+    "build",
+    "count_parameters",
+    "rebuild",
+]

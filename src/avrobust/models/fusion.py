@@ -1,0 +1,134 @@
+"""Five ways to make one feature of two, as compared in Tian & Xu 2021, Table 2.
+
+Below, a and v are the features of sound and picture, * is element by element, s is the logistic function, and
+U, V are learnt affine maps.  The paper names its fusions but prints no formulas: where the cited works use one
+modality to change the other, both change each other here, for the paper speaks of "updated audio and visual
+information" that is then summed or concatenated.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from avrobust.types import AV
+
+
+class Fusion(nn.Module):
+    """Two features in, one of `width` numbers out.  Built from the features' widths."""
+
+    width: int
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__()
+
+
+class Concat(Fusion):
+    """[a; v].  The published code puts the picture first; here sound comes first, as everywhere."""
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        self.width = widths.audio + widths.visual
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """Both features side by side."""
+        return torch.cat([f.audio, f.visual], dim=1)
+
+
+class Sum(Fusion):
+    """a + v."""
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        self.width = same(widths)
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """The features' sum."""
+        return f.audio + f.visual
+
+
+class FiLM(Fusion):
+    """(a * (1 + U v) + U' v) + (v * (1 + V a) + V' a): each scales and shifts the other, then the sum.
+
+    Perez, Strub, de Vries, Dumoulin, Courville: "FiLM: visual reasoning with a general conditioning layer", AAAI
+    2018; the 1 is theirs: the layer starts near the identity.  There one modality conditions the other.
+    """
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        self.width = same(widths)
+        self.from_visual = nn.Linear(widths.visual, 2 * widths.audio)
+        self.from_audio = nn.Linear(widths.audio, 2 * widths.visual)
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """The sum of the modulated features."""
+        scale_a, shift_a = self.from_visual(f.visual).chunk(2, dim=1)
+        scale_v, shift_v = self.from_audio(f.audio).chunk(2, dim=1)
+        z: Tensor = f.audio * (1 + scale_a) + shift_a + f.visual * (1 + scale_v) + shift_v
+        return z
+
+
+class Gated(Fusion):
+    """(s(U v) * a, s(V a) * v), for `GatedSum` and `GatedConcat`: each modality opens and closes the other.
+
+    Kiela, Grave, Joulin, Mikolov: "Efficient large-scale multi-modal classification", AAAI 2018.  There one
+    modality gates the other; here both do.
+    """
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        self.from_visual = nn.Linear(widths.visual, widths.audio)
+        self.from_audio = nn.Linear(widths.audio, widths.visual)
+
+    def gate(self, f: AV[Tensor]) -> AV[Tensor]:
+        """Both features, each times its gate."""
+        return AV(
+            audio=torch.sigmoid(self.from_visual(f.visual)) * f.audio,
+            visual=torch.sigmoid(self.from_audio(f.audio)) * f.visual,
+        )
+
+
+class GatedSum(Gated):
+    """s(U v) * a + s(V a) * v."""
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        self.width = same(widths)
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """The sum of the gated features."""
+        g = self.gate(f)
+        return g.audio + g.visual
+
+
+class GatedConcat(Gated):
+    """[s(U v) * a; s(V a) * v]."""
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        self.width = widths.audio + widths.visual
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """The gated features side by side."""
+        g = self.gate(f)
+        return torch.cat([g.audio, g.visual], dim=1)
+
+
+def same(widths: AV[int]) -> int:
+    """The width of features that are to be added."""
+    if widths.audio != widths.visual:
+        raise ValueError(
+            f"expected features of one width to add, got {widths.audio} (audio) and {widths.visual} (visual). "
+            "Use the fusion 'concat' or 'gated-concat', or encoders of the same width."
+        )
+    return widths.audio
+
+
+FUSIONS: dict[str, Callable[[AV[int]], Fusion]] = {
+    "concat": Concat,
+    "sum": Sum,
+    "film": FiLM,
+    "gated-sum": GatedSum,
+    "gated-concat": GatedConcat,
+}

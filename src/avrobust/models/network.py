@@ -1,0 +1,76 @@
+"""The two-stream network and its seam: embed, fuse, classify.  Knows no particular encoder, and no attacks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from avrobust.models.fusion import Fusion
+from avrobust.seeds import Seeds
+from avrobust.types import AV, Batch, Signals
+
+
+class AVNet(nn.Module):
+    """Sound and picture in, logits out: one encoder per modality, a fusion, one linear layer.
+
+    `forward(x)` is `classify(fuse(embed(x)))`; defenses and the attack engine work between these three.
+    A network that only hears, or only sees, is the same class with an `Absent` encoder on the other side.
+    The classifier starts from N(0, `classifier_std`) and zero bias.  `spec` says how to build the network
+    again: `zoo.build` gives it, a checkpoint carries it; None if the network was put together by hand.
+    """
+
+    def __init__(
+        self,
+        encoders: AV[nn.Module],
+        fusion: Fusion,
+        classes: int,
+        *,
+        classifier_std: float = 1e-2,
+        spec: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.audio = encoders.audio
+        self.visual = encoders.visual
+        self.fusion = fusion
+        self.classifier = nn.Linear(fusion.width, classes)
+        nn.init.normal_(self.classifier.weight, std=classifier_std)
+        nn.init.zeros_(self.classifier.bias)
+        self.spec = spec
+
+    @property
+    def encoders(self) -> AV[nn.Module]:
+        """The encoder of each modality."""
+        return AV(audio=self.audio, visual=self.visual)
+
+    def embed(self, x: Signals) -> AV[Tensor]:
+        """One feature per clip and modality, each (b d)."""
+        return self.encoders.map(lambda encoder, signal: encoder(signal), x)
+
+    def fuse(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """Both features as one."""
+        z: Tensor = self.fusion(f)
+        return z
+
+    def classify(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Logits of the fused features."""
+        logits: Tensor = self.classifier(z)
+        return logits
+
+    def forward(self, x: Signals) -> Float[Tensor, "b k"]:
+        """Logits of the clips."""
+        return self.classify(self.fuse(self.embed(x)))
+
+
+class Absent(nn.Module):
+    """The encoder of a modality that the network does not have: features of width 0."""
+
+    width = 0
+
+    def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b 0"]:
+        """Nothing, once per clip."""
+        return signal.new_zeros((len(signal), 0))
+
+
+# What training pushes DOWN: one number for the batch.  The seeds name the clips, for losses that draw.
+Loss = Callable[[AVNet, Batch, Seeds], Tensor]

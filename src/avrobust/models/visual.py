@@ -1,0 +1,75 @@
+"""Encoders of pictures: RGB frames in [0, 1] to features.  Normalising happens here, inside."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel, ResNetConfig, ResNetModel
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class FrameNet(nn.Module):
+    """An image network on each frame; a clip's feature is the mean over its frames.
+
+    `backbone` is any `transformers` image model with a pooled output; it sees frames normalised with
+    `mean` and `std` per colour.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        config = backbone.config  # convolutional networks have a size per stage, transformers have one
+        self.width: int = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
+        # Constants of the architecture, not weights: they stay out of checkpoints.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d"]:
+        """Features of clips of t frames."""
+        images = (frames.flatten(0, 1) - self.mean) / self.std
+        pooled: Tensor = self.backbone(images).pooler_output
+        return pooled.reshape(*frames.shape[:2], self.width).mean(dim=1)
+
+
+def resnet18(width: int = 64) -> ResNetModel:
+    """ResNet-18 (He et al. 2016) with random weights; `width` channels in its first stage, 8 `width` features."""
+    config = ResNetConfig(
+        layer_type="basic",
+        depths=[2, 2, 2, 2],
+        embedding_size=width,
+        hidden_sizes=[width, 2 * width, 4 * width, 8 * width],
+    )
+    return ResNetModel(config)
+
+
+def pretrained(name: str) -> PreTrainedModel:
+    """The image network `name` with its weights, for example "microsoft/resnet-18" (ImageNet), or a folder of one.
+
+    Raises OSError, saying what to do, where the weights are neither here nor to be had.
+    """
+    try:
+        return AutoModel.from_pretrained(name, use_safetensors=True)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"expected the weights '{name}' in a folder, in the local cache or on the model hub, got: {reason} "
+            f"Fetch them once where there is a network (hf download {name}) and give that folder's path, "
+            "or leave the weights out to start from random ones."
+        ) from error
+
+
+def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
+    """The image network of a `transformers` configuration, with random weights."""
+    return AutoModel.from_config(AutoConfig.for_model(**config))

@@ -1,0 +1,94 @@
+"""Networks by description: what a `NetSpec` asks for, `build` makes."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from avrobust.models.audio import Conv1dNet
+from avrobust.models.fusion import FUSIONS
+from avrobust.models.network import Absent, AVNet
+from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
+from avrobust.seeds import digest
+from avrobust.types import AV
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """The network of Tian & Xu 2021 and its relatives.
+
+    >>> NetSpec(classes=11)
+    NetSpec(classes=11, modality='AV', fusion='concat', visual_weights=None, width=64, classifier_std=0.01)
+    """
+
+    classes: int
+    modality: Literal["AV", "A", "V"] = "AV"
+    fusion: str = "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse but "concat"
+    visual_weights: str | None = None  # e.g. "microsoft/resnet-18"; None: random ResNet-18
+    width: int = 64  # channels of the encoders' first stages; their features have 8 times as many
+    classifier_std: float = 1e-2  # the published code starts its classifier from 1e-4
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise ValueError(
+                f"expected at least 2 classes, got {self.classes}. Pass the number of classes of the data."
+            )
+        if self.fusion not in FUSIONS:
+            raise ValueError(
+                f"expected a fusion of {', '.join(FUSIONS)}, got '{self.fusion}'. Choose one of these."
+            )
+        if self.modality != "AV" and self.fusion != "concat":
+            raise ValueError(
+                f"expected the fusion 'concat' in a network of one modality ({self.modality}), got '{self.fusion}'. "
+                "Leave the fusion out: there is nothing to fuse."
+            )
+
+
+def build(spec: NetSpec, seed: int) -> AVNet:
+    """The network that `spec` describes, with random weights that depend on `seed` only.
+
+    The global random state is neither used nor changed.
+
+    >>> net = build(NetSpec(classes=11, modality="A"), seed=0)
+    >>> count_parameters(net)
+    1570251
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(digest(seed, "network"))
+        if "V" not in spec.modality:
+            return _assemble(spec, None)
+        return _assemble(
+            spec, pretrained(spec.visual_weights) if spec.visual_weights else resnet18(spec.width)
+        )
+
+
+def rebuild(description: Mapping[str, Any]) -> AVNet:
+    """The network whose `AVNet.spec` this is, with weights yet to be loaded; fetches nothing.
+
+    >>> net = build(NetSpec(classes=11, width=4), seed=0)
+    >>> rebuild(net.spec).spec == net.spec
+    True
+    """
+    fields = dict(description)
+    config = fields.pop("backbone")
+    with torch.random.fork_rng(devices=[]):
+        return _assemble(NetSpec(**fields), from_config(config) if config else None)
+
+
+def count_parameters(net: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def _assemble(spec: NetSpec, backbone: PreTrainedModel | None) -> AVNet:
+    encoders: AV[nn.Module] = AV(
+        audio=Conv1dNet(spec.width) if "A" in spec.modality else Absent(),
+        visual=Absent() if backbone is None else FrameNet(backbone),
+    )
+    fusion = FUSIONS[spec.fusion](encoders.map(lambda encoder: encoder.width))
+    # Beside the spec, the image network's own configuration: weights named in a spec need not stay reachable.
+    description = asdict(spec) | {"backbone": backbone.config.to_dict() if backbone is not None else None}
+    return AVNet(encoders, fusion, spec.classes, classifier_std=spec.classifier_std, spec=description)

@@ -1,0 +1,167 @@
+"""A run directory → `Run`: what was asked, and every answer by condition.  Files only; nothing is computed again."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shared, tabulate
+from avrobust.evaluation.flags import Flag, flags
+from avrobust.evaluation.record import SCHEMA, Rows
+
+SUBSETS = ("A", "V", "AV")
+Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV
+
+
+class RunError(ValueError):
+    """A folder that is not a run, or a run whose files cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A study as its files tell it: `about` is run.json, `table` every answer by condition."""
+
+    path: Path
+    about: Mapping[str, Any]
+    table: Mapping[Condition, Answers]
+
+    @property
+    def title(self) -> str:
+        return str(self.about.get("title") or self.about.get("name") or self.path.name)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        return self.about.get("data") or {}
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; from the labels that occur when run.json does not say."""
+        named = len(self.data.get("classes") or ())
+        return named or 1 + max((int(a["label"].max()) for a in self.table.values() if a["label"].size), default=1)
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.classes
+
+    def flags(self) -> tuple[Flag, ...]:
+        return flags(self.table, self.classes)
+
+    def kind(self, model: str) -> str:
+        """What a model perceives: "AV", "A" or "V"; from run.json, else from its name, else AV."""
+        told = (self.about.get("models") or {}).get(model, {}).get("kind")
+        return str(told or (model if model in SUBSETS else "AV"))
+
+    def models(self, kind: str) -> list[str]:
+        """Models of a kind, the first trained first."""
+        order = list(self.about.get("models") or {})
+        present = {c.model for c in self.table if self.kind(c.model) == kind}
+        return sorted(present, key=lambda m: (order.index(m) if m in order else len(order), m))
+
+    def model(self, kind: str) -> str | None:
+        """The model that stands for its kind."""
+        return next(iter(self.models(kind)), None)
+
+    def attacks(self) -> list[str]:
+        """Attack names: single-step first, then iterative, then what the published code did."""
+        modes = {c.attack: a.mode for c, a in self.table.items() if c.subset != "clean"}
+        order = {"FGSM": 0, "PGD": 1, "MIM": 2}
+        return sorted(modes, key=lambda a: (modes[a] == "published", order.get(method(a), 3), a))
+
+    def mode(self, attack: str) -> str:
+        return next(a.mode for c, a in self.table.items() if c.attack == attack)
+
+    def clean(self, model: str | None) -> Answers | None:
+        """The model's answers to clean clips."""
+        return next((a for c, a in self.table.items() if c.model == model and c.subset == "clean"), None)
+
+    def attacked(self, model: str | None, attack: str, subset: str, budget: Budget) -> Answers | None:
+        """The model's answers when `subset` is attacked.  A unimodal model is looked up by its modality's budget."""
+        if model is None:
+            return None
+        for c, a in self.table.items():
+            if (c.model, c.attack, c.subset) == (model, attack, subset):
+                same = c.budget.audio == budget.audio or subset == "V"
+                if same and (c.budget.visual == budget.visual or subset == "A"):
+                    return a
+        return None
+
+    def curves(self, model: str, subset: str) -> dict[str, tuple[Condition, ...]]:
+        """By attack, the conditions of the longest curve over budgets: at least three of them."""
+        found: dict[str, tuple[Condition, ...]] = {}
+        for curve in curves(c for c in self.table if (c.model, c.subset) == (model, subset)):
+            if len(curve) >= max(3, 1 + len(found.get(curve[0].attack, ()))):
+                found[curve[0].attack] = curve
+        return {attack: found[attack] for attack in self.attacks() if attack in found}
+
+    def levels(self) -> list[Level]:
+        """The budgets of the tables: those at which most attacks ran, weakest first, at most two.
+
+        run.json may name them, as `"tables": [{"A": [eps_audio, eps_visual], "V": ..., "AV": ...}]`.
+        """
+        model = self.model("AV")
+        ran = {s: Counter(c.budget for c in self.table if (c.model, c.subset) == (model, s)) for s in SUBSETS}
+        told = self.about.get("tables")
+        if told:
+            return [
+                {s: b for s in SUBSETS for b in ran[s] if list(t.get(s) or ()) == [b.eps_audio, b.eps_visual]}
+                for t in told
+            ]
+        best = {s: sorted(b for b, k in ran[s].items() if k == max(ran[s].values())) for s in SUBSETS}
+        count = min((len(b) for b in best.values() if b), default=0)
+        if count > 2:  # every budget got the same attacks: the middle one speaks for the curve
+            best, count = {s: b[len(b) // 2 :] for s, b in best.items()}, 1
+        return [{s: best[s][i] for s in SUBSETS if len(best[s]) > i} for i in range(count)]
+
+    def worst(self, model: str | None, subset: str, budget: Budget, attacks: list[str]) -> Answers | None:
+        """Answers that count as right only when they survive each of `attacks`; None if one is missing."""
+        found = [self.attacked(model, attack, subset, budget) for attack in attacks]
+        if not found or any(a is None for a in found):
+            return None
+        same = shared(*(a for a in found if a is not None))
+        columns = dict(same[0].columns) | {"correct": np.logical_and.reduce([a["correct"] for a in same])}
+        first = same[0]
+        return Answers(first.condition, first.mode, first.seeds, first.clips, first.listed, columns)
+
+    def kept_budget(self, attack: str) -> bool:
+        """Whether an attack stayed inside its budget on every clip of the run."""
+        return not any(
+            (a[f"used_{m}"] > 1.001).any()
+            for c, a in self.table.items()
+            if c.attack == attack
+            for m in ("audio", "visual")
+        )
+
+
+def read(path: Path) -> Run:
+    """A run directory as `Run`.  Cells without a finished rows.parquet are left out.
+
+    Raises `RunError` when there is no run.json or a file is damaged.
+    """
+    try:
+        about = json.loads((path / "run.json").read_text())
+    except FileNotFoundError:
+        raise RunError(f"{path}: expected a run directory, found no run.json. Pass the folder that a study wrote.") from None
+    except ValueError as e:
+        raise RunError(f"{path / 'run.json'}: expected JSON, {e}. Run the study again; finished cells are kept.") from None
+    parts = []
+    for file in sorted(path.glob("cells/*/rows.parquet")):
+        try:
+            parts.append(Rows.load(file))
+        except (pa.ArrowException, OSError) as e:
+            raise RunError(f"{file}: expected rows as Parquet, {e}. Delete this cell's folder and run the study again.") from None
+    rows = Rows.concat(parts)
+    return Run(path, about, tabulate(rows.data) if parts else tabulate(SCHEMA.empty_table()))
+
+
+def method(attack: str) -> str:
+    """The search behind an attack's name.
+
+    >>> method("MIM-10 published")
+    'MIM'
+    """
+    return attack.split("-")[0].split(" ")[0].split("x")[0]

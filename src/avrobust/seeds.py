@@ -1,0 +1,56 @@
+"""Randomness that belongs to (seed, clip, purpose), never to the batch.
+
+Batch size, order, sharding and resuming therefore do not change what a clip gets.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def digest(*parts: object) -> int:
+    """A 63-bit number that depends on all parts and on nothing else (not on PYTHONHASHSEED).
+
+    >>> digest(0, "clip", "noise") == digest(0, "clip", "noise") != digest(1, "clip", "noise")
+    True
+    """
+    text = "\x1f".join(str(p) for p in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The random draws of some clips: `seed` names the run, `ids` the clips.
+
+    >>> a, b = Seeds(0, ("x", "y")), Seeds(0, ("y",))
+    >>> bool((a.uniform(torch.zeros(2, 3), "start")[1] == b.uniform(torch.zeros(1, 3), "start")[0]).all())
+    True
+    """
+
+    seed: int
+    ids: tuple[str, ...]
+
+    def generator(self, i: int, *purpose: object) -> np.random.Generator:
+        """The generator of clip number `i` for `purpose`."""
+        return np.random.default_rng(digest(self.seed, self.ids[i], *purpose))
+
+    def uniform(self, like: Tensor, *purpose: object) -> Tensor:
+        """Uniform in [-1, 1], shaped, typed and placed as `like`, whose first axis is the clips."""
+        return self._draw(like, lambda g, shape: g.random(shape, dtype=np.float32) * 2 - 1, purpose)
+
+    def normal(self, like: Tensor, *purpose: object) -> Tensor:
+        """Standard normal, shaped, typed and placed as `like`, whose first axis is the clips."""
+        return self._draw(like, lambda g, shape: g.standard_normal(shape, dtype=np.float32), purpose)
+
+    def take(self, index: Tensor) -> "Seeds":
+        """The draws of some of the clips."""
+        return Seeds(self.seed, tuple(self.ids[int(i)] for i in index))
+
+    def _draw(self, like: Tensor, draw, purpose) -> Tensor:  # type: ignore[no-untyped-def]
+        if len(like) != len(self.ids):
+            raise ValueError(f"expected a tensor of {len(self.ids)} clips, got {len(like)}. Pass the clips that the seeds name.")
+        rows = [draw(self.generator(i, *purpose), tuple(like.shape[1:])) for i in range(len(self.ids))]
+        return torch.from_numpy(np.stack(rows)).to(like)

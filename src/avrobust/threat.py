@@ -1,0 +1,240 @@
+"""What an attacker may do, in physical units: geometry only, no search, no goal.
+
+A `Ball` is one modality's budget around the clean signal, together with the signal's own range.  A `Threat`
+is a ball per modality.  Budgets can be said in the units that people use:
+
+    0.006             the signal's own units: full scale is 1 for sound, 1 for a pixel
+    "2/255"           a fraction, so grey levels of an 8-bit picture
+    "-44.4 dBFS"      a peak level relative to full scale
+    "40 dB SNR"       an L2 budget relative to the clip's own energy
+    "0.006 normalised"  per channel, in units of ImageNet's standard deviation: the space of the paper's code
+"""
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from avrobust.seeds import Seeds
+from avrobust.types import AV, RANGE, PerClip, Signals
+
+Norm = Literal["linf", "l2"]
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
+ROUNDING = 1e-7
+
+
+@dataclass(frozen=True)
+class Ball:
+    """One modality's budget: all signals within `eps` of the clean one, and inside [`low`, `high`].
+
+    Distance is the `norm` of (delta / scale).  `scale` is 1, one weight per colour channel, or "signal": the
+    clip's own norm, which makes `eps` an amplitude ratio (a budget in dB SNR).  `eps` 0 leaves the modality
+    alone, bit for bit.
+
+    >>> ball = Ball(0.1, low=-1.0, high=1.0)
+    >>> x = torch.tensor([[0.0, 0.95]])
+    >>> ball.project(torch.tensor([[0.5, 0.5]]), x)
+    tensor([[0.1000, 0.0500]])
+    """
+
+    eps: float
+    norm: Norm = "linf"
+    scale: tuple[float, ...] | Literal["signal"] = (1.0,)
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone.")
+        if self.norm not in ("linf", "l2"):
+            raise ValueError(f"norm should be 'linf' or 'l2', got {self.norm!r}.")
+
+    @property
+    def active(self) -> bool:
+        """Whether the attacker may touch this modality at all."""
+        return self.eps > 0
+
+    def weight(self, x: Tensor) -> Tensor:
+        """The scale, shaped to multiply `x`."""
+        if self.scale == "signal":
+            return _norm(x, self.norm).clamp_min(1e-12)
+        w = x.new_tensor(self.scale)
+        return w if len(self.scale) == 1 else w.view(-1, 1, 1)
+
+    def ascent(self, grad: Tensor, x: Tensor) -> Tensor:
+        """The move of full budget that raises a loss with this gradient most, to first order; 0 where it is 0."""
+        w = self.weight(x)
+        g = grad * w
+        unit = g.sign() if self.norm == "linf" else g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny)
+        return unit * w * self.eps
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        """The nearest allowed perturbation of the clean `x`: inside the budget, and `x + delta` inside the range."""
+        limit = self.weight(x) * self.eps
+        if self.norm == "linf":
+            delta = torch.minimum(torch.maximum(delta, -limit), limit)
+        else:
+            delta = delta * (self.eps / self.size(delta, x).clamp_min(1e-30)).clamp_max(1).view(-1, *[1] * (x.ndim - 1))
+        # Clamping towards a box that holds x only shortens delta, so the budget still holds afterwards.
+        return (x + delta).clamp(self.low, self.high) - x
+
+    def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
+        """A start inside the ball: uniform in the cube (linf), uniform in radius and direction (l2)."""
+        if self.norm == "linf":
+            delta = seeds.uniform(x, *purpose) * self.weight(x) * self.eps
+        else:
+            radius = (seeds.uniform(x.flatten(1)[:, :1], *purpose, "radius") + 1) / 2
+            direction = self.ascent(seeds.normal(x, *purpose), x)
+            delta = direction * radius.view(-1, *[1] * (x.ndim - 1))
+        return self.project(delta, x)
+
+    def size(self, delta: Tensor, x: Tensor) -> PerClip:
+        """How far `delta` goes, per clip, in the units of `eps`."""
+        return _norm(delta / self.weight(x), self.norm).flatten()
+
+    def used(self, delta: Tensor, x: Tensor) -> PerClip:
+        """The share of the budget that `delta` uses: 1 is all of it, nan when there is no budget."""
+        return self.size(delta, x) / self.eps if self.active else torch.full((len(x),), math.nan, device=x.device)
+
+    def __str__(self) -> str:
+        if not self.active:
+            return "untouched"
+        if self.scale == "signal":
+            return f"{-20 * math.log10(self.eps):.4g} dB SNR"
+        unit = "" if self.scale == (1.0,) else " normalised"
+        return f"{self.norm} {self.eps:.4g}{unit}"
+
+
+class Threat(AV[Ball]):
+    """What an attacker may do to a clip: one `Ball` per modality.
+
+    >>> threat = Threat.linf(audio="-44.4 dBFS", visual="2/255")
+    >>> str(threat)
+    'audio linf 0.006026, visual linf 0.007843'
+    >>> threat.subset, threat.only("A").subset
+    ('AV', 'A')
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def linf(cls, audio: float | str = 0.0, visual: float | str = 0.0) -> "Threat":
+        """No sample and no pixel moves by more than its budget."""
+        return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "linf", r), RANGE))
+
+    @classmethod
+    def l2(cls, audio: float | str = 0.0, visual: float | str = 0.0) -> "Threat":
+        """The Euclidean length of each modality's perturbation is bounded."""
+        return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "l2", r), RANGE))
+
+    @classmethod
+    def tian2021(cls, audio: float = 0.0, visual: float = 0.0) -> "Threat":
+        """The paper's budgets as its code applies them: the visual one in ImageNet-normalised units.
+
+        0.006 is therefore 0.35 grey levels of 255 for a pixel, but -44.4 dBFS for the sound.
+        """
+        return cls.linf(audio=audio, visual=f"{visual!r} normalised")
+
+    @property
+    def subset(self) -> str:
+        """Which modalities the attacker may touch: "A", "V", "AV", or "clean"."""
+        return ("A" if self.audio.active else "") + ("V" if self.visual.active else "") or "clean"
+
+    def only(self, subset: str) -> "Threat":
+        """The same budgets, on some of the modalities: "A", "V" or "AV"."""
+        if subset not in ("A", "V", "AV"):
+            raise ValueError(f"a subset should be 'A', 'V' or 'AV', got {subset!r}.")
+        keep = AV(audio="A" in subset, visual="V" in subset)
+        return Threat(*self.map(lambda ball, kept: ball if kept else replace(ball, eps=0.0), keep))
+
+    def subsets(self) -> tuple["Threat", ...]:
+        """This threat on sound alone, on picture alone and on both, as far as it has budgets for them."""
+        wanted = ("A", "V", "AV") if self.subset == "AV" else (self.subset,)
+        return tuple(self.only(s) for s in wanted if s != "clean")
+
+    def __str__(self) -> str:
+        return f"audio {self.audio}, visual {self.visual}"
+
+
+class BudgetError(ValueError):
+    """An adversarial clip lies outside what its threat allows."""
+
+
+def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...], attack: str) -> None:
+    """Refuse adversarial clips that leave the budget, the range, or the number line.
+
+    Raises `BudgetError` that names the first offending clip and the number of them.
+    """
+    for name in ("audio", "visual"):
+        ball: Ball = getattr(threat, name)
+        clean, adv = getattr(x, name), getattr(adversarial, name)
+        if adv.shape != clean.shape:
+            raise BudgetError(f"{attack} returned {name} of shape {tuple(adv.shape)}, expected {tuple(clean.shape)}. Return signals shaped as the clean ones.")
+        if not adv.isfinite().all():
+            raise BudgetError(f"{attack} returned {name} that is not finite. Look for a division by a zero gradient.")
+        if adv.dtype != clean.dtype:
+            raise BudgetError(f"{attack} returned {name} in {adv.dtype}, expected {clean.dtype}. Craft in any precision, return the clean signal's.")
+        if not ball.active:
+            if not torch.equal(adv, clean):
+                raise BudgetError(f"{attack} changed {name}, whose budget is 0. Return x.{name} itself.")
+            continue
+        # In float64, so that the check itself adds no rounding.
+        size = ball.size(adv.double() - clean.double(), clean.double())
+        allowed = ball.eps * (1 + 1e-5) + _slack(ball, clean)
+        if (over := size > allowed).any():
+            i = int(over.nonzero()[0])
+            raise BudgetError(
+                f"{attack} left its {name} budget on clip '{ids[i]}': {ball.norm} = {size[i]:.4g}, allowed {ball.eps:.4g} "
+                f"({int(over.sum())} of {len(ids)} clips). Project after every step: delta = threat.map(Ball.project, delta, x)."
+            )
+        if (out := (adv < ball.low) | (adv > ball.high)).any():
+            i = int(out.flatten(1).any(1).nonzero()[0])
+            raise BudgetError(
+                f"{attack} left the range [{ball.low:g}, {ball.high:g}] of {name} on clip '{ids[i]}': "
+                f"[{float(adv[i].min()):.4g}, {float(adv[i].max()):.4g}]. Clamp x + delta, as Ball.project does."
+            )
+
+
+def _slack(ball: Ball, x: Tensor) -> Tensor:
+    """What rounding x + delta to float32 can add to the measured size."""
+    return ball.size(torch.full_like(x, ROUNDING, dtype=torch.float64), x.double())
+
+
+def _norm(x: Tensor, norm: Norm) -> Tensor:
+    """Per clip, shaped (b 1 ... 1)."""
+    flat = x.flatten(1)
+    value = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    return value.view(-1, *[1] * (x.ndim - 1))
+
+
+_NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)"
+
+
+def _parse(budget: float | str, norm: Norm, bounds: tuple[float, float]) -> Ball:
+    low, high = bounds
+    if isinstance(budget, (int, float)):
+        return Ball(float(budget), norm, low=low, high=high)
+    text = budget.strip().lower().replace("−", "-")
+    if m := re.fullmatch(_NUMBER, text):
+        return Ball(float(m[1]), norm, low=low, high=high)
+    if m := re.fullmatch(rf"{_NUMBER}\s*/\s*{_NUMBER}", text):
+        if float(m[2]) <= 0:
+            raise ValueError(f"cannot read the budget {budget!r}: the denominator should be positive.")
+        return Ball(float(m[1]) / float(m[2]), norm, low=low, high=high)
+    if m := re.fullmatch(rf"{_NUMBER}\s*dbfs", text):
+        if norm != "linf":
+            raise ValueError(f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget.")
+        return Ball(10 ** (float(m[1]) / 20), norm, low=low, high=high)
+    if m := re.fullmatch(rf"{_NUMBER}\s*db\s*snr", text):
+        if norm != "l2":
+            raise ValueError(f"{budget!r} is a ratio of energies, so an L2 budget. Use Threat.l2, or '-44 dBFS' for a linf budget.")
+        return Ball(10 ** (-float(m[1]) / 20), norm, "signal", low, high)
+    if m := re.fullmatch(rf"{_NUMBER}\s*normali[sz]ed", text):
+        if bounds != RANGE.visual:
+            raise ValueError(f"{budget!r} is a budget for pixels; sound is not normalised. Use a number or '-44.4 dBFS'.")
+        return Ball(float(m[1]), norm, IMAGENET_STD, low, high)
+    raise ValueError(f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR' or '0.006 normalised'.")

@@ -1,0 +1,159 @@
+"""What a network gets to hear and see of a prepared clip, and batches of it.
+
+A view is a stretch of the sound and frames spread evenly over that same stretch, so that sound and picture stay
+aligned in time.  Training draws the stretch, the crop, a mirror image and the volume per (seed, epoch, clip);
+evaluation takes the centre.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from avrobust.media.decode import Clip
+from avrobust.media.spec import ClipSpec
+from avrobust.seeds import Seeds, digest
+from avrobust.types import AV, Batch
+
+VOLUME = (0.5, 1.5)  # as in the published code
+
+
+@runtime_checkable
+class Clips(Protocol):
+    """Labelled clips, as `data.store.Store` has them; anything with these five will do."""
+
+    @property
+    def spec(self) -> ClipSpec: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    def ids(self, split: str) -> Sequence[str]: ...
+    def label(self, id: str) -> int: ...
+    def __getitem__(self, id: str) -> Clip: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a clip that a network gets.
+
+    The published setting is `View(samples=65535, frames=1, size=224)`, at 11,025 Hz.
+    """
+
+    samples: int = 12288
+    frames: int = 1
+    size: int = 64  # pixels, each side
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "frames", "size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected a view of at least 1 {name}, got {getattr(self, name)}. Ask for more.")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Draw the view of each clip anew: what is drawn depends on (seed, epoch, clip) and on nothing else."""
+
+    seed: int
+    epoch: int
+
+    def seeds(self, ids: Sequence[str]) -> Seeds:
+        """The draws of these clips in this epoch."""
+        return Seeds(digest(self.seed, "view", self.epoch), tuple(ids))
+
+
+def cut(clip: Clip, spec: ClipSpec, view: View, generator: np.random.Generator | None = None) -> AV[np.ndarray]:
+    """The view of a clip: sound float32 (n) in [-1, 1], picture uint8 (t size size 3).
+
+    Without a generator it is the centre.  With one: any stretch, any crop, mirrored half of the time, volume
+    times U(0.5, 1.5) and then cut off at full scale.
+    """
+    spare = AV(audio=len(clip.wave) - view.samples, visual=min(clip.frames.shape[1:3]) - view.size)
+    if spare.audio < 0:
+        raise ValueError(
+            f"expected at least {view.samples} samples of sound, got {len(clip.wave)}. "
+            "Prepare longer clips, or ask for a shorter view."
+        )
+    if spare.visual < 0:
+        raise ValueError(
+            f"expected frames of at least {view.size} pixels, got {clip.frames.shape[1]} x {clip.frames.shape[2]}. "
+            "Prepare larger frames, or ask for a smaller view."
+        )
+
+    def place(room: int) -> int:
+        return room // 2 if generator is None else int(generator.integers(room + 1))
+
+    start = place(spare.audio)
+    wave = clip.wave[start : start + view.samples]
+    seconds = (start + (np.arange(view.frames) + 0.5) / view.frames * view.samples) / spec.rate
+    # Frame j is on screen from j / fps to (j + 1) / fps.
+    shown = np.minimum((seconds * spec.fps).astype(int), len(clip.frames) - 1)
+    top, left = (place(side - view.size) for side in clip.frames.shape[1:3])
+    frames = clip.frames[shown, top : top + view.size, left : left + view.size]
+    if generator is not None:
+        if generator.random() < 0.5:
+            frames = frames[:, :, ::-1]
+        wave = np.clip(wave * np.float32(generator.uniform(*VOLUME)), -1, 1)
+    return AV(audio=wave, visual=frames)
+
+
+def subset(ids: Sequence[str], limit: int | None) -> tuple[str, ...]:
+    """At most `limit` of the clips, drawn by name, in their order.  A smaller limit gives a part of a larger one.
+
+    >>> subset(["a", "b", "c"], 5), len(subset(["a", "b", "c"], 2))
+    (('a', 'b', 'c'), 2)
+    """
+    if limit is None or limit >= len(ids):
+        return tuple(ids)
+    kept = set(sorted(ids, key=lambda id: digest("limit", id))[:limit])
+    return tuple(id for id in ids if id in kept)
+
+
+def count_batches(clips: int, batch_size: int) -> int:
+    """Training batches per epoch: whole ones only, for normalisation needs company; one if there are fewer clips."""
+    return max(1, clips // batch_size)
+
+
+def batches(
+    store: Clips,
+    split: str,
+    view: View,
+    batch_size: int,
+    *,
+    augment: Augment | None = None,
+    limit: int | None = None,
+    start: int = 0,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
+    """The clips of a split, in batches of `batch_size`.
+
+    Without `augment`: every clip once, in the store's order, at the centre.  With it: in random order, each view
+    drawn, and the last clips left out where they do not fill a batch.  `limit` keeps so many clips (`subset`);
+    `start` skips that many batches; `shard` = (number, count) gives one process its share of each batch.
+    """
+    ids = subset(store.ids(split), limit)
+    if not ids:
+        raise ValueError(f"expected clips in the split '{split}', got none. Check the manifest and what prepare reported.")
+    count = -(-len(ids) // batch_size)
+    if augment is not None:
+        ids = tuple(sorted(ids, key=lambda id: digest(augment.seed, "order", augment.epoch, id)))
+        count = count_batches(len(ids), batch_size)
+    for i in range(start, count):
+        mine = ids[i * batch_size : (i + 1) * batch_size][shard[0] :: shard[1]]
+        if mine:
+            yield _batch(store, mine, view, augment)
+
+
+def _batch(store: Clips, ids: tuple[str, ...], view: View, augment: Augment | None) -> Batch:
+    wave = np.empty((len(ids), view.samples), np.float32)
+    frames = np.empty((len(ids), view.frames, view.size, view.size, 3), np.uint8)
+    seeds = augment.seeds(ids) if augment is not None else None
+    for i, id in enumerate(ids):
+        try:
+            x = cut(store[id], store.spec, view, seeds.generator(i) if seeds is not None else None)
+        except ValueError as error:
+            raise ValueError(f"clip '{id}': {error}") from error
+        wave[i], frames[i] = x
+    visual = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous().float().div_(255)
+    label = torch.tensor([store.label(id) for id in ids])
+    return Batch(AV(audio=torch.from_numpy(wave), visual=visual), label, ids)

@@ -1,0 +1,93 @@
+"""The vocabulary: one noun, `AV`, and the shapes that everything else is written in.
+
+Axes: `b` clips, `n` audio samples, `t` frames, `h w` pixels, `k` classes, `d` features.
+Signals are what people hear and see: waveforms in [-1, 1], RGB in [0, 1].  Normalising, spectrograms and
+resampling belong inside the model, so that a budget keeps its physical meaning.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class AV(Generic[T]):
+    """The same kind of thing, once per modality.
+
+    >>> AV(audio=1, visual=2).map(lambda a, b: a + b, AV(audio=10, visual=20))
+    AV(audio=11, visual=22)
+    """
+
+    audio: T
+    visual: T
+
+    def map(self, f: Callable[..., R], *others: "AV[Any]") -> "AV[R]":
+        """`f` on each modality, together with the same modality of `others`."""
+        return AV(
+            f(self.audio, *(o.audio for o in others)),
+            f(self.visual, *(o.visual for o in others)),
+        )
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """(name, value) pairs, audio first."""
+        yield "audio", self.audio
+        yield "visual", self.visual
+
+    def __iter__(self) -> Iterator[T]:
+        yield self.audio
+        yield self.visual
+
+
+Wave = Float[Tensor, "b n"]  # in [-1, 1]
+Frames = Float[Tensor, "b t 3 h w"]  # RGB in [0, 1]
+Signals = AV[Tensor]  # AV(audio=Wave, visual=Frames)
+Labels = Int[Tensor, " b"]
+Logits = Float[Tensor, "b k"]
+Features = Float[Tensor, "b d"]
+PerClip = Float[Tensor, " b"]
+
+# Any callable is a model; `nn.Module`s are callables too.
+Model = Callable[[Signals], Tensor]
+# Pushed UP by an attacker; one number per clip.
+Objective = Callable[[Model, Signals, Tensor], Tensor]
+
+# (model, clean signals, labels, threat, seeds) -> adversarial signals
+Attack = Callable[[Model, Signals, Tensor, Any, Any], Signals]
+
+RANGE: AV[tuple[float, float]] = AV(audio=(-1.0, 1.0), visual=(0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips with their labels and names.
+
+    `x.audio` is (b n) in [-1, 1]; `x.visual` is (b t 3 h w) RGB in [0, 1]; `label` is (b) class numbers.
+    `ids` name the clips: randomness is tied to them, and results carry them.  Without ids, clips are
+    numbered from "0" within the batch, so give ids when there is more than one batch.
+
+    >>> batch = Batch(AV(torch.zeros(2, 8), torch.zeros(2, 1, 3, 4, 4)), label=torch.tensor([0, 1]))
+    >>> batch.ids
+    ('0', '1')
+    """
+
+    x: Signals
+    label: Tensor
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(str(i) for i in range(len(self.label))))
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same clips on another device."""
+        return Batch(self.x.map(lambda s: s.to(device)), self.label.to(device), self.ids)

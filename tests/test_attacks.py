@@ -1,0 +1,207 @@
+"""One table of properties: every attack × threat × model."""
+
+import pytest
+import torch
+
+from avrobust import AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, margin
+from avrobust.attacks import engine
+from avrobust.objectives import margins
+from avrobust.threat import check
+from nets import clips, deaf, linear, network
+
+ATTACKS = [FGSM(), PGD(steps=5), PGD(steps=3, restarts=2, objective=margin), MIM(steps=5), PGD(steps=4, momentum=0.75, keep="last")]
+THREATS = [
+    Threat.linf(audio=0.01), Threat.linf(visual="4/255"), Threat.linf(audio=0.01, visual="4/255"),
+    Threat.l2(audio=0.1), Threat.l2(audio="30 dB SNR", visual=0.5), Threat.tian2021(0.006, 0.024),
+]  # fmt: skip
+MODELS = {"network": network(), "linear": linear, "deaf": deaf}
+table = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def attack_on(attack, model, batch, threat, seed=0):
+    return attack(model, batch.x, batch.label, threat, Seeds(seed, batch.ids))
+
+
+@table
+@pytest.mark.parametrize("threat", THREATS, ids=str)
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_properties(attack, threat, model):
+    batch = clips()
+    adv = attack_on(attack, model, batch, threat)
+    # stays in budget and range; a modality without a budget is untouched bit for bit
+    check(threat, batch.x, adv, batch.ids, attack.name)
+    # same seed, same result
+    again = attack_on(attack, model, batch, threat)
+    assert torch.equal(adv.audio, again.audio)
+    assert torch.equal(adv.visual, again.visual)
+    # a clip does not depend on its neighbours (to the rounding of a product with other rows beside it)
+    order = torch.tensor([4, 0, 2])
+    some = Batch(batch.x.map(lambda s: s[order]), batch.label[order], tuple(batch.ids[i] for i in order))
+    for a, b in zip(attack_on(attack, model, some, threat), adv, strict=True):
+        assert ((a - b[order]).abs() > 1e-5).float().mean() < 0.01
+    # and it is an attack: the loss rises
+    with torch.no_grad():
+        gain = cross_entropy(model, adv, batch.label) - cross_entropy(model, batch.x, batch.label)
+    if model is deaf and threat.subset == "A":
+        assert (gain == 0).all()
+    else:
+        assert gain.mean() > 0
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_no_budget_no_change(attack):
+    batch = clips()
+    adv = attack_on(attack, linear, batch, Threat.linf())
+    assert adv.audio is batch.x.audio
+    assert adv.visual is batch.x.visual
+
+
+@pytest.mark.parametrize("make", [lambda e: Threat.linf(audio=e, visual=e), lambda e: Threat.l2(audio=e, visual=e)])
+@pytest.mark.parametrize("attack", [PGD(steps=20), MIM(steps=20), FGSM()], ids=repr)
+def test_a_larger_budget_is_never_weaker_where_the_best_point_is_known(attack, make):
+    batch = clips(16)
+    losses = []
+    for eps in (0.0, 0.01, 0.03, 0.1):
+        adv = attack_on(attack, linear, batch, make(eps))
+        losses.append(margins(linear(adv), batch.label))
+    for small, large in zip(losses, losses[1:], strict=False):
+        assert (large >= small - 1e-4).all()
+
+
+def test_more_steps_reach_the_optimum_of_a_linear_model():
+    batch = clips(8)
+    eps = 0.02
+    x = batch.x.map(lambda s: s * 0.5 + 0.25)  # away from the ends of the range
+    adv = PGD(steps=40, objective=margin, restarts=2)(linear, x, batch.label, Threat.linf(audio=eps, visual=eps), Seeds(0, batch.ids))
+    # 20 mean over 24 samples and 20 mean over 48 pixels: the margin can rise by 2 * 20 eps from each modality
+    rise = margins(linear(adv), batch.label) - margins(linear(x), batch.label)
+    assert torch.allclose(rise, torch.full((8,), 4 * 20 * eps), atol=1e-3)
+
+
+def test_best_is_never_worse_than_last_or_clean():
+    batch, threat = clips(16), Threat.linf(audio=0.05, visual=0.05)
+    net = network()
+    with torch.no_grad():
+        best, last = (cross_entropy(net, attack_on(PGD(steps=8, keep=k), net, batch, threat), batch.label) for k in ("best", "last"))
+    assert (best >= last - 1e-5).all()
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        PGD(steps=0)
+    with pytest.raises(ValueError, match="random_start"):
+        PGD(restarts=3, random_start=False)
+
+
+class TestPublished:
+    """The published behaviour, checked against what its code is known to do."""
+
+    batch, eps = clips(8), 0.006
+
+    def normalised_move(self, adv: AV) -> torch.Tensor:
+        std = torch.tensor([0.229, 0.224, 0.225]).view(-1, 1, 1)
+        return (adv.visual - self.batch.x.visual) / std
+
+    def test_fgsm_and_pgd_keep_the_budget(self):
+        for method in ("FGSM", "PGD"):
+            adv = attack_on(Published(method), network(), self.batch, Threat.tian2021(self.eps, self.eps))
+            assert self.normalised_move(adv).abs().max() <= self.eps + 1e-5
+            assert (adv.audio - self.batch.x.audio).abs().max() <= self.eps + 1e-6
+
+    def test_mim_raises_dark_pixels_whatever_the_gradient(self):
+        adv = attack_on(Published("MIM"), network(), self.batch, Threat.tian2021(self.eps, self.eps))
+        move = self.normalised_move(adv)
+        mean = torch.tensor([0.485, 0.456, 0.406]).view(-1, 1, 1)
+        dark = (self.batch.x.visual < mean - 0.03).expand_as(move)
+        assert (move[dark] >= 9.9 * self.eps).all()
+        assert move.max() <= 11.3 * self.eps  # and no further than the reading of that code allows
+        assert (adv.audio - self.batch.x.audio).abs().max() <= 1.25 * self.eps + 1e-6
+
+    def test_mim_leaves_an_untouched_modality_alone(self):
+        adv = attack_on(Published("MIM"), network(), self.batch, Threat.tian2021(audio=self.eps))
+        assert torch.equal(adv.visual, self.batch.x.visual)
+
+    def test_mim_depends_on_its_batch_and_ours_does_not(self):
+        threat, net = Threat.tian2021(0.5, 0.5), network()
+        one = Batch(self.batch.x.map(lambda s: s[:2]), self.batch.label[:2], self.batch.ids[:2])
+        for attack, same in ((MIM(steps=10), True), (Published("MIM"), False)):
+            whole = attack_on(attack, net, self.batch, threat).audio[:2]
+            alone = attack_on(attack, net, one, threat).audio
+            assert torch.allclose(whole, alone, atol=1e-5) == same
+
+    def test_other_budgets_are_refused(self):
+        with pytest.raises(ValueError, match="tian2021"):
+            attack_on(Published("PGD"), network(), self.batch, Threat.linf(visual=0.01))
+
+
+class TestReference:
+    """Against an independent implementation."""
+
+    @pytest.mark.parametrize("modality", ["audio", "visual"])
+    @pytest.mark.parametrize("steps", [1, 10])
+    def test_pgd_finds_foolbox_s_clips(self, modality, steps):
+        foolbox = pytest.importorskip("foolbox")
+        batch, eps, net = clips(8), 0.02, network()
+        low, high = (-1, 1) if modality == "audio" else (0, 1)
+
+        class One(torch.nn.Module):
+            def forward(self, s):
+                return net(AV(**(dict(batch.x.items()) | {modality: s})))
+
+        fmodel = foolbox.PyTorchModel(One().eval(), bounds=(low, high), device="cpu")
+        theirs = foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=steps, random_start=False)
+        _, expected, _ = theirs(fmodel, getattr(batch.x, modality), batch.label, epsilons=eps)
+        ours = PGD(steps=steps, step=0.25, random_start=False, keep="last")
+        adv = attack_on(ours, net, batch, Threat.linf(**{modality: eps}))
+        assert torch.allclose(getattr(adv, modality), expected, atol=1e-6)
+
+
+class TestEngine:
+    def test_gradient_equals_plain_autograd(self):
+        batch, net = clips(), network()
+        x = batch.x.map(lambda s: s.clone().requires_grad_())
+        expected = torch.autograd.grad(cross_entropy(net, x, batch.label).sum(), list(x))
+        craft = engine.crafting(net, batch.x, "float32")
+        _, grad = engine.gradient(craft, cross_entropy, batch.x, batch.label, Threat.linf(audio=1.0, visual=1.0))
+        for g, e in zip(grad, expected, strict=True):
+            assert torch.allclose(g, e, atol=1e-5 * float(e.abs().max()))
+
+    def test_folding_removes_every_batchnorm_and_leaves_the_model_alone(self):
+        batch, net = clips(), network()
+        before = {k: v.clone() for k, v in net.state_dict().items()}
+        craft = engine.crafting(net, batch.x, "float32")
+        assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in craft.net.modules())
+        assert torch.allclose(craft(batch.x), net(batch.x), atol=1e-5)
+        assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+    def test_the_untouched_stream_is_run_once(self):
+        batch, net = clips(), network()
+        craft = engine.crafting(net, batch.x, "float32")
+        runs = []
+        craft.net.visual.register_forward_hook(lambda *_: runs.append(1))
+        attack_on(PGD(steps=7, restarts=2), craft, batch, Threat.linf(audio=0.01))
+        assert len(runs) == 1
+
+    def test_pinned_clips_are_those_of_the_whole_model(self):
+        batch, net, threat = clips(), network(), Threat.linf(audio=0.01)
+        fast = attack_on(PGD(), engine.crafting(net, batch.x, "float32"), batch, threat)
+        plain = attack_on(PGD(), lambda x: net(x), batch, threat)
+        assert ((fast.audio - plain.audio).abs() > 1e-5).float().mean() < 0.01
+
+    def test_low_precision_crafts_attacks_of_the_same_strength(self):
+        batch, net, threat = clips(64), network(), Threat.linf(audio=0.05, visual=0.05)
+        with torch.no_grad():
+            losses = [
+                cross_entropy(net, attack_on(PGD(), engine.crafting(net, batch.x, p), batch, threat), batch.label).mean()
+                for p in ("float32", "bfloat16")
+            ]
+        assert losses[1] > 0.97 * losses[0]
+
+    def test_a_network_that_redefines_forward_is_not_taken_apart(self):
+        class Other(type(network())):
+            def forward(self, x):
+                return -super().forward(x)
+
+        other = network()
+        other.__class__ = Other
+        assert engine.crafting(other, clips().x) is other

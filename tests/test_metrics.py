@@ -1,0 +1,195 @@
+"""Our numbers against the paper's printed tables, scipy, published examples and simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from avrobust.evaluation import metrics
+from avrobust.evaluation.metrics import Proportion
+from avrobust.report import paper
+
+DEFENCES = [(data, row) for data, rows in paper.TABLE_3.items() for row in rows]
+ATTACKS = [(data, row) for data, rows in paper.TABLE_1.items() for row in rows]
+MISPRINTED_RI = {("Kinetics-Sounds", "MinSim"): 8.90}
+MISPRINTED_AVG = {("MIT-MUSIC", "PGD"): 5.13}
+
+
+def name(pair):
+    return f"{pair[0]} {pair[1].name}"
+
+
+# The paper's arithmetic
+
+
+@pytest.mark.parametrize("data, row", ATTACKS, ids=map(name, ATTACKS))
+def test_table_1_averages_the_attacked_columns(data, row):
+    expected = MISPRINTED_AVG.get((data, row.name), row.avg)
+    assert metrics.avg_attacked(row.a, row.v, row.av) == pytest.approx(expected, abs=0.011)
+
+
+def test_the_misprints_are_misprints():
+    assert paper.TABLE_1["MIT-MUSIC"][1].avg == 5.09
+    assert paper.TABLE_3["Kinetics-Sounds"][5].ri == 8.99
+
+
+@pytest.mark.parametrize("row", paper.TABLE_2, ids=lambda row: row.name)
+def test_table_2_averages_all_columns(row):
+    assert metrics.avg_all(row.clean, row.a, row.v, row.av) == pytest.approx(row.avg, abs=0.011)
+    assert metrics.avg_attacked(row.a, row.v, row.av) < row.avg - 5  # the other meaning would be far off
+
+
+@pytest.mark.parametrize("data, row", DEFENCES, ids=map(name, DEFENCES))
+def test_table_3_relative_improvement(data, row):
+    base = paper.TABLE_3[data][0]
+    avg, base_avg = (metrics.avg_attacked(r.a, r.v, r.av) for r in (row, base))
+    ri = metrics.relative_improvement(row.clean, avg, base.clean, base_avg)
+    assert ri == pytest.approx(MISPRINTED_RI.get((data, row.name), row.ri), abs=0.021)
+    assert avg == pytest.approx(row.avg, abs=0.016)
+
+
+# One proportion
+
+
+@pytest.mark.parametrize("k, n", [(0, 1), (0, 104), (1, 2), (52, 104), (95, 104), (402, 402), (1550, 3104)])
+def test_wilson_is_scipys(k, n):
+    ci = stats.binomtest(k, n).proportion_ci(method="wilson")
+    p = Proportion(k, n)
+    assert (p.low, p.high) == pytest.approx((ci.low, ci.high), abs=1e-12)
+    assert p.low <= p.value <= p.high
+
+
+def test_no_clips_is_a_dash_not_zero():
+    assert np.isnan(Proportion(0, 0).value)
+    assert str(Proportion(0, 0)) == "—"
+    assert str(metrics.estimate(np.zeros((1, 0), bool))) == "—"
+
+
+def test_more_right_than_asked_is_refused():
+    with pytest.raises(ValueError, match="0 <= k <= n"):
+        Proportion(3, 2)
+
+
+@pytest.mark.parametrize("k", [0, 1, 40, 99, 100])
+def test_estimate_of_one_seed_is_wilson(k):
+    e = metrics.estimate(np.arange(100)[None] < k)
+    p = Proportion(k, 100)
+    assert (e.value, e.low, e.high) == pytest.approx((p.value, p.low, p.high), abs=1e-12)
+
+
+def test_seeds_that_agree_do_not_narrow_the_interval():
+    one = np.random.default_rng(0).random((1, 200)) < 0.7
+    a, b = metrics.estimate(one), metrics.estimate(np.repeat(one, 5, axis=0))
+    assert (b.low, b.high) == pytest.approx((a.low, a.high))
+    assert b.seeds == 5
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    rng = np.random.default_rng(0)
+    alike = rng.random((4, 300)) < 0.5
+    apart = rng.random((4, 300)) < np.array([[0.2], [0.4], [0.6], [0.8]])
+    wide, narrow = metrics.estimate(apart), metrics.estimate(alike)
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_estimate_holds_the_truth_95_times_in_100():
+    """Avg of three answers to the same clip, which depend on each other."""
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(1000):
+        ease = rng.random((150, 1))
+        values = (rng.random((150, 3)) < ease**2).mean(1)
+        e = metrics.estimate(values[None])
+        hits += e.low <= 1 / 3 <= e.high
+    assert 925 <= hits <= 975
+
+
+# Bootstrap
+
+
+def test_bootstrap_agrees_with_the_formula_and_repeats():
+    correct = np.random.default_rng(3).random((1, 300, 3)) < [0.6, 0.4, 0.3]
+    e = metrics.bootstrap(correct, metrics.avg_attacked, seed=7)
+    f = metrics.estimate(correct.mean(2))
+    assert e.value == pytest.approx(f.value)
+    assert (e.low, e.high) == pytest.approx((f.low, f.high), abs=0.01)
+    assert e == metrics.bootstrap(correct, metrics.avg_attacked, seed=7)
+    assert e != metrics.bootstrap(correct, metrics.avg_attacked, seed=8)
+
+
+def test_bootstrap_keeps_the_columns_of_a_clip_together():
+    """A defence that answers as its base does has RI 0 with certainty: pairing must survive the draw."""
+    base = np.random.default_rng(0).random((1, 100, 4)) < 0.5
+
+    def ri(*p):
+        first, second = p[:4], p[4:]
+        return metrics.relative_improvement(
+            first[0], metrics.avg_attacked(*first[1:]), second[0], metrics.avg_attacked(*second[1:])
+        )
+
+    same = metrics.bootstrap(np.concatenate([base, base], axis=2), ri)
+    assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    other = np.random.default_rng(1).random((1, 100, 4)) < 0.5
+    unlike = metrics.bootstrap(np.concatenate([base, other], axis=2), ri)
+    assert unlike.high - unlike.low > 0.1
+
+
+def test_bootstrap_matches_scipys():
+    correct = np.random.default_rng(5).random((1, 120, 1)) < 0.4
+    ours = metrics.bootstrap(correct, lambda p: p, draws=20000)
+    theirs = stats.bootstrap(
+        (correct[0, :, 0],), np.mean, method="percentile", n_resamples=20000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+# Differences
+
+
+def answers(better, worse, both, neither):
+    first = [True] * better + [False] * worse + [True] * both + [False] * neither
+    second = [False] * better + [True] * worse + [True] * both + [False] * neither
+    return np.array(first), np.array(second)
+
+
+@pytest.mark.parametrize("better, worse", [(0, 0), (1, 0), (10, 3), (3, 10), (30, 30), (121, 59)])
+def test_mcnemar_is_the_exact_binomial_test(better, worse):
+    r = metrics.mcnemar(*answers(better, worse, 50, 40))
+    low = min(better, worse)
+    p = min(1.0, 2 * sum(stats.binom.pmf(i, better + worse, 0.5) for i in range(low + 1)))
+    assert r.p == pytest.approx(p)
+    assert (r.better, r.worse, r.n) == (better, worse, 90 + better + worse)
+    assert r.difference == pytest.approx((better - worse) / r.n)
+    assert r.low <= r.difference <= r.high
+
+
+def test_mcnemar_turned_round():
+    first, second = answers(12, 4, 30, 30)
+    r, s = metrics.mcnemar(first, second), metrics.mcnemar(second, first)
+    assert (r.difference, r.low, r.high, r.p) == pytest.approx((-s.difference, -s.high, -s.low, s.p))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_paired_interval_holds_the_truth_95_times_in_100(seeds):
+    rng, hits, alarms = np.random.default_rng(2), 0, 0
+    for _ in range(600):
+        ease = rng.random(120)
+        first, second = rng.random((2, seeds, 120)) < [[ease], [ease * 0.8]]
+        r = metrics.paired(first, second)
+        hits += r.low <= 0.1 <= r.high
+        third = rng.random((seeds, 120)) < ease
+        alarms += metrics.paired(first, third).p < 0.05
+    assert hits >= 555
+    assert alarms <= 45
+
+
+def test_newcombe_1998_published_example():
+    d = metrics.difference(Proportion(56, 70), Proportion(48, 80))  # method 10 of the paper's Table II, (a)
+    assert (d.low, d.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    e = metrics.difference(Proportion(10, 10), Proportion(0, 10))
+    assert (e.low, e.high) == pytest.approx((0.6075, 1.0), abs=5e-5)
+
+
+def test_holm_against_scipy_style_reference():
+    ps = [0.01, 0.02, 0.03, 0.005, 0.9]
+    expected = [0.04, 0.06, 0.06, 0.025, 0.9]
+    assert metrics.holm(ps) == pytest.approx(expected)
+    assert metrics.holm([]) == []
