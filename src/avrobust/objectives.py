@@ -1,5 +1,8 @@
 """What an attacker wants: one number per clip, pushed UP.  No budgets, no search."""
 
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,3 +29,14 @@ def cross_entropy(model: Model, x: Signals, y: Tensor) -> PerClip:
 def margin(model: Model, x: Signals, y: Tensor) -> PerClip:
     """Best other logit minus the true one (Carlini & Wagner 2017, f6 without its cut): does not saturate."""
     return margins(model(x).float(), y)
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """The log-probability of class number `target`: an attack towards it, whatever the true class."""
+
+    target: int
+
+    def __call__(self, model: Model, x: Signals, y: Tensor) -> PerClip:
+        """One number per clip; `y` only says how many clips there are."""
+        return -F.cross_entropy(model(x).float(), torch.full_like(y, self.target), reduction="none")

@@ -16,7 +16,9 @@ from avrobust.data.frames import FRAMES_PER_SECOND
 from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError
 from avrobust.seeds import digest
 
-VIDEOS = frozenset(".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
+VIDEOS = frozenset(
+    [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"]
+)
 # What the lists of the paper's code are called: train.csv, train_kinetics.csv, train_AVE.csv, ...
 LISTS = {"music": "", "kinetics_sounds": "_kinetics", "ave": "_AVE"}
 
@@ -38,11 +40,19 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
             f"{root}: expected videos in folders named by class ({root / '<class>' / '<video>.mp4'}), got none. "
             "Give the folder that holds the class folders."
         )
-    entries = [Entry(f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4"))) for label, id in names]
+    entries = [
+        Entry(f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4")))
+        for label, id in names
+    ]
     return divide(Manifest(root, tuple(entries)), seed=seed)
 
 
-def published(lists: Path | str, root: Path | str | None = None, *, dataset: Literal["music", "kinetics_sounds", "ave"] = "music") -> Manifest:
+def published(
+    lists: Path | str,
+    root: Path | str | None = None,
+    *,
+    dataset: Literal["music", "kinetics_sounds", "ave"] = "music",
+) -> Manifest:
     """The splits of Tian & Xu 2021, from the csv lists of their code: rows `/class/id.wav,/class/id.mp4,frames`.
 
     `root` holds the media as their code wants them, `audio/<class>/<id>.wav` beside
@@ -75,7 +85,9 @@ def ave(lists: Path | str, root: Path | str | None = None) -> Manifest:
     return published(lists, root, dataset="ave")
 
 
-def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> Manifest:
+def divide(
+    manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+) -> Manifest:
     """The same clips, divided anew into train, val and test, each class by itself.
 
     Clips of one source video stay together.  Who goes where depends on `seed` and on the names alone, not on
@@ -103,7 +115,9 @@ def centred(manifest: Manifest, seconds: float) -> Manifest:
     entries = []
     for e in manifest.entries:
         if not e.extra.get("frames", "").isdecimal():
-            raise ManifestError(f"clip '{e.id}': expected a count of frames, got {e.extra.get('frames')!r}. Centre clips of published lists, or set start yourself.")
+            raise ManifestError(
+                f"clip '{e.id}': expected a count of frames, got {e.extra.get('frames')!r}. Centre clips of published lists, or set start yourself."
+            )
         middle = (int(e.extra["frames"]) // 2 - 0.5) / FRAMES_PER_SECOND
         entries.append(replace(e, start=max(0.0, middle - seconds / 2)))
     return replace(manifest, entries=tuple(entries))
@@ -112,9 +126,15 @@ def centred(manifest: Manifest, seconds: float) -> Manifest:
 def _videos(root: Path) -> dict[tuple[str, str], Path]:
     """(class, id) → path within root, of the videos in the folders of `root`."""
     if not root.is_dir():
-        raise ManifestError(f"{root}: expected a folder, got {'a file' if root.exists() else 'nothing'}. Check the path.")
+        raise ManifestError(
+            f"{root}: expected a folder, got {'a file' if root.exists() else 'nothing'}. Check the path."
+        )
     files = (file for label in sorted(root.iterdir()) if label.is_dir() for file in sorted(label.iterdir()))
-    return {(f.parent.name, f.stem): f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."}
+    return {
+        (f.parent.name, f.stem): f.relative_to(root)
+        for f in files
+        if f.suffix.lower() in VIDEOS and f.name[0] != "."
+    }
 
 
 def _json_lists(path: Path) -> Mapping[str, list[str]]:
@@ -122,7 +142,9 @@ def _json_lists(path: Path) -> Mapping[str, list[str]]:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
         return {label: [str(id) for id in ids] for label, ids in videos.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f'{path}: expected a json list {{"videos": {{class: [id, ...]}}}}, got: {error!r}. Give MIT-MUSIC\'s list.') from None
+        raise ManifestError(
+            f'{path}: expected a json list {{"videos": {{class: [id, ...]}}}}, got: {error!r}. Give MIT-MUSIC\'s list.'
+        ) from None
 
 
 def _list(path: Path, split: str) -> Iterator[Entry]:
@@ -130,11 +152,15 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: expected a list of the paper's code, got: {error}. Give the folder that holds its csv files.") from None
+        raise ManifestError(
+            f"{path}: expected a list of the paper's code, got: {error}. Give the folder that holds its csv files."
+        ) from None
     for line, row in enumerate(rows, 1):
         video = Path(row[1].lstrip("/")) if len(row) == 3 else Path()
         if len(video.parts) != 2 or Path(row[0]).stem != video.stem:
-            raise ManifestError(f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published.")
+            raise ManifestError(
+                f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published."
+            )
         label = video.parts[0]
         yield Entry(f"{label}/{video.stem}", label, split, video, extra={"frames": row[2].strip()})
 
@@ -147,6 +173,8 @@ def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
         return
     found = _videos(root)
     if not found:
-        raise ManifestError(f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither. Give the folder of the dataset.")
+        raise ManifestError(
+            f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither. Give the folder of the dataset."
+        )
     for e in entries:
         yield replace(e, video=found.get((e.label, e.video.stem), e.video))

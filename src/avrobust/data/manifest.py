@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from avrobust.media import write_bytes
 
@@ -33,7 +33,7 @@ class Entry:
     """One clip.
 
     `video` and `audio` are relative to the manifest's root; `audio=None` means the sound of `video` itself.
-    `video` may be a folder of numbered frames (see `data.source`).  `start` and `end` are seconds in the files;
+    `video` may be a folder of numbered frames (see `data.frames`).  `start` and `end` are seconds in the files;
     `end=None` is the file's own end.  `box` is where the source of the sound is seen, x0 y0 x1 y1 in [0, 1] of
     the upright picture.  `extra` keeps a table's other columns; empty cells are left out.
     """
@@ -122,7 +122,7 @@ class Manifest:
         end: str | None = None,
         classes: Sequence[str] | None = None,
         repeats: bool = False,
-    ) -> Self:
+    ) -> "Manifest":
         """The clips of a csv file with a header; paths in it are relative to `root`, or else to its own folder.
 
         Needed are the columns `video` and the label's; `id` (else the video's path without its ending), `audio`,
@@ -170,7 +170,17 @@ class Manifest:
             audio = "" if e.audio is None else e.audio.as_posix()
             box = "" if e.box is None else " ".join(map(repr, e.box))
             end = "" if e.end is None else repr(e.end)
-            fixed = [e.id, e.label, e.split, e.video.as_posix(), audio, repr(e.start), end, box, e.sha256 or ""]
+            fixed = [
+                e.id,
+                e.label,
+                e.split,
+                e.video.as_posix(),
+                audio,
+                repr(e.start),
+                end,
+                box,
+                e.sha256 or "",
+            ]
             writer.writerow([*fixed, *(e.extra.get(key, "") for key in extras)])
         write_bytes(path, text.getvalue().encode())
 

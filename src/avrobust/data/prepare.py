@@ -6,15 +6,11 @@ clip that failed is tried again only when its file has changed.  Knows no classe
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,6 +26,7 @@ from avrobust.data.frames import read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
 from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec
+from avrobust.data.workers import cores, pool
 from avrobust.media import ClipSpec, write_bytes
 from avrobust.media.decode import Clip, MediaError
 
@@ -74,7 +71,9 @@ def prepare(
     """
     out = Path(out)
     if repeated := manifest.repeated():
-        raise ManifestError(f"{manifest.name}: expected every id once, got {len(repeated)} repeated ids such as '{repeated[0]}'. Settle them with unique().")
+        raise ManifestError(
+            f"{manifest.name}: expected every id once, got {len(repeated)} repeated ids such as '{repeated[0]}'. Settle them with unique()."
+        )
     _claim(out, spec)
     have = _prepared(out, spec)
     failed = _failed(out)
@@ -85,7 +84,7 @@ def prepare(
     shelf: list[tuple[str, Clip]] = []
     try:
         with _bar(f"preparing {manifest.name}", len(todo), progress) as advance:
-            for task, result in decoded(todo.values(), workers or _cores()):
+            for task, result in decoded(todo.values(), workers or cores()):
                 if isinstance(result, str):
                     failed[task.key] = result
                 else:
@@ -103,28 +102,28 @@ def prepare(
 
 def decoded(tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Clip | str]]:
     """Each task with its clip, or with the reason why there is none; in order, but for files that crash a decoder."""
-    queue = deque(tasks)
     if workers == 1:
-        yield from ((task, attempt(task)) for task in queue)
-        return
+        yield from ((task, attempt(task)) for task in tasks)
+    else:  # enough in hand to keep all busy, little to hold
+        yield from _side_by_side(deque(tasks), workers, in_hand=4 * workers)
+
+
+def _side_by_side(queue: deque[Task], workers: int, in_hand: int) -> Iterator[tuple[Task, Clip | str]]:
     while queue:
         pending: deque[tuple[Task, Future[Clip | str]]] = deque()
-        with _pool(min(workers, len(queue))) as pool:
+        with pool(min(workers, len(queue))) as processes:
             try:
                 while queue or pending:
-                    while queue and len(pending) < 4 * workers:  # enough to keep all busy, little to hold
-                        pending.append((queue[0], pool.submit(attempt, queue[0])))
+                    while queue and len(pending) < in_hand:
+                        pending.append((queue[0], processes.submit(attempt, queue[0])))
                         queue.popleft()
                     result = pending[0][1].result()
                     yield pending.popleft()[0], result
-            except BrokenProcessPool:
-                pass  # one of the pending files killed its process: find out which, each in a process of its own
-        for task, _ in pending:
-            with _pool(1) as alone:
-                try:
-                    yield task, alone.submit(attempt, task).result()
-                except BrokenProcessPool:
-                    yield task, "the decoder crashed on it"
+            except BrokenProcessPool:  # one of the pending files killed its process
+                if in_hand == 1:
+                    yield pending.popleft()[0], "the decoder crashed on it"
+        # Which of them it was shows when they are decoded one after the other.
+        yield from _side_by_side(deque(task for task, _ in pending), 1, in_hand=1)
 
 
 def attempt(task: Task) -> Clip | str:
@@ -138,36 +137,12 @@ def attempt(task: Task) -> Clip | str:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # "spawn": the parent may hold threads of torch or CUDA, which a fork would copy half alive.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        try:
-            pool.submit(os.getpid).result()
-        except BrokenProcessPool:
-            raise RuntimeError("expected worker processes to start, but they ended at once. Call prepare under `if __name__ == '__main__':`, or with workers=1.") from None
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pool
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a killed parent cannot close its pool: leave with it
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
 def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not visible or not total) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)
+
 
 def _claim(out: Path, spec: ClipSpec) -> None:
     """Make `out` a store for `spec`, unless it is one; refuse folders that are something else."""
@@ -176,10 +151,14 @@ def _claim(out: Path, spec: ClipSpec) -> None:
     there = read_spec(out)
     if there is None:
         if out.exists() and any(out.iterdir()):
-            raise StoreError(f"{out}: expected a new folder or one of prepared clips, got a folder with other files. Give another path.")
+            raise StoreError(
+                f"{out}: expected a new folder or one of prepared clips, got a folder with other files. Give another path."
+            )
         write_bytes(out / ABOUT, json.dumps({"spec": asdict(spec)}, indent=1).encode())
     elif there != spec:
-        raise StoreError(f"{out}: expected clips as {spec}, got a folder of clips as {there}. Give another path, or delete the folder.")
+        raise StoreError(
+            f"{out}: expected clips as {spec}, got a folder of clips as {there}. Give another path, or delete the folder."
+        )
     for part in out.glob(".*.part"):  # left by a killed run; a live one writes a part for seconds
         if time.time() - part.stat().st_mtime > 3600:
             part.unlink(missing_ok=True)
@@ -187,13 +166,12 @@ def _claim(out: Path, spec: ClipSpec) -> None:
 
 def _prepared(out: Path, spec: ClipSpec) -> dict[str, dict[str, Any]]:
     """key → where it lies and what is known of it, for all clips on disk; a damaged file counts as none."""
-    have = {}
+    have: dict[str, dict[str, Any]] = {}
     for path in sorted(out.glob(PATTERN)):
         try:
             about = read_shard(path, spec).about.to_pylist()
         except StoreError:
-            path.unlink()  # its clips will be decoded anew
-            continue
+            continue  # its clips are decoded anew
         have |= {clip["key"]: {**clip, "shard": path.name, "row": row} for row, clip in enumerate(about)}
     return have
 
@@ -209,7 +187,9 @@ def _failed(out: Path) -> dict[str, str]:
 def _room(out: Path, clips: int, spec: ClipSpec) -> None:
     needed, free = clips * clip_bytes(spec), shutil.disk_usage(out).free
     if needed > free:
-        raise StoreError(f"{out}: expected room for {clips} clips ({needed / 1e9:.1f} GB), got {free / 1e9:.1f} GB free. Free some, give a folder on another disk, or a smaller spec.")
+        raise StoreError(
+            f"{out}: expected room for {clips} clips ({needed / 1e9:.1f} GB), got {free / 1e9:.1f} GB free. Free some, give a folder on another disk, or a smaller spec."
+        )
 
 
 def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
@@ -228,7 +208,11 @@ def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
 
 
 def _write_table(
-    out: Path, manifest: Manifest, tasks: Sequence[Task | str], have: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]
+    out: Path,
+    manifest: Manifest,
+    tasks: Sequence[Task | str],
+    have: Mapping[str, Mapping[str, Any]],
+    failed: Mapping[str, str],
 ) -> None:
     """What is listed, and what came of it."""
     rows = []

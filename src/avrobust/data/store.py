@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,17 +40,23 @@ class Store:
     name: str
     root: Path  # the manifest's
     classes: tuple[str, ...]
-    table: pa.Table  # one row per listed clip: what the manifest says, status, notes, window, digest, shard, row
+    table: (
+        pa.Table
+    )  # one row per listed clip: what the manifest says, status, notes, window, digest, shard, row
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
+    def open(cls, path: Path | str) -> "Store":
         """The store in the folder `path`."""
         path = Path(path)
         spec = read_spec(path)
         if spec is None:
-            raise StoreError(f"{path}: expected a folder of prepared clips, got none. Prepare a manifest into it first.")
+            raise StoreError(
+                f"{path}: expected a folder of prepared clips, got none. Prepare a manifest into it first."
+            )
         if not (path / TABLE).exists():
-            raise StoreError(f"{path}: expected {TABLE}, got none: preparing was cut off. Prepare again; finished clips are kept.")
+            raise StoreError(
+                f"{path}: expected {TABLE}, got none: preparing was cut off. Prepare again; finished clips are kept."
+            )
         table = pq.read_table(path / TABLE)
         about = json.loads(table.schema.metadata[b"avrobust"])
         return cls(path, spec, about["name"], Path(about["root"]), tuple(about["classes"]), table)
@@ -114,7 +120,9 @@ class Store:
     def _readable(self, id: str) -> int:
         i = self._row(id)
         if self._status[i] != OK:
-            raise StoreError(f"clip '{id}' could not be prepared: {self._status[i]}. Take clips from ids(), or mend the file and prepare again.")
+            raise StoreError(
+                f"clip '{id}' could not be prepared: {self._status[i]}. Take clips from ids(), or mend the file and prepare again."
+            )
         return i
 
     def _shard(self, name: str) -> Shard:
@@ -171,4 +179,6 @@ def read_spec(path: Path) -> ClipSpec | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path / ABOUT}: expected what the clips hold, got: {error!r}. Prepare into another folder.") from None
+        raise StoreError(
+            f"{path / ABOUT}: expected what the clips hold, got: {error!r}. Prepare into another folder."
+        ) from None

@@ -1,6 +1,7 @@
 """Model × clips × attacks × threats → rows.  Attacks are checked here, whoever wrote them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,21 +57,26 @@ class Subject:
         # An iterator is spent after one pass, and every attack needs its own.
         self._batches = list(batches) if isinstance(batches, Iterator) else batches
         self._name = name
-        self._model = engine.exact(model)
-        self._judges: list[Model] = []  # per batch: the model, with the clean embeddings kept
-        self._crafts: list[Model] = []
+        self._model, self._precision = model, precision
+        exact = engine.exact(model)
+        self._judges: list[Model] = []  # per batch: the model itself, with its clean embeddings kept
         self._clean: list[Tensor] = []
-        craft: Model | None = None
         for batch in self._batches:
             check_batch(batch)
-            judge = engine.embedded(self._model, batch.x)
+            judge = engine.embedded(exact, batch.x)
             with torch.no_grad():
-                self._clean.append(check_logits(engine.pinned(judge, batch.x, UNTOUCHED)(batch.x), batch).float())
-            craft = craft or engine.crafting(model, batch.x.map(lambda s: s[:2]), precision)
+                logits = engine.pinned(judge, batch.x, UNTOUCHED)(batch.x)
+            self._clean.append(check_logits(logits, batch).float())
             self._judges.append(judge)
-            self._crafts.append(engine.embedded(craft, batch.x))
-        if craft is None:
+        if not self._judges:
             raise ValueError("expected at least one batch of clips, got none.")
+
+    @cached_property
+    def _crafts(self) -> list[Model]:
+        """Per batch: a cheap stand-in for the model, with its clean embeddings kept."""
+        example = next(iter(self._batches)).x.map(lambda s: s[:2])
+        craft = engine.crafting(self._model, example, self._precision)
+        return [engine.embedded(craft, batch.x) for batch in self._batches]
 
     def clean(self, seed: int = 0) -> Rows:
         """Rows of the clips as they are."""

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ class Run:
     def classes(self) -> int:
         """How many classes there are; from the labels that occur when run.json does not say."""
         named = len(self.data.get("classes") or ())
-        return named or 1 + max((int(a["label"].max()) for a in self.table.values() if a["label"].size), default=1)
+        return named or 1 + max(
+            (int(a["label"].max()) for a in self.table.values() if a["label"].size), default=1
+        )
 
     @property
     def chance(self) -> float:
@@ -94,38 +96,61 @@ class Run:
         """By attack, the conditions of the longest curve over budgets: at least three of them."""
         found: dict[str, tuple[Condition, ...]] = {}
         for curve in curves(c for c in self.table if (c.model, c.subset) == (model, subset)):
-            if len(curve) >= max(3, 1 + len(found.get(curve[0].attack, ()))):
-                found[curve[0].attack] = curve
+            rising = self._rising(curve) if subset == "AV" else curve
+            if len(rising) >= max(3, 1 + len(found.get(curve[0].attack, ()))):
+                found[curve[0].attack] = rising
         return {attack: found[attack] for attack in self.attacks() if attack in found}
 
-    def levels(self) -> list[Level]:
-        """The budgets of the tables: those at which most attacks ran, weakest first, at most two.
+    def _rising(self, curve: Sequence[Condition]) -> tuple[Condition, ...]:
+        """The joint budgets along which both halves grow: among equal sounds, a picture also tried alone comes first."""
+        alone = {c.budget.visual for c in self.table if c.subset == "V" and c.model == self.model("V")}
+        chain: list[Condition] = []
+        for c in sorted(curve, key=lambda c: (c.budget.eps_audio, c.budget.visual not in alone, c.budget)):
+            last = chain[-1].budget if chain else None
+            if last is None or (
+                c.budget.eps_audio > last.eps_audio and c.budget.eps_visual > last.eps_visual
+            ):
+                chain.append(c)
+        return tuple(chain)
 
-        run.json may name them, as `"tables": [{"A": [eps_audio, eps_visual], "V": ..., "AV": ...}]`.
+    def levels(self) -> list[Level]:
+        """The budgets of the tables: those at which every attack ran (published modes aside), at most two sets.
+
+        Smallest budgets first.  A subset with one such budget has it in both sets; where there are more than two,
+        the middle one speaks for them.
         """
         model = self.model("AV")
-        ran = {s: Counter(c.budget for c in self.table if (c.model, c.subset) == (model, s)) for s in SUBSETS}
-        told = self.about.get("tables")
-        if told:
-            return [
-                {s: b for s in SUBSETS for b in ran[s] if list(t.get(s) or ()) == [b.eps_audio, b.eps_visual]}
-                for t in told
-            ]
-        best = {s: sorted(b for b, k in ran[s].items() if k == max(ran[s].values())) for s in SUBSETS}
-        count = min((len(b) for b in best.values() if b), default=0)
-        if count > 2:  # every budget got the same attacks: the middle one speaks for the curve
-            best, count = {s: b[len(b) // 2 :] for s, b in best.items()}, 1
-        return [{s: best[s][i] for s in SUBSETS if len(best[s]) > i} for i in range(count)]
+        ran = {s: Counter(self._budgets(model, s)) for s in SUBSETS}
+        most = {s: sorted(b for b, k in ran[s].items() if k == max(ran[s].values())) for s in SUBSETS}
+        count = max(len(b) for b in most.values())
+        if count > 2:
+            most, count = {s: b[len(b) // 2 :][:1] for s, b in most.items()}, 1
+        return [{s: b[min(i, len(b) - 1)] for s, b in most.items() if b} for i in range(count)]
 
-    def worst(self, model: str | None, subset: str, budget: Budget, attacks: list[str]) -> Answers | None:
-        """Answers that count as right only when they survive each of `attacks`; None if one is missing."""
-        found = [self.attacked(model, attack, subset, budget) for attack in attacks]
-        if not found or any(a is None for a in found):
-            return None
-        same = shared(*(a for a in found if a is not None))
-        columns = dict(same[0].columns) | {"correct": np.logical_and.reduce([a["correct"] for a in same])}
-        first = same[0]
-        return Answers(first.condition, first.mode, first.seeds, first.clips, first.listed, columns)
+    def _budgets(self, model: str | None, subset: str) -> list[Budget]:
+        """The budgets that this model met on this subset, once per attack."""
+        return [
+            c.budget
+            for c, a in self.table.items()
+            if (c.model, c.subset) == (model, subset) and a.mode != "published"
+        ]
+
+    def worst(self, wanted: Sequence[tuple[str | None, str, Budget]]) -> list[Answers | None]:
+        """For each (model, subset, budget), answers that count as right only when they survive every attack.
+
+        "Every attack" means those that stayed inside their budget and ran under each of these conditions that
+        was tried at all, so that all are judged alike.  None where nothing was tried.
+        """
+        ran = [
+            {a: found for a in self.attacks() if self.kept_budget(a) and (found := self.attacked(m, a, s, b))}
+            for m, s, b in wanted
+        ]
+        tried = [set(attacks) for attacks in ran if attacks]
+        common = set.intersection(*tried) if tried else set()
+        return [
+            _survivors([attacks[a] for a in sorted(common)]) if attacks and common else None
+            for attacks in ran
+        ]
 
     def kept_budget(self, attack: str) -> bool:
         """Whether an attack stayed inside its budget on every clip of the run."""
@@ -137,6 +162,13 @@ class Run:
         )
 
 
+def _survivors(answers: Sequence[Answers]) -> Answers:
+    """Right where all of them are right."""
+    same = shared(*answers)
+    columns = dict(same[0].columns) | {"correct": np.logical_and.reduce([a["correct"] for a in same])}
+    return replace(same[0], columns=columns)
+
+
 def read(path: Path) -> Run:
     """A run directory as `Run`.  Cells without a finished rows.parquet are left out.
 
@@ -145,15 +177,21 @@ def read(path: Path) -> Run:
     try:
         about = json.loads((path / "run.json").read_text())
     except FileNotFoundError:
-        raise RunError(f"{path}: expected a run directory, found no run.json. Pass the folder that a study wrote.") from None
+        raise RunError(
+            f"{path}: expected a run directory, found no run.json. Pass the folder that a study wrote."
+        ) from None
     except ValueError as e:
-        raise RunError(f"{path / 'run.json'}: expected JSON, {e}. Run the study again; finished cells are kept.") from None
+        raise RunError(
+            f"{path / 'run.json'}: expected JSON, {e}. Run the study again; finished cells are kept."
+        ) from None
     parts = []
     for file in sorted(path.glob("cells/*/rows.parquet")):
         try:
             parts.append(Rows.load(file))
         except (pa.ArrowException, OSError) as e:
-            raise RunError(f"{file}: expected rows as Parquet, {e}. Delete this cell's folder and run the study again.") from None
+            raise RunError(
+                f"{file}: expected rows as Parquet, {e}. Delete this cell's folder and run the study again."
+            ) from None
     rows = Rows.concat(parts)
     return Run(path, about, tabulate(rows.data) if parts else tabulate(SCHEMA.empty_table()))
 
@@ -164,4 +202,4 @@ def method(attack: str) -> str:
     >>> method("MIM-10 published")
     'MIM'
     """
-    return attack.split("-")[0].split(" ")[0].split("x")[0]
+    return attack.split("-")[0].split(" ")[0]

@@ -131,16 +131,11 @@ def _why_not(path: Path, error: Exception) -> str:
         return "expected a checkpoint, got a folder. Give the .safetensors file in it."
     with path.open("rb") as file:
         head = file.read(9)
-    if head.startswith((b"PK\x03\x04", b"\x80")) and not _is_header(head, path):
+    if len(head) < 9 or head.endswith(b"{"):  # the length of a JSON text, and that text
+        return f"expected a whole safetensors file, got one cut short or damaged ({error}). Copy it again, or train anew."
+    if head.startswith((b"PK\x03\x04", b"\x80")):
         return (
             "expected a safetensors file, got a pickle, which can run anything when it is opened. "
             "Convert it where you trust it: safetensors.torch.save_file(torch.load(file, weights_only=True), ...)."
         )
-    if _is_header(head, path):
-        return f"expected a whole safetensors file, got one cut short or damaged ({error}). Copy it again, or train anew."
     return f"expected a safetensors file, got something else ({error}). Give a checkpoint that this package wrote."
-
-
-def _is_header(head: bytes, path: Path) -> bool:
-    """A safetensors file opens with the length of a JSON text, and that text."""
-    return len(head) < 9 and path.suffix == ".safetensors" or head[8:9] == b"{"

@@ -12,6 +12,9 @@ from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
 
+OUR_RATES = AV(audio=2e-3, visual=2e-3)
+PUBLISHED_RATES = AV(audio=1e-3, visual=1e-4)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -22,7 +25,7 @@ class Recipe:
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: momentum 0.9
-    lr: AV[float] = AV(audio=2e-3, visual=2e-3)  # noqa: RUF009, an AV is frozen
+    lr: AV[float] = OUR_RATES
     lr_head: float = 2e-3
     weight_decay: float = 0.05
     schedule: Literal["onecycle", "steps"] = "onecycle"
@@ -77,8 +80,6 @@ def cross_entropy(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
     return F.cross_entropy(net(batch.x), batch.label)
 
 
-PUBLISHED_RATES = AV(audio=1e-3, visual=1e-4)
-
 RECIPES: dict[str, Recipe] = {
     # 65 s for an audio-visual network, 1,100 clips of 64 pixels and 12,288 samples, on two cores.
     "ours": Recipe(),
@@ -93,7 +94,6 @@ RECIPES: dict[str, Recipe] = {
         epochs=100,
         batch=36,
         precision="fp32",
-        channels_last=False,
     ),
     # The same for Kinetics-Sounds and AVE: 4 GPUs of 12 clips each.
     "published-30": Recipe(
@@ -106,7 +106,6 @@ RECIPES: dict[str, Recipe] = {
         epochs=30,
         batch=48,
         precision="fp32",
-        channels_last=False,
     ),
 }
 

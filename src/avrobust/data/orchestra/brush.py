@@ -1,86 +1,109 @@
 """Flat drawing in an instrument's own coordinates.  Knows shapes and colours; knows no instruments and no scenes."""
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import ImageDraw
 
+Point = tuple[float, float]
 Points = NDArray[np.float64]  # (n, 2): x to the right, y down
+Shape = Points | Sequence[Point]
 Rgb = tuple[int, int, int]
 
 _TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
 
 
-@dataclass
 class Brush:
     """Draws shapes given in own coordinates, where an instrument fills about [-1, 1] squared.
 
-    `matrix` (2, 3) takes them to pixels, `tint` (3, 3) takes colours to colours.  Without a `canvas` nothing is
-    drawn, but `bounds` still tells where it would have been.  `flat` draws all in one colour: a shadow's shape.
+    `matrix` (2, 3) takes them to pixels by turning, scaling, mirroring and moving; `tint` (3, 3) takes colours to
+    colours.  Without a `canvas` nothing is drawn, but `bounds` tells where it would have been.  `flat` draws all
+    in one colour: a shadow's shape.
     """
 
-    canvas: ImageDraw.ImageDraw | None
-    matrix: Points
-    tint: NDArray[np.float64]
-    flat: int | None = None
-    _drawn: list[Points] = field(default_factory=list)
-    _mixed: dict[Rgb, Rgb] = field(default_factory=dict)
+    def __init__(
+        self,
+        canvas: ImageDraw.ImageDraw | None,
+        matrix: NDArray[np.float64],
+        tint: NDArray[np.float64],
+        flat: int | None = None,
+    ):
+        self.canvas, self.flat = canvas, flat
+        self._matrix, self._tint = matrix, tint
+        (self._a, self._b, self._x), (self._c, self._d, self._y) = matrix.tolist()
+        self._scale = float(np.hypot(self._a, self._c))
+        self._mixed: dict[Rgb, Rgb] = {}
+        self._xs: list[float] = []
+        self._ys: list[float] = []
 
     def bounds(self) -> tuple[float, float, float, float]:
         """x0 y0 x1 y1 in pixels of all that would have been filled."""
-        points = np.concatenate(self._drawn)
-        (x0, y0), (x1, y1) = points.min(0), points.max(0)
-        return float(x0), float(y0), float(x1), float(y1)
+        return min(self._xs), min(self._ys), max(self._xs), max(self._ys)
 
-    def fill(self, points: ArrayLike, colour: Rgb, edge: Rgb | None = None) -> None:
+    def fill(self, points: Shape, colour: Rgb, edge: Rgb | None = None) -> None:
         """A closed shape, with an outline in `edge`."""
         at = self._place(points)
         if self.canvas is None:
-            self._drawn.append(at)
+            self._xs += at[::2]
+            self._ys += at[1::2]
             return
-        flat = at.ravel().tolist()
-        self.canvas.polygon(flat, fill=self._colour(colour))
+        self.canvas.polygon(at, fill=self._ink(colour))
         if edge is not None:
-            self.canvas.line(flat + flat[:2], fill=self._colour(edge), width=max(1, round(self._scale * 0.03)))
+            self.canvas.line(at + at[:2], fill=self._ink(edge), width=self._pixels(0.03))
 
-    def line(self, points: ArrayLike, width: float, colour: Rgb) -> None:
+    def line(self, points: Shape, width: float, colour: Rgb) -> None:
         """An open line, `width` wide in own coordinates but never thinner than a pixel."""
         if self.canvas is not None:
-            self.canvas.line(
-                self._place(points).ravel().tolist(),
-                fill=self._colour(colour),
-                width=max(1, round(self._scale * width)),
-            )
+            self.canvas.line(self._place(points), fill=self._ink(colour), width=self._pixels(width))
 
-    def disc(self, x: float, y: float, r: float, colour: Rgb, edge: Rgb | None = None, ry: float | None = None) -> None:
-        """A disc around (x, y), or an ellipse `ry` high."""
-        self.fill(CIRCLE * (r, r if ry is None else ry) + (x, y), colour, edge)
+    def disc(self, x: float, y: float, r: float, colour: Rgb, edge: Rgb | None = None) -> None:
+        """A disc around (x, y)."""
+        x, y = self._place([(x, y)])
+        r *= self._scale
+        if self.canvas is None:
+            self._xs += (x - r, x + r)
+            self._ys += (y - r, y + r)
+            return
+        outline = None if edge is None else self._ink(edge)
+        self.canvas.ellipse((x - r, y - r, x + r, y + r), self._ink(colour), outline, self._pixels(0.03))
 
-    def bar(self, start: tuple[float, float], stop: tuple[float, float], width: float, colour: Rgb, edge: Rgb | None = None) -> None:  # fmt: skip
+    def oval(self, x: float, y: float, rx: float, ry: float, colour: Rgb, edge: Rgb | None = None) -> None:
+        """An ellipse around (x, y)."""
+        self.fill(CIRCLE * (rx, ry) + (x, y), colour, edge)
+
+    def bar(self, start: Point, stop: Point, width: float, colour: Rgb, edge: Rgb | None = None) -> None:
         """A straight bar from `start` to `stop`."""
-        self.fill(tube((start, stop), (width, width)), colour, edge)
+        (x0, y0), (x1, y1) = start, stop
+        part = width / 2 / math.hypot(x1 - x0, y1 - y0)
+        u, v = part * (y0 - y1), part * (x1 - x0)
+        self.fill([(x0 + u, y0 + v), (x1 + u, y1 + v), (x1 - u, y1 - v), (x0 - u, y0 - v)], colour, edge)
 
-    @property
-    def _scale(self) -> float:
-        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+    def _pixels(self, width: float) -> int:
+        return max(1, round(self._scale * width))
 
-    def _place(self, points: ArrayLike) -> Points:
-        return np.asarray(points) @ self.matrix[:, :2].T + self.matrix[:, 2]
+    def _place(self, points: Shape) -> list[float]:
+        """Pixel coordinates x, y, x, y, ..."""
+        if isinstance(points, np.ndarray):
+            placed: list[float] = (points @ self._matrix[:, :2].T + self._matrix[:, 2]).ravel().tolist()
+            return placed
+        a, b, c, d, x0, y0 = self._a, self._b, self._c, self._d, self._x, self._y  # few points: faster without NumPy
+        return [v for x, y in points for v in (a * x + b * y + x0, c * x + d * y + y0)]
 
-    def _colour(self, rgb: Rgb) -> int | Rgb:
+    def _ink(self, rgb: Rgb) -> int | Rgb:
         if self.flat is not None:
             return self.flat
         if rgb not in self._mixed:
-            r, g, b = np.clip(self.tint @ rgb, 0, 255).astype(int).tolist()
+            r, g, b = np.clip(self._tint @ rgb, 0, 255).astype(int).tolist()
             self._mixed[rgb] = r, g, b
         return self._mixed[rgb]
 
 
 @lru_cache(maxsize=None)
-def smooth(points: tuple[tuple[float, float], ...], closed: bool = True, steps: int = 5) -> Points:
+def smooth(points: tuple[Point, ...], closed: bool = True, steps: int = 5) -> Points:
     """A soft curve through `points` (Catmull and Rom's spline)."""
     p = np.array(points)
     p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
@@ -92,15 +115,16 @@ def smooth(points: tuple[tuple[float, float], ...], closed: bool = True, steps: 
 
 
 @lru_cache(maxsize=None)
-def mirrored(half: tuple[tuple[float, float], ...]) -> Points:
+def mirrored(half: tuple[Point, ...]) -> Points:
     """A soft shape that is symmetrical about x = 0, from its right half, top to bottom."""
     return smooth(half + tuple((-x, y) for x, y in reversed(half)))
 
 
-def tube(centre: ArrayLike, widths: ArrayLike) -> Points:
-    """The outline of a pipe along `centre` that is `widths` wide at its points."""
-    p = np.asarray(centre, float)
+@lru_cache(maxsize=None)
+def tube(centre: tuple[Point, ...], widths: tuple[float, ...], *, soft: bool = True) -> Points:
+    """The outline of a pipe along `centre`, as wide as `widths`, which are spread evenly along it."""
+    p = smooth(centre, closed=False) if soft else np.array(centre)
     along = np.gradient(p, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(np.hypot(*along.T), 1e-9)[:, None]
-    side = normal * (np.asarray(widths, float) / 2)[:, None]
+    normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(*along.T)[:, None]
+    side = normal * np.interp(np.linspace(0, len(widths) - 1, len(p)), range(len(widths)), widths)[:, None] / 2
     return np.concatenate([p + side, (p - side)[::-1]])

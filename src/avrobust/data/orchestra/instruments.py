@@ -16,16 +16,12 @@ HAIR, STRING = (236, 230, 214), (225, 222, 205)
 
 
 def accordion(b: Brush, pose: Pose) -> None:
-    red, deep, fold = (196, 24, 40), (110, 8, 22), (226, 208, 190)
+    red, deep, cloth = (196, 24, 40), (110, 8, 22), (226, 208, 190)
     half = 0.14 + 0.28 * pose.bow  # half the width of the open bellows
-    top = np.linspace(-half, half, 11)
-    zig = np.where(np.arange(11) % 2, 0.03, -0.03)
-    fan = 0.10 * (0.5 + 0.5 * pose.sway)  # the bellows open like a fan
-    upper = np.stack([top * (1 + fan), -0.56 + zig], 1)
-    lower = np.stack([top, 0.56 - zig], 1)
-    b.fill(np.concatenate([upper, lower[::-1]]), fold, deep)
-    for start, stop in zip(upper[1:-1:2], lower[1:-1:2], strict=True):
-        b.line((start, stop), 0.05, deep)
+    folds = [(half * (fold / 5 - 1), 0.53 + 0.06 * (fold % 2)) for fold in range(11)]
+    b.fill([*((x, -y) for x, y in folds), *reversed(folds)], cloth, deep)
+    for x, y in folds[1::2]:
+        b.line([(x, -y), (x, y)], 0.05, deep)
     for side in (-1, 1):
         x0, x1 = side * half, side * (half + 0.42)
         b.fill([(x0, -0.64), (x1, -0.56), (x1, 0.56), (x0, 0.64)], red, deep)
@@ -117,9 +113,8 @@ def erhu(b: Brush, pose: Pose) -> None:
 
 
 def clarinet(b: Brush, pose: Pose) -> None:
-    centre = ((0, -0.74), (0, 0.66), (0, 0.84), (0, 1.0))
     b.fill([(-0.07, -0.72), (-0.045, -1.0), (0.045, -0.97), (0.07, -0.72)], BLACK, GREY)  # the mouthpiece
-    b.fill(tube(centre, (0.17, 0.19, 0.26, 0.46)), (30, 28, 34), BLACK)
+    b.fill(tube(((0, -0.74), (0, 0.66), (0, 0.84), (0, 1.0)), (0.17, 0.19, 0.26, 0.46), soft=False), (30, 28, 34), BLACK)
     b.line([(-0.03, -0.7), (-0.03, 0.8)], 0.025, (112, 108, 124))
     for y in (-0.76, -0.42, 0.14, 0.62, 0.99):
         b.bar((-0.1 - 0.12 * (y > 0.9), y), (0.1 + 0.12 * (y > 0.9), y), 0.04, SILVER)
@@ -134,8 +129,8 @@ def flute(b: Brush, pose: Pose) -> None:
     silver, edge = (168, 196, 226), (66, 92, 128)
     b.bar((-1.0, 0), (1.0, 0), 0.17, silver, edge)
     b.line([(-0.97, -0.04), (0.97, -0.04)], 0.03, WHITE)
-    b.disc(-0.7, -0.02, 0.17, silver, edge, ry=0.115)  # the lip plate
-    b.disc(-0.7, -0.04, 0.055, BLACK, ry=0.035)
+    b.oval(-0.7, -0.02, 0.17, 0.115, silver, edge)  # the lip plate
+    b.oval(-0.7, -0.04, 0.055, 0.035, BLACK)
     for x in (-0.98, -0.42, 0.66):
         b.bar((x, -0.105), (x, 0.105), 0.05, (206, 186, 120), edge)
     b.line([(-0.34, 0.115), (0.92, 0.115)], 0.035, edge)
@@ -146,12 +141,11 @@ def flute(b: Brush, pose: Pose) -> None:
 
 def saxophone(b: Brush, pose: Pose) -> None:
     gold, edge, lit = (222, 160, 40), (112, 66, 8), (252, 226, 140)
-    centre = smooth(((-0.42, -0.78), (-0.2, -0.9), (0.0, -0.8), (0.03, -0.5), (0.03, 0.0), (0.03, 0.45), (0.1, 0.76), (0.3, 0.84), (0.48, 0.66), (0.52, 0.3), (0.56, 0.02), (0.6, -0.14)), closed=False)  # fmt: skip
-    widths = np.interp(np.linspace(0, 1, len(centre)), (0, 0.2, 0.5, 0.75, 0.92, 1), (0.07, 0.09, 0.17, 0.27, 0.36, 0.56))
+    pipe = ((-0.42, -0.78), (-0.2, -0.9), (0.0, -0.8), (0.03, -0.5), (0.03, 0.0), (0.03, 0.45), (0.1, 0.76), (0.3, 0.84), (0.48, 0.66), (0.52, 0.3), (0.56, 0.02), (0.6, -0.14))  # fmt: skip
     b.bar((-0.62, -0.66), (-0.4, -0.79), 0.1, BLACK)  # the mouthpiece
-    b.fill(tube(centre, widths), gold, edge)
-    b.fill(tube(centre - (0.035, 0.0), widths * 0.2), lit)
-    b.disc(0.6, -0.15, 0.28, edge, ry=0.085)
+    b.fill(tube(pipe, (0.07, 0.09, 0.12, 0.16, 0.22, 0.28, 0.34, 0.56)), gold, edge)
+    b.fill(tube(pipe, (0.01, 0.02, 0.03, 0.04, 0.06)) - (0.03, 0.0), lit)
+    b.oval(0.6, -0.15, 0.28, 0.085, edge)
     b.line([(0.2, -0.45), (0.22, 0.5)], 0.03, edge)
     _keys(b, pose, np.stack([np.linspace(0.02, 0.05, 6), np.linspace(-0.5, 0.5, 6)], 1), 0.085, lit)
     for x, y, r in ((0.33, 0.78, 0.1), (0.5, 0.4, 0.09), (-0.1, -0.3, 0.06), (-0.1, 0.1, 0.06)):
@@ -160,11 +154,11 @@ def saxophone(b: Brush, pose: Pose) -> None:
 
 def trumpet(b: Brush, pose: Pose) -> None:
     brass, edge, lit = (250, 206, 60), (140, 88, 6), (255, 244, 180)
-    loop = smooth(((-0.42, -0.13), (0.42, -0.13), (0.62, 0.06), (0.42, 0.25), (-0.42, 0.25), (-0.58, 0.06)))
-    b.fill(tube(np.concatenate([loop, loop[:2]]), np.full(len(loop) + 2, 0.085)), brass, edge)
-    centre = ((-0.92, -0.13), (0.3, -0.13), (0.62, -0.13), (0.82, -0.13), (0.94, -0.13), (1.0, -0.13))
-    b.fill(tube(centre, (0.06, 0.085, 0.15, 0.28, 0.46, 0.66)), brass, edge)
-    b.disc(1.0, -0.13, 0.06, edge, ry=0.33)
+    loop = ((-0.42, -0.13), (0.42, -0.13), (0.62, 0.06), (0.42, 0.25), (-0.42, 0.25), (-0.58, 0.06), (-0.42, -0.13), (-0.3, -0.13))  # fmt: skip
+    b.fill(tube(loop, (0.085, 0.085)), brass, edge)
+    pipe = ((-0.92, -0.13), (0.3, -0.13), (0.62, -0.13), (0.82, -0.13), (0.94, -0.13), (1.0, -0.13))
+    b.fill(tube(pipe, (0.06, 0.085, 0.15, 0.28, 0.46, 0.66)), brass, edge)
+    b.oval(1.0, -0.13, 0.06, 0.33, edge)
     b.line([(-0.85, -0.15), (0.75, -0.15)], 0.022, lit)
     b.fill([(-1.0, -0.21), (-1.0, -0.05), (-0.88, -0.1), (-0.88, -0.16)], SILVER, edge)  # the mouthpiece
     fingering = int(pose.finger * 7.99)
@@ -178,15 +172,14 @@ def trumpet(b: Brush, pose: Pose) -> None:
 
 def tuba(b: Brush, pose: Pose) -> None:
     brass, edge, lit = (176, 122, 62), (72, 40, 12), (236, 204, 150)
-    coil = smooth(((0.36, -0.3), (0.38, 0.5), (0.14, 0.86), (-0.2, 0.86), (-0.42, 0.5), (-0.4, -0.1), (-0.22, -0.26), (-0.04, -0.1), (-0.04, 0.45)), closed=False)  # fmt: skip
-    widths = np.interp(np.linspace(0, 1, len(coil)), (0, 0.5, 1), (0.3, 0.2, 0.1))
+    coil = ((0.36, -0.3), (0.38, 0.5), (0.14, 0.86), (-0.2, 0.86), (-0.42, 0.5), (-0.4, -0.1), (-0.22, -0.26), (-0.04, -0.1), (-0.04, 0.45))  # fmt: skip
     b.line([(-0.4, -0.1), (-0.62, -0.3), (-0.72, -0.3)], 0.05, edge)
-    b.fill(tube(coil, widths), brass, edge)
-    b.fill(tube(coil, widths * 0.2), lit)
+    b.fill(tube(coil, (0.3, 0.2, 0.1)), brass, edge)
+    b.fill(tube(coil, (0.06, 0.04, 0.02)), lit)
     bell = ((0.36, 0.1), (0.34, -0.25), (0.3, -0.5), (0.27, -0.7), (0.25, -0.84), (0.24, -0.92))
     b.fill(tube(bell, (0.3, 0.34, 0.46, 0.66, 0.92, 1.16)), brass, edge)
     b.line([(0.28, 0.05), (0.24, -0.35), (0.1, -0.7)], 0.05, lit)
-    b.disc(0.24, -0.92, 0.58, edge, brass, ry=0.08)
+    b.oval(0.24, -0.92, 0.58, 0.08, edge, brass)
     b.disc(-0.75, -0.31, 0.06, SILVER, edge)
     fingering = int(pose.finger * 7.99)
     for valve in range(3):
@@ -228,8 +221,8 @@ def _bow(b: Brush, pose: Pose, y: float, slope: float) -> None:
     x = 0.56 * (pose.bow - 0.5)
     left, right = (x - 0.68, y + slope), (x + 0.68, y - slope)
     b.line([left, right], 0.035, HAIR)
-    stick = smooth(((left[0], left[1] - 0.09), (x, y - 0.06), (right[0], right[1] - 0.07)), closed=False)
-    b.fill(tube(stick, np.full(len(stick), 0.035)), (88, 40, 20))
+    stick = tube(((-0.68, slope - 0.09), (0.0, -0.06), (0.68, -slope - 0.07)), (0.035, 0.035))
+    b.fill(stick + (x, y), (88, 40, 20))
     b.fill([left, (left[0], left[1] - 0.1), (left[0] + 0.1, left[1] - 0.09), (left[0] + 0.1, left[1])], BLACK)
 
 

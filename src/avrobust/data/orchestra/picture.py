@@ -84,16 +84,17 @@ def cast(label: str, score: Score, seconds: float, rival: bool, difficulty: floa
 
 def extent(actor: Actor, times: NDArray[np.float64]) -> Box:
     """x0 y0 x1 y1 in [0, 1]: where in the picture the actor is seen at these times; what hides it is not counted."""
-    brush = Brush(None, _matrix(actor, actor.pose(0), 1.0), np.eye(3))
+    bounds = []
     for t in times if actor.still_s is None else times[:1]:
-        brush.matrix = _matrix(actor, actor.pose(t), 1.0)
+        brush = Brush(None, _matrix(actor, actor.pose(t), 1.0), np.eye(3))
         DRAWINGS[actor.name](brush, actor.pose(t))
-    x0, y0, x1, y1 = np.clip(brush.bounds(), 0, 1)
-    return float(x0), float(y0), float(x1), float(y1)
+        bounds.append(brush.bounds())
+    x0, y0, x1, y1 = np.array(bounds).T.clip(0, 1)
+    return float(x0.min()), float(y0.min()), float(x1.max()), float(y1.max())
 
 
-def film(actors: tuple[Actor, ...], player: int, screen: bool, times: NDArray[np.float64], size: int, difficulty: float, rng: np.random.Generator) -> NDArray[np.uint8]:  # fmt: skip
-    """Frames (t, size, size, 3) at `times`: everything stands still but the player.
+def film(actors: tuple[Actor, ...], player: int, box: Box, screen: bool, times: NDArray[np.float64], size: int, difficulty: float, rng: np.random.Generator) -> NDArray[np.uint8]:  # fmt: skip
+    """Frames (t, size, size, 3) at `times`: everything stands still but the player, who stays within `box`.
 
     With `screen` a folding screen stands before the player, who is not seen.
     """
@@ -108,12 +109,15 @@ def film(actors: tuple[Actor, ...], player: int, screen: bool, times: NDArray[np
         for actor in actors[player + 1 :]:
             _draw(actor, 0.0, ImageDraw.Draw(image), side, flat=flat)
     if screen:
-        _screen(front, mask, extent(actors[player], times), rng)
+        _screen(front, mask, box, rng)
     _occlude(front, mask, difficulty, rng)
 
+    spread = rng.uniform(0, 0.08 + 0.12 * difficulty)  # blur: what a pixel gives to each neighbour beside it
+    lens = ImageFilter.Kernel((3, 3), np.outer(*2 * [(spread, 1 - 2 * spread, spread)]).ravel().tolist(), scale=1)
+    exposure, contrast = rng.uniform(0.85, 1.15), rng.uniform(0.85, 1.1)
+    curve = ((np.arange(256) - 128) * contrast + 128 * exposure).round().astype(np.int16)
     frames = []
-    soft = ImageFilter.GaussianBlur(rng.uniform(0.2, 0.4 + 0.8 * difficulty))
-    x0, y0, x1, y1 = (np.array(extent(actors[player], times)) * size + (-1, -1, 2, 2)).astype(int).clip(0, size).tolist()
+    x0, y0, x1, y1 = (np.array(box) * size + (-1, -1, 2, 2)).astype(int).clip(0, size).tolist()
     window = (x0 * FINE, y0 * FINE, x1 * FINE, y1 * FINE)  # only here does anything move
     still = back.copy()
     still.paste(front, mask=mask)
@@ -124,11 +128,9 @@ def film(actors: tuple[Actor, ...], player: int, screen: bool, times: NDArray[np
         _draw(actors[player], t, ImageDraw.Draw(moving), side, window[:2])
         moving.paste(before, mask=where)
         still.paste(moving.reduce(FINE), (x0, y0))
-        frames.append(np.asarray(still.filter(soft)))
-    exposure, contrast = rng.uniform(0.85, 1.15), rng.uniform(0.85, 1.1)
-    grain = rng.standard_normal((len(frames), size, size, 1), dtype=np.float32) * (2 + 12 * difficulty * rng.random())
-    picture = (np.stack(frames).astype(np.float32) - 128) * contrast + 128 * exposure + grain
-    return picture.round().clip(0, 255).astype(np.uint8)
+        frames.append(np.asarray(still.filter(lens)))
+    grain = rng.standard_normal((size, size, 1)) * (2 + 12 * difficulty * rng.random())
+    return (curve[np.stack(frames)] + grain.round().astype(np.int16)).clip(0, 255).astype(np.uint8)
 
 
 def _matrix(actor: Actor, pose: Pose, side: float, origin: tuple[float, float] = (0, 0)) -> NDArray[np.float64]:

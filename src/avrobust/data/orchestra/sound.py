@@ -1,11 +1,11 @@
 """How the eleven instruments sound: each is synthesised by how it works.  Knows no pictures and no files.
 
-Waves are float64 (n,) until they are mixed.  Blown, bowed and squeezed instruments sustain one tone whose pitch
+Waves are float32 (n,).  Blown, bowed and squeezed instruments sustain one tone whose pitch
 and loudness change; plucked and struck ones ring, note by note.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from avrobust.data.orchestra.score import Score
 
-Wave = NDArray[np.float64]
+Wave = NDArray[np.float32]
 Formants = tuple[tuple[float, float, float], ...]  # (centre in Hz, width in octaves, gain in dB)
-TABLE = 2048  # samples of one period
+TABLE = 16384  # samples of one period: so many that the nearest one will do
 
 
 def perform(name: str, score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
@@ -32,14 +32,15 @@ def record(
     `other`, if any, plays `below_db` softer; the room rings for `room_s` seconds; noise lies `snr_db` below the
     player; `tilt_db` per octave makes the recording brighter or, below 0, duller; the loudest sample is `peak`.
     """
-    wave = player if other is None else player + other * 10 ** (-below_db / 20)
+    n = len(player)
+    wave = player if other is None else player + other * np.float32(10 ** (-below_db / 20))
     wave = _unit(_reverberate(wave, room_s, rate, rng))
-    colour = rng.uniform(0, 1.2)  # 0: white noise, 1: pink
-    octaves = np.log2(np.maximum(rfftfreq(len(wave), 1 / rate), 40) / 1000)
-    noise = _unit(irfft(rfft(rng.standard_normal(len(wave))) * 2 ** (-colour * octaves / 2), len(wave)))
-    wave = wave + noise * 10 ** (-snr_db / 20)
-    wave = irfft(rfft(wave) * 10 ** (tilt_db * octaves / 20), len(wave))
-    return (wave * (peak / np.abs(wave).max())).astype(np.float32)
+    octaves = np.maximum(_octaves(n, rate), -4.5)  # around 1 kHz, level below 44 Hz
+    colour = np.exp2(-rng.uniform(0, 0.6) * octaves)  # from white noise to pink and a little further
+    noise = _unit(irfft(rfft(_noise(n, rng)) * colour, n))
+    wave = wave + noise * np.float32(10 ** (-snr_db / 20))
+    wave = irfft(rfft(wave) * _gain(tilt_db * octaves), n)
+    return wave * np.float32(peak / np.abs(wave).max())
 
 
 # ---- families
@@ -53,7 +54,7 @@ def bowed(
     level = _loudness(score, n, rate, rng.uniform(0.05, 0.11))
     k = np.arange(1, 61)
     string = _oscillate(f0, k**-1.0 * (1 + 0.3 * rng.standard_normal(len(k))), rate)
-    hiss = rng.standard_normal(n) * 0.05
+    hiss = _noise(n, rng) * 0.05
     return level * _resonate(string + hiss, body, rate, rng)
 
 
@@ -65,16 +66,16 @@ def reed(
     level = _loudness(score, n, rate, rng.uniform(0.02, 0.05))
     k = np.arange(1, 61)
     mouth = _oscillate(f0, k**-slope * np.where(k % 2, 1, even * np.minimum(1, k / 8 + even)), rate)
-    return level * _resonate(mouth + rng.standard_normal(n) * 0.02, bore, rate, rng)
+    return level * _resonate(mouth + _noise(n, rng) * 0.02, bore, rate, rng)
 
 
 def flute(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
     """An edge tone: hardly more than two harmonics, a tremble of the breath, and the breath itself."""
     shake_hz = rng.uniform(4.5, 6)
     f0 = _pitch(score, n, rate, 0.02, 10, shake_hz)
-    breath = 1 + rng.uniform(0.15, 0.35) * np.sin(2 * np.pi * shake_hz * np.arange(n) / rate)
+    breath = 1 + rng.uniform(0.15, 0.35) * np.sin(2 * np.pi * shake_hz * _seconds(n, rate))
     tone = _oscillate(f0, np.array([1, rng.uniform(0.2, 0.45), rng.uniform(0.05, 0.15), 0.03, 0.01]), rate)
-    air = _resonate(rng.standard_normal(n), ((2500.0, 1.2, 18.0),), rate, rng) * rng.uniform(0.02, 0.04)
+    air = _resonate(_noise(n, rng), ((2500.0, 1.2, 18.0),), rate, rng) * rng.uniform(0.02, 0.04)
     return _loudness(score, n, rate, 0.05) * breath * (tone + air)
 
 
@@ -85,7 +86,7 @@ def brass(score: Score, n: int, rate: int, rng: np.random.Generator, *, bright_h
     hz = np.arange(1, 61) * f0.mean()
     dull = _oscillate(f0, 1 / (1 + (hz / (0.6 * bright_hz)) ** 4), rate)
     bright = _oscillate(f0, (hz / hz[0]) ** 0.3 / (1 + (hz / (2.2 * bright_hz)) ** 3), rate)
-    return level * ((1 - level) * dull + level * bright + rng.standard_normal(n) * 0.01)
+    return level * ((1 - level) * dull + level * bright + _noise(n, rng) * 0.01)
 
 
 def bellows(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
@@ -104,36 +105,34 @@ def plucked(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
 
     The loop filters once per period, so period number p has the burst's spectrum times filter**p.
     """
-    wave = np.zeros(n)
+    wave = np.zeros(n, np.float32)
     decay = rng.uniform(0.990, 0.996)
     for note in score.notes:
         start = round(note.start_s * rate)
-        size = round(rate / _hz(note.pitch))  # the nearest whole sample: at most 3 cents out of tune at 1.2 kHz per %
+        size = round(rate / _hz(note.pitch))  # whole samples: up to 20 cents out of tune, as guitars are
         periods = min(n - start, rate) // size
         if periods < 1:
             continue
-        burst = rfft(rng.uniform(-1, 1, size))
-        burst *= np.sin(np.pi * np.arange(len(burst)) * rng.uniform(0.12, 0.25))  # plucked at this part of the string
-        loop = decay * np.cos(np.pi * np.arange(len(burst)) / size)
+        k = np.arange(size // 2 + 1)
+        burst = rfft(rng.uniform(-1, 1, size)) * np.sin(np.pi * k * rng.uniform(0.12, 0.25))  # plucked at this point
+        loop = decay * np.cos(np.pi * k / size)
         ring = irfft(burst * loop ** np.arange(periods)[:, None], size).ravel()
         wave[start : start + len(ring)] += note.loud * ring * np.linspace(1, 0, len(ring)) ** 0.5
-    return _resonate(wave, ((110.0, 0.5, 6.0), (220.0, 0.5, 5.0), (400.0, 0.6, 3.0)), rate, rng)
+    return _resonate(wave, ((110, 0.5, 6), (220, 0.5, 5), (400, 0.6, 3)), rate, rng)
 
 
 def struck(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
     """A wooden bar: its modes are no harmonics (1 : 3 : 6.3 : 10.4, the first two tuned by carving), and die fast."""
-    wave = np.zeros(n)
+    wave = np.zeros(n, np.float32)
     hard = rng.uniform(0.4, 1)
     for note in score.notes:
-        start = round(note.start_s * rate)
-        t = np.arange(min(n - start, round(0.7 * rate))) / rate
-        f0 = _hz(note.pitch)
-        for ratio, gain, life_s in ((1, 1.0, 0.20), (3.0, 0.5, 0.07), (6.3, 0.3, 0.03), (10.4, 0.2, 0.015)):
-            if f0 * ratio < 0.45 * rate:
-                gain *= 1 if ratio == 1 else hard
-                wave[start : start + len(t)] += note.loud * gain * np.sin(2 * np.pi * f0 * ratio * t) * np.exp(-t / life_s)
-        knock = rng.standard_normal(len(t)) * np.exp(-t / 0.004)
-        wave[start : start + len(t)] += 0.5 * note.loud * hard * knock
+        hz, start = _hz(note.pitch), round(note.start_s * rate)
+        for ratio, gain, life_s in ((1, 1, 0.2), (3, 0.5 * hard, 0.07), (6.3, 0.3 * hard, 0.03), (10.4, 0.2 * hard, 0.015)):
+            if hz * ratio < 0.45 * rate:
+                t = _seconds(min(n - start, round(5 * life_s * rate)), rate)
+                wave[start : start + len(t)] += note.loud * gain * np.sin(2 * np.pi * hz * ratio * t) * np.exp(-t / life_s)
+        t = _seconds(min(n - start, round(0.02 * rate)), rate)
+        wave[start : start + len(t)] += 0.5 * note.loud * hard * _noise(len(t), rng) * np.exp(-t / 0.004)
     return wave
 
 
@@ -165,59 +164,73 @@ def _unit(wave: Wave) -> Wave:
     return wave / np.sqrt(np.mean(wave**2))
 
 
+def _noise(n: int, rng: np.random.Generator) -> Wave:
+    return rng.standard_normal(n, dtype=np.float32)
+
+
+def _seconds(n: int, rate: int) -> Wave:
+    return (np.arange(n) / rate).astype(np.float32)
+
+
+@lru_cache
+def _octaves(n: int, rate: int) -> Wave:
+    """How many octaves above 1 kHz each frequency of a spectrum of `n` samples lies."""
+    return np.log2(np.maximum(rfftfreq(n, 1 / rate), 1) / 1000).astype(np.float32)
+
+
+def _gain(db: Wave) -> Wave:
+    return np.exp(db * np.float32(np.log(10) / 20))
+
+
 def _pitch(score: Score, n: int, rate: int, glide_s: float, vibrato: float, vibrato_hz: float) -> Wave:
     """The fundamental in Hz: it slides to each note within about `glide_s` and trembles by `vibrato` cents."""
     starts = [round(note.start_s * rate) for note in score.notes]
     held = np.diff([0, *starts[1:], n])
-    pitch = np.repeat([note.pitch for note in score.notes], held)
-    if glide_s:
-        bump = np.hanning(2 * max(1, round(glide_s * rate)) + 1)
-        half = len(bump) // 2
-        curve = np.concatenate(([0.0], np.cumsum(bump / bump.sum())))  # a smooth step
-        for start, before, after in zip(starts[1:], score.notes, score.notes[1:], strict=False):
-            stop = min(n, start + 2 * half)
-            pitch[start:stop] = before.pitch + (after.pitch - before.pitch) * curve[: stop - start]
-    t = np.arange(n) / rate
-    return 440 * 2 ** ((pitch - 69 + vibrato / 100 * np.sin(2 * np.pi * vibrato_hz * t)) / 12)
+    pitch = np.repeat(np.array([note.pitch for note in score.notes], np.float32), held)
+    slope = np.hanning(2 * round(glide_s * rate) + 3)
+    step = np.cumsum(slope / slope.sum())
+    for start, before, after in zip(starts[1:], score.notes, score.notes[1:], strict=False):
+        stop = min(n, start + len(step))
+        pitch[start:stop] = before.pitch + (after.pitch - before.pitch) * step[: stop - start]
+    trembling = vibrato / 100 * np.sin(2 * np.pi * vibrato_hz * _seconds(n, rate))
+    return 440 * np.exp2((pitch - 69 + trembling) / 12)
 
 
 def _loudness(score: Score, n: int, rate: int, attack_s: float, swell: float = 0.0) -> Wave:
     """0 to 1: each note rises within about `attack_s`, with `swell` goes on growing, and is let go at its end."""
-    level = np.zeros(n)
+    level = np.zeros(n, np.float32)
     for note in score.notes:
         start = round(note.start_s * rate)
-        t = np.arange(min(n - start, round(note.seconds * rate))) / rate
-        rise = 1 - np.exp(-3 * t / attack_s)
+        t = _seconds(min(n - start, round(note.seconds * rate)), rate)
+        rise = 1 - np.exp(-3 / attack_s * t)
         fall = np.clip((note.seconds - t) / 0.03, 0, 1)
-        level[start : start + len(t)] = note.loud * rise * fall * (1 - swell * (1 - t / note.seconds))
+        level[start : start + len(t)] = note.loud * rise * fall * (1 - swell + swell / note.seconds * t)
     return level
 
 
-def _oscillate(f0: Wave, weights: Wave, rate: int) -> Wave:
+def _oscillate(f0: Wave, weights: NDArray[np.float64], rate: int) -> Wave:
     """A tone of changing pitch `f0` whose harmonics have these `weights`, without those above half the rate."""
     weights = weights[: max(1, int(0.48 * rate / f0.max()))]
-    spectrum = np.zeros(TABLE // 2 + 1, complex)
+    spectrum = np.zeros(TABLE // 2 + 1, np.complex64)
     spectrum[1 : len(weights) + 1] = -0.5j * TABLE * weights
-    period = irfft(spectrum, TABLE)
-    phase = np.cumsum(f0) * (TABLE / rate)
-    whole = phase.astype(np.int64)
-    left = period[whole % TABLE]
-    return _unit(left + (phase - whole) * (period[(whole + 1) % TABLE] - left))
+    phase = np.cumsum(f0, dtype=np.float64) * (TABLE / rate)
+    return _unit(irfft(spectrum, TABLE)[phase.astype(np.int64) % TABLE])
 
 
 def _resonate(wave: Wave, formants: Formants, rate: int, rng: np.random.Generator) -> Wave:
     """`wave` through a body whose resonances lie some per cent off: no two instruments are alike."""
-    octave = np.log2(np.maximum(rfftfreq(len(wave), 1 / rate), 20))
-    gain_db = np.zeros(len(octave))
+    octaves = _octaves(len(wave), rate)
+    gain_db = np.zeros_like(octaves)
     for hz, width, gain in formants:
-        gain_db += gain * np.exp(-(((octave - np.log2(hz * rng.uniform(0.92, 1.08))) / width) ** 2))
-    return irfft(rfft(wave) * 10 ** (gain_db / 20), len(wave))
+        middle = np.log2(hz * rng.uniform(0.92, 1.08) / 1000)
+        gain_db += gain * np.exp(-(((octaves - middle) / width) ** 2))
+    return irfft(rfft(wave) * _gain(gain_db), len(wave))
 
 
 def _reverberate(wave: Wave, room_s: float, rate: int, rng: np.random.Generator) -> Wave:
     """`wave` with a tail of echoes that lose 60 dB within `room_s` seconds."""
-    t = np.arange(round(room_s * rate)) / rate
-    tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / room_s)
+    t = _seconds(round(room_s * rate), rate)
+    tail = _noise(len(t), rng) * _gain(-60 / room_s * t)
     tail *= 0.5 / np.sqrt(np.sum(tail**2))
     tail[0] = 1
     size = next_fast_len(len(wave) + len(tail), real=True)

@@ -1,0 +1,102 @@
+"""`avrobust data`: its own verbs are `orchestra`, `prepare` and `audit`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avrobust.cli.options import Clips, parse
+from avrobust.cli.show import describe
+from avrobust.data import orchestra
+from avrobust.data.audit import audit
+from avrobust.data.manifest import Manifest
+from avrobust.data.orchestra import Orchestra
+from avrobust.data.prepare import prepare
+from avrobust.media import ClipSpec
+
+ABOUT = """Write the orchestra, prepare clips for training and evaluation, audit a dataset.
+
+  avrobust data orchestra --out data/orchestra
+  avrobust data prepare --data my_clips/ --out data/mine
+  avrobust data audit --data my_clips/
+  avrobust data audit --data media/ --lists lists/ --dataset ave
+"""
+
+ORCHESTRA = """Write the procedural orchestra: solos of 11 instruments as .mp4 files, with a manifest that knows the sounding box.
+
+example:
+  avrobust data orchestra --out data/orchestra --orchestra.train 200 --orchestra.sound-difficulty 0.7
+"""
+
+PREPARE = """Decode clips once, into files that open at once. A second run does only what is new.
+
+example:
+  avrobust data prepare --data my_clips/ --out data/mine --clip.seconds 3 --clip.size 112
+"""
+
+AUDIT = """Look for what makes a dataset's numbers wrong: leaks between splits, copies, missing and broken files.
+
+examples:
+  avrobust data audit --data my_clips/
+  avrobust data audit --data media/ --lists lists/ --dataset ave
+"""
+
+
+@dataclass(frozen=True)
+class OrchestraOptions:
+    out: Path = Path("data/orchestra")
+    """The folder of videos; what is there already is kept."""
+    orchestra: Orchestra = field(default_factory=Orchestra)
+    workers: int | None = None
+    """Processes; default one per core."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    out: Path
+    """The folder of prepared clips."""
+    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    workers: int | None = None
+    """Processes; default one per core."""
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Hand over to the verb of the first word."""
+    verbs = {"orchestra": _orchestra, "prepare": _prepare, "audit": _audit}
+    if not argv or argv[0] not in verbs:
+        print(f"usage: avrobust data {{{','.join(verbs)}}} [options]\n\n{ABOUT}")
+        if argv and argv[0] not in ("-h", "--help"):
+            raise ValueError(f"there is no verb {argv[0]!r}; there are {', '.join(verbs)}.")
+        return
+    verbs[argv[0]](argv[1:])
+
+
+def _orchestra(argv: Sequence[str]) -> None:
+    options = parse(OrchestraOptions, argv, "data orchestra", ORCHESTRA)
+    manifest = orchestra.write(options.orchestra, options.out, workers=options.workers)
+    print(f"{len(manifest)} clips of {len(manifest.classes)} instruments in {options.out}")
+
+
+def _prepare(argv: Sequence[str]) -> None:
+    options = parse(PrepareOptions, argv, "data prepare", PREPARE)
+    prepare(_manifest(options.clips), options.clip, options.out, workers=options.workers)
+    print(describe(options.out))
+
+
+def _audit(argv: Sequence[str]) -> None:
+    print(audit(_manifest(parse(AuditOptions, argv, "data audit", AUDIT).clips, repeats=True)).summary())
+
+
+def _manifest(clips: Clips, *, repeats: bool = False) -> Manifest:
+    source = clips.source()
+    if source is None:
+        raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
+    return source.manifest(repeats=repeats)

@@ -1,0 +1,98 @@
+"""`avrobust evaluate`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from avrobust.allocator import keep_memory
+from avrobust.cli import options as shared
+from avrobust.cli.options import Clips, parse
+from avrobust.data.prepare import prepare
+from avrobust.evaluation.record import Rows
+from avrobust.evaluation.run import Subject
+from avrobust.media import ClipSpec
+from avrobust.progress import bar
+from avrobust.training import View, batches, checkpoint, load
+from avrobust.types import Model
+
+ABOUT = """Attack a model on your clips and say how often it is still right: on sound, on picture, on both.
+
+The model is a checkpoint of this package, or module:name of any callable that takes an AV of audio (b n) in [-1, 1]
+and visual (b t 3 h w) in [0, 1] and returns logits; --clip and --view then say what it is given.
+
+examples:
+  avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255
+  avrobust evaluate my_package:model --data my_clips/ --attacks PGD-40x5 --audio "-44 dBFS" --out rows.parquet
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    model: tyro.conf.Positional[str]
+    """A checkpoint, or module:name."""
+    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    audio: str = "0"
+    """The sound's budget: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
+    visual: str = "0"
+    """The picture's budget: 2/255, 0.006, or "0.006 normalised"."""
+    norm: Literal["linf", "l2"] = "linf"
+    attacks: tuple[str, ...] = ("FGSM", "PGD-10", "MIM-10")
+    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, or module:name."""
+    on: Literal["train", "val", "test"] = "test"
+    """Which split."""
+    limit: int | None = None
+    """At most so many clips."""
+    batch: int = 64
+    seed: int = 0
+    clip: ClipSpec | None = None
+    view: View | None = None
+    prepared: Path = Path("data/prepared/evaluate")
+    """Where prepared clips are kept."""
+    out: Path | None = None
+    """Write a row per clip to this Parquet file."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, attack, print the table."""
+    options = parse(Options, argv, "evaluate", ABOUT)
+    keep_memory()
+    source = options.clips.source()
+    if source is None:
+        raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
+    if options.out is not None and options.out.exists():
+        raise ValueError(f"{options.out}: expected a new file, got one that exists. Give another --out.")
+    threat = shared.threat(options.audio, options.visual, options.norm)
+    attacks = [shared.attack(text) for text in options.attacks]
+    model, spec, view = model_of(options.model, options.clip, options.view)
+    store = prepare(source.manifest(), spec, options.prepared)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if isinstance(model, torch.nn.Module):
+        model.to(device)
+    subject = Subject(model, [b.to(device) for b in batches(store, options.on, view, options.batch, limit=options.limit)])
+    cells = [subject.clean(options.seed)]
+    todo = [(attack, t) for attack in attacks for t in threat.subsets()]
+    with bar("attacking", len(todo)) as advance:
+        for attack, t in todo:
+            cells.append(subject.under(attack, t, options.seed))
+            advance()
+    rows = Rows.concat(cells)
+    print(rows.table())
+    readable, listed = store.counts(options.on)
+    if readable < listed:
+        print(f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {options.prepared}")
+    if options.out is not None:
+        rows.save(options.out)
+
+
+def model_of(text: str, clip: ClipSpec | None, view: View | None) -> tuple[Model, ClipSpec, View]:
+    """A model from a checkpoint or from `module:name`, and the clips that it wants."""
+    if ":" in text and not Path(text).exists():
+        return shared.load(text), clip or ClipSpec(), view or View()
+    net, meta = load(text)
+    if not {"clip", "view"} <= meta.keys():
+        raise checkpoint.CheckpointError(f"{text}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which clips they were trained on.")
+    return net, clip or ClipSpec(**meta["clip"]), view or View(**meta["view"])

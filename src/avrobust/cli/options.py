@@ -1,0 +1,88 @@
+"""Options that several verbs share, and how they become the package's own values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import tyro
+
+from avrobust.attacks import FGSM, MIM, PGD
+from avrobust.data.source import Source
+from avrobust.threat import Threat
+from avrobust.types import Attack, Model
+
+T = TypeVar("T")
+
+
+def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, default: T | None = None) -> T:
+    """The options as typed on the command line; `about` is the help text, its example included."""
+    given = {} if default is None else {"default": default}
+    return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, **given)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Your own clips."""
+
+    data: Path | None = None
+    """A csv table of clips, a folder with a manifest.csv, or a folder of <class>/<video>.mp4."""
+    lists: Path | None = None
+    """A folder of the published split csvs; --data is then the media folder of --dataset."""
+    dataset: Literal["music", "kinetics_sounds", "ave"] = "music"
+    """Which of the published lists."""
+    names: Path | None = None
+    """A json list of clips as MIT-MUSIC has it; those missing on disk are counted."""
+    label: str = "label"
+    """The table's column of classes."""
+    split: str = "split"
+    """The table's column of train, val and test."""
+    start: str | None = None
+    """The table's column of seconds at which a clip begins."""
+    end: str | None = None
+    """The table's column of seconds at which a clip ends."""
+
+    def source(self) -> Source | None:
+        """Where the clips are; None when no --data was given."""
+        if self.data is None:
+            return None
+        return Source(self.data, self.lists, self.dataset, self.names, self.label, self.split, self.start, self.end)
+
+
+def attack(text: str) -> Attack:
+    """An attack from its name: FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, or module:name of your own.
+
+    >>> attack("PGD-40x5").name
+    'PGD-40x5'
+    """
+    if ":" in text:
+        found: Attack = load(text)
+        return found
+    method, _, size = text.partition("-")
+    steps, _, restarts = size.partition("x")
+    kinds = {"FGSM": FGSM, "PGD": PGD, "MIM": MIM}
+    if method not in kinds or (size and not steps.isdecimal()) or (restarts and not restarts.isdecimal()):
+        raise ValueError(f"cannot read the attack {text!r}. Use FGSM, PGD-40, PGD-40x5, MIM-10, or module:name.")
+    if method == "FGSM":
+        if size:
+            raise ValueError(f"FGSM takes one step, got {text!r}. Use PGD-{size} for more.")
+        return FGSM()
+    return kinds[method](steps=int(steps or 10), restarts=int(restarts or 1))
+
+
+def threat(audio: str, visual: str, norm: Literal["linf", "l2"]) -> Threat:
+    """Both budgets as written."""
+    found = (Threat.linf if norm == "linf" else Threat.l2)(audio=audio, visual=visual)
+    if found.subset == "clean":
+        raise ValueError("expected a budget for sound or picture, got 0 for both. Give --audio, --visual or both.")
+    return found
+
+
+def load(text: str) -> Attack | Model:
+    """What `module:name` names."""
+    module, _, name = text.partition(":")
+    try:
+        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cannot import {text!r}: {error}. Write module:name, with the module on Python's path.") from error

@@ -1,0 +1,75 @@
+"""`avrobust study`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich import print as show
+
+from avrobust import report
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import Clips, parse
+from avrobust.data.orchestra import Orchestra
+from avrobust.media import ClipSpec
+from avrobust.study import STUDIES, named
+from avrobust.study.run import run
+from avrobust.training import View
+
+ABOUT = f"""Run an experiment from videos to report. Studies: {", ".join(STUDIES)}, or module:name of your own.
+
+Without --data it runs on the procedural orchestra. Run the same command again to go on after an interruption.
+
+examples:
+  avrobust study quick
+  avrobust study quick --data my_clips/ --out runs/mine --epochs 24
+  avrobust study quick --data words.csv --label digit --start t0 --end t1 --clip.seconds 0.5 --view.samples 5000
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    name: tyro.conf.Positional[str]
+    """Which study."""
+    out: Path | None = None
+    """The run's folder; default runs/<name>."""
+    cache: Path = Path("data")
+    """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
+    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    seeds: tuple[int, ...] = (0,)
+    """Each seed trains and attacks every contestant anew."""
+    epochs: int | None = None
+    """Instead of the recipes' own number."""
+    attacked: int | None = None
+    """How many test clips are attacked; all, when it is more than there are."""
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    view: View = field(default_factory=View)
+    orchestra: Orchestra = field(default_factory=Orchestra)
+    tracker: str | None = None
+    """Curves to this tracker as well, for example tensorboard."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, run, print the short table and the report's path."""
+    first = next((word for word in argv if not word.startswith("-")), "quick")
+    study = named(first) if not {"-h", "--help"} & set(argv) or first in STUDIES else named("quick")
+    if not isinstance(study.data, Orchestra):
+        study = replace(study, data=study.data)
+    default = Options(
+        first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
+        orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
+    )  # fmt: skip
+    options = parse(Options, argv, "study", ABOUT, default=default)
+    keep_memory()
+    data = options.clips.source() or (options.orchestra if isinstance(study.data, Orchestra) else study.data)
+    study = replace(
+        study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
+        epochs=options.epochs, attacked=options.attacked,
+    )  # fmt: skip
+    out = options.out or Path("runs") / study.name
+    page = run(study, out, data=options.cache, command="avrobust study " + " ".join(argv), progress=not options.quiet, tracker=options.tracker)
+    print(report.summary(out))
+    show(f"\nThe report: [link=file://{page.resolve()}]{page}[/link]")

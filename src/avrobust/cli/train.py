@@ -1,0 +1,67 @@
+"""`avrobust train`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import Clips, parse
+from avrobust.data.prepare import prepare
+from avrobust.media import ClipSpec
+from avrobust.models.zoo import NetSpec, build
+from avrobust.training import RECIPES, View, train
+
+ABOUT = """Train a network on your clips; the best weights by validation are kept. The same command goes on after a kill.
+
+examples:
+  avrobust train --data my_clips/ --out models/mine
+  avrobust train --data my_clips/ --out models/ears --modality A --epochs 24
+  torchrun --nproc-per-node 4 -m avrobust train --data my_clips/ --out models/full --recipe published \\
+      --visual-weights microsoft/resnet-18 --clip.seconds 10 --clip.fps 8 --clip.size 246 --view.samples 65535 --view.size 224
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    out: Path
+    """The folder of the training: weights, curve, state."""
+    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    modality: Literal["AV", "A", "V"] = "AV"
+    """What the network perceives."""
+    fusion: str = "concat"
+    """How it integrates; one of concat, sum, film, gated-sum, gated-concat."""
+    visual_weights: str | None = None
+    """Pretrained image weights by name, for example microsoft/resnet-18."""
+    recipe: str = "ours"
+    """How to train; ours, published, or published-30."""
+    epochs: int | None = None
+    """Instead of the recipe's own number."""
+    seed: int = 0
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    view: View = field(default_factory=View)
+    prepared: Path | None = None
+    """Where prepared clips are kept; default: <out>-clips."""
+    tracker: str | None = None
+    """Curves to this tracker as well, for example tensorboard."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, prepare, train, print what came of it."""
+    options = parse(Options, argv, "train", ABOUT)
+    keep_memory()
+    source = options.clips.source()
+    if source is None:
+        raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
+    if options.recipe not in RECIPES:
+        raise ValueError(f"there is no recipe {options.recipe!r}; there are {', '.join(RECIPES)}.")
+    recipe = RECIPES[options.recipe]
+    if options.epochs is not None:
+        recipe = replace(recipe, epochs=options.epochs)
+    store = prepare(source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips"))
+    net = build(NetSpec(len(store.classes), options.modality, options.fusion, options.visual_weights), options.seed)
+    trained = train(net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker)
+    best = trained.curve[trained.best_epoch - 1]
+    print(f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s")

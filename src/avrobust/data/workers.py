@@ -1,0 +1,48 @@
+"""Processes that work side by side and end with the one that started them."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """`workers` processes.  When the block is left, also by Ctrl-C, what runs is finished and the rest is dropped.
+
+    They are started afresh, so a script that needs them should run under `if __name__ == "__main__":`.
+    """
+    # "spawn": the parent may hold threads of torch or CUDA, which a fork would copy half alive.
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start)
+    try:
+        try:
+            executor.submit(os.getpid).result()
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "expected worker processes to start, but they ended at once. Run this under `if __name__ == '__main__':`, or with workers=1."
+            ) from None
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pool
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A parent that was killed cannot close its pool."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,156 @@
+"""The picture of a clip: the frames shown at given times, upright, square, RGB."""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from jaxtyping import UInt8
+
+from avrobust.media.reader import TICK, Damage, Decoded, MediaError, Reader
+from avrobust.media.spec import ClipSpec
+
+Pixels = UInt8[np.ndarray, "t h w 3"]
+Image = UInt8[np.ndarray, "h w 3"]
+Window = tuple[float, float, float, float]
+
+# Without the last two, swscale's shortcuts shift every colour by 1 to 2 of 255.
+SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+FETCH = "Fetch it again, or choose another part of it."
+CHOOSE = "Choose another part of it."
+
+
+def picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[Pixels, Window, list[str]]:
+    """The clip's frames, (t, size, size, 3) RGB, the part of the upright source that they show, and what was done.
+
+    Frame `j` is the one that a player shows at `start + (j + 0.5) / fps`, whatever the file's own frame rate;
+    from `end` on, and after the file's last frame, the last one is held.  Raises MediaError.
+    """
+    last = np.inf if end is None else end - 2 * TICK
+    times = [min(start + (j + 0.5) / spec.fps, last) for j in range(spec.frames)]
+    squares: list[Image] = []
+    windows: list[Window] = []
+    before: Decoded | None = None
+    with Reader(path, "video") as reader:
+        notes = reader.notes
+        aspect = float(reader.stream.sample_aspect_ratio or 1)
+        for shown in _shown(reader, times, start, notes):
+            if shown is not before:
+                square, window = _square(path, shown.frame, aspect, spec)
+                before = shown
+            squares.append(square)
+            windows.append(window)
+    assert before is not None  # a clip has a frame, or there was an error
+    notes += _turns(matrix(before.frame))
+    if abs(aspect - 1) > 0.01:
+        notes.append(f"picture widened by {aspect:.3f}, the shape of its pixels")
+    return np.stack(squares), windows[0], notes
+
+
+def _shown(reader: Reader, times: list[float], start: float, notes: list[str]) -> Iterator[Decoded]:
+    """For each of the rising `times` the frame that is shown then; adds to `notes`."""
+    left = deque([0.0] * len(times) if reader.still else times)
+    now: Decoded | None = None
+    lost: Damage | None = None  # what could not be decoded since `now`
+    met: list[Damage] = []
+
+    for item in reader.read(left[0]):
+        if isinstance(item, Damage):
+            lost = lost or item
+            met.append(item)
+            continue
+        if now is None and item.seconds > left[0] + TICK and not lost:
+            if item.seconds > times[-1]:
+                raise MediaError(
+                    reader.path, f"its picture begins at {item.seconds:.2f} s, after the clip", CHOOSE
+                )
+            notes.append(
+                f"picture begins {item.seconds - start:.3f} s late: its first frame stands for what lacks"
+            )
+        while left and item.seconds > left[0] + TICK:
+            yield _whole(reader.path, now or item, lost, left.popleft(), met)
+        if not left:
+            break
+        now, lost = item, None
+
+    if now is None:
+        raise MediaError(reader.path, f"its picture has no frame{f', {met[0]}' if met else ''}", FETCH)
+    if left and not reader.still:
+        if now.until <= start and not lost:
+            raise MediaError(
+                reader.path,
+                f"its picture ends at {now.until:.2f} s, before the clip from {start:g} s",
+                CHOOSE,
+            )
+        if left[-1] > now.until + TICK:
+            notes.append(f"picture held from {max(0.0, now.until - start):.3f} s")
+    while left:
+        yield _whole(reader.path, now, lost, left.popleft(), met)
+    notes += ["still picture"] * reader.still + [
+        f"picture {damage}, outside the frames shown" for damage in met[:1]
+    ]
+
+
+def _whole(path: Path, frame: Decoded, lost: Damage | None, at: float, met: list[Damage]) -> Decoded:
+    """`frame`, if it is what is shown at the time `at` and nothing of it lacks."""
+    if frame.whole and not (lost and at + TICK >= lost.seconds):
+        return frame
+    fault = met[-1] if met else Damage(frame.seconds, "corrupt frame")
+    raise MediaError(path, f"its picture is {fault}, within the clip", FETCH)
+
+
+def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tuple[Image, Window]:
+    """One frame upright, square, RGB, and the part of the source that it shows."""
+    wide, high = frame.width * aspect, frame.height
+    scale = spec.size / min(wide, high)
+    width, height = (round(side * scale) if spec.fit == "crop" else spec.size for side in (wide, high))
+    try:
+        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=SCALER, threads=1)
+    except (FFmpegError, ValueError) as error:
+        advice = "Convert the file."
+        raise MediaError(
+            path, f"its picture ({frame.format.name}) cannot be made RGB: {error}", advice
+        ) from error
+    image = _upright(scaled.to_ndarray(), matrix(frame))
+    height, width = image.shape[:2]
+    top, left = (height - spec.size) // 2, (width - spec.size) // 2
+    bottom, right = top + spec.size, left + spec.size
+    window = (left / width, top / height, right / width, bottom / height)
+    return np.ascontiguousarray(image[top:bottom, left:right]), window
+
+
+def matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """How a player moves a stored pixel (x, y): to (a x + c y, b x + d y), with y downward; as a, b, c, d."""
+    tags: Any = frame.side_data
+    if "DISPLAYMATRIX" not in tags:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(tags["DISPLAYMATRIX"], np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def sideways(move: tuple[int, int, int, int]) -> bool:
+    """Whether a matrix turns the picture by a quarter, so that width and height change places."""
+    a, b, c, d = move
+    return abs(b) + abs(c) > abs(a) + abs(d)
+
+
+def _upright(image: Image, move: tuple[int, int, int, int]) -> Image:
+    """`image` as a player shows it, turned by whole quarters: the number nearest to the matrix."""
+    a, b, c, d = move
+    if sideways(move):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _turns(move: tuple[int, int, int, int]) -> list[str]:
+    """What `_upright` does, in words."""
+    a, b, c, d = move
+    if a * d < b * c:
+        return ["picture mirrored"]
+    quarters = round(np.degrees(np.arctan2(b, a)) / 90) % 4
+    return [f"picture rotated by {90 * quarters} degrees clockwise"] if quarters else []

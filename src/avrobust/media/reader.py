@@ -1,0 +1,245 @@
+"""Opens media files and gives one stream's decoded frames in order, with the damage that is met on the way.
+
+Times are seconds after the file's start, which is FFmpeg's: the first moment of the earliest stream.  So sound
+and picture of one file share a clock, whichever begins first.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
+
+import av
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+
+Kind = Literal["audio", "video"]
+NAMES: dict[Kind, str] = {"audio": "sound", "video": "picture"}
+
+# Where to seek, in seconds before the wanted time, until a whole frame lies early enough; None: no seek.
+LEADS: dict[Kind, tuple[float | None, ...]] = {"audio": (1.0, 10.0, None), "video": (0.0, 10.0, None)}
+# What a decoder and a low-pass need before the first wanted sample (Opus 0.08 s, MP3 up to 0.3 s).
+WARM_UP: dict[Kind, float] = {"audio": 0.5, "video": 0.0}
+TICK = 1e-6  # s: less than any container's clock tells, more than a float loses
+CUT_SHORT = 0.5  # s that a file may hold less than it declares: durations are often rough
+
+
+class MediaError(ValueError):
+    """A clip that a file cannot give: the file's path, the reason, and what to do.
+
+    >>> print(MediaError(Path("a.mp4"), "has no audio stream", "Leave it out."))
+    a.mp4: has no audio stream. Leave it out.
+    """
+
+    def __init__(self, path: Path, reason: str, advice: str) -> None:
+        super().__init__(path, reason, advice)  # the three, so that it travels between processes
+        self.path, self.reason, self.advice = path, reason, advice
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}. {self.advice}"
+
+
+class Decoded(NamedTuple):
+    """One decoded frame: from when to when, and whether all that it was predicted from was there."""
+
+    seconds: float
+    until: float
+    frame: Any  # an AudioFrame or a VideoFrame
+    whole: bool
+
+
+class Damage(NamedTuple):
+    """What could not be read, and from when on."""
+
+    seconds: float
+    reason: str
+
+    def __str__(self) -> str:
+        return f"damaged at {self.seconds:.2f} s ({self.reason})"
+
+
+class Reader:
+    """The sound or the picture of a file: the stream of that kind that FFmpeg calls the best.
+
+    Raises MediaError when the file cannot be opened or has no such stream.
+    """
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        self.path, self.kind = path, kind
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.container.close()
+
+    @property
+    def still(self) -> bool:
+        """Whether the file is one image rather than a video."""
+        return self.container.format.name == "image2" or self.container.format.name.endswith("_pipe")
+
+    @property
+    def notes(self) -> list[str]:
+        """What was chosen, where there was a choice."""
+        count = len(getattr(self.container.streams, self.kind))
+        return [f"{NAMES[self.kind]} of stream {self.stream.index}, one of {count}"] if count > 1 else []
+
+    def read(self, at: float) -> Iterator[Decoded | Damage]:
+        """The frames in order, from `at` seconds on or earlier; damage stands where it was met.
+
+        Seeks where that helps, and goes further back where the file's index misleads, so that the first frame
+        lies early enough whenever the file has one.  Ends with a Damage when the data end before the file says.
+        """
+        for lead in LEADS[self.kind]:
+            if lead is None or at <= max(lead, WARM_UP[self.kind]):
+                break
+            items = self._read(at - lead)
+            first = next(items, None)
+            if isinstance(first, Decoded) and first.seconds <= at - WARM_UP[self.kind] + TICK:
+                return chain([first], items)
+            self.container.close()
+            self._open()
+        return self._read(None)
+
+    def _open(self) -> None:
+        self.container = open_media(self.path)
+        self.stream = pick(self.container, self.kind, self.path)
+
+    def _read(self, begin: float | None) -> Iterator[Decoded | Damage]:
+        """The frames that follow a seek to `begin`, from the first whole one on; without it, all there are."""
+        stream, zero = self.stream, origin(self.container)
+        if begin is not None:
+            try:
+                self.container.seek(int((begin + zero) / stream.time_base), stream=stream)
+            except FFmpegError:
+                return  # no index: the caller goes on without one
+        whole = started = begin is None
+        now = latest = begin or 0.0
+        for packet in self._packets():
+            if stream.duration is None and isinstance(packet, Packet) and packet.pts is not None:
+                latest = max(latest, float((packet.pts + (packet.duration or 0)) * packet.time_base) - zero)
+            frames, reason = self._decode(packet)
+            if reason:
+                whole = (
+                    whole and self.kind == "audio"
+                )  # pictures are predicted from one another, sounds hardly
+                if started:
+                    yield Damage(now, reason)
+            for frame in frames:
+                if frame.pts is not None:
+                    now = frame.time - zero
+                whole = not frame.is_corrupt and (whole or self.kind == "audio" or frame.key_frame)
+                started = started or whole
+                until = now + _length(frame, stream)
+                if started:
+                    yield Decoded(now, until, frame, whole)
+                now = until
+        ended = now if stream.duration is not None else latest
+        declared = self._declared()
+        if declared is not None and ended < declared - CUT_SHORT:
+            yield Damage(now, f"cut short: the file declares {declared:.2f} s")
+
+    def _packets(self) -> Iterator[Any]:
+        """Packets of every stream to the end, or to the error that ends them."""
+        try:
+            yield from self.container.demux()
+        except (OSError, FFmpegError) as error:
+            yield error
+
+    def _decode(self, packet: Any) -> tuple[list[Any], str]:
+        """The frames that a packet completes, and why there are none, where there should be."""
+        try:
+            if not isinstance(packet, Packet):
+                return self.stream.decode(None), str(packet.strerror)
+            if packet.stream is not self.stream:
+                return [], ""
+            if packet.is_corrupt:
+                return [], "incomplete data"
+            return packet.decode(), ""
+        except FFmpegError as error:
+            return [], str(error.strerror)
+
+    def _declared(self) -> float | None:
+        """When the stream should end by what the file says, else when the file should; None when it does not say."""
+        stream, container = self.stream, self.container
+        if self.still:
+            return None
+        if stream.duration is not None:
+            return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - origin(container)
+        return None if container.duration is None else container.duration / av.time_base
+
+
+def open_media(path: Path) -> InputContainer:
+    """The opened file.  Raises MediaError with the reason when it is no media file that FFmpeg knows."""
+    advice = "Check the path, or take this clip off the list."
+    if not path.is_file():  # also: a pipe would be waited on for ever
+        reason = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+        raise MediaError(path, reason, advice)
+    advice = "Fetch or convert it again, or take this clip off the list."
+    if not path.stat().st_size:
+        raise MediaError(path, "is empty (0 bytes)", advice)
+    try:
+        container = _open(path)
+    except (FFmpegError, OSError) as error:
+        raise MediaError(path, f"cannot be opened: {_said(path) or error.strerror}", advice) from error
+    if container.format.name == "tty":  # FFmpeg's reading of any .txt: terminal art
+        raise MediaError(path, "is text, not a media file", advice)
+    return container
+
+
+def pick(container: InputContainer, kind: Kind, path: Path) -> Any:
+    """The stream of that kind that FFmpeg calls the best.  Raises MediaError when there is none to decode."""
+    video = container.streams.best("video")
+    stream = video if kind == "video" else container.streams.best("audio", related=video)
+    if stream is None or stream.disposition & Disposition.attached_pic:  # a cover is no picture of the sound
+        advice = f"Give the {NAMES[kind]} as another file, or take this clip off the list."
+        raise MediaError(path, f"has no {kind} stream", advice)
+    if stream.codec_context is None:
+        raise MediaError(
+            path, f"its {NAMES[kind]} has a codec that FFmpeg cannot decode", "Convert the file."
+        )
+    stream.codec_context.thread_count = 1  # clips are decoded side by side instead
+    return stream
+
+
+def origin(container: InputContainer) -> float:
+    """The file's start on its own clock, in seconds."""
+    return float((container.start_time or 0) / av.time_base)
+
+
+def _length(frame: Any, stream: Any) -> float:
+    """Seconds that a frame lasts."""
+    if isinstance(frame, AudioFrame):
+        return frame.samples / frame.sample_rate
+    if frame.duration:
+        return float(frame.duration * frame.time_base)
+    return float(1 / stream.average_rate) if stream.average_rate else 0.0
+
+
+def _open(path: Path) -> InputContainer:
+    # Names are taken as they stand: no patterns (img%03d.png), no other files or addresses that a playlist names.
+    options = {"protocol_whitelist": "file", "pattern_type": "none"}
+    container: InputContainer = av.open(f"file:{path}", metadata_errors="ignore", container_options=options)
+    return container
+
+
+def _said(path: Path) -> str:
+    """What FFmpeg logs when it fails to open a file, which tells more than its error; empty if it says nothing."""
+    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as logs, suppress(FFmpegError, OSError):
+            _open(path).close()
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip)
+    return "; ".join(dict.fromkeys(text.strip() for _, _, text in logs))

@@ -1,0 +1,251 @@
+"""The paper's claims about integration, put to the answers of a run: each holds, does not hold, or stays undecided.
+
+"Attacked" means the worst case: an answer counts as right when it survives every attack that stayed inside its
+budget.  Comparisons are paired on the same clips; their p values are corrected for the number of comparisons on
+the page (Holm).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from avrobust.evaluation.answers import Answers, Budget, shared
+from avrobust.evaluation.flags import SIGNIFICANT, single_step
+from avrobust.evaluation.metrics import Estimate, Paired, estimate, holm, paired
+from avrobust.report.read import Level, Run, method
+from avrobust.report.words import picture, sound
+
+NAME = {"A": "sound", "V": "picture"}
+Verdict = Literal["holds", "does not hold", "undecided", "not tested"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`low` is claimed to be right less often than `high`; `p` is corrected for the page."""
+
+    low_name: str
+    high_name: str
+    low: Estimate
+    high: Estimate
+    gap: Paired  # high minus low
+    p: float
+
+    @property
+    def sign(self) -> int:
+        """1: as claimed; -1: the other way round; 0: these clips cannot tell."""
+        if self.p >= SIGNIFICANT:
+            return 0
+        return 1 if self.gap.difference > 0 else -1
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, its evidence, and what this run's answers say.  `every`: all comparisons must agree."""
+
+    name: str
+    text: str
+    paper: str
+    comparisons: tuple[Comparison, ...]
+    every: bool = True
+    note: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        signs = [c.sign for c in self.comparisons]
+        if not signs:
+            return "not tested"
+        if -1 in signs:
+            return "does not hold"
+        met = all(signs) if self.every else any(signs)
+        return "holds" if met else "undecided"
+
+
+def claims(run: Run) -> tuple[Claim, ...]:
+    """The paper's claims on this run, each at the largest of the tables' budgets that has what it needs."""
+    levels = [*reversed(run.levels()), {}]
+    found = [_made(make, run, levels) for make in CLAIMS]
+    adjusted = iter(holm([c.p for claim in found for c in claim.comparisons]))
+    return tuple(
+        replace(claim, comparisons=tuple(replace(c, p=next(adjusted)) for c in claim.comparisons))
+        for claim in found
+    )
+
+
+def _made(make: Callable[[Run, Level], Claim], run: Run, levels: list[Level]) -> Claim:
+    made = [make(run, level) for level in levels]
+    return max(made, key=lambda claim: len(claim.comparisons))  # the first of the fullest
+
+
+def compare(low_name: str, low: Answers | None, high_name: str, high: Answers | None) -> list[Comparison]:
+    """One comparison; none when either side is missing or they share no clip."""
+    if low is None or high is None:
+        return []
+    a, b = shared(low, high)
+    gap = paired(b["correct"], a["correct"])
+    if not gap.n:
+        return []
+    return [Comparison(low_name, high_name, estimate(a["correct"]), estimate(b["correct"]), gap, gap.p)]
+
+
+def helps_clean(run: Run, level: Level) -> Claim:
+    both = run.clean(run.model("AV"))
+    found = [
+        *compare("sound alone", run.clean(run.model("A")), "both", both),
+        *compare("picture alone", run.clean(run.model("V")), "both", both),
+    ]
+    return Claim(
+        "clean",
+        "On clean clips, hearing and seeing together beats either alone.",
+        "MIT-MUSIC 88.5 against 59.6 (A) and 81.7 (V); Kinetics-Sounds 72.4 against 36.0 and 66.1.",
+        tuple(found),
+    )
+
+
+def hurts_sound(run: Run, level: Level) -> Claim:
+    return Claim(
+        "A",
+        "With the sound attacked, hearing and seeing is worse than only seeing.",
+        "MIT-MUSIC 50.0 (FGSM), 13.5 (PGD), 6.7 (MIM) against 81.7.",
+        tuple(_against_clean(run, level, "A", "V")),
+        note=crossing(run, "A", "V"),
+    )
+
+
+def hurts_picture(run: Run, level: Level) -> Claim:
+    return Claim(
+        "V",
+        "With the picture attacked, hearing and seeing is worse than only hearing.",
+        "MIT-MUSIC 25.0 (FGSM), 1.9 (PGD), 1.9 (MIM) against 59.6.",
+        tuple(_against_clean(run, level, "V", "A")),
+        note=crossing(run, "V", "A"),
+    )
+
+
+def _against_clean(run: Run, level: Level, subset: str, other: str) -> list[Comparison]:
+    """The pair with one modality attacked, against the other modality alone and untouched."""
+    if subset not in level:
+        return []
+    (pair,) = run.worst([(run.model("AV"), subset, level[subset])])
+    name = f"both, {NAME[subset]} attacked at {at(subset, level[subset])}"
+    return compare(name, pair, f"{NAME[other]} alone, clean", run.clean(run.model(other)))
+
+
+def joint_is_worse(run: Run, level: Level) -> Claim:
+    found = []
+    if set(level) == {"A", "V", "AV"}:
+        model = run.model("AV")
+        a, v, av = run.worst([(model, s, level[s]) for s in ("A", "V", "AV")])
+        name = f"both attacked at {at('AV', level['AV'])}"
+        found += compare(name, av, f"sound attacked at {at('A', level['A'])}", a)
+        found += compare(name, av, f"picture attacked at {at('V', level['V'])}", v)
+    return Claim(
+        "joint",
+        "An attack on both modalities costs more than one on either, at half the budget for each.",
+        "MIT-MUSIC, FGSM: 15.4 against 50.0 (A) and 25.0 (V).",
+        tuple(found),
+    )
+
+
+def joint_beats_unimodal(run: Run, level: Level) -> Claim:
+    found = []
+    if "AV" in level:
+        budget = level["AV"]
+        a, v, av = run.worst([(run.model(s), s, budget) for s in ("A", "V", "AV")])
+        name = f"both, both attacked at {at('AV', budget)}"
+        found += compare("sound alone, attacked", a, name, av)
+        found += compare("picture alone, attacked", v, name, av)
+    return Claim(
+        "company",
+        "When all is attacked, two corrupted modalities are better than one: each can still help the other.",
+        "MIT-MUSIC, FGSM: yes, 15.4 against 0.0 (A) and 11.5 (V). Kinetics-Sounds: no, 8.1 against 18.7 (V).",
+        tuple(found),
+    )
+
+
+def mim_is_strongest(run: Run, level: Level) -> Claim:
+    within = [a for a in run.attacks() if run.kept_budget(a)]
+    found = rivals(run, level, "MIM", "PGD", within)
+    return Claim(
+        "MIM",
+        "MIM is the most effective attack, when it stays inside its budget.",
+        "MIT-MUSIC: MIM leaves 6.7, 1.9, 0.0 (A, V, AV), PGD 13.5, 1.9, 0.0. The published MIM does not stay inside.",
+        tuple(found),
+        every=False,
+    )
+
+
+def published_mim_gains(run: Run, level: Level) -> Claim:
+    names = [a for a in run.attacks() if method(a) == "MIM"]
+    outside = [a for a in names if not run.kept_budget(a)]
+    inside = [a for a in names if run.kept_budget(a)]
+    found = [
+        c
+        for subset in level
+        for fast in outside[:1]
+        for slow in inside[:1]
+        for c in versus(run, level, subset, fast, slow)
+    ]
+    return Claim(
+        "leaving",
+        "The published MIM gains from leaving its budget. (Our claim, about the paper's evidence for the one above.)",
+        "Its bounds move with the iterate, so that pixels go up to 11 times beyond the budget.",
+        tuple(found),
+        every=False,
+    )
+
+
+CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
+    helps_clean,
+    hurts_sound,
+    hurts_picture,
+    joint_is_worse,
+    joint_beats_unimodal,
+    mim_is_strongest,
+    published_mim_gains,
+)
+
+
+def rivals(run: Run, level: Level, strong: str, weak: str, among: list[str]) -> list[Comparison]:
+    """The first attack of one method against the first of another, on each subset."""
+    first = next((a for a in among if method(a) == strong), None)
+    second = next((a for a in among if method(a) == weak), None)
+    if first is None or second is None:
+        return []
+    return [c for subset in level for c in versus(run, level, subset, first, second)]
+
+
+def versus(run: Run, level: Level, subset: str, strong: str, weak: str) -> list[Comparison]:
+    model = run.model("AV")
+    return compare(
+        f"{strong} on {subset} at {at(subset, level[subset])}",
+        run.attacked(model, strong, subset, level[subset]),
+        weak,
+        run.attacked(model, weak, subset, level[subset]),
+    )
+
+
+def at(subset: str, budget: Budget) -> str:
+    """A budget as the reader meets it."""
+    parts = {"A": sound(budget.eps_audio, budget.audio), "V": picture(budget.eps_visual, budget.visual)}
+    return " and ".join(parts[s] for s in subset)
+
+
+def crossing(run: Run, subset: str, other: str) -> str:
+    """From which budget on the attacked pair stays below the untouched single modality, on the longest curve."""
+    model, alone = run.model("AV"), run.clean(run.model(other))
+    curves = run.curves(model, subset) if model else {}
+    steps = [a for a in curves if not single_step(a)] or list(curves)
+    if alone is None or not steps:
+        return ""
+    curve = curves[steps[0]]
+    found = [compare("", run.table[c], "", alone) for c in curve]
+    adjusted = holm([c[0].p if c else 1.0 for c in found])
+    below = [
+        bool(c) and c[0].gap.difference > 0 and p < SIGNIFICANT for c, p in zip(found, adjusted, strict=True)
+    ]
+    start = next((i for i in range(len(curve)) if all(below[i:])), None)
+    what = "seeing" if other == "V" else "hearing"
+    if start is None:
+        return f"Under {steps[0]} it is not clearly below clean {what} alone at the largest of {len(curve)} budgets."
+    where = at(subset, curve[start].budget)
+    return f"Under {steps[0]} it lies below clean {what} alone from {where} on ({len(curve)} budgets tried)."

@@ -1,0 +1,162 @@
+"""Pictures and sounds of a run, ready to be put into the page: frames and spectrograms as PNG, sounds as WAV.
+
+Knows files and how to draw a sound; knows no results.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from PIL import Image
+from scipy import signal
+from scipy.io import wavfile
+
+WINDOW = (
+    512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
+)
+COLUMNS, ROWS = 220, 110  # a spectrogram's pixels
+FLOOR_DB = 80  # how far below the loudest cell black begins
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound and its spectrogram as data URIs; `wav` is None where the page has no room for it."""
+
+    wav: str | None
+    spectrogram: str
+    seconds: float
+    rate: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One attacked clip.  `difference` is the change of the frame, amplified `gain` times around grey."""
+
+    about: Mapping[str, Any]
+    clean: str
+    adversarial: str
+    difference: str | None
+    gain: float | None
+    clean_sound: Sound | None
+    adversarial_sound: Sound | None
+    noise: str | None  # spectrogram of what was added, on the clean sound's scale
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip of the data, with the box of what sounds (x0 y0 x1 y1 in [0, 1]) if it is known."""
+
+    label: str
+    frame: str
+    box: tuple[float, float, float, float] | None
+    sound: Sound | None
+
+
+class Room:
+    """How many bytes of sound still fit on the page."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, size: int) -> bool:
+        """Whether `size` bytes fit; if so they are taken."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def examples(run: Path, room: Room) -> list[Example]:
+    """The attacked clips of a run, in the order of their folders' numbers."""
+    folders = (f.parent for f in run.glob("gallery/*/clip.json") if (f.parent / "adv.png").exists())
+    return [_example(folder, room) for folder in sorted(folders, key=_number)]
+
+
+def samples(run: Path, room: Room) -> list[Sample]:
+    """Clips of the data, as samples/samples.json lists them."""
+    index = run / "samples" / "samples.json"
+    if not index.exists():
+        return []
+    found = []
+    for entry in json.loads(index.read_text()):
+        frame, sound = (index.parent / f"{entry['file']}{end}" for end in (".png", ".wav"))
+        if frame.exists():
+            box = tuple(entry["box"]) if entry.get("box") else None
+            found.append(Sample(entry["label"], uri(frame), box, _sound(sound, room)))
+    return found
+
+
+def _number(folder: Path) -> tuple[int, str]:
+    head = folder.name.split("-")[0]
+    return (int(head) if head.isdigit() else 10**9, folder.name)
+
+
+def _example(folder: Path, room: Room) -> Example:
+    about = json.loads((folder / "clip.json").read_text())
+    clean, adversarial = folder / "clean.wav", folder / "adv.wav"
+    noise = None
+    if clean.exists() and adversarial.exists():
+        (before, rate), (after, _) = read_wav(clean), read_wav(adversarial)
+        if len(before) == len(after) and (before != after).any():
+            noise = _spectrogram(after - before, rate, loudest=_power(before, rate).max())
+    difference = folder / "diff.png"
+    return Example(
+        about=about,
+        clean=uri(folder / "clean.png"),
+        adversarial=uri(folder / "adv.png"),
+        difference=uri(difference) if difference.exists() else None,
+        gain=about.get("diff_gain"),
+        clean_sound=_sound(clean, room),
+        adversarial_sound=_sound(adversarial, room),
+        noise=noise,
+    )
+
+
+def _sound(path: Path, room: Room) -> Sound | None:
+    if not path.exists():
+        return None
+    wave, rate = read_wav(path)
+    fits = room.take(path.stat().st_size)
+    return Sound(uri(path) if fits else None, _spectrogram(wave, rate), len(wave) / rate, rate)
+
+
+def uri(path: Path) -> str:
+    """A PNG or WAV file as a data URI."""
+    kind = {".png": "image/png", ".wav": "audio/wav"}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def read_wav(path: Path) -> tuple[np.ndarray, int]:
+    """A WAV file as mono samples in [-1, 1] and their rate."""
+    rate, data = wavfile.read(path)
+    wave = data / np.iinfo(data.dtype).max if np.issubdtype(data.dtype, np.integer) else data
+    return wave.reshape(len(wave), -1).mean(1), int(rate)
+
+
+def _power(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Power by (frequency, time)."""
+    window = min(WINDOW, len(wave))
+    _, _, power = signal.spectrogram(wave, rate, "hann", window, window - max(1, len(wave) // COLUMNS))
+    return np.asarray(power)
+
+
+def _spectrogram(wave: np.ndarray, rate: int, loudest: float | None = None) -> str:
+    """A sound as a picture: time to the right, frequency up from 0 to half the rate, 80 dB from black to white."""
+    power = _power(wave, rate)
+    top = loudest if loudest is not None else power.max()
+    db = 10 * np.log10(np.maximum(power, 1e-20) / max(top, 1e-20))
+    level = np.clip(1 + db / FLOOR_DB, 0, 1)[::-1]
+    # A palette of 64 colours: a third of the bytes of full colour, and no visible step.
+    colours = (matplotlib.colormaps["magma"](np.linspace(0, 1, 64))[:, :3] * 255).astype(np.uint8)
+    image = Image.fromarray((level * 255).astype(np.uint8)).resize((COLUMNS, ROWS), Image.Resampling.BOX)
+    image = Image.fromarray((np.asarray(image) // 4).astype(np.uint8), mode="P")
+    image.putpalette(colours.tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,215 @@
+"""Everything a run has to say → one self-contained HTML page, and a few lines for the terminal."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from avrobust.evaluation.metrics import Estimate, p_value, percent
+from avrobust.report import figures, gallery, paper, tables, words
+from avrobust.report.claims import Claim, claims
+from avrobust.report.claims import at as budget_words
+from avrobust.report.read import Run, read
+
+SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
+PAGE = "report.html"
+WHAT = {"clean": "on clean clips", "A": "when the sound is attacked", "V": "when the picture is attacked"}
+
+
+def write(run_dir: Path) -> Path:
+    """Write `report.html` into a run directory from the files that lie there, and return its path.
+
+    Cells that are missing show as a dash.  Raises `RunError` when the folder is not a run.
+    """
+    page = run_dir / PAGE
+    half = page.with_suffix(".tmp")
+    half.write_text(html(read(run_dir)), encoding="utf-8")
+    half.replace(page)  # whoever has the old page open never meets half a new one
+    return page
+
+
+def html(run: Run) -> str:
+    """The page as text."""
+    room = gallery.Room(SOUND_BYTES)
+    attack_tables = tables.attack_tables(run)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            answer=answer(claims(run)),
+            glance=tables.glance(run),
+            flags=run.flags(),
+            counts=counts(run),
+            facts=facts(run),
+            tables=[(t, tables.reaches(run, t)) for t in attack_tables],
+            others=[
+                (a, tables.model_table(run, a, t.level)) for t in attack_tables[-1:] for a in run.attacks()
+            ],
+            benchmark=tables.benchmark(run),
+            seeds=max((len(a.seeds) for a in run.table.values()), default=0),
+            panels={attack: figures.curves(run, attack) for attack in figures.attacks_with_curves(run)},
+            claims=claims(run),
+            training=figures.training(run),
+            examples=gallery.examples(run.path, room),
+            samples=gallery.samples(run.path, room),
+            paper=paper,
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("avrobust.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": percent,
+        "decibel": words.decibel,
+        "duration": words.duration,
+        "listing": words.listing,
+        "anchor": words.anchor,
+        "p_value": p_value,
+        "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
+        "signed": lambda value: f"{100 * value:+.1f}".replace("-", "−"),
+        "interval": interval,
+        "share": lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
+    }
+    environment.globals |= {"at": budget_words}
+    return environment
+
+
+def interval(e: Estimate) -> str:
+    """What stands below a number: its count and where it may lie."""
+    if not e.n:
+        return ""
+    seeds = "" if e.seeds == 1 else f" × {e.seeds}"
+    return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
+
+
+def answer(found: tuple[Claim, ...]) -> str:
+    """The page's one sentence: where integration helps, where it hurts, where these clips cannot tell."""
+    says = {c.name: c.verdict for c in found}
+    helps = {"clean": "holds", "A": "does not hold", "V": "does not hold"}
+    hurts = {"clean": "does not hold", "A": "holds", "V": "holds"}
+    groups = {
+        "helps": [WHAT[n] for n in WHAT if says[n] == helps[n]],
+        "hurts": [WHAT[n] for n in WHAT if says[n] == hurts[n]],
+        "makes no clear difference": [WHAT[n] for n in WHAT if says[n] == "undecided"],
+    }
+    parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items() if places]
+    if not parts:
+        return "This run has not yet measured what the question needs."
+    return f"Here, hearing and seeing together {words.listing(parts)}."
+
+
+def counts(run: Run) -> list[str]:
+    """One sentence per split with clips that could not be read."""
+    found = []
+    for split, (readable, listed) in (run.data.get("counts") or {}).items():
+        if readable < listed:
+            found.append(
+                f"{listed - readable} of {listed} {split} clips could not be read: counted {readable}."
+            )
+    return found
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What was asked and of what, as (name, text)."""
+    about, data = run.about, run.data
+    spec, code, world = (m.get(k) or {} for m, k in ((data, "spec"), (about, "code"), (about, "world")))
+    split = [f"{n[0]} {name}" for name, n in (data.get("counts") or {}).items()]
+    attacks = [f"{a} ({run.mode(a)})" for a in run.attacks()]
+    seconds = about.get("seconds") or {}
+    seeds = sorted({s for a in run.table.values() for s in a.seeds})
+    found = [
+        ("Data", _join(data.get("name"), f"{run.classes} classes", f"{words.listing(split)} clips" if split else "")),
+        ("Clip", _clip(spec)),
+        ("Models", words.listing([f"{m} ({_model(run, m)})" for kind in ("AV", "A", "V") for m in run.models(kind)])),
+        ("Attacks", words.listing(attacks)),
+        ("Budgets", _budgets(run)),
+        ("Seeds", words.listing([str(s) for s in seeds])),
+        ("Machine", _join(world.get("cpu"), world.get("device"), _threads(world), _named("Python", world.get("python")), _named("torch", world.get("torch")))),
+        ("Code", _join(_named("avrobust", code.get("version")), _named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
+        ("Started", str(about.get("started") or "")),
+        ("Time", _join(*(f"{stage} {words.duration(s)}" for stage, s in seconds.items()))),
+        ("Data sha256", str(data.get("sha256") or "")[:16]),
+    ]  # fmt: skip
+    return [(name, text) for name, text in found if text]
+
+
+def _clip(spec: Mapping[str, Any]) -> str:
+    if not spec:
+        return ""
+    return (
+        f"{spec.get('seconds', '?')} s of sound at {spec.get('rate', '?')} Hz and of picture at {spec.get('fps', '?')} "
+        f"frames per second, {spec.get('size', '?')} × {spec.get('size', '?')} pixels"
+    )
+
+
+def _model(run: Run, name: str) -> str:
+    about = (run.about.get("models") or {}).get(name, {})
+    what = {"AV": "sound and picture", "A": "sound only", "V": "picture only"}[run.kind(name)]
+    return _join(
+        what, about.get("fusion") if run.kind(name) == "AV" else "", _named("recipe", about.get("recipe"))
+    )
+
+
+def _budgets(run: Run) -> str:
+    """The budgets that were tried, per subset, from the smallest to the largest."""
+    parts = []
+    for subset, name in (("A", "sound"), ("V", "picture"), ("AV", "both")):
+        tried = sorted({c.budget for c in run.table if c.subset == subset})
+        if tried:
+            ends = budget_words(subset, tried[0]), budget_words(subset, tried[-1])
+            parts.append(
+                f"{name}: {len(tried)}, from {ends[0]} to {ends[1]}"
+                if len(tried) > 1
+                else f"{name}: {ends[0]}"
+            )
+    return "; ".join(parts)
+
+
+def _threads(world: Mapping[str, Any]) -> str:
+    return f"{world['threads']} threads" if world.get("threads") else ""
+
+
+def _named(name: str, value: object) -> str:
+    return f"{name} {value}" if value else ""
+
+
+def _join(*parts: object) -> str:
+    return ", ".join(str(p) for p in parts if p)
+
+
+def summary(run_dir: Path) -> str:
+    """A run in a few lines: the answer, Table 1 at each of its budgets, and how many flags there are.
+
+    Accuracy in per cent; a dash is a cell that was not computed.
+    """
+    run = read(run_dir)
+    lines = [answer(claims(run)), ""]
+    for table in tables.attack_tables(run):
+        level = table.level
+        lines.append("; ".join(f"{s} attacked at {budget_words(s, b)}" for s, b in level.items()))
+        clean = {k: c.ours for k, c in table.clean.items()}
+        rows: list[tuple[str, ...]] = [("attack", "clean AV", "A", "V", "AV", "Avg")]
+        for row in table.rows:
+            rows.append(
+                (row.attack, percent(clean["AV"].value), *(percent(c.ours.value) for c in row.cells.values()))
+            )
+        widths = [max(len(r[i]) for r in rows) for i in range(6)]
+        lines += [
+            "  ".join(
+                v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(r, widths, strict=True))
+            )
+            for r in rows
+        ]
+        lines += [f"clean, sound alone: {clean['A']}; picture alone: {clean['V']}; both: {clean['AV']}", ""]
+    raised = run.flags()
+    lines += [f"{flag.level}: {flag.text}" for flag in raised if flag.level != "note"]
+    notes = sum(flag.level == "note" for flag in raised)
+    if notes:
+        lines.append(f"{notes} note{'s' if notes > 1 else ''} in the report.")
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,108 @@
+"""What a study is: data, contestants, attacks, threats, seeds.  Frozen values; nothing runs here."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from avrobust.data.orchestra import Orchestra
+from avrobust.data.source import Source
+from avrobust.evaluation.run import label
+from avrobust.media import ClipSpec
+from avrobust.study.record import describe
+from avrobust.threat import Threat
+from avrobust.training.views import View
+from avrobust.types import Attack
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model that is trained for the study: a network by description and a recipe by name."""
+
+    name: str
+    modality: Literal["AV", "A", "V"] = "AV"
+    fusion: str = "concat"
+    visual_weights: str | None = None
+    recipe: str = "ours"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Every one of `models` under every one of `attacks` inside every one of `threats`."""
+
+    models: tuple[str, ...]
+    attacks: tuple[Attack, ...]
+    threats: tuple[Threat, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model under one attack inside one threat (no attack: clean), for one seed: what is computed at once."""
+
+    model: str
+    seed: int
+    attack: Attack | None
+    threat: Threat
+
+    @property
+    def attack_name(self) -> str:
+        """How a table calls the attack."""
+        return label(self.attack) if self.attack else "none"
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps per clip: what the cell costs, to first order."""
+        return getattr(self.attack, "steps", 1) * getattr(self.attack, "restarts", 1) if self.attack else 0
+
+    def key(self, *about: object) -> str:
+        """The name of the cell's folder: everything that its rows depend on, `about` the weights and clips included."""
+        parts = describe([self.model, self.seed, self.attack, self.threat, *about])
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment: it is its own configuration and record.
+
+    `clip` says what is prepared of each video, `view` what a model gets of it.  Clean accuracy is measured on all
+    test clips, attacks on `attacked` of them (None: all), the same for every model.  `epochs` None is the
+    recipe's own number.  `tables` are the threats that stand together in a table, one per subset; `showcase` is
+    the one at which the report's gallery shows clips.
+    """
+
+    name: str
+    title: str
+    contestants: tuple[Contestant, ...]
+    trials: tuple[Trial, ...]
+    showcase: Threat
+    tables: tuple[tuple[Threat, ...], ...] = ()
+    data: Orchestra | Source = field(default_factory=Orchestra)
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    view: View = field(default_factory=View)
+    seeds: tuple[int, ...] = (0,)
+    attacked: int | None = None
+    epochs: int | None = None
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.contestants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"contestants should have different names, got {names}.")
+        if unknown := {m for t in self.trials for m in t.models} - set(names):
+            raise ValueError(f"trials name {sorted(unknown)}, which are not contestants; there are {names}.")
+        if not self.seeds:
+            raise ValueError("expected at least one seed, got none.")
+
+    def cells(self, model: str, seed: int) -> Iterator[Cell]:
+        """The cells of one trained model: clean first, each once."""
+        yield Cell(model, seed, None, Threat.linf())
+        seen = set()
+        for trial in self.trials:
+            if model in trial.models:
+                for attack in trial.attacks:
+                    for threat in trial.threats:
+                        cell = Cell(model, seed, attack, threat)
+                        if threat.subset != "clean" and cell.key() not in seen:
+                            seen.add(cell.key())
+                            yield cell

@@ -1,0 +1,104 @@
+"""What is written down about a run: what was asked, of what, by which code, on which machine."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import avrobust
+from avrobust.media import write_bytes
+from avrobust.types import AV
+
+
+class RunExistsError(ValueError):
+    """The output folder holds another run."""
+
+
+def describe(value: object) -> Any:
+    """A value as plain data that says the same in every process: dataclasses by class and fields, functions by name.
+
+    >>> describe(AV(audio=1.0, visual=max))
+    {'class': 'AV', 'audio': 1.0, 'visual': 'builtins.max'}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"class": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, tuple | list | range):
+        return [describe(v) for v in value]
+    if isinstance(value, partial):
+        return {"class": "partial", "function": describe(value.func), "args": describe(value.args), "keywords": describe(value.keywords)}
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, Path):
+        return value.as_posix()
+    return value
+
+
+def code() -> dict[str, Any]:
+    """Version, commit and whether the checkout has changes; commit and dirty are None for an installed package."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return {"version": avrobust.__version__, "commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def world(device: torch.device) -> dict[str, Any]:
+    """The machine, as far as it shapes numbers and times."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "cpu": _cpu(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+class RunFile:
+    """`run.json`, written whole at every change."""
+
+    def __init__(self, out: Path, asked: Mapping[str, Any]) -> None:
+        """Begin a run in `out`, or go on with the one that is there; raises `RunExistsError` if it asked for something else."""
+        self.path = out / "run.json"
+        self.about: dict[str, Any] = {}
+        if self.path.exists():
+            self.about = json.loads(self.path.read_text())
+            there = self.about.get("asked", {})
+            if differing := sorted(k for k in {*there, *asked} if there.get(k) != json.loads(json.dumps(asked.get(k)))):
+                raise RunExistsError(f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder.")
+        elif out.exists() and any(out.iterdir()):
+            raise RunExistsError(f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out.")
+        out.mkdir(parents=True, exist_ok=True)
+        self.update(asked=dict(asked))
+
+    def update(self, **about: Any) -> None:
+        """Set some entries; dicts are merged into what is there."""
+        for key, value in about.items():
+            old = self.about.get(key)
+            self.about[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+        write_bytes(self.path, json.dumps(self.about, indent=1).encode())

@@ -1,0 +1,186 @@
+"""Runs a study: data, training, cells, showcase, report.  Whatever is finished is never computed again."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from avrobust import report
+from avrobust.data import orchestra
+from avrobust.data.manifest import Manifest
+from avrobust.data.orchestra import Orchestra
+from avrobust.data.prepare import prepare
+from avrobust.data.store import Store
+from avrobust.evaluation.record import Rows
+from avrobust.evaluation.run import Subject
+from avrobust.models.network import AVNet
+from avrobust.models.zoo import NetSpec, build, count_parameters
+from avrobust.progress import bar
+from avrobust.study import showcase
+from avrobust.study.plan import Cell, Contestant, Study
+from avrobust.study.record import RunFile, code, describe, world
+from avrobust.training import RECIPES, Trained, batches, train, weights_sha256
+from avrobust.types import Batch
+
+
+def run(study: Study, out: Path, *, data: Path = Path("data"), command: str = "", progress: bool = True, tracker: str | None = None) -> Path:
+    """Do what `study` asks, in the folder `out`; returns the report's path.
+
+    `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
+    run goes on where it was: datasets clip by clip, trainings from their last state, cells one by one.
+    """
+    record = RunFile(out, describe_study(study))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    record.update(
+        name=study.name, title=study.title, command=command, code=code(), world=world(device),
+        started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
+        tables=[{t.subset: [t.audio.eps, t.visual.eps] for t in level} for level in study.tables],
+    )  # fmt: skip
+
+    with timed(record, "videos"):
+        manifest = _manifest(study, data, progress)
+    with timed(record, "preparing"):
+        store = prepare(manifest, study.clip, data / "prepared" / _folder(manifest, study), progress=progress)
+    record.update(data=about_data(store, manifest))
+
+    for seed in study.seeds:
+        for contestant in study.contestants:
+            with timed(record, f"training {contestant.name}"):
+                trained = _train(study, contestant, seed, store, out, progress, tracker)
+            record.update(models={contestant.name: about_model(study, contestant, trained)})
+            with timed(record, f"attacking {contestant.name}"):
+                measure(study, contestant, seed, trained.net, store, out, device, progress)
+            if contestant == study.contestants[0] and seed == study.seeds[0]:
+                with timed(record, "showcase"):
+                    showcase.attacked(study, trained.net, store, out / "gallery", device)
+    with timed(record, "showcase"):
+        showcase.samples(store, out / "samples")
+    with timed(record, "report"):
+        page = report.write(out)
+    return page
+
+
+def describe_study(study: Study) -> dict[str, object]:
+    """What decides the numbers, as plain data; the showcase and the title do not."""
+    asked: dict[str, object] = describe(study)
+    return {k: v for k, v in asked.items() if k not in ("class", "name", "title")}
+
+
+def measure(study: Study, contestant: Contestant, seed: int, net: AVNet, store: Store, out: Path, device: torch.device, progress: bool) -> None:
+    """Compute the cells of one trained model that are not there yet."""
+    about = (weights_sha256(net), store.sha256, describe(study.view), study.attacked, study.batch)
+    todo = {key: cell for cell in study.cells(contestant.name, seed) if not (cell_folder(out, key := cell.key(*about))).exists()}
+    if not todo:
+        return
+
+    def clips(limit: int | None) -> list[Batch]:
+        return [b.to(device) for b in batches(store, "test", study.view, study.batch, limit=limit)]
+
+    net = net.to(device)
+    subject: Subject | None = None
+    total = sum(cell.steps + 1 for cell in todo.values())
+    with bar(f"attacking {contestant.name} (seed {seed})", total, visible=progress, count=False) as advance:
+        for key, cell in todo.items():
+            advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
+            if cell.attack is None:
+                rows = Rows.concat([Subject(net, clips(None), name=cell.model).clean(seed), unreadable(store, cell)])
+            else:
+                subject = subject or Subject(net, clips(study.attacked), name=cell.model)
+                rows = subject.under(cell.attack, cell.threat, seed)
+            write_cell(out, key, cell, rows)
+            advance(cell.steps + 1)
+
+
+def unreadable(store: Store, cell: Cell) -> Rows:
+    """A row with the reason for every listed test clip that could not be prepared: missing is not zero."""
+    tested = {row["id"]: row for row in store.table.select(["id", "split", "label", "status"]).to_pylist() if row["split"] == "test"}
+    failed = [id for id, _, _ in store.failures if id in tested]
+    columns = {
+        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "mode": "corrected", "subset": cell.threat.subset,
+        "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps, "threat": str(cell.threat),
+        "clip": failed, "label": [store.classes.index(tested[id]["label"]) for id in failed],
+        "status": [tested[id]["status"] for id in failed],
+    }  # fmt: skip
+    return Rows.of(columns)
+
+
+def cell_folder(out: Path, key: str) -> Path:
+    """Where a finished cell lies."""
+    return out / "cells" / key
+
+
+def write_cell(out: Path, key: str, cell: Cell, rows: Rows) -> None:
+    """Write a cell whole, then give it its name: a kill loses at most the cell it was in."""
+    draft = out / "cells" / f".{key}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    about = {
+        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "settings": describe(cell.attack),
+        "subset": cell.threat.subset, "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps,
+        "threat": describe(cell.threat), "n": len(rows),
+    }  # fmt: skip
+    (draft / "cell.json").write_text(json.dumps(about, indent=1))
+    rows.save(draft / "rows.parquet")
+    draft.replace(cell_folder(out, key))
+
+
+def about_data(store: Store, manifest: Manifest) -> dict[str, object]:
+    """The clips, as run.json tells of them."""
+    return {
+        "name": store.name, "root": str(store.root), "store": str(store.path), "classes": list(store.classes),
+        "counts": {split: list(store.counts(split)) for split in ("train", "val", "test")},
+        "failures": [{"id": id, "file": file, "reason": reason} for id, file, reason in store.failures],
+        "sha256": store.sha256, "spec": asdict(store.spec),
+    }  # fmt: skip
+
+
+def about_model(study: Study, contestant: Contestant, trained: Trained) -> dict[str, object]:
+    """A trained model, as run.json tells of it."""
+    best = trained.curve[trained.best_epoch - 1]
+    return {
+        "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
+        "parameters": count_parameters(trained.net), "sha256": weights_sha256(trained.net),
+        "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch, "val": best.val_accuracy,
+        "curve": [asdict(e) for e in trained.curve],
+    }  # fmt: skip
+
+
+@contextmanager
+def timed(record: RunFile, stage: str) -> Iterator[None]:
+    """Add the seconds of a stage to run.json; a resumed run adds to what was spent before."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = record.about.get("seconds", {}).get(stage, 0.0) + time.monotonic() - began
+        record.update(seconds={stage: round(seconds, 1)})
+
+
+def _manifest(study: Study, data: Path, progress: bool) -> Manifest:
+    if isinstance(study.data, Orchestra):
+        key = hashlib.sha256(json.dumps(describe(study.data)).encode()).hexdigest()[:8]
+        return orchestra.write(study.data, data / f"orchestra-{key}", progress=progress)
+    return study.data.manifest()
+
+
+def _folder(manifest: Manifest, study: Study) -> str:
+    """Clips of one dataset in one form share a folder, whichever study asked."""
+    about = json.dumps([str(manifest.root.resolve()), describe(study.clip), [e.id for e in manifest.entries[:1]]])
+    return f"{manifest.name}-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
+
+
+def _train(study: Study, contestant: Contestant, seed: int, store: Store, out: Path, progress: bool, tracker: str | None) -> Trained:
+    spec = NetSpec(len(store.classes), contestant.modality, contestant.fusion, contestant.visual_weights)
+    recipe = RECIPES[contestant.recipe]
+    if study.epochs is not None:
+        recipe = replace(recipe, epochs=study.epochs)
+    folder = out / "models" / f"{contestant.name}-{seed}"
+    return train(build(spec, seed), store, recipe, view=study.view, out=folder, seed=seed, progress=progress, tracker=tracker)
+

@@ -1,0 +1,107 @@
+"""What a report shows of the clips themselves: samples of the data, and some clips before and after an attack.
+
+Pictures are written with 8 bits and sounds with 16, as any player needs them; the difference picture is made from
+the exact signals.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avrobust.attacks import PGD, engine
+from avrobust.data.store import Store
+from avrobust.data.frames import read_clip
+from avrobust.evaluation.run import sizes
+from avrobust.media import write_png, write_wav
+from avrobust.media.decode import MediaError
+from avrobust.models.network import AVNet
+from avrobust.seeds import Seeds
+from avrobust.study.plan import Study
+from avrobust.training import batches
+from avrobust.types import AV, Batch, Signals
+
+PER_SUBSET, CANDIDATES, PER_CLASS, SIDE = 3, 24, 2, 160
+
+
+def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.device) -> None:
+    """Some clips under PGD at the study's showcase threat, on sound, on picture and on both; fooled ones first."""
+    if out.exists():
+        return
+    draft = out.with_name(f".{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    number = 0
+    batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
+    net = net.to(device).eval()
+    for threat in study.showcase.subsets():
+        craft = engine.crafting(net, batch.x.map(lambda s: s[:2]))
+        adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
+        with torch.no_grad():
+            before, after = net(batch.x).softmax(1), net(adversarial).softmax(1)
+        far = sizes(threat, batch.x, adversarial)
+        for i in _choose(before, after, batch.label):
+            y = int(batch.label[i])
+            number += 1
+            folder = draft / f"{number:02d}"
+            folder.mkdir(parents=True)
+            about = {
+                "clip": batch.ids[i], "attack": PGD().name, "subset": threat.subset, "threat": str(threat),
+                "eps_audio": threat.audio.eps, "eps_visual": threat.visual.eps, "label": store.classes[y],
+                "pred_clean": store.classes[int(before[i].argmax())], "pred": store.classes[int(after[i].argmax())],
+                "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
+                "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": store.spec.rate,
+            }  # fmt: skip
+            about["amplified"] = _write(folder, batch, adversarial, i, store.spec.rate)
+            (folder / "clip.json").write_text(json.dumps(about, indent=1))
+    draft.replace(out)
+
+
+def _choose(before: torch.Tensor, after: torch.Tensor, label: torch.Tensor) -> list[int]:
+    """Clips that were right: those that the attack fooled first, each class at most once."""
+    right = (before.argmax(1) == label).nonzero().flatten().tolist()
+    order = sorted(right, key=lambda i: bool(after[i].argmax() == label[i]))
+    one_per_class = {int(label[i]): i for i in reversed(order)}
+    return [i for i in order if one_per_class[int(label[i])] == i][:PER_SUBSET]
+
+
+def _write(folder: Path, batch: Batch, adversarial: Signals, i: int, rate: int) -> float:
+    """The clip before and after, and the difference, amplified around grey; returns by how much."""
+    clean, adv = (AV(audio=x.audio[i].cpu().numpy(), visual=x.visual[i, 0].permute(1, 2, 0).cpu().numpy()) for x in (batch.x, adversarial))
+    delta = adv.visual - clean.visual
+    amplified = 0.5 / max(float(np.abs(delta).max()), 1e-6)
+    for name, x in (("clean", clean), ("adv", adv)):
+        write_png(folder / f"{name}.png", x.visual)
+        write_wav(folder / f"{name}.wav", x.audio, rate)
+    write_png(folder / "diff.png", np.clip(0.5 + delta * amplified, 0, 1))
+    return round(amplified, 1) if np.any(delta) else 0.0
+
+
+def samples(store: Store, out: Path) -> None:
+    """A few clips of each class as they are on disk: one frame and the sound, from test clips where there are some."""
+    if out.exists():
+        return
+    draft = out.with_name(f".{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    spec = replace(store.spec, size=SIDE)
+    entries = {row["id"]: row for row in store.table.select(["id", "video", "audio", "start", "end"]).to_pylist()}
+    listed = []
+    for k, name in enumerate(store.classes):
+        ids = [id for split in ("test", "val", "train") for id in store.ids(split) if store.label(id) == k][:PER_CLASS]
+        for j, id in enumerate(ids):
+            e = entries[id]
+            audio = store.root / e["audio"] if e["audio"] else None
+            try:
+                clip = read_clip(store.root / e["video"], spec, audio=audio, start=e["start"], end=e["end"])
+            except MediaError:
+                continue  # the file went away after it was prepared; the report shows what is there
+            file = f"{k:02d}-{j}"
+            write_png(draft / f"{file}.png", clip.frames[len(clip.frames) // 2])
+            write_wav(draft / f"{file}.wav", clip.wave, spec.rate)
+            listed.append({"clip": id, "label": name, "image": f"{file}.png", "sound": f"{file}.wav", "box": store.box(id)})
+    (draft / "samples.json").write_text(json.dumps(listed, indent=1))
+    draft.replace(out)
+

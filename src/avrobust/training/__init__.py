@@ -1,0 +1,26 @@
+"""Weights from clips: views of them, recipes, the loop, checkpoints."""
+
+from avrobust.training.checkpoint import CheckpointError, load, save, weights_sha256
+from avrobust.training.identity import TrainingError
+from avrobust.training.loop import Trained, train
+from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
+from avrobust.training.state import Epoch
+from avrobust.training.views import Augment, Clips, View, batches
+
+__all__ = [
+    "RECIPES",
+    "Augment",
+    "CheckpointError",
+    "Clips",
+    "Epoch",
+    "Recipe",
+    "Trained",
+    "TrainingError",
+    "View",
+    "batches",
+    "cross_entropy",
+    "load",
+    "save",
+    "train",
+    "weights_sha256",
+]

@@ -1,0 +1,318 @@
+"""Training: the loop, what it leaves on disk, and how it goes on after a kill.
+
+`accelerate` chooses the device, and spreads the work where its launcher (`accelerate launch`, `torchrun`) starts
+several processes.  Whatever is random depends on (seed, epoch, clip) and (seed, step), so a training that was
+killed and taken up again ends with the same weights: bit for bit on a CPU.
+"""
+
+import csv
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avrobust.models.network import AVNet, Loss
+from avrobust.seeds import Seeds, digest
+from avrobust.training import checkpoint, state
+from avrobust.training.identity import TrainingError, flat, identity, refuse_another
+from avrobust.training.recipe import Recipe, cross_entropy, set_rates
+from avrobust.training.state import Epoch, Position
+from avrobust.training.views import Augment, Clips, View, batches, count_batches
+from avrobust.types import Batch
+
+DONE = "net.safetensors"  # the best weights, when training is finished
+STATE = "state.safetensors"  # where training stands, until then
+CURVE = "curve.csv"  # one line per epoch, all the while
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished training.  `net` has the weights of epoch `best_epoch` and is in evaluation mode."""
+
+    path: Path  # of the weights
+    net: AVNet
+    curve: tuple[Epoch, ...]
+    best_epoch: int  # from 1
+    seconds: float  # of steps and validation, interruptions left out
+
+
+def train(
+    net: AVNet,
+    store: Clips,
+    recipe: Recipe,
+    *,
+    view: View,
+    out: Path | str,
+    seed: int,
+    loss: Loss = cross_entropy,
+    progress: bool | Progress = True,
+    tracker: str | None = None,
+    save_every_s: float = 30.0,
+) -> Trained:
+    """Train `net` in place on the "train" clips, and keep the weights that are best on the "val" clips.
+
+    `loss` gets the network, not its logits, so that it may ask for features too; write it as a function or a
+    frozen dataclass, whose repr then stands in the checkpoint.  `progress` may be a running `rich` progress to
+    join.  `tracker` is one that accelerate knows, such as "tensorboard".
+
+    A folder `out` with the same training in it is loaded if that is finished, and taken up where it was saved
+    last if not (every `save_every_s` seconds).  Another training in it is a TrainingError; so are splits without
+    clips, classes that the network was not made for, and a loss that is not finite.
+    """
+    out = Path(out)
+    _check(net, store)
+    asked = identity(net, store, recipe, view, seed, loss)
+    for path in (out / DONE, out / STATE):
+        refuse_another(path, asked)
+    if (out / DONE).exists():
+        return _finished(out, net)
+    run = _Run(
+        net, store, recipe, view, out, seed, loss, _accelerator(tracker, out, asked), asked, save_every_s
+    )
+    with _shown(run, progress):
+        for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
+            run.epoch(epoch)
+    return run.finish()
+
+
+class _Run:
+    """One training under way: what `train` was given, and the position in it."""
+
+    def __init__(
+        self,
+        net: AVNet,
+        store: Clips,
+        recipe: Recipe,
+        view: View,
+        out: Path,
+        seed: int,
+        loss: Loss,
+        accelerator: Accelerator,
+        asked: dict[str, Any],
+        save_every_s: float,
+    ) -> None:
+        self.net, self.store, self.recipe, self.view, self.out, self.seed = (
+            net,
+            store,
+            recipe,
+            view,
+            out,
+            seed,
+        )
+        self.accelerator, self.asked, self.save_every_s = accelerator, asked, save_every_s
+        self.per_epoch = count_batches(len(store.ids("train")), recipe.batch)
+        self.shard = (accelerator.process_index, accelerator.num_processes)
+        net.to(accelerator.device)
+        if recipe.channels_last:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = recipe.build_optimizer(net)
+        found = out / STATE
+        self.at = state.load(found, net, self.optimizer) if found.exists() else Position()
+        self.objective, self.stepper = accelerator.prepare(_Objective(net, loss), self.optimizer)
+        self.began = time.monotonic() - self.at.seconds
+        self.saved = time.monotonic()
+        self.show: Callable[[], None] = lambda: None
+
+    def epoch(self, number: int) -> None:
+        """Train from the position to the end of this epoch, then validate."""
+        self.net.train()
+        for batch in batches(
+            self.store,
+            "train",
+            self.view,
+            self.recipe.batch,
+            augment=Augment(self.seed, number),
+            start=self.at.step % self.per_epoch,
+            shard=self.shard,
+        ):
+            if self.at.step % self.per_epoch:
+                self.save_if_due()
+            self.step(number, batch.to(self.accelerator.device))
+            self.show()
+        self.close(number, *self.validate())
+        self.save_if_due()
+
+    def step(self, epoch: int, batch: Batch) -> None:
+        """One batch forth and back."""
+        torch.manual_seed(digest(self.seed, "step", self.at.step, self.shard[0]))  # dropout and its like
+        set_rates(self.optimizer, self.recipe.factor(self.at.step, self.per_epoch))
+        with self.autocast():
+            value = self.objective(batch, Seeds(digest(self.seed, "loss", epoch), batch.ids))
+        if not isfinite(value.item()):
+            raise TrainingError(
+                f"expected a finite loss, got {value.item()} in step {self.at.step} (epoch {epoch + 1}). "
+                f"Look at its clips ({', '.join(batch.ids[:3])}, ...), or lower the learning rate."
+            )
+        self.accelerator.backward(value)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.at.loss_sum += value.item()
+        self.at.step += 1
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float]:
+        """The mean loss and the accuracy on the "val" clips, at the centre view."""
+        self.net.eval()
+        total = torch.zeros(3, device=self.accelerator.device)
+        for batch in batches(self.store, "val", self.view, self.recipe.batch, shard=self.shard):
+            batch = batch.to(self.accelerator.device)
+            with self.autocast():
+                logits = self.net(batch.x)
+            total[0] += F.cross_entropy(logits.float(), batch.label, reduction="sum")
+            total[1] += (logits.argmax(1) == batch.label).sum()
+            total[2] += len(batch)
+        loss, correct, count = self.accelerator.reduce(total).tolist()
+        return loss / count, correct / count
+
+    def close(self, number: int, val_loss: float, val_accuracy: float) -> None:
+        """Note the epoch in the curve, and its weights if they are the best so far."""
+        at = self.at
+        at.seconds = time.monotonic() - self.began
+        at.curve.append(
+            Epoch(
+                epoch=number + 1,
+                train_loss=at.loss_sum / self.per_epoch,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                lr_head=self.optimizer.param_groups[-1]["lr"],
+                seconds=at.seconds - sum(epoch.seconds for epoch in at.curve),
+            )
+        )
+        at.loss_sum = 0.0
+        if at.best_epoch.epoch == number + 1:
+            at.best = {name: t.detach().cpu().clone() for name, t in self.net.state_dict().items()}
+        if self.accelerator.is_main_process:
+            _write_curve(self.out / CURVE, at.curve)
+        self.accelerator.log(asdict(at.curve[-1]), step=number + 1)
+
+    def autocast(self) -> torch.autocast:
+        """The recipe's precision."""
+        bf16 = self.recipe.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16)
+
+    def save_if_due(self) -> None:
+        """Write the position, if that was long ago."""
+        if time.monotonic() - self.saved < self.save_every_s:
+            return
+        self.at.seconds = time.monotonic() - self.began
+        if self.accelerator.is_main_process:
+            state.save(self.out / STATE, self.net, self.optimizer, self.at, self.asked)
+        self.saved = time.monotonic()
+
+    def finish(self) -> Trained:
+        """Leave the best weights, in the network and on disk, and clear up."""
+        at, accelerator = self.at, self.accelerator
+        checkpoint.put(at.best, self.net, self.out / STATE)
+        if accelerator.is_main_process:
+            best = at.best_epoch
+            meta = {
+                **self.asked,
+                "best_epoch": best.epoch,
+                "val_accuracy": best.val_accuracy,
+                "seconds": at.seconds,
+                "curve": [asdict(epoch) for epoch in at.curve],
+                "torch": torch.__version__,
+            }
+            checkpoint.save(self.net, self.out / DONE, meta)
+            (self.out / STATE).unlink(missing_ok=True)
+        for tracker in accelerator.trackers:
+            tracker.finish()  # and not accelerator.end_training(), which ends the process group for good
+        accelerator.wait_for_everyone()
+        return _finished(self.out, self.net)
+
+
+class _Objective(nn.Module):
+    """Network and loss as one module: data parallelism wraps it, and whatever the loss asks of the network is inside."""
+
+    def __init__(self, net: AVNet, loss: Loss) -> None:
+        super().__init__()
+        self.net, self.loss = net, loss
+
+    def forward(self, batch: Batch, seeds: Seeds) -> Tensor:
+        return self.loss(self.net, batch, seeds)
+
+
+def _check(net: AVNet, store: Clips) -> None:
+    """Refuse data that this network cannot be trained on."""
+    for split in ("train", "val"):
+        if not store.ids(split):
+            raise TrainingError(
+                f"expected clips in the split '{split}', got none. "
+                "Check the manifest and what preparing it reported: training needs 'train' and 'val'."
+            )
+    if len(store.classes) != net.classifier.out_features:
+        raise TrainingError(
+            f"expected a network for the {len(store.classes)} classes of the data, got one for "
+            f"{net.classifier.out_features}. Build it with NetSpec(classes={len(store.classes)})."
+        )
+
+
+def _finished(out: Path, net: AVNet) -> Trained:
+    """The training whose result lies in `out`, its weights in `net`."""
+    _, meta = checkpoint.load(out / DONE, net)
+    curve = tuple(Epoch(**epoch) for epoch in meta["curve"])
+    return Trained(out / DONE, net, curve, meta["best_epoch"], meta["seconds"])
+
+
+def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any]) -> Accelerator:
+    """The device and the processes that there are.  The precision is the recipe's matter."""
+    if tracker is None:
+        return Accelerator(mixed_precision="no")
+    installed = [str(name) for name in get_available_trackers()]
+    if tracker not in installed:
+        raise TrainingError(
+            f"expected a tracker that is installed ({', '.join(installed) or 'there is none'}), got '{tracker}'. "
+            "Install it, for example: pip install tensorboard."
+        )
+    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=out)
+    accelerator.init_trackers("curves", config={name: str(value) for name, value in flat(asked).items()})
+    return accelerator
+
+
+@contextmanager
+def _shown(run: _Run, progress: bool | Progress) -> Iterator[None]:
+    """A line with the epoch, the current loss, the last validation and the time that remains."""
+    if progress is False or not run.accelerator.is_main_process:
+        yield
+        return
+    own = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+    )
+    bar = own if progress is True else progress
+    task = bar.add_task(run.out.name, total=run.recipe.epochs * run.per_epoch, completed=run.at.step)
+
+    def show() -> None:
+        at, done = run.at, (run.at.step - 1) % run.per_epoch + 1
+        val = f", val {at.curve[-1].val_accuracy:.1%}" if at.curve else ""
+        text = f"{run.out.name} epoch {(at.step - 1) // run.per_epoch + 1}/{run.recipe.epochs}, loss {at.loss_sum / done:.3f}{val}"
+        bar.update(task, completed=at.step, description=text)
+
+    run.show = show
+    if bar is own:
+        with own:
+            yield
+    else:
+        yield
+
+
+def _write_curve(path: Path, curve: list[Epoch]) -> None:
+    draft = path.with_name(f".{path.name}")
+    with draft.open("w", newline="") as file:
+        writer = csv.DictWriter(file, asdict(curve[0]))
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in curve)
+    draft.replace(path)

@@ -1,0 +1,238 @@
+"""A run directory that no model has made: the files of a study, with answers drawn from a simple law.
+
+Each clip carries evidence for its class in sound and in picture; an attack takes some away, more of it with a
+larger budget and with more steps.  So larger budgets never help, and answers to one clip are alike.
+"""
+
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from avrobust.evaluation.record import Rows
+
+CLASSES = (
+    "accordion acoustic_guitar cello clarinet erhu flute saxophone trumpet tuba violin xylophone".split()
+)
+# The budgets of the quick study: Table 1's, the same with four times the picture's, and Figure 3's.
+TABLES = [("A", 0.012, 0), ("V", 0, 0.012), ("AV", 0.006, 0.006)], [("V", 0, 0.048), ("AV", 0.006, 0.024)]
+AUDIO = (0.001, 0.003, 0.006, 0.012, 0.024, 0.048)
+VISUAL = (0.003, 0.006, 0.012, 0.048, 0.192, 0.384)
+POWER = {
+    "FGSM": 0.7,
+    "PGD-10": 1.0,
+    "MIM-10": 0.98,
+    "FGSM published": 0.7,
+    "PGD-10 published": 0.9,
+    "MIM-10 published": 1.15,
+}
+RATE = 11025
+
+
+def fake_run(
+    path: Path,
+    *,
+    clips: int = 330,
+    attacked: int = 220,
+    seeds: tuple[int, ...] = (0,),
+    unread: int = 3,
+    gallery: int = 4,
+    samples: int = 11,
+    without: tuple[tuple[str, str], ...] = (),
+    title: str = "The procedural orchestra",
+) -> Path:
+    """Write a run of an AV, an A and a V model; `without` lists (attack, subset) pairs that were not finished."""
+    path.mkdir(parents=True)
+    cells = [
+        cell
+        for seed in seeds
+        for cell in conditions(seed, clips, attacked, unread)
+        if (cell["attack"], cell["subset"]) not in without
+    ]
+    for i, cell in enumerate(cells):
+        folder = path / "cells" / f"{i:04x}"
+        folder.mkdir(parents=True)
+        Rows.of(cell).save(folder / "rows.parquet")
+    for i in range(gallery):
+        _example(path / "gallery" / f"{i}-clip{i:03d}", i)
+    if samples:
+        _samples(path / "samples", samples)
+    (path / "run.json").write_text(json.dumps(about(clips, seeds, unread, title), indent=1))
+    return path
+
+
+def about(clips, seeds, unread, title):
+    curve = [
+        {
+            "epoch": e,
+            "train_loss": 2.4 * 0.75**e,
+            "val_loss": 0.7 + 1.7 * 0.7**e,
+            "val_accuracy": 1 - 0.9 * 0.8**e,
+        }
+        for e in range(1, 10)
+    ]
+    return {
+        "name": "quick",
+        "title": title,
+        "asked": {"seeds": list(seeds), "epochs": 9},
+        "command": "avrobust study quick --out runs/quick",
+        "started": "2026-01-05T10:12:00+00:00",
+        "seconds": {"data": 41.0, "prepare": 22.0, "train": 118.0, "evaluate": 160.0},
+        "code": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": False},
+        "world": {
+            "python": "3.11.9",
+            "torch": "2.9.0",
+            "device": "cpu",
+            "threads": 2,
+            "cpu": "some processor",
+        },
+        "data": {
+            "name": "orchestra",
+            "classes": CLASSES,
+            "counts": {"train": [1100, 1100], "val": [165, 165], "test": [clips - unread, clips]},
+            "failures": [
+                {"id": f"clip{i:03d}", "file": f"tuba/clip{i:03d}.mp4", "reason": "no audio stream"}
+                for i in range(unread)
+            ],
+            "spec": {"seconds": 2.0, "rate": RATE, "fps": 4.0, "size": 72},
+            "sha256": "ab" * 32,
+        },
+        "models": {
+            name: {
+                "kind": name,
+                "seconds": s,
+                "epochs": 9,
+                "val": v,
+                "parameters": p,
+                "fusion": f,
+                "recipe": "ours",
+                "curve": curve,
+            }
+            for name, s, v, p, f in [
+                ("AV", 61.0, 0.77, 12_300_000, "concat"),
+                ("A", 24.0, 0.55, 1_100_000, None),
+                ("V", 33.0, 0.69, 11_200_000, None),
+            ]
+        },
+        "flags": [],
+    }
+
+
+def conditions(seed, clips, attacked, unread):
+    """Columns of each cell: clean answers on all clips, attacked ones on the first `attacked`."""
+    rng = np.random.default_rng(seed)
+    evidence = {"A": rng.normal(0.15, 1, clips), "V": rng.normal(0.55, 1, clips)}
+    label = np.arange(clips) % len(CLASSES)
+    status = ["ok" if i >= unread else "no audio stream" for i in range(clips)]
+    for model in ("AV", "A", "V"):
+        own = [m for m in "AV" if m in model]
+        clean = sum(evidence[m] for m in own) + 0.35 * (model == "AV")
+        for attack, subset, ea, ev in [("none", "clean", 0, 0), *_grid(model)]:
+            power = POWER.get(attack, 0)
+            taken = power * (
+                1.8 * np.sqrt(ea / 0.012) * ("A" in own) + 0.9 * np.sqrt(ev / 0.048) * ("V" in own)
+            )
+            left = clean - taken
+            wrong = (label + 1 + rng.integers(0, len(CLASSES) - 1, clips)) % len(CLASSES)
+            published = "published" in attack
+            used = _used(ea, ev, clips, rng, attack == "MIM-10 published")
+            with np.errstate(divide="ignore"):
+                snr = np.where(ea, -20 - 20 * np.log10(ea or 1) + rng.normal(0, 3, clips), np.inf)
+                psnr = np.where(ev, -20 * np.log10((ev or 1) * 0.226) + rng.normal(0, 0.3, clips), np.inf)
+            threat = f"audio {f'linf {ea:g}' if ea else 'untouched'}, visual {f'linf {ev:g} normalised' if ev else 'untouched'}"
+            columns = {
+                "model": model, "seed": seed, "attack": attack, "mode": "published" if published else "corrected",
+                "subset": subset, "eps_audio": float(ea), "eps_visual": float(ev), "threat": threat,
+                "clip": [f"clip{i:03d}" for i in range(clips)], "label": label, "status": status,
+                "pred_clean": np.where(clean > 0, label, wrong), "pred": np.where(left > 0, label, wrong),
+                "margin_clean": -clean, "margin": -left, "correct_clean": clean > 0, "correct": left > 0,
+                "linf_audio": ea * np.nan_to_num(used[0]), "linf_visual": ev * 0.226 * np.nan_to_num(used[1]),
+                "l2_audio": ea * 140 * np.nan_to_num(used[0]), "l2_visual": ev * 90 * np.nan_to_num(used[1]),
+                "used_audio": used[0], "used_visual": used[1], "snr_db": snr, "psnr_db": psnr,
+            }  # fmt: skip
+            n = clips if subset == "clean" else attacked
+            yield {name: v[:n] if isinstance(v, list | np.ndarray) else v for name, v in columns.items()}
+
+
+def _used(ea, ev, clips, rng, leaves):
+    over = (1.25, 11.25) if leaves else (1.0, 1.0)
+    return [
+        np.full(clips, o) * (1 - 0.02 * rng.random(clips)) if e else np.full(clips, np.nan)
+        for e, o in zip((ea, ev), over, strict=True)
+    ]
+
+
+def _grid(model):
+    curves = (
+        [("A", a, 0) for a in AUDIO],
+        [("V", 0, v) for v in VISUAL],
+        [("AV", a, v) for a, v in zip(AUDIO, VISUAL, strict=True)],
+    )
+    wanted = {(attack, *where) for attack in ("FGSM", "PGD-10") for curve in curves for where in curve}
+    if model == "AV":
+        wanted |= {
+            (attack, *where) for attack in ("FGSM", "PGD-10", "MIM-10") for table in TABLES for where in table
+        }
+        wanted |= {(attack, *where) for attack in POWER if "published" in attack for where in TABLES[0]}
+    return sorted(cell for cell in wanted if set(cell[1]) <= set(model))
+
+
+def _picture(i, size=72):
+    rng = np.random.default_rng(i)
+    image = Image.new("RGB", (size * 4, size * 4), tuple(int(v) for v in rng.integers(60, 200, 3)))
+    draw = ImageDraw.Draw(image)
+    for _ in range(9):
+        x, y, r = (int(v) for v in (*rng.integers(0, size * 4, 2), rng.integers(10, 70)))
+        colour = tuple(int(v) for v in rng.integers(20, 240, 3))
+        draw.ellipse(
+            (x - r, y - r // 2, x + r, y + r // 2), fill=colour
+        ) if rng.random() < 0.5 else draw.rectangle((x, y, x + r, y + 2 * r), fill=colour)
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def tone(i, seconds=2.0, noise=0.0):
+    t = np.arange(int(seconds * RATE)) / RATE
+    notes = 220 * 2 ** (np.array([0, 4, 7, 12, 7])[(t * 2.5).astype(int) % 5] / 12 + i / 7)
+    phase = 2 * np.pi * np.cumsum(notes) / RATE
+    sound = sum(np.sin(k * phase) / k for k in range(1, 7)) * 0.2 * np.exp(-((t * 2.5) % 1) * 2)
+    return sound + noise * np.sign(np.random.default_rng(i).normal(size=len(t)))
+
+
+def write_wav(path, samples):
+    with wave.open(str(path), "wb") as f:
+        f.setnchannels(1)
+        f.setsampwidth(2)
+        f.setframerate(RATE)
+        f.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def _example(folder, i):
+    folder.mkdir(parents=True)
+    frame, rng = _picture(i), np.random.default_rng(100 + i)
+    subset = ("AV", "A", "V")[i % 3]
+    noise = rng.choice([-2, 2], frame.shape) * ("V" in subset)
+    Image.fromarray(frame).save(folder / "clean.png")
+    Image.fromarray(np.clip(frame + noise, 0, 255).astype(np.uint8)).save(folder / "adv.png")
+    Image.fromarray((127.5 + 32 * noise).clip(0, 255).astype(np.uint8)).save(folder / "diff.png")
+    write_wav(folder / "clean.wav", tone(i))
+    write_wav(folder / "adv.wav", tone(i, noise=0.012 if "A" in subset else 0))
+    label, pred = CLASSES[i % 11], CLASSES[(i + 3) % 11]
+    clip = {
+        "clip": f"{label}/{i:03d}", "label": label, "pred_clean": label, "pred": pred, "attack": "PGD-10", "subset": subset,
+        "threat": "audio linf 0.012, visual linf 0.048 normalised", "eps_audio": 0.012 if "A" in subset else 0.0,
+        "eps_visual": 0.048 if "V" in subset else 0.0, "snr_db": 18.2, "p_true_clean": 0.93, "p_true_adv": 0.02, "diff_gain": 32,
+    }  # fmt: skip
+    (folder / "clip.json").write_text(json.dumps(clip))
+
+
+def _samples(folder, count):
+    folder.mkdir()
+    entries = []
+    for i in range(count):
+        name = f"{CLASSES[i % 11]}-{i // 11}"
+        Image.fromarray(_picture(i)).save(folder / f"{name}.png")
+        write_wav(folder / f"{name}.wav", tone(i))
+        entries.append({"file": name, "label": CLASSES[i % 11], "box": [0.2, 0.3, 0.8, 0.9]})
+    (folder / "samples.json").write_text(json.dumps(entries))

@@ -1,0 +1,245 @@
+"""Tables and layouts: what a manifest reads, what it refuses, and how clips are divided."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avrobust.data import layouts
+from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError
+
+HEADER = "id,label,split,audio,video,bbox"
+
+
+def table(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    path = folder / "manifest.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def lists(folder: Path, suffix: str = "", **rows: list[str]) -> Path:
+    for split in SPLITS:
+        lines = [f"/{clip}.wav,/{clip}.mp4,82\n" for clip in rows.get(split, ["dog/z" + split])]
+        (folder / f"{split}{suffix}.csv").write_text("".join(lines))
+    return folder
+
+
+def test_written_and_read_again_is_the_same(tmp_path):
+    entries = (
+        Entry("a", "dog", "train", Path("x/a.mp4")),
+        Entry(
+            'b, "odd"',
+            "cat",
+            "val",
+            Path("b.jpg"),
+            Path("b.wav"),
+            0.1,
+            1 / 3,
+            (0.1, 0.2, 0.3, 1.0),
+            "ab" * 32,
+            {"place": "Zürich, CH"},
+        ),
+    )
+    manifest = Manifest(tmp_path, entries, ("dog", "cat"), "pets")
+    manifest.write(tmp_path / "pets.csv")
+    assert Manifest.read(tmp_path / "pets.csv", classes=("dog", "cat")) == manifest
+
+
+def test_columns_can_be_chosen(tmp_path):
+    path = table(tmp_path, "k,say,v.mp4,two,1.5,1.75", header="id,kind,video,digit,from,to")
+    (entry,) = Manifest.read(path, label="digit", split=None, start="from", end="to").entries
+    assert (entry.label, entry.split, entry.start, entry.end) == ("two", "train", 1.5, 1.75)
+    assert entry.extra == {"kind": "say"}
+
+
+def test_a_sound_in_the_same_file_is_no_second_file_and_ids_come_from_paths(tmp_path):
+    path = table(
+        tmp_path, "dog,train,a/v.mp4,a/v.mp4", "dog,train,b/v.mp4,b/v.wav", header="label,split,video,audio"
+    )
+    first, second = Manifest.read(path).entries
+    assert (first.id, first.audio) == ("a/v", None)
+    assert (second.id, second.audio) == ("b/v", Path("b/v.wav"))
+
+
+@pytest.mark.parametrize("cell", ["0.1 0.2 0.3 0.4", "[0.1, 0.2, 0.3, 0.4]", "0.1;0.2;0.3;0.4"])
+def test_boxes_are_read_as_people_write_them(tmp_path, cell):
+    (entry,) = Manifest.read(table(tmp_path, f'k,dog,train,,v.mp4,"{cell}"')).entries
+    assert entry.box == (0.1, 0.2, 0.3, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            ["a,dog,train,,a.mp4,", "a,dog,test,,b.mp4,"],
+            "line 3: expected every id once, got 'a' again (first on line 2)",
+        ),
+        (["a,dog,train,,../a.mp4,"], "line 2: expected a path inside the manifest's folder, got '../a.mp4'"),
+        (["a,dog,train,/etc/passwd,a.mp4,"], "line 2: expected a path inside the manifest's folder"),
+        (["a,dog,train,,,"], "line 2: expected a path, got an empty cell"),
+        (["a,,train,,a.mp4,"], "line 2: expected an id and a label"),
+        (["a,cow,train,,a.mp4,"], "line 2: expected a label of the 2 classes (cat, dog), got 'cow'"),
+        (["a,dog,dev,,a.mp4,"], "line 2: expected split to be one of train, val, test, got 'dev'"),
+        (["a,dog,train,,a.mp4,1 2 x 4"], "line 2: expected a number, got 'x'"),
+        (["a,dog,train,,a.mp4,0.1 0.2"], "line 2: expected a box of four numbers"),
+        (["a,dog,train,,a.mp4,10 20 30 40"], "line 2: expected a box x0 y0 x1 y1"),
+        (["a,dog,train,,a.mp4,,"], "line 2: expected 6 cells"),
+        ([], "expected at least one clip, got only a header"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_line(tmp_path, rows, says):
+    path = table(tmp_path, *rows)
+    with pytest.raises(ManifestError) as caught:
+        Manifest.read(path, classes=("cat", "dog"))
+    assert str(path) in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("start", "end"), [("nan", ""), ("-1", ""), ("2", "1"), ("soon", "")])
+def test_times_that_are_none_are_refused(tmp_path, start, end):
+    path = table(tmp_path, f"dog,train,a.mp4,{start},{end}", header="label,split,video,start,end")
+    with pytest.raises(ManifestError, match="line 2: expected"):
+        Manifest.read(path)
+
+
+def test_a_missing_column_a_missing_file_and_another_encoding(tmp_path):
+    with pytest.raises(ManifestError, match="expected a column 'video' and 'digit', got id, label, split"):
+        Manifest.read(table(tmp_path, "a,dog,train", header="id,label,split"), label="digit")
+    with pytest.raises(ManifestError, match=r"nothing\.csv: expected a csv table"):
+        Manifest.read(tmp_path / "nothing.csv")
+    (tmp_path / "latin.csv").write_bytes("label,split,video\nM\xfccke,train,a.mp4\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match="UTF-8"):
+        Manifest.read(tmp_path / "latin.csv")
+
+
+def test_training_on_a_table_of_test_clips_says_what_there_is(tmp_path):
+    manifest = Manifest.read(table(tmp_path, "a,dog,test,,a.mp4,", "b,cat,test,,b.mp4,"))
+    with pytest.raises(ManifestError, match=r"expected clips in train, got none \(there are 2 test\)"):
+        manifest.select("train")
+    assert manifest.select("test").classes == ("cat", "dog")
+
+
+def test_repeats_are_kept_for_an_audit_and_settled_for_use(tmp_path):
+    path = table(
+        tmp_path, "a,dog,test,,a.mp4,", "a,dog,train,,a.mp4,", "b,dog,train,,b.mp4,", "b,dog,train,,b.mp4,"
+    )
+    manifest = Manifest.read(path, repeats=True)
+    assert len(manifest) == 4
+    assert manifest.repeated() == ("a", "b")
+    assert [(e.id, e.split) for e in manifest.unique().entries] == [("a", "test"), ("b", "train")]
+    assert [e.id for e in manifest.unique("rename").entries] == ["a", "a#2", "b", "b#2"]
+
+
+def test_a_division_is_per_class_by_video_and_by_seed_alone():
+    def clip(label: str, n: int, at: int) -> Entry:
+        return Entry(
+            f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:09d}xx_{at:06d}_{at + 10:06d}.mp4")
+        )
+
+    entries = tuple(clip(label, n, at) for label in ("cat", "dog") for n in range(20) for at in (0, 10))
+    manifest = layouts.divide(Manifest(Path("d"), entries), seed=1)
+    assert Counter((e.label, e.split) for e in manifest.entries) == {
+        (label, split): n for label in ("cat", "dog") for split, n in zip(SPLITS, (24, 8, 8), strict=True)
+    }
+    splits_of = {e.source: set() for e in manifest.entries}
+    for e in manifest.entries:
+        splits_of[e.source].add(e.split)
+    assert len(splits_of) == 40
+    assert all(len(splits) == 1 for splits in splits_of.values())
+
+    backwards = layouts.divide(Manifest(Path("d"), entries[::-1]), seed=1)
+    assert {e.id: e.split for e in backwards.entries} == {e.id: e.split for e in manifest.entries}
+    other = layouts.divide(Manifest(Path("d"), entries), seed=2)
+    assert other.entries != manifest.entries
+
+
+def test_a_folder_of_classes_with_and_without_a_list(tmp_path):
+    for name in ("cello/a.mp4", "cello/b.MKV", "cello/notes.txt", "tuba/c.webm", "tuba/.d.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    manifest = layouts.folder(tmp_path)
+    assert [(e.id, e.video.as_posix()) for e in manifest.entries] == [
+        ("cello/a", "cello/a.mp4"),
+        ("cello/b", "cello/b.MKV"),
+        ("tuba/c", "tuba/c.webm"),
+    ]
+
+    listed = tmp_path / "solo.json"
+    listed.write_text(json.dumps({"version": "1.0", "videos": {"cello": ["a", "gone"], "tuba": ["c"]}}))
+    assert {e.id for e in layouts.folder(tmp_path, listed=listed).entries} == {
+        "cello/a",
+        "cello/gone",
+        "tuba/c",
+    }
+    listed.write_text('{"videos": 3}')
+    with pytest.raises(ManifestError, match=r"solo.json: expected a json list"):
+        layouts.folder(tmp_path, listed=listed)
+
+
+def test_folders_without_videos(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path, tmp_path / "empty"):
+        with pytest.raises(ManifestError, match="expected videos in folders named by class"):
+            layouts.folder(folder)
+    with pytest.raises(ManifestError, match="expected a folder, got nothing"):
+        layouts.folder(tmp_path / "nowhere")
+    with pytest.raises(ManifestError, match="got neither"):
+        layouts.published(lists(tmp_path), tmp_path / "empty")
+
+
+def test_published_lists_find_frames_and_sounds_or_videos(tmp_path):
+    lists(tmp_path, "_AVE", train=["dog/a"], test=["dog/b"])
+    (tmp_path / "media/frames").mkdir(parents=True)
+    train = layouts.ave(tmp_path, tmp_path / "media").entries[0]
+    assert (train.id, train.video, train.audio) == (
+        "dog/a",
+        Path("frames/dog/a.mp4"),
+        Path("audio/dog/a.wav"),
+    )
+
+    (tmp_path / "videos/dog").mkdir(parents=True)
+    (tmp_path / "videos/dog/b.mkv").touch()
+    *_, test = layouts.ave(tmp_path, tmp_path / "videos").entries
+    assert (test.video, test.audio) == (Path("dog/b.mkv"), None)
+
+    (tmp_path / "val_AVE.csv").write_text("dog,b,82\n")
+    with pytest.raises(ManifestError, match=r"val_AVE.csv line 1: expected /class/id.wav"):
+        layouts.ave(tmp_path)
+    with pytest.raises(ManifestError, match=r"train_kinetics.csv: expected a list"):
+        layouts.kinetics_sounds(tmp_path)
+
+
+def test_the_middle_of_a_clip_is_where_the_published_code_looks(tmp_path):
+    manifest = layouts.published(lists(tmp_path))
+    for e in layouts.centred(manifest, 4.0).entries:
+        assert e.start + 2.0 == (82 // 2 - 0.5) / 8
+    assert all(e.start == 0 for e in layouts.centred(manifest, 60.0).entries)
+    with pytest.raises(ManifestError, match="expected a count of frames"):
+        layouts.centred(replace(manifest, entries=(Entry("a", "dog", "train", Path("a.mp4")),)), 4.0)
+
+
+def test_the_published_lists(real_data):
+    folder = real_data / "lists/AV-Robustness-CVPR21"
+    sizes = {
+        "music": (11, 312, 104, 104),
+        "kinetics_sounds": (27, 9309, 3103, 3104),
+        "ave": (28, 3339, 402, 402),
+    }
+    for dataset, size in sizes.items():
+        manifest = getattr(layouts, dataset)(folder)
+        assert (len(manifest.classes), *(len(manifest.select(s)) for s in SPLITS)) == size
+    solos = layouts.published(folder)
+    listed = json.loads((real_data / "lists/MUSIC_dataset/MUSIC_solo_videos.json").read_text())["videos"]
+    assert {e.id for e in solos.entries} <= {f"{label}/{id}" for label, ids in listed.items() for id in ids}
+
+
+def test_real_tables(real_data):
+    words = Manifest.read(
+        real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end"
+    )
+    assert (words.name, len(words), len(words.classes)) == ("grid_s1_words", 1000, 10)
+    assert all(e.audio is None and e.end is not None and 0 < e.end - e.start < 1 for e in words.entries)
+    pairs = Manifest.read(real_data / "instruments_av/manifest.csv")
+    assert all(e.audio is not None and (pairs.root / e.audio).exists() for e in pairs.entries)

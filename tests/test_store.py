@@ -1,0 +1,366 @@
+"""Prepared clips: what was decoded comes back bit for bit, only what is new is decoded, nothing bad becomes zeros."""
+
+import errno
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from avrobust.data import prepare as preparing
+from avrobust.data import shards
+from avrobust.data.frames import read_clip
+from avrobust.data.manifest import Entry, Manifest, ManifestError
+from avrobust.data.prepare import STOPPED, prepare
+from avrobust.data.store import Store, StoreError, box_in_window
+from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
+from avrobust.media.decode import decode
+
+SPEC = ClipSpec(seconds=0.4, rate=8000, fps=5, size=16)
+
+
+def video(path: Path, seed: int, height: int = 32, width: int = 48) -> None:
+    rng = np.random.default_rng(seed)
+    wave = rng.uniform(-0.5, 0.5, 8000).astype(np.float32)
+    write_mp4(path, wave, rng.integers(0, 256, (10, height, width, 3), np.uint8), 8000, 10.0)
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Manifest:
+    """Four clips and three that are none: one is missing, one is empty, one has no picture."""
+    root = tmp_path / "media"
+    entries = []
+    for n, split in enumerate(("train", "train", "val", "test")):
+        video(root / f"{n}.mp4", n)
+        entries.append(
+            Entry(
+                f"clip{n}",
+                "cat" if n % 2 else "dog",
+                split,
+                Path(f"{n}.mp4"),
+                box=(0.0, 0.25, 0.5, 1.0),
+                start=0.1 * n,
+            )
+        )
+    (root / "empty.mp4").touch()
+    write_wav(root / "sound.wav", np.zeros(8000, np.float32), 8000)
+    entries += [
+        Entry(name, "dog", "test", Path(file))
+        for name, file in (("gone", "gone.mp4"), ("empty", "empty.mp4"), ("sound", "sound.wav"))
+    ]
+    return Manifest(root, tuple(entries), ("dog", "cat"), "pets")
+
+
+def made(manifest: Manifest, out: Path, **options) -> Store:
+    return prepare(manifest, SPEC, out, workers=1, progress=False, **options)
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the files that were decoded, in this process."""
+    names = []
+
+    def spy(video, *arguments, **options):
+        names.append(video.name)
+        return read_clip(video, *arguments, **options)
+
+    monkeypatch.setattr(preparing, "read_clip", spy)
+    return names
+
+
+def test_what_was_decoded_comes_back_bit_for_bit(manifest, tmp_path):
+    store = made(manifest, tmp_path / "out")
+    assert store.ids() == ("clip0", "clip1", "clip2", "clip3")
+    assert store.ids("train") == ("clip0", "clip1")
+    for e in manifest.entries[:4]:
+        got, expected = store[e.id], decode(manifest.root / e.video, SPEC, start=e.start)
+        assert got.wave.dtype == np.float32
+        assert got.frames.dtype == np.uint8
+        assert np.array_equal(got.wave, expected.wave)
+        assert np.array_equal(got.frames, expected.frames)
+        assert (got.window, got.notes) == (expected.window, expected.notes)
+    assert [store.label(id) for id in store.ids()] == [0, 1, 0, 1]
+    assert (store.name, store.classes, store.spec, len(store)) == ("pets", ("dog", "cat"), SPEC, 4)
+    assert not store["clip0"].wave.flags.owndata
+    assert not store["clip0"].frames.flags.owndata
+
+
+def test_what_cannot_be_decoded_has_a_reason_and_no_zeros(manifest, tmp_path):
+    store = made(manifest, tmp_path / "out")
+    assert store.counts("test") == (1, 4)
+    assert store.counts("train") == (2, 2)
+    reasons = {id: (file, reason) for id, file, reason in store.failures}
+    assert reasons.keys() == {"gone", "empty", "sound"}
+    assert reasons["gone"] == ("gone.mp4", "missing: gone.mp4 (No such file or directory)")
+    assert all(file in str(manifest.root / file) and reason for file, reason in reasons.values())
+    assert "empty" not in store
+    with pytest.raises(StoreError, match="clip 'empty' could not be prepared: "):
+        store["empty"]
+    with pytest.raises(KeyError, match="got 'nobody'"):
+        store["nobody"]
+
+
+def test_a_second_run_decodes_only_what_is_new(manifest, tmp_path, decoded):
+    out = tmp_path / "out"
+    first = made(replace(manifest, entries=manifest.entries[:2]), out)
+    assert decoded == ["0.mp4", "1.mp4"]
+    second = made(manifest, out)
+    assert decoded[2:] == ["2.mp4", "3.mp4", "empty.mp4", "sound.wav"]
+    third = made(manifest, out)
+    assert len(decoded) == 6
+    assert np.array_equal(first["clip1"].wave, third["clip1"].wave)
+    assert second.sha256 == third.sha256 != first.sha256
+
+    video(manifest.root / "1.mp4", 77)  # changed, so decoded again, and no other
+    shutil.copy(manifest.root / "0.mp4", manifest.root / "empty.mp4")  # mended
+    shutil.copy(manifest.root / "0.mp4", manifest.root / "gone.mp4")  # found
+    fourth = made(manifest, out)
+    assert sorted(decoded[6:]) == ["1.mp4", "empty.mp4", "gone.mp4"]
+    assert fourth.counts("test") == (3, 4)
+    assert not np.array_equal(first["clip1"].wave, fourth["clip1"].wave)
+
+    later = tuple(replace(e, start=e.start + 0.05, label="cat") for e in manifest.entries[:1])
+    assert made(replace(manifest, entries=later), out).label("clip0") == 1
+    assert decoded[9:] == ["0.mp4"]
+
+
+def test_other_labels_and_splits_need_no_decoding(manifest, tmp_path, decoded):
+    made(manifest, tmp_path / "out")
+    count = len(decoded)
+    swapped = tuple(replace(e, label="cat", split="val") for e in manifest.entries)
+    store = made(replace(manifest, entries=swapped), tmp_path / "out")
+    assert len(decoded) == count
+    assert store.counts("val") == (4, 7)
+    assert store.label("clip0") == 1
+
+
+def test_processes_give_the_same_store(manifest, tmp_path):
+    alone = made(manifest, tmp_path / "one")
+    side_by_side = prepare(manifest, SPEC, tmp_path / "two", workers=2, progress=False)
+    assert side_by_side.sha256 == alone.sha256
+    assert side_by_side.failures == alone.failures
+
+
+def crash(task: preparing.Task) -> str:
+    """As a decoder that dies on one file."""
+    if task.video.name == "0.mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"read {task.video.name}"
+
+
+def test_a_file_that_kills_its_process_is_named_and_the_others_are_read(manifest, monkeypatch):
+    monkeypatch.setattr(preparing, "attempt", crash)
+    tasks = [preparing.Task(str(n), Path(f"{n}.mp4"), None, 0.0, None, SPEC) for n in range(12)]
+    came = {task.key: result for task, result in preparing.decoded(tasks, 2)}
+    assert came.pop("0") == "the decoder crashed on it"
+    assert came == {str(n): f"read {n}.mp4" for n in range(1, 12)}
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_a_stopped_run_keeps_what_it_finished(manifest, tmp_path, monkeypatch, stop):
+    def until_two(video, *arguments, **options):
+        if video.name == "2.mp4":
+            raise stop
+        return read_clip(video, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "read_clip", until_two)
+        with pytest.raises(stop):
+            made(manifest, tmp_path / "out")
+    half = Store.open(tmp_path / "out")
+    assert half.ids() == ("clip0", "clip1")
+    assert ("clip2", "2.mp4", STOPPED) in half.failures
+    whole = made(manifest, tmp_path / "out")
+    assert whole.ids() == ("clip0", "clip1", "clip2", "clip3")
+    assert whole.sha256 == made(manifest, tmp_path / "fresh").sha256
+
+
+def test_a_killed_run_loses_at_most_a_shard_and_leaves_no_process(manifest, tmp_path):
+    for n in range(4, 60):
+        shutil.copy(manifest.root / "0.mp4", manifest.root / f"{n}.mp4")
+    many = replace(
+        manifest, entries=tuple(Entry(f"clip{n}", "dog", "train", Path(f"{n}.mp4")) for n in range(60))
+    )
+    many.write(manifest.root / "all.csv")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from avrobust.data import prepare as p\nfrom avrobust.data.manifest import Manifest\nfrom avrobust.media import ClipSpec\n"
+        f"p.SHARD_BYTES = 1\nif __name__ == '__main__':\n    p.prepare(Manifest.read({str(manifest.root / 'all.csv')!r}), {SPEC!r}, {str(tmp_path / 'out')!r}, workers=2)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, script], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.time() + 60
+    while (
+        len(list((tmp_path / "out").glob(shards.PATTERN))) < 3
+        and run.poll() is None
+        and time.time() < deadline
+    ):
+        time.sleep(0.005)
+    run.kill()
+    run.wait()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob(shards.PATTERN)}
+    assert len(kept) >= 3
+    while time.time() < deadline:  # the workers notice that they are alone
+        try:
+            os.killpg(run.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("workers outlived their parent")
+    store = made(many, tmp_path / "out")
+    assert len(store) == 60
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+
+
+def test_several_shards_read_as_one_and_a_damaged_one_is_made_again(manifest, tmp_path, monkeypatch, decoded):
+    monkeypatch.setattr(preparing, "SHARD_BYTES", 2 * shards.clip_bytes(SPEC))
+    store = made(manifest, tmp_path / "out")
+    files = sorted((tmp_path / "out").glob(shards.PATTERN))
+    assert len(files) == 2
+    assert store.sha256 == made(manifest, tmp_path / "other").sha256
+    decoded.clear()
+    os.truncate(files[0], files[0].stat().st_size // 2)
+    again = made(manifest, tmp_path / "out")
+    assert len(decoded) == 2
+    assert again.sha256 == store.sha256
+    assert len(again["clip0"].wave) == len(again["clip3"].wave) == SPEC.samples
+
+
+def test_shards_open_in_whatever_reads_arrow_streams(manifest, tmp_path):
+    made(manifest, tmp_path / "out")
+    (file,) = (tmp_path / "out").glob(shards.PATTERN)
+    table = pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+    assert table.num_rows == 4
+    assert {"key", "wave", "frames"} <= set(table.column_names)
+
+
+def test_a_store_travels_by_its_path(manifest, tmp_path):
+    store = made(manifest, tmp_path / "out")
+    packed = pickle.dumps(store)
+    assert len(packed) < 1000
+    assert np.array_equal(pickle.loads(packed)["clip2"].frames, store["clip2"].frames)
+
+
+def test_boxes_are_those_of_the_prepared_frame(manifest, tmp_path):
+    store = made(manifest, tmp_path / "out")
+    assert store["clip0"].window == pytest.approx((1 / 6, 0, 5 / 6, 1))  # 48 x 32, cropped to its middle
+    assert store.box("clip0") == pytest.approx((0.0, 0.25, 0.5, 1.0))
+    whole = prepare(manifest, replace(SPEC, fit="stretch"), tmp_path / "whole", workers=1, progress=False)
+    assert whole.box("clip0") == (0.0, 0.25, 0.5, 1.0)
+    assert box_in_window((0.0, 0.0, 0.1, 1.0), (0.5, 0.0, 1.0, 1.0)) is None
+
+
+def test_the_sum_tells_contents_apart_and_files_not(manifest, tmp_path):
+    store = made(manifest, tmp_path / "out")
+    moved = tmp_path / "moved"
+    shutil.copytree(manifest.root, moved)
+    for path in moved.iterdir():
+        os.utime(path, (1, 1))
+    assert made(replace(manifest, root=moved), tmp_path / "there").sha256 == store.sha256
+    relabelled = tuple(replace(e, label="dog") for e in manifest.entries)
+    assert made(replace(manifest, entries=relabelled), tmp_path / "out").sha256 != store.sha256
+
+
+def test_other_folders_are_left_alone(manifest, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("x")
+    with pytest.raises(StoreError, match="got a folder with other files"):
+        made(manifest, tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    with pytest.raises(StoreError, match="got a file"):
+        made(manifest, tmp_path / "mine/thesis.txt")
+    with pytest.raises(StoreError, match="expected a folder of prepared clips"):
+        Store.open(tmp_path / "mine")
+    made(manifest, tmp_path / "out")
+    with pytest.raises(StoreError, match="got a folder of clips as ClipSpec"):
+        prepare(manifest, replace(SPEC, size=20), tmp_path / "out", workers=1, progress=False)
+    (tmp_path / "out/table.parquet").unlink()
+    with pytest.raises(StoreError, match="preparing was cut off"):
+        Store.open(tmp_path / "out")
+    (tmp_path / "out/store.json").write_text(json.dumps({"spec": {"speed": 3}}))
+    with pytest.raises(StoreError, match=r"store\.json: expected what the clips hold"):
+        Store.open(tmp_path / "out")
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_written(manifest, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    made(replace(manifest, entries=manifest.entries[:2]), out)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            preparing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000)
+        )
+        with pytest.raises(StoreError, match="expected room for 4 clips"):
+            made(manifest, out)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.pa.ipc, "new_stream", full)
+        with pytest.raises(StoreError, match="got a full disk"):
+            made(manifest, out)
+    assert Store.open(out).ids() == ("clip0", "clip1")
+    assert not list(out.glob(".*"))
+    assert len(made(manifest, out)) == 4
+
+
+def test_ids_that_repeat_must_be_settled_first(manifest, tmp_path):
+    twice = replace(manifest, entries=manifest.entries[:1] * 2)
+    with pytest.raises(ManifestError, match=r"Settle them with unique\(\)"):
+        made(twice, tmp_path / "out")
+    assert len(made(twice.unique("rename"), tmp_path / "out")) == 2
+    assert not (tmp_path / "out" / "x").exists()
+
+
+def test_numbered_frames_and_a_sound_are_a_video_of_8_frames_a_second(tmp_path):
+    spec = ClipSpec(seconds=1.0, rate=8000, fps=4, size=16)
+    rng = np.random.default_rng(0)
+    wave = rng.uniform(-0.5, 0.5, 16000).astype(np.float32)
+    for n in range(16):
+        write_png(tmp_path / f"v.mp4/{n + 1:06d}.png", np.full((16, 16, 3), 10 * n, np.uint8))
+    write_wav(tmp_path / "v.wav", wave, 8000)
+    clip = read_clip(tmp_path / "v.mp4", spec, audio=tmp_path / "v.wav", start=0.5)
+    # at 0.625, 0.875, 1.125 and 1.375 s, frames 5, 7, 9 and 11 counted from 0 have just begun
+    assert clip.frames[:, 8, 8, 0].tolist() == [50, 70, 90, 110]
+    assert clip.frames.shape == (4, 16, 16, 3)
+    assert np.abs(clip.wave - wave[4000:12000]).max() < 1e-4
+    late = read_clip(tmp_path / "v.mp4", spec, audio=tmp_path / "v.wav", start=1.5, end=1.75)
+    assert late.frames[:, 8, 8, 0].tolist() == [130, 130, 130, 130]
+    assert any("held" in note for note in late.notes)
+
+
+def test_real_words(real_data, tmp_path):
+    words = Manifest.read(
+        real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end"
+    )
+    few = replace(words, entries=words.entries[:12])
+    store = prepare(few, ClipSpec(seconds=0.5, size=72, fps=25), tmp_path / "out", workers=1, progress=False)
+    assert len(store) == 12
+    assert not store.failures
+    clip = store[store.ids()[0]]
+    assert clip.frames.shape == (12, 72, 72, 3)
+    assert 0.01 < clip.wave.std() < 1
+    assert any("tiled" in note for note in clip.notes)
+
+
+def test_real_files_of_every_kind(real_data, tmp_path):
+    files = sorted(p for p in (real_data / "media_samples").iterdir() if p.suffix not in (".md", ".csv"))
+    manifest = Manifest(
+        real_data / "media_samples", tuple(Entry(f.name, "any", "test", Path(f.name)) for f in files)
+    )
+    store = made(manifest, tmp_path / "out")
+    failed = {id for id, _, _ in store.failures}
+    assert {"empty.mp4", "truncated_kinetics.mp4", "ucf101_soccer_noaudio.avi", "hevc_noaudio.mp4"} <= failed
+    assert {"kinetics_R6llTwEh07w.mp4", "no_duration_vp9_opus.webm", "fire2_vfr_2s.mp4"} <= set(store.ids())
+    assert store.counts("test") == (len(files) - len(failed), 27)
