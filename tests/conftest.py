@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # small networks; and processes that share cores slow each other down many times over
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +16,26 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real media are not on this machine: no folder {folder}; set AVROBUST_MEDIA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny study's videos and prepared clips are."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The run of the tiny study, finished."""
+    from avrobust.study.run import run
+    from tiny_study import study
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    run(study, out, data=cache, progress=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def videos(cache: Path, done: Path) -> Path:
+    """The tiny study's videos, as <class>/<video>.mp4."""
+    return next(cache.glob("orchestra-*"))

@@ -13,9 +13,19 @@ from PIL import Image, ImageDraw
 
 from avrobust.evaluation.record import Rows
 
-CLASSES = (
-    "accordion acoustic_guitar cello clarinet erhu flute saxophone trumpet tuba violin xylophone".split()
-)
+CLASSES = [
+    "accordion",
+    "acoustic_guitar",
+    "cello",
+    "clarinet",
+    "erhu",
+    "flute",
+    "saxophone",
+    "trumpet",
+    "tuba",
+    "violin",
+    "xylophone",
+]
 # The budgets of the quick study: Table 1's, the same with four times the picture's, and Figure 3's.
 TABLES = [("A", 0.012, 0), ("V", 0, 0.012), ("AV", 0.006, 0.006)], [("V", 0, 0.048), ("AV", 0.006, 0.024)]
 AUDIO = (0.001, 0.003, 0.006, 0.012, 0.024, 0.048)
@@ -42,8 +52,12 @@ def fake_run(
     samples: int = 11,
     without: tuple[tuple[str, str], ...] = (),
     title: str = "The procedural orchestra",
+    **told: object,
 ) -> Path:
-    """Write a run of an AV, an A and a V model; `without` lists (attack, subset) pairs that were not finished."""
+    """Write a run of an AV, an A and a V model.
+
+    `without` lists (attack, subset) pairs that were not finished; `told` replaces entries of run.json.
+    """
     path.mkdir(parents=True)
     cells = [
         cell
@@ -56,23 +70,25 @@ def fake_run(
         folder.mkdir(parents=True)
         Rows.of(cell).save(folder / "rows.parquet")
     for i in range(gallery):
-        _example(path / "gallery" / f"{i}-clip{i:03d}", i)
+        _example(path / "gallery" / f"{i:02d}", i)
     if samples:
         _samples(path / "samples", samples)
-    (path / "run.json").write_text(json.dumps(about(clips, seeds, unread, title), indent=1))
+    (path / "run.json").write_text(json.dumps(about(clips, seeds, unread, title) | told, indent=1))
     return path
 
 
 def about(clips, seeds, unread, title):
-    curve = [
-        {
-            "epoch": e,
-            "train_loss": 2.4 * 0.75**e,
-            "val_loss": 0.7 + 1.7 * 0.7**e,
-            "val_accuracy": 1 - 0.9 * 0.8**e,
-        }
-        for e in range(1, 10)
-    ]
+    def curve(end):
+        return [
+            {
+                "epoch": e,
+                "train_loss": 2.4 * 0.75**e,
+                "val_loss": 0.7 + 1.7 * 0.7**e,
+                "val_accuracy": end - 0.8 * end * 0.7**e,
+            }
+            for e in range(1, 10)
+        ]
+
     return {
         "name": "quick",
         "title": title,
@@ -108,7 +124,7 @@ def about(clips, seeds, unread, title):
                 "parameters": p,
                 "fusion": f,
                 "recipe": "ours",
-                "curve": curve,
+                "curve": curve(v),
             }
             for name, s, v, p, f in [
                 ("AV", 61.0, 0.77, 12_300_000, "concat"),
@@ -131,9 +147,7 @@ def conditions(seed, clips, attacked, unread):
         clean = sum(evidence[m] for m in own) + 0.35 * (model == "AV")
         for attack, subset, ea, ev in [("none", "clean", 0, 0), *_grid(model)]:
             power = POWER.get(attack, 0)
-            taken = power * (
-                1.8 * np.sqrt(ea / 0.012) * ("A" in own) + 0.9 * np.sqrt(ev / 0.048) * ("V" in own)
-            )
+            taken = power * (1.8 * np.sqrt(ea / 0.012) * ("A" in own) + 0.9 * np.sqrt(ev / 0.048) * ("V" in own))
             left = clean - taken
             wrong = (label + 1 + rng.integers(0, len(CLASSES) - 1, clips)) % len(CLASSES)
             published = "published" in attack
@@ -172,9 +186,7 @@ def _grid(model):
     )
     wanted = {(attack, *where) for attack in ("FGSM", "PGD-10") for curve in curves for where in curve}
     if model == "AV":
-        wanted |= {
-            (attack, *where) for attack in ("FGSM", "PGD-10", "MIM-10") for table in TABLES for where in table
-        }
+        wanted |= {(attack, *where) for attack in ("FGSM", "PGD-10", "MIM-10") for table in TABLES for where in table}
         wanted |= {(attack, *where) for attack in POWER if "published" in attack for where in TABLES[0]}
     return sorted(cell for cell in wanted if set(cell[1]) <= set(model))
 
@@ -186,9 +198,9 @@ def _picture(i, size=72):
     for _ in range(9):
         x, y, r = (int(v) for v in (*rng.integers(0, size * 4, 2), rng.integers(10, 70)))
         colour = tuple(int(v) for v in rng.integers(20, 240, 3))
-        draw.ellipse(
-            (x - r, y - r // 2, x + r, y + r // 2), fill=colour
-        ) if rng.random() < 0.5 else draw.rectangle((x, y, x + r, y + 2 * r), fill=colour)
+        draw.ellipse((x - r, y - r // 2, x + r, y + r // 2), fill=colour) if rng.random() < 0.5 else draw.rectangle(
+            (x, y, x + r, y + 2 * r), fill=colour
+        )
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
 
 
@@ -222,7 +234,7 @@ def _example(folder, i):
     clip = {
         "clip": f"{label}/{i:03d}", "label": label, "pred_clean": label, "pred": pred, "attack": "PGD-10", "subset": subset,
         "threat": "audio linf 0.012, visual linf 0.048 normalised", "eps_audio": 0.012 if "A" in subset else 0.0,
-        "eps_visual": 0.048 if "V" in subset else 0.0, "snr_db": 18.2, "p_true_clean": 0.93, "p_true_adv": 0.02, "diff_gain": 32,
+        "eps_visual": 0.048 if "V" in subset else 0.0, "snr_db": 18.2, "p_true_clean": 0.93, "p_true_adv": 0.02, "amplified": 32.0 if "V" in subset else 0.0,
     }  # fmt: skip
     (folder / "clip.json").write_text(json.dumps(clip))
 
@@ -234,5 +246,13 @@ def _samples(folder, count):
         name = f"{CLASSES[i % 11]}-{i // 11}"
         Image.fromarray(_picture(i)).save(folder / f"{name}.png")
         write_wav(folder / f"{name}.wav", tone(i))
-        entries.append({"file": name, "label": CLASSES[i % 11], "box": [0.2, 0.3, 0.8, 0.9]})
+        entries.append(
+            {
+                "clip": name,
+                "label": CLASSES[i % 11],
+                "image": f"{name}.png",
+                "sound": f"{name}.wav",
+                "box": [0.2, 0.3, 0.8, 0.9],
+            }
+        )
     (folder / "samples.json").write_text(json.dumps(entries))

@@ -153,9 +153,7 @@ def answers(better, worse, both, neither):
 @pytest.mark.parametrize("better, worse", [(0, 0), (1, 0), (10, 3), (3, 10), (30, 30), (121, 59)])
 def test_mcnemar_is_the_exact_binomial_test(better, worse):
     r = metrics.mcnemar(*answers(better, worse, 50, 40))
-    low = min(better, worse)
-    p = min(1.0, 2 * sum(stats.binom.pmf(i, better + worse, 0.5) for i in range(low + 1)))
-    assert r.p == pytest.approx(p)
+    assert r.p == pytest.approx(stats.binomtest(better, better + worse).pvalue if better + worse else 1.0)
     assert (r.better, r.worse, r.n) == (better, worse, 90 + better + worse)
     assert r.difference == pytest.approx((better - worse) / r.n)
     assert r.low <= r.difference <= r.high
@@ -179,13 +177,6 @@ def test_paired_interval_holds_the_truth_95_times_in_100(seeds):
         alarms += metrics.paired(first, third).p < 0.05
     assert hits >= 555
     assert alarms <= 45
-
-
-def test_newcombe_1998_published_example():
-    d = metrics.difference(Proportion(56, 70), Proportion(48, 80))  # method 10 of the paper's Table II, (a)
-    assert (d.low, d.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    e = metrics.difference(Proportion(10, 10), Proportion(0, 10))
-    assert (e.low, e.high) == pytest.approx((0.6075, 1.0), abs=5e-5)
 
 
 def test_holm_against_scipy_style_reference():

@@ -12,7 +12,7 @@ from avrobust.models import FUSIONS, AVNet, Conv1dNet, FrameNet, NetSpec, build,
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, pretrained, resnet18
 from avrobust.types import AV, Signals
 
-SMALL = NetSpec(classes=5, width=4)
+SMALL = NetSpec(classes=5, width=16)
 
 
 def signals(b: int = 3, n: int = 4096, t: int = 2, size: int = 32) -> Signals:
@@ -30,22 +30,20 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
 def test_forward_is_classify_of_fuse_of_embed() -> None:
     net, x = build(SMALL, seed=0).eval(), signals()
     f = net.embed(x)
-    assert f.audio.shape == f.visual.shape == (3, 32)
-    assert net.fuse(f).shape == (3, 64)
+    assert f.audio.shape == f.visual.shape == (3, 128)
+    assert net.fuse(f).shape == (3, 256)
     assert torch.equal(net(x), net.classify(net.fuse(f)))
     assert net(x).shape == (3, 5)
 
 
 @pytest.mark.parametrize("modality", ["A", "V"])
 def test_a_unimodal_network_does_not_depend_on_the_other_modality(modality: str) -> None:
-    net, x = build(NetSpec(classes=5, width=4, modality=modality), seed=0).eval(), signals()
+    net, x = build(NetSpec(classes=5, width=16, modality=modality), seed=0).eval(), signals()
     absent, present = ("visual", "audio") if modality == "A" else ("audio", "visual")
-    other = (
-        AV(audio=x.audio, visual=x.visual * 0) if modality == "A" else AV(audio=x.audio * 0, visual=x.visual)
-    )
+    other = AV(audio=x.audio, visual=x.visual * 0) if modality == "A" else AV(audio=x.audio * 0, visual=x.visual)
     f = net.embed(x)
     assert getattr(f, absent).shape == (3, 0)
-    assert getattr(f, present).shape == (3, 32)
+    assert getattr(f, present).shape == (3, 128)
     assert torch.equal(net(x), net(other))
     assert not torch.equal(net(x), net(signals(n=5000).map(lambda s: s * 0.5)))
 
@@ -128,7 +126,7 @@ def test_fusions_match_their_formula(fusion: str) -> None:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_trains_every_weight(fusion: str) -> None:
-    net = build(NetSpec(classes=5, width=4, fusion=fusion), seed=0)
+    net = build(NetSpec(classes=5, width=16, fusion=fusion), seed=0)
     F.cross_entropy(net(signals()), torch.tensor([0, 1, 2])).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -157,8 +155,8 @@ def test_classifier_starts_small() -> None:
 def test_rebuild_makes_the_same_network_from_plain_data() -> None:
     for spec in (
         SMALL,
-        NetSpec(classes=5, width=4, modality="A"),
-        NetSpec(classes=5, width=4, fusion="film"),
+        NetSpec(classes=5, width=16, modality="A"),
+        NetSpec(classes=5, width=16, fusion="film"),
     ):
         net = build(spec, seed=3)
         again = rebuild(json.loads(json.dumps(net.spec)))
@@ -169,14 +167,14 @@ def test_rebuild_makes_the_same_network_from_plain_data() -> None:
 def test_pretrained_weights_by_folder(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """A folder holds any image network; the checkpointed description no longer needs that folder."""
     torch.manual_seed(0)
-    backbone = resnet18(width=8)
+    backbone = resnet18(width=32)
     backbone.save_pretrained(tmp_path)
-    net = build(NetSpec(classes=5, width=4, visual_weights=str(tmp_path)), seed=0)
-    assert net.visual.width == 64
+    net = build(NetSpec(classes=5, width=16, visual_weights=str(tmp_path)), seed=0)
+    assert net.visual.width == 256
     for name, value in backbone.state_dict().items():
         assert torch.equal(net.visual.backbone.state_dict()[name], value)
     (tmp_path / "config.json").unlink()
-    assert rebuild(net.spec).visual.width == 64
+    assert rebuild(net.spec).visual.width == 256
 
 
 def test_pretrained_weights_that_are_not_there(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -192,6 +190,8 @@ def test_refusals() -> None:
         NetSpec(classes=5, fusion="max")
     with pytest.raises(ValueError, match="nothing to fuse"):
         NetSpec(classes=5, modality="A", fusion="sum")
+    with pytest.raises(ValueError, match="a multiple of 16, got 24"):
+        NetSpec(classes=5, width=24)
     with pytest.raises(ValueError, match="at least 2 classes, got 1"):
         NetSpec(classes=1)
     with pytest.raises(ValueError, match=r"one width to add, got 3 \(audio\) and 4 \(visual\)"):

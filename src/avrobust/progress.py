@@ -22,6 +22,8 @@ def bar(title: str, total: float, *, visible: bool = True, count: bool = True) -
         task = progress.add_task(title, total=total, note="")
 
         def advance(amount: float = 1, note: str | None = None) -> None:
-            progress.update(task, advance=amount, **({} if note is None else {"note": note}))
+            progress.advance(task, amount)
+            if note is not None:
+                progress.update(task, note=note)
 
         yield advance

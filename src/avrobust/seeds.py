@@ -51,6 +51,8 @@ class Seeds:
 
     def _draw(self, like: Tensor, draw, purpose) -> Tensor:  # type: ignore[no-untyped-def]
         if len(like) != len(self.ids):
-            raise ValueError(f"expected a tensor of {len(self.ids)} clips, got {len(like)}. Pass the clips that the seeds name.")
+            raise ValueError(
+                f"expected a tensor of {len(self.ids)} clips, got {len(like)}. Pass the clips that the seeds name."
+            )
         rows = [draw(self.generator(i, *purpose), tuple(like.shape[1:])) for i in range(len(self.ids))]
         return torch.from_numpy(np.stack(rows)).to(like)

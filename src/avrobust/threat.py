@@ -49,7 +49,9 @@ class Ball:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise ValueError(f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone.")
+            raise ValueError(
+                f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
+            )
         if self.norm not in ("linf", "l2"):
             raise ValueError(f"norm should be 'linf' or 'l2', got {self.norm!r}.")
 
@@ -173,11 +175,15 @@ def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...]
         ball: Ball = getattr(threat, name)
         clean, adv = getattr(x, name), getattr(adversarial, name)
         if adv.shape != clean.shape:
-            raise BudgetError(f"{attack} returned {name} of shape {tuple(adv.shape)}, expected {tuple(clean.shape)}. Return signals shaped as the clean ones.")
+            raise BudgetError(
+                f"{attack} returned {name} of shape {tuple(adv.shape)}, expected {tuple(clean.shape)}. Return signals shaped as the clean ones."
+            )
         if not adv.isfinite().all():
             raise BudgetError(f"{attack} returned {name} that is not finite. Look for a division by a zero gradient.")
         if adv.dtype != clean.dtype:
-            raise BudgetError(f"{attack} returned {name} in {adv.dtype}, expected {clean.dtype}. Craft in any precision, return the clean signal's.")
+            raise BudgetError(
+                f"{attack} returned {name} in {adv.dtype}, expected {clean.dtype}. Craft in any precision, return the clean signal's."
+            )
         if not ball.active:
             if not torch.equal(adv, clean):
                 raise BudgetError(f"{attack} changed {name}, whose budget is 0. Return x.{name} itself.")
@@ -227,14 +233,22 @@ def _parse(budget: float | str, norm: Norm, bounds: tuple[float, float]) -> Ball
         return Ball(float(m[1]) / float(m[2]), norm, low=low, high=high)
     if m := re.fullmatch(rf"{_NUMBER}\s*dbfs", text):
         if norm != "linf":
-            raise ValueError(f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget.")
+            raise ValueError(
+                f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget."
+            )
         return Ball(10 ** (float(m[1]) / 20), norm, low=low, high=high)
     if m := re.fullmatch(rf"{_NUMBER}\s*db\s*snr", text):
         if norm != "l2":
-            raise ValueError(f"{budget!r} is a ratio of energies, so an L2 budget. Use Threat.l2, or '-44 dBFS' for a linf budget.")
+            raise ValueError(
+                f"{budget!r} is a ratio of energies, so an L2 budget. Use Threat.l2, or '-44 dBFS' for a linf budget."
+            )
         return Ball(10 ** (-float(m[1]) / 20), norm, "signal", low, high)
     if m := re.fullmatch(rf"{_NUMBER}\s*normali[sz]ed", text):
         if bounds != RANGE.visual:
-            raise ValueError(f"{budget!r} is a budget for pixels; sound is not normalised. Use a number or '-44.4 dBFS'.")
+            raise ValueError(
+                f"{budget!r} is a budget for pixels; sound is not normalised. Use a number or '-44.4 dBFS'."
+            )
         return Ball(float(m[1]), norm, IMAGENET_STD, low, high)
-    raise ValueError(f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR' or '0.006 normalised'.")
+    raise ValueError(
+        f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR' or '0.006 normalised'."
+    )

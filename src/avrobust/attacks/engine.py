@@ -10,7 +10,7 @@ Four savings, all of them exact or checked:
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
+M = TypeVar("M", bound=Model)
 
 
 def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
@@ -75,7 +76,7 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
     for encoder in net.encoders:  # what follows them is small, and stays in float32
         for module in encoder.modules():
             if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
             if low and isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
                 module.to(torch.bfloat16)
     return Streams(net, torch.bfloat16 if low else torch.float32)
@@ -88,7 +89,7 @@ def exact(model: Model) -> Model:
     return model
 
 
-def embedded(model: Model, x: Signals) -> Model:
+def embedded(model: M, x: Signals) -> M:
     """`model` with both embeddings of the clean `x` kept, for every attack on these clips to share."""
     if not isinstance(model, Streams):
         return model
@@ -129,8 +130,9 @@ def pinned(model: Model, x: Signals, threat: Threat) -> Model:
     """`model` with the streams that `threat` leaves alone computed once, at the clean `x`."""
     if not isinstance(model, Streams):
         return model
-    known = (model if model.clean else embedded(model, x)).clean
-    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, known))
+    with torch.no_grad():
+        clean = model.embed(x) if model.clean is None else model.clean
+    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean))
 
 
 def fold_batchnorm(net: nn.Module, example: Signals) -> int:
@@ -139,22 +141,26 @@ def fold_batchnorm(net: nn.Module, example: Signals) -> int:
     Which one follows which is read off one forward pass, so it does not matter how the network is written.
     Raises `RuntimeError` if the folded network does not give the same logits.
     """
-    produced: dict[int, nn.Module] = {}
+    produced: dict[int, nn.Conv1d | nn.Conv2d] = {}
     outputs: list[Tensor] = []  # kept alive, so that an id stays unique
-    pairs: dict[nn.Module, nn.Module] = {}
+    pairs: dict[nn.modules.batchnorm._BatchNorm, nn.Conv1d | nn.Conv2d] = {}
     calls: dict[nn.Module, int] = {}
 
-    def after_conv(module: nn.Module, _: object, out: Tensor) -> None:
+    def after_conv(module: nn.Conv1d | nn.Conv2d, _: object, out: Tensor) -> None:
         outputs.append(out)
         produced[id(out)] = module
         calls[module] = calls.get(module, 0) + 1
 
-    def before_norm(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def before_norm(module: nn.modules.batchnorm._BatchNorm, args: tuple[Tensor, ...]) -> None:
         if id(args[0]) in produced:
             pairs[module] = produced[id(args[0])]
 
     hooks = [m.register_forward_hook(after_conv) for m in net.modules() if isinstance(m, nn.Conv1d | nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(before_norm) for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    hooks += [
+        m.register_forward_pre_hook(before_norm)
+        for m in net.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
     with torch.no_grad():
         before = net(example)
     for hook in hooks:
@@ -164,7 +170,7 @@ def fold_batchnorm(net: nn.Module, example: Signals) -> int:
     for norm, conv in pairs.items():
         if calls[conv] != 1 or norm.running_var is None:
             continue  # shared weights, or no statistics to fold
-        fused = nn.utils.fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var]
+        fused = nn.utils.fuse_conv_bn_eval(conv, norm)
         conv.weight, conv.bias = fused.weight, fused.bias
         _replace(net, norm, nn.Identity())
         folded += 1
@@ -172,7 +178,9 @@ def fold_batchnorm(net: nn.Module, example: Signals) -> int:
     with torch.no_grad():
         after = net(example)
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
-        raise RuntimeError(f"folding BatchNorm changed the logits by {float((before - after).abs().max()):.2g}. Does a convolution's output go elsewhere than into its BatchNorm?")
+        raise RuntimeError(
+            f"folding BatchNorm changed the logits by {float((before - after).abs().max()):.2g}. Does a convolution's output go elsewhere than into its BatchNorm?"
+        )
     return folded
 
 

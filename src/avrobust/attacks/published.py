@@ -58,8 +58,13 @@ class Published:
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals; `seeds` are not used, nothing here is random."""
         expected = AV(audio=(1.0,), visual=IMAGENET_STD)
-        if any(ball.norm != "linf" or ball.active and ball.scale != scale for ball, scale in threat.map(lambda *p: p, expected)):
-            raise ValueError(f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use Threat.tian2021, or PGD and MIM.")
+        if any(
+            ball.norm != "linf" or ball.active and ball.scale != scale
+            for ball, scale in threat.map(lambda *p: p, expected)
+        ):
+            raise ValueError(
+                f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use Threat.tian2021, or PGD and MIM."
+            )
         model = engine.pinned(model, x, threat)
         eps = threat.map(lambda ball: ball.eps)
         origin, unit = _normalisation(x)
@@ -70,7 +75,10 @@ class Published:
 
         clean = x.map(lambda s, o, w: (s - o) / w, origin, unit)
         low, high = RANGE.map(min), RANGE.map(max)
-        low_u, high_u = low.map(lambda v, o, w: (v - o) / w, origin, unit), high.map(lambda v, o, w: (v - o) / w, origin, unit)
+        low_u, high_u = (
+            low.map(lambda v, o, w: (v - o) / w, origin, unit),
+            high.map(lambda v, o, w: (v - o) / w, origin, unit),
+        )
         u, momentum = clean, x.map(torch.zeros_like)
         for _ in range(1 if self.method == "FGSM" else self.steps):
             _, grad = engine.gradient(model, self.objective, signals(u), y, threat)

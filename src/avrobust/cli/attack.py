@@ -99,9 +99,13 @@ def main(argv: Sequence[str]) -> None:
     print(summary(threat, options, found, about))
 
 
-def summary(threat: Threat, options: Options, found: dict[str, list[tuple[str, float]]], about: dict[str, object]) -> str:
+def summary(
+    threat: Threat, options: Options, found: dict[str, list[tuple[str, float]]], about: dict[str, object]
+) -> str:
     """The predictions as lines."""
-    lines = [f"{options.video.name}: {options.attack} inside {threat}; sound {about['snr_db']:.1f} dB SNR, picture {about['psnr_db']:.1f} dB PSNR"]
+    lines = [
+        f"{options.video.name}: {options.attack} inside {threat}; sound {about['snr_db']:.1f} dB SNR, picture {about['psnr_db']:.1f} dB PSNR"
+    ]
     for what, ranking in found.items():
         lines.append(f"  {what + ':':<48}" + ", ".join(f"{name} {p:.1%}" for name, p in ranking))
     return "\n".join([*lines, f"  written to {options.out}"])

@@ -48,8 +48,10 @@ class Options:
     """At most so many clips."""
     batch: int = 64
     seed: int = 0
-    clip: ClipSpec | None = None
-    view: View | None = None
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    """What a model of your own is given is cut from this; a checkpoint knows its own."""
+    view: View = field(default_factory=View)
+    """What a model of your own is given; a checkpoint knows its own."""
     prepared: Path = Path("data/prepared/evaluate")
     """Where prepared clips are kept."""
     out: Path | None = None
@@ -72,7 +74,9 @@ def main(argv: Sequence[str]) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(model, torch.nn.Module):
         model.to(device)
-    subject = Subject(model, [b.to(device) for b in batches(store, options.on, view, options.batch, limit=options.limit)])
+    subject = Subject(
+        model, [b.to(device) for b in batches(store, options.on, view, options.batch, limit=options.limit)]
+    )
     cells = [subject.clean(options.seed)]
     todo = [(attack, t) for attack in attacks for t in threat.subsets()]
     with bar("attacking", len(todo)) as advance:
@@ -83,16 +87,20 @@ def main(argv: Sequence[str]) -> None:
     print(rows.table())
     readable, listed = store.counts(options.on)
     if readable < listed:
-        print(f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {options.prepared}")
+        print(
+            f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {options.prepared}"
+        )
     if options.out is not None:
         rows.save(options.out)
 
 
-def model_of(text: str, clip: ClipSpec | None, view: View | None) -> tuple[Model, ClipSpec, View]:
+def model_of(text: str, clip: ClipSpec, view: View) -> tuple[Model, ClipSpec, View]:
     """A model from a checkpoint or from `module:name`, and the clips that it wants."""
     if ":" in text and not Path(text).exists():
-        return shared.load(text), clip or ClipSpec(), view or View()
+        return shared.load(text), clip, view
     net, meta = load(text)
     if not {"clip", "view"} <= meta.keys():
-        raise checkpoint.CheckpointError(f"{text}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which clips they were trained on.")
-    return net, clip or ClipSpec(**meta["clip"]), view or View(**meta["view"])
+        raise checkpoint.CheckpointError(
+            f"{text}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which clips they were trained on."
+        )
+    return net, ClipSpec(**meta["clip"]), View(**meta["view"])

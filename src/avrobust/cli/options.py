@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
 from avrobust.attacks import FGSM, MIM, PGD
 from avrobust.data.source import Source
 from avrobust.threat import Threat
-from avrobust.types import Attack, Model
+from avrobust.types import Attack
 
 T = TypeVar("T")
 
 
 def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, default: T | None = None) -> T:
     """The options as typed on the command line; `about` is the help text, its example included."""
-    given = {} if default is None else {"default": default}
-    return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, **given)
+    start = tyro.MISSING_NONPROP if default is None else default
+    return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, default=start)
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def attack(text: str) -> Attack:
     'PGD-40x5'
     """
     if ":" in text:
-        found: Attack = load(text)
-        return found
+        own: Attack = load(text)
+        return own
     method, _, size = text.partition("-")
     steps, _, restarts = size.partition("x")
     kinds = {"FGSM": FGSM, "PGD": PGD, "MIM": MIM}
@@ -79,10 +79,12 @@ def threat(audio: str, visual: str, norm: Literal["linf", "l2"]) -> Threat:
     return found
 
 
-def load(text: str) -> Attack | Model:
+def load(text: str) -> Any:
     """What `module:name` names."""
     module, _, name = text.partition(":")
     try:
-        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+        return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot import {text!r}: {error}. Write module:name, with the module on Python's path.") from error
+        raise ValueError(
+            f"cannot import {text!r}: {error}. Write module:name, with the module on Python's path."
+        ) from error

@@ -47,11 +47,17 @@ def describe(path: Path) -> str:
     if path.suffix == ".parquet":
         return Rows.load(path).table()
     if path.is_dir():
-        raise ValueError(f"{path}: expected a run or prepared clips, got another folder. To look at a dataset: avrobust data audit {path}.")
+        raise ValueError(
+            f"{path}: expected a run or prepared clips, got another folder. To look at a dataset: avrobust data audit {path}."
+        )
     return str(probe(path))
 
 
 def _store(store: Store) -> str:
-    counts = (f"{split}: {readable} of {listed} clips" for split in ("train", "val", "test") for readable, listed in [store.counts(split)])
+    counts = (
+        f"{split}: {readable} of {listed} clips"
+        for split in ("train", "val", "test")
+        for readable, listed in [store.counts(split)]
+    )
     failures = (f"  {id} ({file}): {reason}" for id, file, reason in store.failures)
     return "\n".join([f"{store.name}: {len(store.classes)} classes, {store.spec}", *counts, *failures])

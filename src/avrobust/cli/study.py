@@ -70,6 +70,13 @@ def main(argv: Sequence[str]) -> None:
         epochs=options.epochs, attacked=options.attacked,
     )  # fmt: skip
     out = options.out or Path("runs") / study.name
-    page = run(study, out, data=options.cache, command="avrobust study " + " ".join(argv), progress=not options.quiet, tracker=options.tracker)
+    page = run(
+        study,
+        out,
+        data=options.cache,
+        command="avrobust study " + " ".join(argv),
+        progress=not options.quiet,
+        tracker=options.tracker,
+    )
     print(report.summary(out))
     show(f"\nThe report: [link=file://{page.resolve()}]{page}[/link]")

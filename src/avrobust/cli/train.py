@@ -60,8 +60,12 @@ def main(argv: Sequence[str]) -> None:
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
         recipe = replace(recipe, epochs=options.epochs)
-    store = prepare(source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips"))
+    store = prepare(
+        source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
+    )
     net = build(NetSpec(len(store.classes), options.modality, options.fusion, options.visual_weights), options.seed)
     trained = train(net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker)
     best = trained.curve[trained.best_epoch - 1]
-    print(f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s")
+    print(
+        f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s"
+    )

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from rich.progress import track
-
 from avrobust.data.frames import numbered
 from avrobust.data.manifest import SPLITS, Entry, Manifest
 from avrobust.data.workers import cores
 from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
+from avrobust.progress import bar
 
 Pair = tuple[str, str]  # two splits
 
@@ -46,10 +45,7 @@ class Audit:
     def _counted(self) -> Iterable[str]:
         for split, classes in self.counts.items():
             listed, missing = _total(classes), len(self.missing.get(split, ()))
-            (most, high), *_, (least, low) = [
-                *Counter(classes).most_common(),
-                *Counter(classes).most_common()[-1:],
-            ]
+            (most, high), (least, low) = Counter(classes).most_common()[0], Counter(classes).most_common()[-1]
             balance = f"{low} ({least}) to {high} ({most}) a class" if low < high else f"{low} in each class"
             yield f"  {split}: you have {listed - missing} of {listed} clips; {len(classes)} classes, {balance}"
 
@@ -87,9 +83,7 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
     shared = {pair: tuple(sorted(common)) for pair, common in _common(ids).items()}
     leaked = {id for ids in shared.values() for id in ids}
     known = {e.source for e in entries if e.id in leaked}
-    related = {
-        pair: tuple(sorted(common - known)) for pair, common in _common(sources).items() if common - known
-    }
+    related = {pair: tuple(sorted(common - known)) for pair, common in _common(sources).items() if common - known}
     there = [e for e in entries if all(path.exists() for path in manifest.paths(e))]
     absent = {e.id for e in entries} - {e.id for e in there}
     return Audit(
@@ -99,9 +93,7 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
         related=related,
         repeated={s: again for s in ids if (again := _again(e.id for e in entries if e.split == s))},
         copies=_copies(manifest, there),
-        missing={
-            s: lost for s in ids if (lost := tuple(e.id for e in entries if e.split == s and e.id in absent))
-        },
+        missing={s: lost for s in ids if (lost := tuple(e.id for e in entries if e.split == s and e.id in absent))},
         unreadable=_unreadable(manifest, there, progress),
         changed=tuple(e.id for e in there if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
     )
@@ -144,11 +136,15 @@ def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, 
 
 
 def _unreadable(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> dict[str, str]:
-    with ThreadPoolExecutor(cores()) as pool:  # FFmpeg works outside Python's lock
-        reasons = pool.map(lambda e: _problem(manifest, e), entries)
-        title = f"opening the files of {manifest.name}"
-        seen = track(reasons, title, total=len(entries), disable=not progress, transient=True)
-        return {e.id: reason for e, reason in zip(entries, seen, strict=True) if reason}
+    found: dict[str, str] = {}
+    title = f"opening the files of {manifest.name}"
+    # threads, because FFmpeg works outside Python's lock
+    with ThreadPoolExecutor(cores()) as pool, bar(title, len(entries), visible=progress) as advance:
+        for e, reason in zip(entries, pool.map(lambda e: _problem(manifest, e), entries), strict=True):
+            if reason:
+                found[e.id] = reason
+            advance()
+    return found
 
 
 def _problem(manifest: Manifest, e: Entry) -> str | None:

@@ -27,14 +27,10 @@ def read_clip(
     if not video.is_dir():
         return decode(video, spec, audio=audio, start=start, end=end)
     if audio is None:
-        raise MediaError(
-            video, "is a folder of frames, without a sound", "Name its sound file in the manifest."
-        )
+        raise MediaError(video, "is a folder of frames, without a sound", "Name its sound file in the manifest.")
     files = numbered(video)
     if not files:
-        raise MediaError(
-            video, "holds no numbered frames such as 000001.jpg", "Extract the frames, or leave it out."
-        )
+        raise MediaError(video, "holds no numbered frames such as 000001.jpg", "Extract the frames, or leave it out.")
     wave, notes = sound(audio, spec, start, end)
     last = len(files) - 1 if end is None else min(len(files), max(1, round(end * FRAMES_PER_SECOND))) - 1
     asked = [int((start + (j + 0.5) / spec.fps) * FRAMES_PER_SECOND) for j in range(spec.frames)]

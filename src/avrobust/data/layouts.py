@@ -41,8 +41,7 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
             "Give the folder that holds the class folders."
         )
     entries = [
-        Entry(f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4")))
-        for label, id in names
+        Entry(f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4"))) for label, id in names
     ]
     return divide(Manifest(root, tuple(entries)), seed=seed)
 
@@ -85,9 +84,7 @@ def ave(lists: Path | str, root: Path | str | None = None) -> Manifest:
     return published(lists, root, dataset="ave")
 
 
-def divide(
-    manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
-) -> Manifest:
+def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> Manifest:
     """The same clips, divided anew into train, val and test, each class by itself.
 
     Clips of one source video stay together.  Who goes where depends on `seed` and on the names alone, not on
@@ -131,9 +128,7 @@ def _videos(root: Path) -> dict[tuple[str, str], Path]:
         )
     files = (file for label in sorted(root.iterdir()) if label.is_dir() for file in sorted(label.iterdir()))
     return {
-        (f.parent.name, f.stem): f.relative_to(root)
-        for f in files
-        if f.suffix.lower() in VIDEOS and f.name[0] != "."
+        (f.parent.name, f.stem): f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."
     }
 
 

@@ -67,9 +67,7 @@ class Entry:
             raise ManifestError(
                 f"expected 0 <= start < end in seconds, got start {self.start} and end {self.end}. Correct the times."
             )
-        if self.box is not None and not (
-            0 <= self.box[0] < self.box[2] <= 1 and 0 <= self.box[1] < self.box[3] <= 1
-        ):
+        if self.box is not None and not (0 <= self.box[0] < self.box[2] <= 1 and 0 <= self.box[1] < self.box[3] <= 1):
             raise ManifestError(
                 f"expected a box x0 y0 x1 y1 with x0 < x1 and y0 < y1 in [0, 1], got {self.box}. Divide pixels by the picture's width and height."
             )
@@ -246,13 +244,9 @@ def _rows(path: Path, needed: Iterable[str]) -> Iterable[tuple[int, dict[str, st
                     )
                 yield reader.line_num, row
     except OSError as error:
-        raise ManifestError(
-            f"{path}: expected a csv table of clips, got: {error.strerror}. Check the path."
-        ) from None
+        raise ManifestError(f"{path}: expected a csv table of clips, got: {error.strerror}. Check the path.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"{path}: expected a csv table in UTF-8, got: {error}. Save it as such."
-        ) from None
+        raise ManifestError(f"{path}: expected a csv table in UTF-8, got: {error}. Save it as such.") from None
 
 
 def _entry(row: dict[str, str], use: Mapping[str, str | None], root: Path) -> Entry:

@@ -1,26 +1,26 @@
 """Files become prepared clips: decodes what is new on all cores and adds it to a store.
 
 A clip is known by its files (name, size, time of change) and its times, so that nothing is decoded twice, and a
-clip that failed is tried again only when its file has changed.  Knows no classes' order and no models.
+clip that failed for what its file holds is tried again only when the file has changed.  Knows no models.
 """
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avrobust.data.frames import read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
@@ -29,9 +29,9 @@ from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec
 from avrobust.data.workers import cores, pool
 from avrobust.media import ClipSpec, write_bytes
 from avrobust.media.decode import Clip, MediaError
+from avrobust.progress import bar
 
 SHARD_BYTES = 128 << 20  # what a kill loses at most, and what a run holds in memory
-STOPPED = "not prepared yet: the run was stopped"
 
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
@@ -55,6 +55,17 @@ class Task:
     start: float
     end: float | None
     spec: ClipSpec
+
+
+class Failure(NamedTuple):
+    """Why there is no clip; `lasting` when only another file can change that."""
+
+    reason: str
+    lasting: bool
+
+
+STOPPED = Failure("not prepared yet: the run was stopped", lasting=False)
+CRASHED = Failure("the decoder crashed on it", lasting=False)  # or the machine ran out of memory
 
 
 def prepare(
@@ -83,9 +94,9 @@ def prepare(
 
     shelf: list[tuple[str, Clip]] = []
     try:
-        with _bar(f"preparing {manifest.name}", len(todo), progress) as advance:
+        with bar(f"preparing {manifest.name}", len(todo), visible=progress) as advance:
             for task, result in decoded(todo.values(), workers or cores()):
-                if isinstance(result, str):
+                if isinstance(result, Failure):
                     failed[task.key] = result
                 else:
                     shelf.append((task.key, result))
@@ -100,7 +111,7 @@ def prepare(
     return Store.open(out)
 
 
-def decoded(tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Clip | str]]:
+def decoded(tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Clip | Failure]]:
     """Each task with its clip, or with the reason why there is none; in order, but for files that crash a decoder."""
     if workers == 1:
         yield from ((task, attempt(task)) for task in tasks)
@@ -108,9 +119,9 @@ def decoded(tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Clip | 
         yield from _side_by_side(deque(tasks), workers, in_hand=4 * workers)
 
 
-def _side_by_side(queue: deque[Task], workers: int, in_hand: int) -> Iterator[tuple[Task, Clip | str]]:
+def _side_by_side(queue: deque[Task], workers: int, in_hand: int) -> Iterator[tuple[Task, Clip | Failure]]:
     while queue:
-        pending: deque[tuple[Task, Future[Clip | str]]] = deque()
+        pending: deque[tuple[Task, Future[Clip | Failure]]] = deque()
         with pool(min(workers, len(queue))) as processes:
             try:
                 while queue or pending:
@@ -120,28 +131,20 @@ def _side_by_side(queue: deque[Task], workers: int, in_hand: int) -> Iterator[tu
                     result = pending[0][1].result()
                     yield pending.popleft()[0], result
             except BrokenProcessPool:  # one of the pending files killed its process
-                if in_hand == 1:
-                    yield pending.popleft()[0], "the decoder crashed on it"
+                if in_hand == 1 and pending:
+                    yield pending.popleft()[0], CRASHED
         # Which of them it was shows when they are decoded one after the other.
         yield from _side_by_side(deque(task for task, _ in pending), 1, in_hand=1)
 
 
-def attempt(task: Task) -> Clip | str:
+def attempt(task: Task) -> Clip | Failure:
     """The clip, or the reason why there is none."""
     try:
         return read_clip(task.video, task.spec, audio=task.audio, start=task.start, end=task.end)
     except MediaError as error:
-        return error.reason
+        return Failure(error.reason, lasting=True)
     except OSError as error:
-        return f"cannot be opened ({error.strerror})"
-
-
-@contextmanager
-def _bar(title: str, total: int, visible: bool) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not visible or not total) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        return Failure(f"cannot be opened ({error.strerror})", lasting=False)
 
 
 def _claim(out: Path, spec: ClipSpec) -> None:
@@ -176,12 +179,12 @@ def _prepared(out: Path, spec: ClipSpec) -> dict[str, dict[str, Any]]:
     return have
 
 
-def _failed(out: Path) -> dict[str, str]:
-    """key → reason, of the clips that failed before."""
+def _failed(out: Path) -> dict[str, Failure]:
+    """key → why, of the clips that failed before and would again."""
     if not (out / TABLE).exists():
         return {}
     rows = pq.read_table(out / TABLE, columns=["key", "status"]).to_pylist()
-    return {row["key"]: row["status"] for row in rows if row["key"] and row["status"] not in (OK, STOPPED)}
+    return {row["key"]: Failure(row["status"], True) for row in rows if row["key"] and row["status"] != OK}
 
 
 def _room(out: Path, clips: int, spec: ClipSpec) -> None:
@@ -199,6 +202,8 @@ def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
         if path is not None:
             try:
                 stat = (manifest.root / path).stat()
+                if not os.access(manifest.root / path, os.R_OK):
+                    raise PermissionError(errno.EACCES, "Permission denied")
             except OSError as error:
                 return f"missing: {path} ({error.strerror})"
             identity += [path.as_posix(), stat.st_size, stat.st_mtime_ns]
@@ -212,7 +217,7 @@ def _write_table(
     manifest: Manifest,
     tasks: Sequence[Task | str],
     have: Mapping[str, Mapping[str, Any]],
-    failed: Mapping[str, str],
+    failed: Mapping[str, Failure],
 ) -> None:
     """What is listed, and what came of it."""
     rows = []
@@ -222,7 +227,8 @@ def _write_table(
         elif task.key in have:
             came = {"status": OK, **have[task.key]}
         else:
-            came = {"status": failed.get(task.key, STOPPED), "key": task.key}
+            failure = failed.get(task.key, STOPPED)
+            came = {"status": failure.reason, "key": task.key if failure.lasting else None}
         audio = None if entry.audio is None else entry.audio.as_posix()
         listed = {name: getattr(entry, name) for name in ("id", "label", "split", "start", "end", "box")}
         rows.append({**listed, "video": entry.video.as_posix(), "audio": audio, **came})

@@ -52,9 +52,7 @@ def read_shard(path: Path, spec: ClipSpec) -> Shard:
         ) from None
     waves, frames = (batch.column(name).values.to_numpy(zero_copy_only=True) for name in ("wave", "frames"))
     shape = (len(batch), spec.frames, spec.size, spec.size, 3)
-    return Shard(
-        waves.reshape(len(batch), spec.samples), frames.reshape(shape), batch.drop_columns(["wave", "frames"])
-    )
+    return Shard(waves.reshape(len(batch), spec.samples), frames.reshape(shape), batch.drop_columns(["wave", "frames"]))
 
 
 def write_shard(folder: Path, clips: Sequence[tuple[str, Clip]]) -> None:

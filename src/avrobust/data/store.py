@@ -10,7 +10,7 @@ A store is a folder:
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,7 @@ class Store:
     name: str
     root: Path  # the manifest's
     classes: tuple[str, ...]
-    table: (
-        pa.Table
-    )  # one row per listed clip: what the manifest says, status, notes, window, digest, shard, row
+    table: pa.Table  # a row per listed clip: the manifest's columns, status, notes, window, digest, shard, row
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -69,7 +67,7 @@ class Store:
         return len(self.ids())
 
     def __contains__(self, id: str) -> bool:
-        return id in self._index and self._status[self._index[id]] == OK
+        return id in self._index and self._column("status")[self._index[id]] == OK
 
     def __getitem__(self, id: str) -> Clip:
         """The prepared clip, as the decoder gave it."""
@@ -80,7 +78,7 @@ class Store:
 
     def ids(self, split: str | None = None) -> tuple[str, ...]:
         """The clips that can be read, of one split or of all, in the manifest's order."""
-        rows = zip(self._index, self._splits, self._status, strict=True)
+        rows = zip(self._index, self._column("split"), self._column("status"), strict=True)
         return tuple(id for id, s, status in rows if status == OK and split in (None, s))
 
     def label(self, id: str) -> int:
@@ -95,22 +93,21 @@ class Store:
 
     def counts(self, split: str) -> tuple[int, int]:
         """(readable, listed) clips of a split."""
-        status = [status for s, status in zip(self._splits, self._status, strict=True) if s == split]
+        status = [status for s, status in zip(self._column("split"), self._column("status"), strict=True) if s == split]
         return sum(s == OK for s in status), len(status)
 
     @property
     def failures(self) -> list[tuple[str, str, str]]:
         """(id, file, reason) of the listed clips that cannot be read."""
-        rows = zip(self._index, self._column("video"), self._status, strict=True)
+        rows = zip(self._index, self._column("video"), self._column("status"), strict=True)
         return [(id, file, status) for id, file, status in rows if status != OK]
 
     @cached_property
     def sha256(self) -> str:
-        """One number for all that a model gets to see: ids, labels, splits, and every sample and pixel."""
+        """One number for all that a model gets to see: classes, labels, splits, and every sample and pixel."""
         columns = (self._column(name) for name in ("id", "label", "split", "digest"))
         rows = sorted("\t".join(map(str, row)) for row in zip(*columns, strict=True))
-        head = json.dumps([asdict(self.spec), self.classes])
-        return hashlib.sha256("\n".join([head, *rows]).encode()).hexdigest()
+        return hashlib.sha256("\n".join([json.dumps(self.classes), *rows]).encode()).hexdigest()
 
     def _row(self, id: str) -> int:
         if id not in self._index:
@@ -119,9 +116,9 @@ class Store:
 
     def _readable(self, id: str) -> int:
         i = self._row(id)
-        if self._status[i] != OK:
+        if self._column("status")[i] != OK:
             raise StoreError(
-                f"clip '{id}' could not be prepared: {self._status[i]}. Take clips from ids(), or mend the file and prepare again."
+                f"clip '{id}' could not be prepared: {self._column('status')[i]}. Take clips from ids(), or mend the file and prepare again."
             )
         return i
 
@@ -134,14 +131,6 @@ class Store:
         if name not in self._columns:
             self._columns[name] = self.table.column(name).to_pylist()
         return self._columns[name]
-
-    @property
-    def _splits(self) -> list[str]:
-        return self._column("split")
-
-    @property
-    def _status(self) -> list[str]:
-        return self._column("status")
 
     @cached_property
     def _index(self) -> Mapping[str, int]:

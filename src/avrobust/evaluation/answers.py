@@ -87,23 +87,21 @@ def tabulate(rows: pa.Table) -> dict[Condition, Answers]:
         else rows[name].to_numpy(zero_copy_only=False)
         for name in rows.column_names
     }
-    place: dict[Condition, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    names = ("model", "attack", "subset", "eps_audio", "eps_visual", "threat", "seed", "clip")
-    keys: Iterable[tuple[Any, ...]] = zip(*(rows[name].to_pylist() for name in names), strict=True)
-    for i, (model, attack, subset, eps_audio, eps_visual, threat, seed, clip) in enumerate(keys):
-        condition = Condition(model, attack, subset, Budget.read(eps_audio, eps_visual, threat))
-        if clip in (seen := place[condition][seed]):
+    place: dict[tuple[Any, ...], dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    names = ("model", "attack", "subset", "eps_audio", "eps_visual", "threat")
+    keys = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    for i, (key, seed, clip) in enumerate(zip(keys, columns["seed"], columns["clip"], strict=True)):
+        if clip in (seen := place[key][int(seed)]):
             raise ValueError(
-                f"expected one row per clip, got two for '{clip}' of {model} under {attack} ({threat}, seed {seed}). "
-                "Give the two attacks different names."
+                f"expected one row per clip, got two for '{clip}' of {key[0]} under {key[1]} ({key[-1]}, seed {seed}). "
+                "Give two attacks different names; delete cells of an earlier training."
             )
-        seen[clip] = i
-    return {condition: _answers(condition, place[condition], columns) for condition in sorted(place)}
+        seen[str(clip)] = i
+    found = {Condition(key[0], key[1], key[2], Budget.read(*key[3:])): by_seed for key, by_seed in place.items()}
+    return {condition: _answers(condition, found[condition], columns) for condition in sorted(found)}
 
 
-def _answers(
-    condition: Condition, place: dict[int, dict[str, int]], columns: dict[str, np.ndarray]
-) -> Answers:
+def _answers(condition: Condition, place: dict[int, dict[str, int]], columns: dict[str, np.ndarray]) -> Answers:
     seeds = tuple(sorted(place))
     listed = set.union(*(set(place[s]) for s in seeds))
     ok = columns["status"] == "ok"

@@ -110,8 +110,7 @@ def not_monotone(table: Table, classes: int) -> Iterable[Flag]:
         for curve in curves(table)
         for i, small in enumerate(curve)
         for large in curve[i + 1 :]
-        if small.budget.eps_audio <= large.budget.eps_audio
-        and small.budget.eps_visual <= large.budget.eps_visual
+        if small.budget.eps_audio <= large.budget.eps_audio and small.budget.eps_visual <= large.budget.eps_visual
     ]
     for small, large, r in significant(table, pairs):
         text = (
@@ -138,19 +137,22 @@ def stays_above_chance(table: Table, classes: int) -> Iterable[Flag]:
 
 def left_its_budget(table: Table, classes: int) -> Iterable[Flag]:
     """An attack that goes further than it may wins unfairly; the published MIM does."""
-    worst: dict[tuple[str, str, str], tuple[float, float]] = {}
+    times: dict[tuple[str, str], dict[str, float]] = {}
+    share: dict[tuple[str, str], float] = {}
     for c, a in table.items():
+        key = c.attack, a.mode
         for modality in ("audio", "visual"):
             used = a[f"used_{modality}"]
-            if used.size and (used > OVER_BUDGET).any():
-                here = float(np.nanmax(used)), float((used > OVER_BUDGET).mean())
-                key = (c.attack, a.mode, modality)
-                worst[key] = max(worst.get(key, (0.0, 0.0)), here)
-    for (attack, mode, modality), (times, share) in sorted(worst.items()):
+            if (used > OVER_BUDGET).any():
+                most = times.setdefault(key, {})
+                most[modality] = max(most.get(modality, 0.0), float(np.nanmax(used)))
+                share[key] = max(share.get(key, 0.0), float((used > OVER_BUDGET).mean()))
+    for (attack, mode), most in times.items():
         known = mode == "published"
+        far = " and ".join(f"{t:.3g} times its {modality} budget" for modality, t in most.items())
         text = (
-            f"{attack} ({mode}) goes up to {times:.3g} times its {modality} budget, outside it on up to {percent(share)} % "
-            f"of the clips. {'Its code does so; do' if known else 'Do'} not compare it with attacks that stay inside."
+            f"{attack} goes up to {far}, and leaves it on up to {percent(share[attack, mode])} % of the clips. "
+            f"{'The published code does so; do' if known else 'Do'} not compare it with attacks that stay inside."
         )
         yield Flag("an attack left its budget", "warning" if known else "alarm", text)
 
@@ -201,9 +203,7 @@ RULES: tuple[Callable[[Table, int], Iterable[Flag]], ...] = (
 )
 
 
-def significant(
-    table: Table, pairs: list[tuple[Condition, Condition]]
-) -> list[tuple[Condition, Condition, Paired]]:
+def significant(table: Table, pairs: list[tuple[Condition, Condition]]) -> list[tuple[Condition, Condition, Paired]]:
     """The pairs whose second condition is right significantly more often than its first, all pairs considered."""
     results = []
     for first, second in pairs:
@@ -211,9 +211,7 @@ def significant(
         results.append(paired(b["correct"], a["correct"]))
     adjusted = holm([r.p if r.n else 1.0 for r in results])
     return [
-        (*pair, r)
-        for pair, r, p in zip(pairs, results, adjusted, strict=True)
-        if p < SIGNIFICANT and r.difference > 0
+        (*pair, r) for pair, r, p in zip(pairs, results, adjusted, strict=True) if p < SIGNIFICANT and r.difference > 0
     ]
 
 

@@ -135,6 +135,8 @@ def estimate(values: Float[np.ndarray, "s n"] | Correct) -> Estimate:
     the effective one, p (1 - p) / variance of the mean, where the variance is that between clips (each averaged
     over seeds) plus that between seeds: their overlap is counted twice, so it is wide rather than narrow.
     Where nothing varies (all right, all wrong) each clip counts once, however many seeds saw it.
+    Two or three seeds say little about seeds: where models differed by 5 points (standard deviation) at 200
+    clips, the simulated interval held the truth in 88 (two), 92 (three) and 94 (five) of 100 repetitions.
 
     >>> print(estimate(np.array([[True] * 165 + [False] * 237])))
     41.0 % of 402 [36.3, 45.9]
@@ -245,25 +247,13 @@ def paired(correct1: Correct, correct2: Correct) -> Paired:
     by_clip = np.append(gap.mean(0), [1.0, -1.0])
     variance = by_clip.var() / len(by_clip)
     if seeds == 1:
-        p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+        p = min(1.0, 2 * float(stats.binom.cdf(min(better, worse), better + worse, 0.5)))
     else:
         variance += gap.mean(1).var(ddof=1) / seeds
         p = float(2 * stats.norm.sf(abs(by_clip.mean()) / np.sqrt(variance)))
     half = Z * np.sqrt(variance)
     low, high = max(-1.0, by_clip.mean() - half), min(1.0, by_clip.mean() + half)
     return Paired(n, better, worse, float(gap.mean()), float(low), float(high), p, seeds)
-
-
-def difference(first: Proportion, second: Proportion) -> Estimate:
-    """First minus second, of different clips, with Newcombe's (1998) score interval; `n` is the smaller count.
-
-    >>> print(difference(Proportion(56, 70), Proportion(48, 80)))
-    20.0 % of 70 [5.2, 33.4]
-    """
-    d = first.value - second.value
-    low = d - np.hypot(first.value - first.low, second.high - second.value)
-    high = d + np.hypot(first.high - first.value, second.value - second.low)
-    return Estimate(d, float(low), float(high), min(first.n, second.n))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -62,7 +62,8 @@ class Rows:
 
     def column(self, name: str) -> np.ndarray:
         """One column as numpy; missing numbers are nan."""
-        return self.data[name].to_numpy(zero_copy_only=False)
+        values: np.ndarray = self.data[name].to_numpy(zero_copy_only=False)
+        return values
 
     def where(self, **equal: object) -> "Rows":
         """The rows whose columns have these values."""

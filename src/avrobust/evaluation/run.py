@@ -52,7 +52,9 @@ def evaluate(
 class Subject:
     """A model and the clips that it is tried on, with what all attacks on them share."""
 
-    def __init__(self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto") -> None:
+    def __init__(
+        self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto"
+    ) -> None:
         check_model(model)
         # An iterator is spent after one pass, and every attack needs its own.
         self._batches = list(batches) if isinstance(batches, Iterator) else batches
@@ -100,7 +102,9 @@ class Subject:
             parts.append(Rows.of(columns | sizes(threat, batch.x, adversarial)))
         return Rows.concat(parts)
 
-    def _columns(self, batch: Batch, clean: Tensor, logits: Tensor, attack: str, mode: str, threat: Threat, seed: int) -> dict[str, object]:
+    def _columns(
+        self, batch: Batch, clean: Tensor, logits: Tensor, attack: str, mode: str, threat: Threat, seed: int
+    ) -> dict[str, object]:
         y = batch.label
         return {
             "model": self._name, "seed": seed, "attack": attack, "mode": mode, "subset": threat.subset,
@@ -132,4 +136,3 @@ def sizes(threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[fl
         "snr_db": (10 * torch.log10(power / noise.audio)).tolist(),
         "psnr_db": (-10 * torch.log10(noise.visual)).tolist(),
     }  # fmt: skip
-

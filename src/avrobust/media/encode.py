@@ -85,9 +85,7 @@ def encode_mp4(
     if rate not in AAC_RATES:
         raise ValueError(f"AAC carries {AAC_RATES} Hz, got {rate}. Resample the sound, or write_wav it.")
     if not 0 < fps < float("inf"):
-        raise ValueError(
-            f"fps should be a positive number, got {fps}. Say how many frames are shown per second."
-        )
+        raise ValueError(f"fps should be a positive number, got {fps}. Say how many frames are shown per second.")
     frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     file = io.BytesIO()
     # bitexact: no date and no version in the file, so that the same clip is the same bytes
@@ -154,9 +152,7 @@ def _wave(wave: NDArray[Any]) -> NDArray[Any]:
             f"a sound should be floating, of shape (n,), n > 0, got {wave.dtype} {wave.shape}. Pass one clip, mono."
         )
     if not np.abs(wave).max() <= 1:  # also true of NaN
-        raise ValueError(
-            f"a sound should lie in [-1, 1], got [{wave.min()}, {wave.max()}]. Scale or clip it first."
-        )
+        raise ValueError(f"a sound should lie in [-1, 1], got [{wave.min()}, {wave.max()}]. Scale or clip it first.")
     return wave.astype(np.float32)
 
 

@@ -11,18 +11,18 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 
-from avrobust.media.reader import TICK, Damage, Decoded, MediaError, Reader
+from avrobust.media.reader import CHOOSE, FETCH, TICK, Damage, Decoded, MediaError, Reader
 from avrobust.media.spec import ClipSpec
 
 Pixels = UInt8[np.ndarray, "t h w 3"]
 Image = UInt8[np.ndarray, "h w 3"]
 Window = tuple[float, float, float, float]
+Matrix = tuple[float, float, float, float]
 
 # Without the last two, swscale's shortcuts shift every colour by 1 to 2 of 255.
 SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
-FETCH = "Fetch it again, or choose another part of it."
-CHOOSE = "Choose another part of it."
+HOLE = 0.5  # s between a frame's end and the next frame that are worth a note: a still scene, or lost data
 
 
 def picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[Pixels, Window, list[str]]:
@@ -66,11 +66,11 @@ def _shown(reader: Reader, times: list[float], start: float, notes: list[str]) -
             continue
         if now is None and item.seconds > left[0] + TICK and not lost:
             if item.seconds > times[-1]:
-                raise MediaError(
-                    reader.path, f"its picture begins at {item.seconds:.2f} s, after the clip", CHOOSE
-                )
+                raise MediaError(reader.path, f"its picture begins at {item.seconds:.2f} s, after the clip", CHOOSE)
+            notes.append(f"picture begins {item.seconds - start:.3f} s late: its first frame stands for what lacks")
+        if now and item.seconds - now.until > HOLE and left[0] < item.seconds:
             notes.append(
-                f"picture begins {item.seconds - start:.3f} s late: its first frame stands for what lacks"
+                f"picture stands still for {item.seconds - now.seconds:.2f} s from {now.seconds:.2f} s of the file"
             )
         while left and item.seconds > left[0] + TICK:
             yield _whole(reader.path, now or item, lost, left.popleft(), met)
@@ -91,9 +91,7 @@ def _shown(reader: Reader, times: list[float], start: float, notes: list[str]) -
             notes.append(f"picture held from {max(0.0, now.until - start):.3f} s")
     while left:
         yield _whole(reader.path, now, lost, left.popleft(), met)
-    notes += ["still picture"] * reader.still + [
-        f"picture {damage}, outside the frames shown" for damage in met[:1]
-    ]
+    notes += ["still picture"] * reader.still + [f"picture {damage}, outside the frames shown" for damage in met[:1]]
 
 
 def _whole(path: Path, frame: Decoded, lost: Damage | None, at: float, met: list[Damage]) -> Decoded:
@@ -113,9 +111,7 @@ def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tup
         scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=SCALER, threads=1)
     except (FFmpegError, ValueError) as error:
         advice = "Convert the file."
-        raise MediaError(
-            path, f"its picture ({frame.format.name}) cannot be made RGB: {error}", advice
-        ) from error
+        raise MediaError(path, f"its picture ({frame.format.name}) cannot be made RGB: {error}", advice) from error
     image = _upright(scaled.to_ndarray(), matrix(frame))
     height, width = image.shape[:2]
     top, left = (height - spec.size) // 2, (width - spec.size) // 2
@@ -124,22 +120,26 @@ def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tup
     return np.ascontiguousarray(image[top:bottom, left:right]), window
 
 
-def matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+def matrix(frame: VideoFrame) -> Matrix:
     """How a player moves a stored pixel (x, y): to (a x + c y, b x + d y), with y downward; as a, b, c, d."""
-    tags: Any = frame.side_data
+    try:
+        tags: Any = frame.side_data
+    except ValueError:  # PyAV refuses a photo's Exif, and tells its angle but not whether it is mirrored
+        cos, sin = np.cos(np.radians(frame.rotation)), np.sin(np.radians(frame.rotation))
+        return cos, -sin, sin, cos
     if "DISPLAYMATRIX" not in tags:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(tags["DISPLAYMATRIX"], np.int32)[:5].tolist()
     return a, b, c, d
 
 
-def sideways(move: tuple[int, int, int, int]) -> bool:
+def sideways(move: Matrix) -> bool:
     """Whether a matrix turns the picture by a quarter, so that width and height change places."""
     a, b, c, d = move
     return abs(b) + abs(c) > abs(a) + abs(d)
 
 
-def _upright(image: Image, move: tuple[int, int, int, int]) -> Image:
+def _upright(image: Image, move: Matrix) -> UInt8[np.ndarray, "high wide 3"]:
     """`image` as a player shows it, turned by whole quarters: the number nearest to the matrix."""
     a, b, c, d = move
     if sideways(move):
@@ -147,7 +147,7 @@ def _upright(image: Image, move: tuple[int, int, int, int]) -> Image:
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _turns(move: tuple[int, int, int, int]) -> list[str]:
+def _turns(move: Matrix) -> list[str]:
     """What `_upright` does, in words."""
     a, b, c, d = move
     if a * d < b * c:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import av
 from av.audio.frame import AudioFrame
@@ -25,8 +25,14 @@ NAMES: dict[Kind, str] = {"audio": "sound", "video": "picture"}
 LEADS: dict[Kind, tuple[float | None, ...]] = {"audio": (1.0, 10.0, None), "video": (0.0, 10.0, None)}
 # What a decoder and a low-pass need before the first wanted sample (Opus 0.08 s, MP3 up to 0.3 s).
 WARM_UP: dict[Kind, float] = {"audio": 0.5, "video": 0.0}
+NEAR = 0.5  # s from the file's start that are not worth a seek
+UNSEEKABLE = {"mpeg"}  # after a seek, MPEG program streams are some frames off
 TICK = 1e-6  # s: less than any container's clock tells, more than a float loses
-CUT_SHORT = 0.5  # s that a file may hold less than it declares: durations are often rough
+CUT_SHORT = 0.2  # s that a file may hold less than it declares: durations are often rough
+
+# What to do about a clip that a file does not give.
+CHOOSE = "Choose another part of it."
+FETCH = "Fetch it again, or choose another part of it."
 
 
 class MediaError(ValueError):
@@ -73,12 +79,10 @@ class Reader:
         self.path, self.kind = path, kind
         self._open()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Reader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.container.close()
 
     @property
@@ -99,7 +103,7 @@ class Reader:
         lies early enough whenever the file has one.  Ends with a Damage when the data end before the file says.
         """
         for lead in LEADS[self.kind]:
-            if lead is None or at <= max(lead, WARM_UP[self.kind]):
+            if lead is None or at - lead <= NEAR or self.container.format.name in UNSEEKABLE:
                 break
             items = self._read(at - lead)
             first = next(items, None)
@@ -128,14 +132,14 @@ class Reader:
                 latest = max(latest, float((packet.pts + (packet.duration or 0)) * packet.time_base) - zero)
             frames, reason = self._decode(packet)
             if reason:
-                whole = (
-                    whole and self.kind == "audio"
-                )  # pictures are predicted from one another, sounds hardly
+                whole = whole and self.kind == "audio"  # pictures are predicted from one another, sounds hardly
                 if started:
                     yield Damage(now, reason)
             for frame in frames:
-                if frame.pts is not None:
-                    now = frame.time - zero
+                # AVI has no time of showing, and what FFmpeg puts there is wrong between B-frames.
+                stamp = frame.dts if self.container.format.name == "avi" else frame.pts
+                if stamp is not None:
+                    now = float(stamp * frame.time_base) - zero
                 whole = not frame.is_corrupt and (whole or self.kind == "audio" or frame.key_frame)
                 started = started or whole
                 until = now + _length(frame, stream)
@@ -146,6 +150,8 @@ class Reader:
         declared = self._declared()
         if declared is not None and ended < declared - CUT_SHORT:
             yield Damage(now, f"cut short: the file declares {declared:.2f} s")
+        elif size := _lacks(self.path):
+            yield Damage(now, f"cut short: {size} bytes fewer than the file declares")
 
     def _packets(self) -> Iterator[Any]:
         """Packets of every stream to the end, or to the error that ends them."""
@@ -203,9 +209,7 @@ def pick(container: InputContainer, kind: Kind, path: Path) -> Any:
         advice = f"Give the {NAMES[kind]} as another file, or take this clip off the list."
         raise MediaError(path, f"has no {kind} stream", advice)
     if stream.codec_context is None:
-        raise MediaError(
-            path, f"its {NAMES[kind]} has a codec that FFmpeg cannot decode", "Convert the file."
-        )
+        raise MediaError(path, f"its {NAMES[kind]} has a codec that FFmpeg cannot decode", "Convert the file.")
     stream.codec_context.thread_count = 1  # clips are decoded side by side instead
     return stream
 
@@ -222,6 +226,15 @@ def _length(frame: Any, stream: Any) -> float:
     if frame.duration:
         return float(frame.duration * frame.time_base)
     return float(1 / stream.average_rate) if stream.average_rate else 0.0
+
+
+def _lacks(path: Path) -> int:
+    """How many bytes an AVI or WAV file holds less than its head says; FFmpeg takes their length from the size."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    size = int.from_bytes(head[4:], "little")
+    unset = size > 0xFFFF0000  # written to a pipe: nobody went back to fill it in
+    return 0 if head[:4] != b"RIFF" or unset else max(0, size + 8 - path.stat().st_size)
 
 
 def _open(path: Path) -> InputContainer:

@@ -1,6 +1,7 @@
 """The sound of a clip: one stream, mixed to mono, resampled, laid on the clip's clock."""
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,15 @@ from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 from jaxtyping import Float32
 
-from avrobust.media.reader import Damage, MediaError, Reader
+from avrobust.media.reader import CHOOSE, FETCH, WARM_UP, Damage, MediaError, Reader
 from avrobust.media.spec import ClipSpec
 
 Samples = Float32[np.ndarray, " n"]
 
 # Timestamps that disagree with the count of samples by less than this are a container's rounding; by more, a gap.
 GAP = 0.01  # s
+# A longer gap between samples is taken for lost data; a shorter one, and one before the first sample, for silence.
+HOLE = 0.5  # s
 TAIL = 0.05  # s read beyond the clip, for the low-pass filter
 
 RESAMPLER = {
@@ -28,9 +31,9 @@ RESAMPLER = {
 
 
 class Stretch(NamedTuple):
-    """Samples without a gap, at the clip's rate: when the first sounds, in seconds after the file's start."""
+    """Samples without a gap, on the clip's clock: the number there of the first, which may be below 0."""
 
-    seconds: float
+    first: int
     samples: Samples
 
 
@@ -45,41 +48,30 @@ def sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[
     wanted = max(1, min(spec.samples, round((stop - start) * spec.rate)))
     damage: list[Damage] = []
     wave = np.full(wanted, np.nan, dtype=np.float32)  # nan: nothing there yet
-    ended = 0.0
+    ended = -round(start * spec.rate)  # the file's start
     with Reader(path, "audio") as reader:
         notes = reader.notes
-        for seconds, samples in _stretches(reader, spec.rate, start, stop + TAIL, notes, damage):
+        for first, samples in _stretches(reader, spec.rate, start, stop + TAIL, notes, damage):
             if not np.isfinite(samples).all():
-                raise MediaError(
-                    path,
-                    f"its sound holds samples that are no numbers, from {seconds:.2f} s on",
-                    "Leave it out.",
-                )
-            first = round((seconds - start) * spec.rate)
-            ended = max(ended, seconds + len(samples) / spec.rate)
+                raise MediaError(path, "its sound holds samples that are not numbers", "Leave it out.")
+            ended = max(ended, first + len(samples))
             here, there = max(first, 0), min(first + len(samples), wanted)
             if here < there:
                 wave[here:there] = samples[here - first : there - first]
 
-    filled = np.flatnonzero(~np.isnan(wave))
+    filled, known = np.flatnonzero(~np.isnan(wave)), min(ended, wanted)
     if damage and len(filled) < wanted:
-        raise MediaError(
-            path,
-            f"its sound is {damage[0]}, within the clip",
-            "Fetch it again, or choose another part of it.",
-        )
+        raise MediaError(path, f"its sound is {damage[0]}, within the clip", FETCH)
     if not len(filled):
-        what = (
-            f"its sound ends at {ended:.2f} s" if ended <= start else f"its sound begins after {stop:.2f} s"
-        )
-        raise MediaError(
-            path, f"{what}, so that the clip from {start:g} s has none", "Choose another part of it."
-        )
+        what = "begins after" if ended > 0 else f"ends at {start + ended / spec.rate:.2f} s, before"
+        raise MediaError(path, f"its sound {what} the clip from {start:g} s to {stop:g} s", CHOOSE)
+    if (hole := (np.diff(filled, append=known).max() - 1) / spec.rate) > HOLE:
+        raise MediaError(path, f"its sound lacks for {hole:.2f} s within the clip, as if data were lost", FETCH)
     notes += [f"sound {d}, outside the clip" for d in damage[:1]]
-    return _fitted(path, wave[: filled[-1] + 1], spec, notes), notes
+    return _fitted(path, wave[:known], spec, notes), notes
 
 
-def _fitted(path: Path, wave: Samples, spec: ClipSpec, notes: list[str]) -> Samples:
+def _fitted(path: Path, wave: Float32[np.ndarray, " heard"], spec: ClipSpec, notes: list[str]) -> Samples:
     """`wave` with silence where it has nothing, clipped, and as long as the clip."""
     gaps = np.isnan(wave)
     if gaps.any():
@@ -109,48 +101,57 @@ def _stretches(
     """The sound from `start` or earlier to `stop`, in stretches without a gap; adds to `notes` and `damage`."""
     run: list[AudioFrame] = []
     begin = due = 0.0
+    after: float | None = None
+
+    def stretch() -> Stretch:
+        first = ceil((begin - start) * rate - 1e-3)  # the clip's first sample that the stretch has
+        skip = start + first / rate - begin  # so that the resampler's clock is the clip's
+        return Stretch(first, _mono(reader.path, run, skip, rate, notes))
+
     for item in reader.read(start):
         if isinstance(item, Damage) or not item.whole:
             damage.append(item if isinstance(item, Damage) else Damage(item.seconds, "corrupt samples"))
             continue
         if item.seconds >= stop:
+            after = item.seconds
             break
-        if run and (abs(item.seconds - due) > GAP or not _alike(run[-1], item.frame)):
-            yield Stretch(begin, _mono(reader.path, run, rate, notes))
+        if run and (abs(item.seconds - due) > GAP or _format(run[-1]) != _format(item.frame)):
+            yield stretch()
             run = []
+        if item.until <= start - WARM_UP["audio"]:
+            run = []  # too early to matter; only the last one is kept, for the time of it
         if not run:
             begin = due = item.seconds
         run.append(item.frame)
         due += item.frame.samples / item.frame.sample_rate
     if run:
-        yield Stretch(begin, _mono(reader.path, run, rate, notes))
+        yield stretch()
+    if after is not None:  # so that what lacks before is known for a gap, not for the end
+        yield Stretch(ceil((after - start) * rate), np.zeros(0, np.float32))
 
 
-def _alike(one: AudioFrame, other: AudioFrame) -> bool:
-    """Whether one resampler can take both."""
-    return (one.sample_rate, one.format.name, one.layout.name) == (
-        other.sample_rate,
-        other.format.name,
-        other.layout.name,
-    )
+def _format(frame: AudioFrame) -> tuple[int, str, str]:
+    """What must stay the same for one resampler to take two frames."""
+    return frame.sample_rate, frame.format.name, frame.layout.name
 
 
-def _mono(path: Path, run: list[AudioFrame], rate: int, notes: list[str]) -> Samples:
-    """One stretch at `rate`; its first sample is at the time of the first frame's first."""
+def _mono(path: Path, run: list[AudioFrame], skip: float, rate: int, notes: list[str]) -> Samples:
+    """One stretch at `rate`, without its first `skip` seconds."""
     first = run[0]
     channels = first.layout.nb_channels
     if channels > 1 and (note := f"sound mixed from {channels} channels") not in notes:
         notes.append(note)
     if first.sample_rate != rate and (note := f"sound resampled from {first.sample_rate} Hz") not in notes:
         notes.append(note)
+    drop = round(skip * first.sample_rate) * (1 if first.format.is_planar else channels)
     resampler = AudioResampler("fltp", "mono", rate, options=RESAMPLER)
-    for frame in run:
-        frame.pts = None  # gaps are ours to handle
     try:
-        parts = [part.to_ndarray()[0] for frame in [*run, None] for part in resampler.resample(frame)]
+        source = np.concatenate([frame.to_ndarray() for frame in run], axis=1)[:, drop:]
+        if not source.size:
+            return np.zeros(0, np.float32)
+        whole = AudioFrame.from_ndarray(np.ascontiguousarray(source), first.format.name, first.layout.name)
+        whole.sample_rate = first.sample_rate
+        return np.concatenate([part.to_ndarray()[0] for frame in (whole, None) for part in resampler.resample(frame)])
     except (FFmpegError, ValueError) as error:
-        advice = "Convert the file."
-        raise MediaError(
-            path, f"its sound ({first.layout.name}) cannot be mixed to mono: {error}", advice
-        ) from error
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+        reason = f"its sound ({first.format.name}, {first.layout.name}) cannot be mixed to mono: {error}"
+        raise MediaError(path, reason, "Convert the file.") from error

@@ -28,9 +28,7 @@ class ClipSpec:
         for name in ("seconds", "rate", "fps", "size"):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
-                raise ValueError(
-                    f"{name} should be a positive number, got {value}. Change ClipSpec({name}=...)."
-                )
+                raise ValueError(f"{name} should be a positive number, got {value}. Change ClipSpec({name}=...).")
         if self.samples < 1:
             raise ValueError(
                 f"a clip should hold at least one sample, got {self.seconds} s at {self.rate} Hz. Give it more seconds."

@@ -36,10 +36,12 @@ class NetSpec:
             raise ValueError(
                 f"expected at least 2 classes, got {self.classes}. Pass the number of classes of the data."
             )
+        # In channels-last memory, oneDNN's strided 1 x 1 convolutions write past their end where there are fewer
+        # channels than its block of 8 (AVX2) or 16 (AVX-512): uxlfoundation/oneDNN issue 6035.
+        if self.width < 1 or self.width % 16:
+            raise ValueError(f"expected a width that is a multiple of 16, got {self.width}. Ask for 16, 32 or 64.")
         if self.fusion not in FUSIONS:
-            raise ValueError(
-                f"expected a fusion of {', '.join(FUSIONS)}, got '{self.fusion}'. Choose one of these."
-            )
+            raise ValueError(f"expected a fusion of {', '.join(FUSIONS)}, got '{self.fusion}'. Choose one of these.")
         if self.modality != "AV" and self.fusion != "concat":
             raise ValueError(
                 f"expected the fusion 'concat' in a network of one modality ({self.modality}), got '{self.fusion}'. "
@@ -60,15 +62,13 @@ def build(spec: NetSpec, seed: int) -> AVNet:
         torch.manual_seed(digest(seed, "network"))
         if "V" not in spec.modality:
             return _assemble(spec, None)
-        return _assemble(
-            spec, pretrained(spec.visual_weights) if spec.visual_weights else resnet18(spec.width)
-        )
+        return _assemble(spec, pretrained(spec.visual_weights) if spec.visual_weights else resnet18(spec.width))
 
 
 def rebuild(description: Mapping[str, Any]) -> AVNet:
     """The network whose `AVNet.spec` this is, with weights yet to be loaded; fetches nothing.
 
-    >>> net = build(NetSpec(classes=11, width=4), seed=0)
+    >>> net = build(NetSpec(classes=11, width=16), seed=0)
     >>> rebuild(net.spec).spec == net.spec
     True
     """

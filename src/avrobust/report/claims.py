@@ -66,8 +66,7 @@ def claims(run: Run) -> tuple[Claim, ...]:
     found = [_made(make, run, levels) for make in CLAIMS]
     adjusted = iter(holm([c.p for claim in found for c in claim.comparisons]))
     return tuple(
-        replace(claim, comparisons=tuple(replace(c, p=next(adjusted)) for c in claim.comparisons))
-        for claim in found
+        replace(claim, comparisons=tuple(replace(c, p=next(adjusted)) for c in claim.comparisons)) for claim in found
     )
 
 
@@ -90,8 +89,8 @@ def compare(low_name: str, low: Answers | None, high_name: str, high: Answers | 
 def helps_clean(run: Run, level: Level) -> Claim:
     both = run.clean(run.model("AV"))
     found = [
-        *compare("sound alone", run.clean(run.model("A")), "both", both),
-        *compare("picture alone", run.clean(run.model("V")), "both", both),
+        *compare("sound alone", run.clean(run.model("A")), "together", both),
+        *compare("picture alone", run.clean(run.model("V")), "together", both),
     ]
     return Claim(
         "clean",
@@ -126,7 +125,7 @@ def _against_clean(run: Run, level: Level, subset: str, other: str) -> list[Comp
     if subset not in level:
         return []
     (pair,) = run.worst([(run.model("AV"), subset, level[subset])])
-    name = f"both, {NAME[subset]} attacked at {at(subset, level[subset])}"
+    name = f"together, {NAME[subset]} attacked at {at(subset, level[subset])}"
     return compare(name, pair, f"{NAME[other]} alone, clean", run.clean(run.model(other)))
 
 
@@ -151,7 +150,7 @@ def joint_beats_unimodal(run: Run, level: Level) -> Claim:
     if "AV" in level:
         budget = level["AV"]
         a, v, av = run.worst([(run.model(s), s, budget) for s in ("A", "V", "AV")])
-        name = f"both, both attacked at {at('AV', budget)}"
+        name = f"together, both attacked at {at('AV', budget)}"
         found += compare("sound alone, attacked", a, name, av)
         found += compare("picture alone, attacked", v, name, av)
     return Claim(
@@ -163,7 +162,7 @@ def joint_beats_unimodal(run: Run, level: Level) -> Claim:
 
 
 def mim_is_strongest(run: Run, level: Level) -> Claim:
-    within = [a for a in run.attacks() if run.kept_budget(a)]
+    within = [a for a in run.modes if a not in run.outside]
     found = rivals(run, level, "MIM", "PGD", within)
     return Claim(
         "MIM",
@@ -175,9 +174,9 @@ def mim_is_strongest(run: Run, level: Level) -> Claim:
 
 
 def published_mim_gains(run: Run, level: Level) -> Claim:
-    names = [a for a in run.attacks() if method(a) == "MIM"]
-    outside = [a for a in names if not run.kept_budget(a)]
-    inside = [a for a in names if run.kept_budget(a)]
+    names = [a for a in run.modes if method(a) == "MIM"]
+    outside = [a for a in names if a in run.outside]
+    inside = [a for a in names if a not in run.outside]
     found = [
         c
         for subset in level
@@ -240,9 +239,7 @@ def crossing(run: Run, subset: str, other: str) -> str:
     curve = curves[steps[0]]
     found = [compare("", run.table[c], "", alone) for c in curve]
     adjusted = holm([c[0].p if c else 1.0 for c in found])
-    below = [
-        bool(c) and c[0].gap.difference > 0 and p < SIGNIFICANT for c, p in zip(found, adjusted, strict=True)
-    ]
+    below = [bool(c) and c[0].gap.difference > 0 and p < SIGNIFICANT for c, p in zip(found, adjusted, strict=True)]
     start = next((i for i in range(len(curve)) if all(below[i:])), None)
     what = "seeing" if other == "V" else "hearing"
     if start is None:

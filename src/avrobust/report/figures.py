@@ -81,21 +81,19 @@ def attacks_with_curves(run: Run) -> list[str]:
     """Attacks that have a curve on some subset: iterative ones first, as they say more."""
     model = run.model("AV")
     found = {a for s in ("A", "V", "AV") for a in (run.curves(model, s) if model else ())}
-    return sorted(found, key=lambda a: (single_step(a), run.attacks().index(a)))
+    return sorted(found, key=lambda a: (single_step(a), list(run.modes).index(a)))
 
 
 def lines(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> list[Line]:
-    """What one panel shows: the pair, each attacked single modality, and the one that is left clean."""
+    """What one panel shows: both modalities together, each attacked single modality, and the one that is left clean."""
     pair = [right(run.clean(run.model("AV"))), *(right(run.table[c]) for c in curve)]
-    found = [Line("both", "AV", tuple(range(len(pair))), tuple(pair))]
+    found = [Line("together", "AV", tuple(range(len(pair))), tuple(pair))]
     for kind, name in (("A", "sound alone"), ("V", "picture alone")):
         clean = run.clean(run.model(kind))
         if clean is None:
             continue
         if kind in subset:
-            tried = {
-                i: run.attacked(run.model(kind), attack, kind, c.budget) for i, c in enumerate(curve, start=1)
-            }
+            tried = {i: run.attacked(run.model(kind), attack, kind, c.budget) for i, c in enumerate(curve, start=1)}
             points = {0: right(clean)} | {i: right(a) for i, a in tried.items() if a is not None}
             if len(points) > 1:
                 found.append(Line(f"{name}, attacked", kind, tuple(points), tuple(points.values())))
@@ -152,8 +150,10 @@ def training(run: Run) -> Panel | None:
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(width, height))
+    # Fixed margins, in inches: axes of neighbouring panels stand in line, and names have room on the right.
+    left, right, bottom, top = 0.58, 1.08, 0.7, 0.1
+    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=2.5, width=0.7)
     axes.grid(axis="y", color=RULE, lw=0.7)
@@ -175,7 +175,7 @@ def _draw(axes: Axes, line: Line) -> None:
         axes.plot(line.places, values, color=colour, lw=1.2, ls=(0, (5, 2.5)))
     else:
         thick = 2.2 if line.role == "AV" else 1.3
-        axes.plot(line.places, values, color=colour, lw=thick, marker=MARK[line.role], ms=4.5)
+        axes.plot(line.places, values, color=colour, lw=thick, marker=MARK[line.role], ms=4.5, clip_on=False)
 
 
 def _budget_axis(axes: Axes, subset: str, budgets: Sequence[Budget]) -> None:
@@ -197,9 +197,7 @@ def _tick(subset: str, budget: Budget) -> str:
         return _short(budget.eps_audio) + (f"\n{level}" if budget.audio.startswith("linf") else "")
     if subset == "V":
         known = budget.visual.startswith("linf")
-        return _short(budget.eps_visual) + (
-            f"\n{grey(budget.eps_visual, budget.visual):.2g}" if known else ""
-        )
+        return _short(budget.eps_visual) + (f"\n{grey(budget.eps_visual, budget.visual):.2g}" if known else "")
     return f"{_short(budget.eps_audio)}\n{_short(budget.eps_visual)}"
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 from scipy import signal
 from scipy.io import wavfile
 
-WINDOW = (
-    512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
-)
+from avrobust.evaluation.answers import Budget
+
+WINDOW = 512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
 COLUMNS, ROWS = 220, 110  # a spectrogram's pixels
 FLOOR_DB = 80  # how far below the loudest cell black begins
 
@@ -39,6 +39,7 @@ class Example:
     """One attacked clip.  `difference` is the change of the frame, amplified `gain` times around grey."""
 
     about: Mapping[str, Any]
+    budget: Budget
     clean: str
     adversarial: str
     difference: str | None
@@ -85,10 +86,9 @@ def samples(run: Path, room: Room) -> list[Sample]:
         return []
     found = []
     for entry in json.loads(index.read_text()):
-        frame, sound = (index.parent / f"{entry['file']}{end}" for end in (".png", ".wav"))
-        if frame.exists():
-            box = tuple(entry["box"]) if entry.get("box") else None
-            found.append(Sample(entry["label"], uri(frame), box, _sound(sound, room)))
+        box = tuple(entry["box"]) if entry.get("box") else None
+        sound = _sound(index.parent / entry["sound"], room) if entry.get("sound") else None
+        found.append(Sample(entry["label"], uri(index.parent / entry["image"]), box, sound))
     return found
 
 
@@ -108,10 +108,11 @@ def _example(folder: Path, room: Room) -> Example:
     difference = folder / "diff.png"
     return Example(
         about=about,
+        budget=Budget.read(about["eps_audio"], about["eps_visual"], about.get("threat") or ""),
         clean=uri(folder / "clean.png"),
         adversarial=uri(folder / "adv.png"),
         difference=uri(difference) if difference.exists() else None,
-        gain=about.get("diff_gain"),
+        gain=about.get("amplified"),
         clean_sound=_sound(clean, room),
         adversarial_sound=_sound(adversarial, room),
         noise=noise,

@@ -1,6 +1,7 @@
 """Everything a run has to say → one self-contained HTML page, and a few lines for the terminal."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from avrobust.report.read import Run, read
 
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
 PAGE = "report.html"
+SHORT = {"A": "sound", "V": "picture", "AV": "both"}
 WHAT = {"clean": "on clean clips", "A": "when the sound is attacked", "V": "when the picture is attacked"}
 
 
@@ -34,28 +36,29 @@ def html(run: Run) -> str:
     """The page as text."""
     room = gallery.Room(SOUND_BYTES)
     attack_tables = tables.attack_tables(run)
+    claimed = claims(run)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             run=run,
-            answer=answer(claims(run)),
+            answer=answer(claimed),
             glance=tables.glance(run),
             flags=run.flags(),
             counts=counts(run),
             facts=facts(run),
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
-            others=[
-                (a, tables.model_table(run, a, t.level)) for t in attack_tables[-1:] for a in run.attacks()
-            ],
+            others=[(a, tables.model_table(run, a, t.level)) for t in attack_tables[-1:] for a in run.modes],
             benchmark=tables.benchmark(run),
             seeds=max((len(a.seeds) for a in run.table.values()), default=0),
             panels={attack: figures.curves(run, attack) for attack in figures.attacks_with_curves(run)},
-            claims=claims(run),
+            claims=claimed,
+            extent=extent(claimed),
             training=figures.training(run),
             examples=gallery.examples(run.path, room),
             samples=gallery.samples(run.path, room),
             paper=paper,
+            place=place(run.path),
         )
     )
 
@@ -74,9 +77,10 @@ def _environment() -> jinja2.Environment:
         "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
         "signed": lambda value: f"{100 * value:+.1f}".replace("-", "−"),
         "interval": interval,
+        "spaced": lambda name: str(name).replace("_", " "),
         "share": lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     }
-    environment.globals |= {"at": budget_words}
+    environment.globals |= {"at": budget_words, "heading": heading}
     return environment
 
 
@@ -86,6 +90,26 @@ def interval(e: Estimate) -> str:
         return ""
     seeds = "" if e.seeds == 1 else f" × {e.seeds}"
     return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
+
+
+def heading(table: tables.AttackTable) -> str:
+    """What is said above a table of one set of budgets."""
+    single, joint, level = paper.EPS_SINGLE, paper.EPS_JOINT, table.level
+    theirs = {"A": (single, 0.0), "V": (0.0, single), "AV": (joint, joint)}
+    same = all((b.eps_audio, b.eps_visual) == theirs[s] for s, b in level.items())
+    return "At the paper's budgets" if same else "At other budgets"
+
+
+def extent(found: tuple[Claim, ...]) -> float:
+    """The largest difference that the claims' little axes must hold, in tenths."""
+    ends = [abs(end) for c in found for k in c.comparisons for end in (k.gap.low, k.gap.high)]
+    return math.ceil(10 * max(ends, default=1.0)) / 10 or 1.0
+
+
+def place(path: Path) -> str:
+    """A path as one would type it here."""
+    absolute, here = path.resolve(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def answer(found: tuple[Claim, ...]) -> str:
@@ -109,9 +133,7 @@ def counts(run: Run) -> list[str]:
     found = []
     for split, (readable, listed) in (run.data.get("counts") or {}).items():
         if readable < listed:
-            found.append(
-                f"{listed - readable} of {listed} {split} clips could not be read: counted {readable}."
-            )
+            found.append(f"{listed - readable} of {listed} {split} clips could not be read: counted {readable}.")
     return found
 
 
@@ -120,7 +142,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     about, data = run.about, run.data
     spec, code, world = (m.get(k) or {} for m, k in ((data, "spec"), (about, "code"), (about, "world")))
     split = [f"{n[0]} {name}" for name, n in (data.get("counts") or {}).items()]
-    attacks = [f"{a} ({run.mode(a)})" for a in run.attacks()]
+    attacks = [a if run.modes[a] in ("corrected", a.split(" ")[-1]) else f"{a} ({run.modes[a]})" for a in run.modes]
     seconds = about.get("seconds") or {}
     seeds = sorted({s for a in run.table.values() for s in a.seeds})
     found = [
@@ -132,7 +154,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Seeds", words.listing([str(s) for s in seeds])),
         ("Machine", _join(world.get("cpu"), world.get("device"), _threads(world), _named("Python", world.get("python")), _named("torch", world.get("torch")))),
         ("Code", _join(_named("avrobust", code.get("version")), _named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
-        ("Started", str(about.get("started") or "")),
+        ("Started", str(about.get("started") or "").replace("T", " ")[:16]),
         ("Time", _join(*(f"{stage} {words.duration(s)}" for stage, s in seconds.items()))),
         ("Data sha256", str(data.get("sha256") or "")[:16]),
     ]  # fmt: skip
@@ -151,9 +173,7 @@ def _clip(spec: Mapping[str, Any]) -> str:
 def _model(run: Run, name: str) -> str:
     about = (run.about.get("models") or {}).get(name, {})
     what = {"AV": "sound and picture", "A": "sound only", "V": "picture only"}[run.kind(name)]
-    return _join(
-        what, about.get("fusion") if run.kind(name) == "AV" else "", _named("recipe", about.get("recipe"))
-    )
+    return _join(what, about.get("fusion") if run.kind(name) == "AV" else "", _named("recipe", about.get("recipe")))
 
 
 def _budgets(run: Run) -> str:
@@ -164,9 +184,7 @@ def _budgets(run: Run) -> str:
         if tried:
             ends = budget_words(subset, tried[0]), budget_words(subset, tried[-1])
             parts.append(
-                f"{name}: {len(tried)}, from {ends[0]} to {ends[1]}"
-                if len(tried) > 1
-                else f"{name}: {ends[0]}"
+                f"{name}: {len(tried)}, from {ends[0]} to {ends[1]}" if len(tried) > 1 else f"{name}: {ends[0]}"
             )
     return "; ".join(parts)
 
@@ -192,21 +210,17 @@ def summary(run_dir: Path) -> str:
     lines = [answer(claims(run)), ""]
     for table in tables.attack_tables(run):
         level = table.level
-        lines.append("; ".join(f"{s} attacked at {budget_words(s, b)}" for s, b in level.items()))
+        lines.append("; ".join(f"{SHORT[s]} ({s}) at {budget_words(s, b)}" for s, b in level.items()))
         clean = {k: c.ours for k, c in table.clean.items()}
-        rows: list[tuple[str, ...]] = [("attack", "clean AV", "A", "V", "AV", "Avg")]
+        rows: list[tuple[str, ...]] = [("attack", "clean", "A", "V", "AV", "Avg")]
         for row in table.rows:
-            rows.append(
-                (row.attack, percent(clean["AV"].value), *(percent(c.ours.value) for c in row.cells.values()))
-            )
+            rows.append((row.attack, percent(clean["AV"].value), *(percent(c.ours.value) for c in row.cells.values())))
         widths = [max(len(r[i]) for r in rows) for i in range(6)]
         lines += [
-            "  ".join(
-                v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(r, widths, strict=True))
-            )
+            "  ".join(v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(r, widths, strict=True)))
             for r in rows
         ]
-        lines += [f"clean, sound alone: {clean['A']}; picture alone: {clean['V']}; both: {clean['AV']}", ""]
+        lines += [f"clean: together {clean['AV']}; sound alone {clean['A']}; picture alone {clean['V']}", ""]
     raised = run.flags()
     lines += [f"{flag.level}: {flag.text}" for flag in raised if flag.level != "note"]
     notes = sum(flag.level == "note" for flag in raised)

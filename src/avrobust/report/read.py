@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shared, tabulate
-from avrobust.evaluation.flags import Flag, flags
-from avrobust.evaluation.record import SCHEMA, Rows
+from avrobust.evaluation.flags import OVER_BUDGET, Flag, flags
+from avrobust.evaluation.record import Rows
 
 SUBSETS = ("A", "V", "AV")
 Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV
@@ -42,9 +43,7 @@ class Run:
     def classes(self) -> int:
         """How many classes there are; from the labels that occur when run.json does not say."""
         named = len(self.data.get("classes") or ())
-        return named or 1 + max(
-            (int(a["label"].max()) for a in self.table.values() if a["label"].size), default=1
-        )
+        return named or 1 + max((int(a["label"].max()) for a in self.table.values() if a["label"].size), default=1)
 
     @property
     def chance(self) -> float:
@@ -68,14 +67,19 @@ class Run:
         """The model that stands for its kind."""
         return next(iter(self.models(kind)), None)
 
-    def attacks(self) -> list[str]:
-        """Attack names: single-step first, then iterative, then what the published code did."""
+    @cached_property
+    def modes(self) -> Mapping[str, str]:
+        """By attack, "corrected" or "published"; in the order of a table: FGSM, PGD, MIM, then what was published."""
         modes = {c.attack: a.mode for c, a in self.table.items() if c.subset != "clean"}
         order = {"FGSM": 0, "PGD": 1, "MIM": 2}
-        return sorted(modes, key=lambda a: (modes[a] == "published", order.get(method(a), 3), a))
+        names = sorted(modes, key=lambda a: (modes[a] == "published", order.get(method(a), 3), a))
+        return {name: modes[name] for name in names}
 
-    def mode(self, attack: str) -> str:
-        return next(a.mode for c, a in self.table.items() if c.attack == attack)
+    @cached_property
+    def outside(self) -> frozenset[str]:
+        """Attacks that left their budget on any clip."""
+        used = ("used_audio", "used_visual")
+        return frozenset(c.attack for c, a in self.table.items() if any((a[u] > OVER_BUDGET).any() for u in used))
 
     def clean(self, model: str | None) -> Answers | None:
         """The model's answers to clean clips."""
@@ -99,7 +103,7 @@ class Run:
             rising = self._rising(curve) if subset == "AV" else curve
             if len(rising) >= max(3, 1 + len(found.get(curve[0].attack, ()))):
                 found[curve[0].attack] = rising
-        return {attack: found[attack] for attack in self.attacks() if attack in found}
+        return {attack: found[attack] for attack in self.modes if attack in found}
 
     def _rising(self, curve: Sequence[Condition]) -> tuple[Condition, ...]:
         """The joint budgets along which both halves grow: among equal sounds, a picture also tried alone comes first."""
@@ -107,20 +111,22 @@ class Run:
         chain: list[Condition] = []
         for c in sorted(curve, key=lambda c: (c.budget.eps_audio, c.budget.visual not in alone, c.budget)):
             last = chain[-1].budget if chain else None
-            if last is None or (
-                c.budget.eps_audio > last.eps_audio and c.budget.eps_visual > last.eps_visual
-            ):
+            if last is None or (c.budget.eps_audio > last.eps_audio and c.budget.eps_visual > last.eps_visual):
                 chain.append(c)
         return tuple(chain)
 
     def levels(self) -> list[Level]:
-        """The budgets of the tables: those at which every attack ran (published modes aside), at most two sets.
+        """The budgets of the tables, as run.json names them: `"tables": [{"A": [eps_audio, eps_visual], ...}, ...]`.
 
-        Smallest budgets first.  A subset with one such budget has it in both sets; where there are more than two,
-        the middle one speaks for them.
+        Where it does not: those at which every attack ran (published modes aside), smallest first, at most two
+        sets; a subset with one such budget has it in both, and of more than two the middle one speaks for all.
         """
         model = self.model("AV")
         ran = {s: Counter(self._budgets(model, s)) for s in SUBSETS}
+        if told := self.about.get("tables"):
+            by_eps = {s: {(b.eps_audio, b.eps_visual): b for b in ran[s]} for s in SUBSETS}
+            wanted = [{s: by_eps[s].get(tuple(table.get(s, ()))) for s in SUBSETS} for table in told]
+            return [found for w in wanted if (found := {s: b for s, b in w.items() if b})]
         most = {s: sorted(b for b, k in ran[s].items() if k == max(ran[s].values())) for s in SUBSETS}
         count = max(len(b) for b in most.values())
         if count > 2:
@@ -130,9 +136,7 @@ class Run:
     def _budgets(self, model: str | None, subset: str) -> list[Budget]:
         """The budgets that this model met on this subset, once per attack."""
         return [
-            c.budget
-            for c, a in self.table.items()
-            if (c.model, c.subset) == (model, subset) and a.mode != "published"
+            c.budget for c, a in self.table.items() if (c.model, c.subset) == (model, subset) and a.mode != "published"
         ]
 
     def worst(self, wanted: Sequence[tuple[str | None, str, Budget]]) -> list[Answers | None]:
@@ -142,24 +146,12 @@ class Run:
         was tried at all, so that all are judged alike.  None where nothing was tried.
         """
         ran = [
-            {a: found for a in self.attacks() if self.kept_budget(a) and (found := self.attacked(m, a, s, b))}
+            {a: found for a in self.modes if a not in self.outside and (found := self.attacked(m, a, s, b))}
             for m, s, b in wanted
         ]
         tried = [set(attacks) for attacks in ran if attacks]
         common = set.intersection(*tried) if tried else set()
-        return [
-            _survivors([attacks[a] for a in sorted(common)]) if attacks and common else None
-            for attacks in ran
-        ]
-
-    def kept_budget(self, attack: str) -> bool:
-        """Whether an attack stayed inside its budget on every clip of the run."""
-        return not any(
-            (a[f"used_{m}"] > 1.001).any()
-            for c, a in self.table.items()
-            if c.attack == attack
-            for m in ("audio", "visual")
-        )
+        return [_survivors([attacks[a] for a in sorted(common)]) if attacks and common else None for attacks in ran]
 
 
 def _survivors(answers: Sequence[Answers]) -> Answers:
@@ -185,15 +177,17 @@ def read(path: Path) -> Run:
             f"{path / 'run.json'}: expected JSON, {e}. Run the study again; finished cells are kept."
         ) from None
     parts = []
-    for file in sorted(path.glob("cells/*/rows.parquet")):
+    for file in sorted(path.glob("cells/[!.]*/rows.parquet")):  # a leading dot: still being written
         try:
             parts.append(Rows.load(file))
         except (pa.ArrowException, OSError) as e:
             raise RunError(
                 f"{file}: expected rows as Parquet, {e}. Delete this cell's folder and run the study again."
             ) from None
-    rows = Rows.concat(parts)
-    return Run(path, about, tabulate(rows.data) if parts else tabulate(SCHEMA.empty_table()))
+    try:
+        return Run(path, about, tabulate(Rows.concat(parts).data))
+    except ValueError as e:
+        raise RunError(f"{path / 'cells'}: {e}") from None
 
 
 def method(attack: str) -> str:

@@ -58,9 +58,7 @@ def attack_tables(run: Run) -> list[AttackTable]:
     for level in run.levels():
         # Its own budgets decide who is in a table: one that repeats another table's numbers only would say nothing.
         own = {s: b for s, b in level.items() if b not in shown}
-        names = [
-            a for a in run.attacks() if any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())
-        ]
+        names = [a for a in run.modes if any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())]
         rows = tuple(_row(run, a, level, None if tables else printed.get(method(a))) for a in names)
         tables.append(AttackTable(level, clean, rows))
         shown |= set(level.values())
@@ -73,7 +71,7 @@ def _row(run: Run, attack: str, level: Level, printed: paper.Row | None) -> Atta
     theirs = {"A": printed.a, "V": printed.v, "AV": printed.av, "Avg": printed.avg} if printed else {}
     cells = {s: Cell(right(answers.get(s)), theirs.get(s)) for s in SUBSETS}
     cells["Avg"] = Cell(average(answers), theirs.get("Avg"))
-    return AttackRow(attack, run.mode(attack), cells)
+    return AttackRow(attack, run.modes[attack], cells)
 
 
 def right(answers: Answers | None) -> Estimate:
@@ -147,9 +145,7 @@ def reaches(run: Run, table: AttackTable) -> dict[str, dict[tuple[str, str], Rea
             for modality, letter, db in (("audio", "A", "snr_db"), ("visual", "V", "psnr_db")):
                 if letter in subset:
                     used = a[f"used_{modality}"]
-                    reach = Reach(
-                        used.mean(), used.max(), (used > OVER_BUDGET).mean(), float(np.median(a[db]))
-                    )
+                    reach = Reach(used.mean(), used.max(), (used > OVER_BUDGET).mean(), float(np.median(a[db])))
                     found.setdefault(row.attack, {})[subset, modality] = reach
     return found
 
@@ -190,6 +186,4 @@ def _columns(run: Run, model: str, attack: str, level: Level) -> dict[str, Answe
 
 
 def _ri(clean, a, v, av, base_clean, base_a, base_v, base_av):  # type: ignore[no-untyped-def]
-    return relative_improvement(
-        clean, avg_attacked(a, v, av), base_clean, avg_attacked(base_a, base_v, base_av)
-    )
+    return relative_improvement(clean, avg_attacked(a, v, av), base_clean, avg_attacked(base_a, base_v, base_av))

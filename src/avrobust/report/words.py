@@ -26,11 +26,7 @@ def picture(eps: float, words: str) -> str:
     if words.startswith("linf") and eps > 0:
         levels = f"{grey(eps, words):.2g}" if grey(eps, words) < 1 else f"{grey(eps, words):.1f}"
         normalised = words.endswith("normalised")
-        return (
-            f"{eps:.3g} normalised ({levels} of 255 grey levels)"
-            if normalised
-            else f"{levels} of 255 grey levels"
-        )
+        return f"{eps:.3g} normalised ({levels} of 255 grey levels)" if normalised else f"{levels} of 255 grey levels"
     return words
 
 

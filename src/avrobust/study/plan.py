@@ -24,6 +24,7 @@ class Contestant:
     modality: Literal["AV", "A", "V"] = "AV"
     fusion: str = "concat"
     visual_weights: str | None = None
+    width: int = 64
     recipe: str = "ours"
 
 

@@ -34,9 +34,14 @@ def describe(value: object) -> Any:
     if isinstance(value, tuple | list | range):
         return [describe(v) for v in value]
     if isinstance(value, partial):
-        return {"class": "partial", "function": describe(value.func), "args": describe(value.args), "keywords": describe(value.keywords)}
+        return {
+            "class": "partial",
+            "function": describe(value.func),
+            "args": describe(value.args),
+            "keywords": describe(value.keywords),
+        }
     if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     if isinstance(value, Path):
         return value.as_posix()
     return value
@@ -48,7 +53,9 @@ def code() -> dict[str, Any]:
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=False)
+            done = subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
@@ -76,7 +83,9 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 class RunFile:
@@ -90,9 +99,13 @@ class RunFile:
             self.about = json.loads(self.path.read_text())
             there = self.about.get("asked", {})
             if differing := sorted(k for k in {*there, *asked} if there.get(k) != json.loads(json.dumps(asked.get(k)))):
-                raise RunExistsError(f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder.")
+                raise RunExistsError(
+                    f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
+                )
         elif out.exists() and any(out.iterdir()):
-            raise RunExistsError(f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out.")
+            raise RunExistsError(
+                f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
+            )
         out.mkdir(parents=True, exist_ok=True)
         self.update(asked=dict(asked))
 

@@ -30,7 +30,15 @@ from avrobust.training import RECIPES, Trained, batches, train, weights_sha256
 from avrobust.types import Batch
 
 
-def run(study: Study, out: Path, *, data: Path = Path("data"), command: str = "", progress: bool = True, tracker: str | None = None) -> Path:
+def run(
+    study: Study,
+    out: Path,
+    *,
+    data: Path = Path("data"),
+    command: str = "",
+    progress: bool = True,
+    tracker: str | None = None,
+) -> Path:
     """Do what `study` asks, in the folder `out`; returns the report's path.
 
     `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
@@ -73,10 +81,23 @@ def describe_study(study: Study) -> dict[str, object]:
     return {k: v for k, v in asked.items() if k not in ("class", "name", "title")}
 
 
-def measure(study: Study, contestant: Contestant, seed: int, net: AVNet, store: Store, out: Path, device: torch.device, progress: bool) -> None:
+def measure(
+    study: Study,
+    contestant: Contestant,
+    seed: int,
+    net: AVNet,
+    store: Store,
+    out: Path,
+    device: torch.device,
+    progress: bool,
+) -> None:
     """Compute the cells of one trained model that are not there yet."""
     about = (weights_sha256(net), store.sha256, describe(study.view), study.attacked, study.batch)
-    todo = {key: cell for cell in study.cells(contestant.name, seed) if not (cell_folder(out, key := cell.key(*about))).exists()}
+    todo = {
+        key: cell
+        for cell in study.cells(contestant.name, seed)
+        if not (cell_folder(out, key := cell.key(*about))).exists()
+    }
     if not todo:
         return
 
@@ -100,7 +121,11 @@ def measure(study: Study, contestant: Contestant, seed: int, net: AVNet, store: 
 
 def unreadable(store: Store, cell: Cell) -> Rows:
     """A row with the reason for every listed test clip that could not be prepared: missing is not zero."""
-    tested = {row["id"]: row for row in store.table.select(["id", "split", "label", "status"]).to_pylist() if row["split"] == "test"}
+    tested = {
+        row["id"]: row
+        for row in store.table.select(["id", "split", "label", "status"]).to_pylist()
+        if row["split"] == "test"
+    }
     failed = [id for id, _, _ in store.failures if id in tested]
     columns = {
         "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "mode": "corrected", "subset": cell.threat.subset,
@@ -176,11 +201,16 @@ def _folder(manifest: Manifest, study: Study) -> str:
     return f"{manifest.name}-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
 
 
-def _train(study: Study, contestant: Contestant, seed: int, store: Store, out: Path, progress: bool, tracker: str | None) -> Trained:
-    spec = NetSpec(len(store.classes), contestant.modality, contestant.fusion, contestant.visual_weights)
+def _train(
+    study: Study, contestant: Contestant, seed: int, store: Store, out: Path, progress: bool, tracker: str | None
+) -> Trained:
+    spec = NetSpec(
+        len(store.classes), contestant.modality, contestant.fusion, contestant.visual_weights, contestant.width
+    )
     recipe = RECIPES[contestant.recipe]
     if study.epochs is not None:
         recipe = replace(recipe, epochs=study.epochs)
     folder = out / "models" / f"{contestant.name}-{seed}"
-    return train(build(spec, seed), store, recipe, view=study.view, out=folder, seed=seed, progress=progress, tracker=tracker)
-
+    return train(
+        build(spec, seed), store, recipe, view=study.view, out=folder, seed=seed, progress=progress, tracker=tracker
+    )

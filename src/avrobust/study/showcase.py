@@ -69,7 +69,10 @@ def _choose(before: torch.Tensor, after: torch.Tensor, label: torch.Tensor) -> l
 
 def _write(folder: Path, batch: Batch, adversarial: Signals, i: int, rate: int) -> float:
     """The clip before and after, and the difference, amplified around grey; returns by how much."""
-    clean, adv = (AV(audio=x.audio[i].cpu().numpy(), visual=x.visual[i, 0].permute(1, 2, 0).cpu().numpy()) for x in (batch.x, adversarial))
+    clean, adv = (
+        AV(audio=x.audio[i].cpu().numpy(), visual=x.visual[i, 0].permute(1, 2, 0).cpu().numpy())
+        for x in (batch.x, adversarial)
+    )
     delta = adv.visual - clean.visual
     amplified = 0.5 / max(float(np.abs(delta).max()), 1e-6)
     for name, x in (("clean", clean), ("adv", adv)):
@@ -101,7 +104,8 @@ def samples(store: Store, out: Path) -> None:
             file = f"{k:02d}-{j}"
             write_png(draft / f"{file}.png", clip.frames[len(clip.frames) // 2])
             write_wav(draft / f"{file}.wav", clip.wave, spec.rate)
-            listed.append({"clip": id, "label": name, "image": f"{file}.png", "sound": f"{file}.wav", "box": store.box(id)})
+            listed.append(
+                {"clip": id, "label": name, "image": f"{file}.png", "sound": f"{file}.wav", "box": store.box(id)}
+            )
     (draft / "samples.json").write_text(json.dumps(listed, indent=1))
     draft.replace(out)
-

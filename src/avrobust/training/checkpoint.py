@@ -132,7 +132,9 @@ def _why_not(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         head = file.read(9)
     if len(head) < 9 or head.endswith(b"{"):  # the length of a JSON text, and that text
-        return f"expected a whole safetensors file, got one cut short or damaged ({error}). Copy it again, or train anew."
+        return (
+            f"expected a whole safetensors file, got one cut short or damaged ({error}). Copy it again, or train anew."
+        )
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return (
             "expected a safetensors file, got a pickle, which can run anything when it is opened. "

@@ -43,11 +43,7 @@ def refuse_another(path: Path, asked: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     there, here = flat(checkpoint.read_meta(path)), flat(asked)
-    wrong = [
-        f"{name} {there.get(name)} there, {here[name]} asked"
-        for name in here
-        if there.get(name) != here[name]
-    ]
+    wrong = [f"{name} {there.get(name)} there, {here[name]} asked" for name in here if there.get(name) != here[name]]
     if wrong:
         raise TrainingError(
             f"{path}: expected the training that is asked for, got another: {'; '.join(wrong)}. "

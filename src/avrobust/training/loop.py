@@ -76,49 +76,41 @@ def train(
         refuse_another(path, asked)
     if (out / DONE).exists():
         return _finished(out, net)
-    run = _Run(
-        net, store, recipe, view, out, seed, loss, _accelerator(tracker, out, asked), asked, save_every_s
-    )
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = _accelerator(tracker, out, asked)
+    run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, save_every_s)
     with _shown(run, progress):
         for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
             run.epoch(epoch)
     return run.finish()
 
 
+@dataclass(eq=False)
 class _Run:
     """One training under way: what `train` was given, and the position in it."""
 
-    def __init__(
-        self,
-        net: AVNet,
-        store: Clips,
-        recipe: Recipe,
-        view: View,
-        out: Path,
-        seed: int,
-        loss: Loss,
-        accelerator: Accelerator,
-        asked: dict[str, Any],
-        save_every_s: float,
-    ) -> None:
-        self.net, self.store, self.recipe, self.view, self.out, self.seed = (
-            net,
-            store,
-            recipe,
-            view,
-            out,
-            seed,
-        )
-        self.accelerator, self.asked, self.save_every_s = accelerator, asked, save_every_s
-        self.per_epoch = count_batches(len(store.ids("train")), recipe.batch)
-        self.shard = (accelerator.process_index, accelerator.num_processes)
-        net.to(accelerator.device)
-        if recipe.channels_last:
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = recipe.build_optimizer(net)
-        found = out / STATE
-        self.at = state.load(found, net, self.optimizer) if found.exists() else Position()
-        self.objective, self.stepper = accelerator.prepare(_Objective(net, loss), self.optimizer)
+    net: AVNet
+    store: Clips
+    recipe: Recipe
+    view: View
+    out: Path
+    seed: int
+    loss: Loss
+    asked: dict[str, Any]
+    accelerator: Accelerator
+    save_every_s: float
+
+    def __post_init__(self) -> None:
+        self.per_epoch = count_batches(len(self.store.ids("train")), self.recipe.batch)
+        self.shard = (self.accelerator.process_index, self.accelerator.num_processes)
+        self.net.to(self.accelerator.device)
+        if self.recipe.channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = self.recipe.build_optimizer(self.net)
+        found = self.out / STATE
+        self.at = state.load(found, self.net, self.optimizer) if found.exists() else Position()
+        objective = _Objective(self.net, self.loss)
+        self.objective, self.stepper = self.accelerator.prepare(objective, self.optimizer)
         self.began = time.monotonic() - self.at.seconds
         self.saved = time.monotonic()
         self.show: Callable[[], None] = lambda: None
@@ -197,8 +189,9 @@ class _Run:
 
     def autocast(self) -> torch.autocast:
         """The recipe's precision."""
-        bf16 = self.recipe.precision == "bf16"
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16)
+        device = self.accelerator.device
+        low = self.recipe.dtype(device) == torch.bfloat16
+        return torch.autocast(device.type, torch.bfloat16, enabled=low)
 
     def save_if_due(self) -> None:
         """Write the position, if that was long ago."""
@@ -221,6 +214,8 @@ class _Run:
                 "val_accuracy": best.val_accuracy,
                 "seconds": at.seconds,
                 "curve": [asdict(epoch) for epoch in at.curve],
+                "device": accelerator.device.type,
+                "dtype": str(self.recipe.dtype(accelerator.device)),
                 "torch": torch.__version__,
             }
             checkpoint.save(self.net, self.out / DONE, meta)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avrobust.attacks.engine import Precision, fast_bfloat16
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
@@ -33,7 +34,7 @@ class Recipe:
     drops: tuple[int, ...] = ()  # steps: the rate falls to a tenth after so many epochs
     epochs: int = 8
     batch: int = 32
-    precision: Literal["bf16", "fp32"] = "bf16"  # bf16: autocast; weights and optimiser stay fp32
+    precision: Precision = "auto"  # of the arithmetic (autocast); auto: bfloat16 where that is faster
     channels_last: bool = True  # memory layout; twice as fast on CPUs, the same results but for rounding
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
@@ -53,6 +54,11 @@ class Recipe:
             return _glide(1 / 25, 1, step / peak)
         return _glide(1, 1 / 250_000, (step - peak) / max(last - peak, 1))
 
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """What convolutions and matrix products are computed in; the weights themselves stay float32."""
+        low = self.precision == "bfloat16" or (self.precision == "auto" and fast_bfloat16(device))
+        return torch.bfloat16 if low else torch.float32
+
     def build_optimizer(self, net: AVNet) -> torch.optim.Optimizer:
         """The optimiser of the network's trainable weights: one group per encoder and one for the rest."""
         groups = [
@@ -63,9 +69,7 @@ class Recipe:
         # One kernel for all weights of a group, where the device has it.
         fused = next(net.parameters()).device.type in ("cpu", "cuda")
         if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                groups, lr=self.lr_head, momentum=0.9, weight_decay=self.weight_decay, fused=fused
-            )
+            return torch.optim.SGD(groups, lr=self.lr_head, momentum=0.9, weight_decay=self.weight_decay, fused=fused)
         return torch.optim.AdamW(groups, lr=self.lr_head, weight_decay=self.weight_decay, fused=fused)
 
 
@@ -93,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
         drops=(30, 60, 90),
         epochs=100,
         batch=36,
-        precision="fp32",
+        precision="float32",
     ),
     # The same for Kinetics-Sounds and AVE: 4 GPUs of 12 clips each.
     "published-30": Recipe(
@@ -105,7 +109,7 @@ RECIPES: dict[str, Recipe] = {
         drops=(10, 20),
         epochs=30,
         batch=48,
-        precision="fp32",
+        precision="float32",
     ),
 }
 

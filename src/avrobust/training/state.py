@@ -39,9 +39,7 @@ class Position:
         return max(self.curve, key=lambda e: (e.val_accuracy, -e.val_loss, -e.epoch))
 
 
-def save(
-    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, at: Position, asked: Mapping[str, Any]
-) -> None:
+def save(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, at: Position, asked: Mapping[str, Any]) -> None:
     """Write everything that going on needs."""
     slots = optimizer.state_dict()["state"]
     tensors = {
@@ -70,8 +68,7 @@ def load(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer) -> Positi
     for i, slot in slots.items():
         # In the memory layout of its weight: one kernel walks over both.
         slots[i] = {
-            key: torch.empty_like(weights[i]).copy_(t) if t.shape == weights[i].shape else t
-            for key, t in slot.items()
+            key: torch.empty_like(weights[i]).copy_(t) if t.shape == weights[i].shape else t for key, t in slot.items()
         }
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
     position = meta["position"]

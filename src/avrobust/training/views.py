@@ -47,9 +47,7 @@ class View:
     def __post_init__(self) -> None:
         for name in ("samples", "frames", "size"):
             if getattr(self, name) < 1:
-                raise ValueError(
-                    f"expected a view of at least 1 {name}, got {getattr(self, name)}. Ask for more."
-                )
+                raise ValueError(f"expected a view of at least 1 {name}, got {getattr(self, name)}. Ask for more.")
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,7 @@ class Augment:
         return Seeds(digest(self.seed, "view", self.epoch), tuple(ids))
 
 
-def cut(
-    clip: Clip, spec: ClipSpec, view: View, generator: np.random.Generator | None = None
-) -> AV[np.ndarray]:
+def cut(clip: Clip, spec: ClipSpec, view: View, generator: np.random.Generator | None = None) -> AV[np.ndarray]:
     """The view of a clip: sound float32 (n) in [-1, 1], picture uint8 (t size size 3).
 
     Without a generator it is the centre.  With one: any stretch, any crop, mirrored half of the time, volume

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import ImageDraw
 
 Point = tuple[float, float]
-Points = NDArray[np.float64]  # (n, 2): x to the right, y down
+Points = NDArray[Any]  # (n, 2): x to the right, y down
 Shape = Points | Sequence[Point]
 Rgb = tuple[int, int, int]
 
@@ -28,8 +29,8 @@ class Brush:
     def __init__(
         self,
         canvas: ImageDraw.ImageDraw | None,
-        matrix: NDArray[np.float64],
-        tint: NDArray[np.float64],
+        matrix: NDArray[Any],
+        tint: NDArray[Any],
         flat: int | None = None,
     ):
         self.canvas, self.flat = canvas, flat
@@ -41,7 +42,7 @@ class Brush:
         self._ys: list[float] = []
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """x0 y0 x1 y1 in pixels of all that would have been filled."""
+        """x0 y0 x1 y1 in pixels of all that would have been drawn."""
         return min(self._xs), min(self._ys), max(self._xs), max(self._ys)
 
     def fill(self, points: Shape, colour: Rgb, edge: Rgb | None = None) -> None:
@@ -57,8 +58,12 @@ class Brush:
 
     def line(self, points: Shape, width: float, colour: Rgb) -> None:
         """An open line, `width` wide in own coordinates but never thinner than a pixel."""
-        if self.canvas is not None:
-            self.canvas.line(self._place(points), fill=self._ink(colour), width=self._pixels(width))
+        at = self._place(points)
+        if self.canvas is None:
+            self._xs += at[::2]
+            self._ys += at[1::2]
+            return
+        self.canvas.line(at, fill=self._ink(colour), width=self._pixels(width))
 
     def disc(self, x: float, y: float, r: float, colour: Rgb, edge: Rgb | None = None) -> None:
         """A disc around (x, y)."""
@@ -90,7 +95,14 @@ class Brush:
         if isinstance(points, np.ndarray):
             placed: list[float] = (points @ self._matrix[:, :2].T + self._matrix[:, 2]).ravel().tolist()
             return placed
-        a, b, c, d, x0, y0 = self._a, self._b, self._c, self._d, self._x, self._y  # few points: faster without NumPy
+        a, b, c, d, x0, y0 = (
+            self._a,
+            self._b,
+            self._c,
+            self._d,
+            self._x,
+            self._y,
+        )  # few points: faster without NumPy
         return [v for x, y in points for v in (a * x + b * y + x0, c * x + d * y + y0)]
 
     def _ink(self, rgb: Rgb) -> int | Rgb:
@@ -102,7 +114,7 @@ class Brush:
         return self._mixed[rgb]
 
 
-@lru_cache(maxsize=None)
+@cache
 def smooth(points: tuple[Point, ...], closed: bool = True, steps: int = 5) -> Points:
     """A soft curve through `points` (Catmull and Rom's spline)."""
     p = np.array(points)
@@ -114,13 +126,13 @@ def smooth(points: tuple[Point, ...], closed: bool = True, steps: int = 5) -> Po
     return curve if closed else np.concatenate([curve, p[-1:]])
 
 
-@lru_cache(maxsize=None)
+@cache
 def mirrored(half: tuple[Point, ...]) -> Points:
     """A soft shape that is symmetrical about x = 0, from its right half, top to bottom."""
     return smooth(half + tuple((-x, y) for x, y in reversed(half)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def tube(centre: tuple[Point, ...], widths: tuple[float, ...], *, soft: bool = True) -> Points:
     """The outline of a pipe along `centre`, as wide as `widths`, which are spread evenly along it."""
     p = smooth(centre, closed=False) if soft else np.array(centre)

@@ -6,11 +6,13 @@ from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.orchestra.difficulty import acoustics, looks
 from avrobust.data.orchestra.picture import cast, extent, film
 from avrobust.data.orchestra.score import RANGES, Score, compose
 from avrobust.data.orchestra.sound import perform, record
@@ -23,10 +25,6 @@ CLASSES = tuple(RANGES)
 EDITION = 1  # goes up when the same values would give other clips
 ABOUT, TABLE = "orchestra.json", "manifest.csv"
 
-# What is drawn for a clip, evenly between two ends, at difficulty 0, 0.5 and 1.
-OTHER_BELOW_DB = ((8, 20), (1, 10), (0, 5))
-SNR_DB = ((25, 40), (-4, 12), (-14, 0))
-ROOM_S = ((0.05, 0.2), (0.1, 0.6), (0.3, 1.2))
 BURIED_DB = -25.0  # signal to noise where noise buries the sound
 
 
@@ -87,9 +85,7 @@ class Job:
         return Path(self.label) / f"{self.id}.mp4"
 
 
-def write(
-    orchestra: Orchestra, out: Path | str, *, workers: int | None = None, progress: bool = True
-) -> Manifest:
+def write(orchestra: Orchestra, out: Path | str, *, workers: int | None = None, progress: bool = True) -> Manifest:
     """Write the dataset as `<out>/<class>/<id>.mp4` with `<out>/manifest.csv`, and return the manifest.
 
     `box` in the manifest is where the sounding instrument is seen over the clip, whatever stands before it.  Extra
@@ -121,52 +117,50 @@ def write(
 def make(orchestra: Orchestra, out: Path, job: Job) -> Entry:
     """One clip's line of the manifest; its file is written unless it is there."""
     o, seeds = orchestra, Seeds(orchestra.seed, (job.id,))
+    seen = looks(o.picture_difficulty)
     plan = seeds.generator(0, "plan")
     carries = "both" if plan.random() < o.shared else str(plan.choice(("audio", "visual")))
     rival = bool(plan.random() < o.rivals)
     score = compose(job.label, o.seconds, plan)
-    actors, player = cast(job.label, score, o.seconds, rival, o.picture_difficulty, plan)
+    actors, player = cast(job.label, score, o.seconds, rival, seen, plan)
     times = (np.arange(round(o.seconds * o.fps)) + 0.5) / o.fps  # the middle of each frame's time on screen
     box = extent(actors[player], times)
     if not (out / job.path).exists():
         wave = _heard(o, job.label, score, carries == "visual", seeds.generator(0, "sound"))
         frames = film(
-            actors, player, box, carries == "audio", times, o.size, o.picture_difficulty, seeds.generator(0, "film")
+            actors,
+            player,
+            box,
+            carries == "audio",
+            times,
+            o.size,
+            seen,
+            seeds.generator(0, "film"),
         )
         write_mp4(out / job.path, wave, frames, o.rate, o.fps, crf=22, audio_bitrate=64_000)
     silent = [a for a in actors if a.still_s is not None]
-    boxes = (" ".join(f"{v:.4f}" for v in extent(a, times)) for a in silent)
-    extra = {
-        "carries": carries,
-        "rival": str(int(rival)),
-        "silent": ";".join(a.name for a in silent),
-        "silent_boxes": ";".join(boxes),
-    }
+    extra = {"carries": carries, "rival": str(int(rival))}
+    if silent:
+        extra["silent"] = ";".join(a.name for a in silent)
+        extra["silent_boxes"] = ";".join(" ".join(f"{v:.4f}" for v in extent(a, times)) for a in silent)
     return Entry(job.id, job.label, job.split, job.path, box=box, extra=extra)
 
 
-def _heard(
-    o: Orchestra, label: str, score: Score, buried: bool, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _heard(o: Orchestra, label: str, score: Score, buried: bool, rng: np.random.Generator) -> NDArray[Any]:
     """The clip's sound: the player, in most clips someone else further away, a room, and noise."""
-    n, hard = round(o.seconds * o.rate), o.sound_difficulty
-
-    def drawn(ranges: Sequence[tuple[float, float]]) -> float:
-        low, high = (np.interp(hard, (0, 0.5, 1), ends) for ends in zip(*ranges, strict=True))
-        return float(rng.uniform(low, high))
-
+    n, around = round(o.seconds * o.rate), acoustics(o.sound_difficulty)
     player = perform(label, score, n, o.rate, rng)
     other = None
-    if rng.random() < 0.4 + 0.5 * hard:
+    if rng.random() < around.others:
         name = str(rng.choice([c for c in CLASSES if c != label]))
         other = perform(name, compose(name, o.seconds, rng), n, o.rate, rng)
     return record(
         player,
         other,
-        below_db=drawn(OTHER_BELOW_DB),
-        snr_db=BURIED_DB if buried else drawn(SNR_DB),
-        room_s=drawn(ROOM_S),
-        tilt_db=6 * hard * float(rng.uniform(-1, 1)),
+        below_db=float(rng.uniform(*around.below_db)),
+        snr_db=BURIED_DB if buried else float(rng.uniform(*around.snr_db)),
+        room_s=float(rng.uniform(*around.room_s)),
+        tilt_db=around.tilt_db * float(rng.uniform(-1, 1)),
         peak=float(rng.uniform(0.15, 0.9)),
         rate=o.rate,
         rng=rng,
@@ -194,14 +188,14 @@ def _made(orchestra: Orchestra, out: Path, jobs: Sequence[Job], workers: int) ->
 
 def _claim(orchestra: Orchestra, out: Path) -> None:
     """Note in `out` what it is going to hold, unless it does; refuse a folder that holds something else."""
-    about = {"edition": EDITION, "orchestra": asdict(orchestra)}
+    about: dict[str, Any] = {"edition": EDITION, **asdict(orchestra)}
     if (out / ABOUT).exists():
-        there = json.loads((out / ABOUT).read_text())
-        if there != about:
-            had, asked = (dict(edition=d["edition"], **d["orchestra"]) for d in (there, about))
-            differ = ", ".join(f"{key} {had.get(key)} (asked: {asked.get(key)})" for key in sorted({*had, *asked}) if had.get(key) != asked.get(key))  # fmt: skip
+        there: dict[str, Any] = json.loads((out / ABOUT).read_text())
+        differ = [key for key in sorted({*there, *about}) if there.get(key) != about.get(key)]
+        if differ:
+            had, asked = (", ".join(f"{key}={d.get(key)}" for key in differ) for d in (there, about))
             raise ValueError(
-                f"{out}: expected an orchestra of the same configuration, got one with {differ}. Give another folder, or delete this one."
+                f"{out}: expected an orchestra with {asked}, got one with {had}. Give another folder, or delete this one."
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -10,14 +10,20 @@ import numpy as np
 from avrobust.data.orchestra.brush import Brush, Rgb, mirrored, smooth, tube
 from avrobust.data.orchestra.score import Pose
 
-BLACK, DARK, GREY, IVORY, WHITE = (22, 22, 26), (58, 44, 40), (120, 122, 128), (240, 232, 210), (252, 252, 250)
+BLACK, DARK, GREY, IVORY, WHITE = (
+    (22, 22, 26),
+    (58, 44, 40),
+    (120, 122, 128),
+    (240, 232, 210),
+    (252, 252, 250),
+)
 SILVER, SHINE = (176, 190, 204), (236, 242, 248)
 HAIR, STRING = (236, 230, 214), (225, 222, 205)
 
 
 def accordion(b: Brush, pose: Pose) -> None:
     red, deep, cloth = (196, 24, 40), (110, 8, 22), (226, 208, 190)
-    half = 0.14 + 0.28 * pose.bow  # half the width of the open bellows
+    half = 0.14 + 0.32 * pose.bow  # half the width of the open bellows
     folds = [(half * (fold / 5 - 1), 0.53 + 0.06 * (fold % 2)) for fold in range(11)]
     b.fill([*((x, -y) for x, y in folds), *reversed(folds)], cloth, deep)
     for x, y in folds[1::2]:
@@ -79,7 +85,10 @@ def _fiddle(b: Brush, pose: Pose, wood: Rgb, edge: Rgb, *, neck_top: float, body
     body = mirrored(half) * (width, tall) + (0, body_top)
     b.fill(body, wood, edge)
     lit = np.array((*wood,)) * 1.22 + 14
-    b.fill(mirrored(half) * (0.62 * width, 0.84 * tall) + (-0.02, body_top + 0.07 * tall), tuple(lit.astype(int).tolist()))
+    b.fill(
+        mirrored(half) * (0.62 * width, 0.84 * tall) + (-0.02, body_top + 0.07 * tall),
+        tuple(lit.astype(int).tolist()),
+    )
     for side in (-1, 1):
         x, y = side * 0.19 * width, body_top + 0.5 * tall
         b.line(smooth(((x + side * 0.05, y - 0.14), (x - side * 0.02, y - 0.09), (x + side * 0.02, y + 0.1), (x - side * 0.05, y + 0.14)), closed=False), 0.035, BLACK)  # fmt: skip
@@ -114,7 +123,11 @@ def erhu(b: Brush, pose: Pose) -> None:
 
 def clarinet(b: Brush, pose: Pose) -> None:
     b.fill([(-0.07, -0.72), (-0.045, -1.0), (0.045, -0.97), (0.07, -0.72)], BLACK, GREY)  # the mouthpiece
-    b.fill(tube(((0, -0.74), (0, 0.66), (0, 0.84), (0, 1.0)), (0.17, 0.19, 0.26, 0.46), soft=False), (30, 28, 34), BLACK)
+    b.fill(
+        tube(((0, -0.74), (0, 0.66), (0, 0.84), (0, 1.0)), (0.17, 0.19, 0.26, 0.46), soft=False),
+        (30, 28, 34),
+        BLACK,
+    )
     b.line([(-0.03, -0.7), (-0.03, 0.8)], 0.025, (112, 108, 124))
     for y in (-0.76, -0.42, 0.14, 0.62, 0.99):
         b.bar((-0.1 - 0.12 * (y > 0.9), y), (0.1 + 0.12 * (y > 0.9), y), 0.04, SILVER)
@@ -222,7 +235,7 @@ def _bow(b: Brush, pose: Pose, y: float, slope: float) -> None:
     left, right = (x - 0.68, y + slope), (x + 0.68, y - slope)
     b.line([left, right], 0.035, HAIR)
     stick = tube(((-0.68, slope - 0.09), (0.0, -0.06), (0.68, -slope - 0.07)), (0.035, 0.035))
-    b.fill(stick + (x, y), (88, 40, 20))
+    b.fill(stick + np.array((x, y)), (88, 40, 20))
     b.fill([left, (left[0], left[1] - 0.1), (left[0] + 0.1, left[1] - 0.09), (left[0] + 0.1, left[1])], BLACK)
 
 
@@ -235,7 +248,19 @@ def _keys(b: Brush, pose: Pose, places: np.ndarray, r: float, colour: Rgb = SHIN
 
 DRAWINGS: dict[str, Callable[[Brush, Pose], None]] = {
     f.__name__: f
-    for f in (accordion, acoustic_guitar, cello, clarinet, erhu, flute, saxophone, trumpet, tuba, violin, xylophone)
+    for f in (
+        accordion,
+        acoustic_guitar,
+        cello,
+        clarinet,
+        erhu,
+        flute,
+        saxophone,
+        trumpet,
+        tuba,
+        violin,
+        xylophone,
+    )
 }
 # How each is usually held: the angle in degrees, clockwise, by which the upright drawing is turned.
 HELD = {"acoustic_guitar": 62.0, "violin": 50.0, "clarinet": 24.0, "flute": -8.0, "trumpet": -6.0}

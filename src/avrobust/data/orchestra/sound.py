@@ -1,11 +1,12 @@
 """How the eleven instruments sound: each is synthesised by how it works.  Knows no pictures and no files.
 
-Waves are float32 (n,).  Blown, bowed and squeezed instruments sustain one tone whose pitch
+Blown, bowed and squeezed instruments sustain one tone whose pitch
 and loudness change; plucked and struck ones ring, note by note.
 """
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from avrobust.data.orchestra.score import Score
 
-Wave = NDArray[np.float32]
+Wave = NDArray[Any]  # float32 (n,)
 Formants = tuple[tuple[float, float, float], ...]  # (centre in Hz, width in octaves, gain in dB)
 TABLE = 16384  # samples of one period: so many that the nearest one will do
 
@@ -26,7 +27,7 @@ def perform(name: str, score: Score, n: int, rate: int, rng: np.random.Generator
 def record(
     player: Wave, other: Wave | None, below_db: float, snr_db: float, room_s: float, tilt_db: float, peak: float,
     rate: int, rng: np.random.Generator,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> Wave:  # fmt: skip
     """What a microphone hears of `player`, in [-1, 1].
 
     `other`, if any, plays `below_db` softer; the room rings for `room_s` seconds; noise lies `snr_db` below the
@@ -37,9 +38,9 @@ def record(
     wave = _unit(_reverberate(wave, room_s, rate, rng))
     octaves = np.maximum(_octaves(n, rate), -4.5)  # around 1 kHz, level below 44 Hz
     colour = np.exp2(-rng.uniform(0, 0.6) * octaves)  # from white noise to pink and a little further
-    noise = _unit(irfft(rfft(_noise(n, rng)) * colour, n))
+    noise = _unit(_filtered(_noise(n, rng), colour))
     wave = wave + noise * np.float32(10 ** (-snr_db / 20))
-    wave = irfft(rfft(wave) * _gain(tilt_db * octaves), n)
+    wave = _filtered(wave, _gain(tilt_db * octaves))
     return wave * np.float32(peak / np.abs(wave).max())
 
 
@@ -47,7 +48,14 @@ def record(
 
 
 def bowed(
-    score: Score, n: int, rate: int, rng: np.random.Generator, *, body: Formants, vibrato: float, glide_s: float
+    score: Score,
+    n: int,
+    rate: int,
+    rng: np.random.Generator,
+    *,
+    body: Formants,
+    vibrato: float,
+    glide_s: float,
 ) -> Wave:
     """A bow that grips and slips gives a sawtooth; the body's resonances colour it; bow hair hisses along."""
     f0 = _pitch(score, n, rate, glide_s, vibrato * rng.uniform(0.7, 1.3), rng.uniform(4.8, 6.6))
@@ -76,7 +84,8 @@ def flute(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
     breath = 1 + rng.uniform(0.15, 0.35) * np.sin(2 * np.pi * shake_hz * _seconds(n, rate))
     tone = _oscillate(f0, np.array([1, rng.uniform(0.2, 0.45), rng.uniform(0.05, 0.15), 0.03, 0.01]), rate)
     air = _resonate(_noise(n, rng), ((2500.0, 1.2, 18.0),), rate, rng) * rng.uniform(0.02, 0.04)
-    return _loudness(score, n, rate, 0.05) * breath * (tone + air)
+    blown: Wave = _loudness(score, n, rate, 0.05) * breath * (tone + air)
+    return blown
 
 
 def brass(score: Score, n: int, rate: int, rng: np.random.Generator, *, bright_hz: float, attack_s: float) -> Wave:
@@ -86,7 +95,8 @@ def brass(score: Score, n: int, rate: int, rng: np.random.Generator, *, bright_h
     hz = np.arange(1, 61) * f0.mean()
     dull = _oscillate(f0, 1 / (1 + (hz / (0.6 * bright_hz)) ** 4), rate)
     bright = _oscillate(f0, (hz / hz[0]) ** 0.3 / (1 + (hz / (2.2 * bright_hz)) ** 3), rate)
-    return level * ((1 - level) * dull + level * bright + _noise(n, rng) * 0.01)
+    blown: Wave = level * ((1 - level) * dull + level * bright + _noise(n, rng) * 0.01)
+    return blown
 
 
 def bellows(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
@@ -127,10 +137,17 @@ def struck(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
     hard = rng.uniform(0.4, 1)
     for note in score.notes:
         hz, start = _hz(note.pitch), round(note.start_s * rate)
-        for ratio, gain, life_s in ((1, 1, 0.2), (3, 0.5 * hard, 0.07), (6.3, 0.3 * hard, 0.03), (10.4, 0.2 * hard, 0.015)):
+        for ratio, gain, life_s in (
+            (1, 1, 0.2),
+            (3, 0.5 * hard, 0.07),
+            (6.3, 0.3 * hard, 0.03),
+            (10.4, 0.2 * hard, 0.015),
+        ):
             if hz * ratio < 0.45 * rate:
                 t = _seconds(min(n - start, round(5 * life_s * rate)), rate)
-                wave[start : start + len(t)] += note.loud * gain * np.sin(2 * np.pi * hz * ratio * t) * np.exp(-t / life_s)
+                wave[start : start + len(t)] += (
+                    note.loud * gain * np.sin(2 * np.pi * hz * ratio * t) * np.exp(-t / life_s)
+                )
         t = _seconds(min(n - start, round(0.02 * rate)), rate)
         wave[start : start + len(t)] += 0.5 * note.loud * hard * _noise(len(t), rng) * np.exp(-t / 0.004)
     return wave
@@ -161,7 +178,8 @@ def _hz(pitch: float) -> float:
 
 def _unit(wave: Wave) -> Wave:
     """`wave` with an RMS of 1."""
-    return wave / np.sqrt(np.mean(wave**2))
+    unit: Wave = wave / np.sqrt(np.mean(wave**2))
+    return unit
 
 
 def _noise(n: int, rng: np.random.Generator) -> Wave:
@@ -175,11 +193,19 @@ def _seconds(n: int, rate: int) -> Wave:
 @lru_cache
 def _octaves(n: int, rate: int) -> Wave:
     """How many octaves above 1 kHz each frequency of a spectrum of `n` samples lies."""
-    return np.log2(np.maximum(rfftfreq(n, 1 / rate), 1) / 1000).astype(np.float32)
+    octaves: Wave = np.log2(np.maximum(rfftfreq(n, 1 / rate), 1) / 1000).astype(np.float32)
+    return octaves
 
 
 def _gain(db: Wave) -> Wave:
-    return np.exp(db * np.float32(np.log(10) / 20))
+    gain: Wave = np.exp(db * np.float32(np.log(10) / 20))
+    return gain
+
+
+def _filtered(wave: Wave, gain: Wave) -> Wave:
+    """`wave` with each of its frequencies made `gain` times as loud."""
+    filtered: Wave = irfft(rfft(wave) * gain, len(wave))
+    return filtered
 
 
 def _pitch(score: Score, n: int, rate: int, glide_s: float, vibrato: float, vibrato_hz: float) -> Wave:
@@ -208,7 +234,7 @@ def _loudness(score: Score, n: int, rate: int, attack_s: float, swell: float = 0
     return level
 
 
-def _oscillate(f0: Wave, weights: NDArray[np.float64], rate: int) -> Wave:
+def _oscillate(f0: Wave, weights: NDArray[Any], rate: int) -> Wave:
     """A tone of changing pitch `f0` whose harmonics have these `weights`, without those above half the rate."""
     weights = weights[: max(1, int(0.48 * rate / f0.max()))]
     spectrum = np.zeros(TABLE // 2 + 1, np.complex64)
@@ -224,7 +250,7 @@ def _resonate(wave: Wave, formants: Formants, rate: int, rng: np.random.Generato
     for hz, width, gain in formants:
         middle = np.log2(hz * rng.uniform(0.92, 1.08) / 1000)
         gain_db += gain * np.exp(-(((octaves - middle) / width) ** 2))
-    return irfft(rfft(wave) * _gain(gain_db), len(wave))
+    return _filtered(wave, _gain(gain_db))
 
 
 def _reverberate(wave: Wave, room_s: float, rate: int, rng: np.random.Generator) -> Wave:
@@ -234,4 +260,5 @@ def _reverberate(wave: Wave, room_s: float, rate: int, rng: np.random.Generator)
     tail *= 0.5 / np.sqrt(np.sum(tail**2))
     tail[0] = 1
     size = next_fast_len(len(wave) + len(tail), real=True)
-    return irfft(rfft(wave, size) * rfft(tail, size), size)[: len(wave)]
+    echoing: Wave = irfft(rfft(wave, size) * rfft(tail, size), size)
+    return echoing[: len(wave)]

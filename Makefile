@@ -1,0 +1,45 @@
+# make study · make test · make check · make bench · make install: each makes the environment that it needs.
+# Needs Python 3.11 or newer, make, and a C compiler. PYTHON=python3.12 make … chooses another one.
+
+PYTHON ?= python3
+VENV   ?= .venv
+STUDY  ?= quick
+BIN    := $(VENV)/bin
+
+.PHONY: study test check bench install format golden clean
+.DEFAULT_GOAL := study
+
+# The pins of constraints.txt are what is tested; pyproject.toml says what is needed.
+$(BIN)/avrobust: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/avrobust
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check]'
+	touch $@
+
+install: $(BIN)/avrobust
+
+study: install
+	$(BIN)/avrobust study $(STUDY)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/engine.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) runs data

@@ -1,0 +1,57 @@
+"""An outsider attacks their own model, with public names only and without registering or wrapping anything."""
+
+import pytest
+import torch
+
+from their_model import make
+
+my_net, wave, frames, y = make()
+
+
+def test_the_five_lines(capsys):
+    # fmt: off
+    import avrobust as avr
+    model  = lambda x: my_net(x.audio, x.visual)  # noqa: E731
+    batch  = avr.Batch(x=avr.AV(audio=wave, visual=frames), label=y)
+    threat = avr.Threat.linf(audio=0.002, visual="4/255")
+    print(avr.evaluate(model, [batch], [avr.PGD(steps=40)], threat).table())
+    # fmt: on
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5  # a header, clean, A, V, AV
+    assert "100.0 % of 12" in lines[1]
+    assert lines[4].split()[1:3] == ["PGD-40", "AV"]
+
+
+def test_their_own_attack_is_a_function():
+    import avrobust as avr
+
+    def noise(model, x, y, threat, seeds):
+        return threat.map(lambda ball, s: s + ball.random(s, seeds, "noise"), x)
+
+    batch = avr.Batch(x=avr.AV(audio=wave, visual=frames), label=y)
+    rows = avr.evaluate(lambda x: my_net(x.audio, x.visual), [batch], [noise], avr.Threat.linf(audio=0.01))
+    assert rows.where(attack="noise").column("linf_audio").max() <= 0.01 + 1e-7
+    assert rows.where(attack="noise").column("linf_audio").min() > 0
+
+
+def test_their_own_attack_is_checked():
+    import avrobust as avr
+
+    def careless(model, x, y, threat, seeds):
+        return avr.AV(audio=x.audio, visual=(x.visual + 0.1).clamp(0, 1))
+
+    batch = avr.Batch(x=avr.AV(audio=wave, visual=frames), label=y)
+    with pytest.raises(avr.BudgetError, match="careless left its visual budget"):
+        avr.evaluate(lambda x: my_net(x.audio, x.visual), [batch], [careless], avr.Threat.linf(visual="2/255"))
+
+
+def test_their_own_objective():
+    import avrobust as avr
+
+    def quiet(model, x, y):
+        return -model(x).logsumexp(1)
+
+    batch = avr.Batch(x=avr.AV(audio=wave, visual=frames), label=y)
+    adv = avr.PGD(objective=quiet)(lambda x: my_net(x.audio, x.visual), batch.x, y, avr.Threat.linf(audio=0.01), avr.Seeds(0, batch.ids))
+    with torch.no_grad():
+        assert (my_net(adv.audio, adv.visual).logsumexp(1) <= my_net(wave, frames).logsumexp(1)).all()

@@ -1,0 +1,80 @@
+"""What the documents promise runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from avrobust.cli import VERBS, main
+from their_model import make
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_code_runs(capsys):
+    my_net, wave, frames, y = make()
+    names = {"my_net": my_net, "wave": wave, "frames": frames, "y": y}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    assert "PGD-40" in capsys.readouterr().out
+    rows = names["avr"].evaluate(names["model"], [names["batch"]], [names["noise"]], names["threat"])
+    assert torch.tensor(rows.where(attack="noise", subset="AV").column("used_audio")).max() <= 1 + 1e-5
+
+
+def test_readme_names_verbs_that_exist():
+    verbs = re.findall(r"^avrobust (\w+)", README, re.M)
+    assert len(verbs) >= 5
+    assert set(verbs) <= set(VERBS)
+
+
+def test_documents_link_to_files_that_exist():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for file in re.findall(r"`(src/[^`]+\.py)`", README):
+        assert (ROOT / file).exists(), file
+
+
+@pytest.mark.parametrize("words", [["study"], ["report"], ["show"], ["train"], ["evaluate"], ["attack"], ["data", "orchestra"], ["data", "prepare"], ["data", "audit"]], ids=" ".join)
+def test_every_verb_explains_itself_with_an_example(words, capsys):
+    try:
+        main([*words, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+    out = capsys.readouterr().out
+    assert "example" in out
+    assert f"avrobust {' '.join(words)}" in out
+
+
+def test_help_answers_without_heavy_imports(capsys):
+    code = "import sys; from avrobust.cli import main; main(['--help']); sys.exit(bool({'torch', 'numpy', 'av', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["fly"], 2, "there is no verb 'fly'"),
+        (["report", "nowhere"], 1, "no run.json"),
+        (["show", "nowhere.mp4"], 1, "nowhere.mp4"),
+        (["data", "audit", "--data", "nowhere"], 1, "got nothing. Check the path"),
+        (["study", "slow"], 1, "there is no study 'slow'"),
+        (["evaluate", "nowhere.safetensors", "--data", "x", "--audio", "loud"], 1, "cannot read the budget 'loud'"),
+        (["evaluate", "nowhere.safetensors", "--data", "x"], 1, "got 0 for both"),
+        (["evaluate", "nowhere.safetensors", "--data", "x", "--audio", "0.1", "--attacks", "CW"], 1, "cannot read the attack 'CW'"),
+        (["attack", "v.mp4", "--model", "nowhere.safetensors", "--out", "new", "--audio", "0.1"], 1, "no such file"),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_answered_in_words(words, status, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == status
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,213 @@
+"""Each flag rises on what it is for, and stays silent beside it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avrobust.evaluation.answers import Budget, curves, shared, tabulate
+from avrobust.evaluation.flags import RULES, flags
+from avrobust.evaluation.record import Rows
+
+N, CLASSES = 200, 10
+TIERS = np.linspace(0, 1, N, endpoint=False)  # clip i is right where its tier lies below the wanted accuracy
+
+
+def cell(
+    accuracy,
+    attack="PGD-10",
+    audio=0.0,
+    visual=0.0,
+    *,
+    n=N,
+    seed=0,
+    model="AV",
+    mode="corrected",
+    noise=None,
+    **columns,
+):
+    """Rows of one condition with this accuracy; `noise` reshuffles which clips are right."""
+    right = TIERS[:n] * N / n < accuracy - 1e-9
+    if noise is not None:
+        right = np.random.default_rng(noise).permutation(right)
+    subset = ("A" if audio else "") + ("V" if visual else "") or "clean"
+    words = [f"linf {eps:g}" if eps else "untouched" for eps in (audio, visual)]
+    full = {
+        "model": model, "seed": seed, "attack": "none" if subset == "clean" else attack, "mode": mode, "subset": subset,
+        "eps_audio": float(audio), "eps_visual": float(visual), "threat": f"audio {words[0]}, visual {words[1]}",
+        "clip": [f"clip{i:03d}" for i in range(n)], "label": [i % CLASSES for i in range(n)], "status": ["ok"] * n,
+        "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0, "correct_clean": True, "correct": right.tolist(),
+        "linf_audio": audio, "linf_visual": visual, "l2_audio": 1.0, "l2_visual": 1.0,
+        "used_audio": 1.0 if audio else np.nan, "used_visual": 1.0 if visual else np.nan, "snr_db": 20.0, "psnr_db": 40.0,
+    }  # fmt: skip
+    return Rows.of(full | columns)
+
+
+def raised(*cells):
+    return {f.name: f for f in flags(tabulate(Rows.concat(cells).data), CLASSES)}
+
+
+SOUND = [cell(0.9), cell(0.7, audio=0.01), cell(0.4, audio=0.02), cell(0.1, audio=0.04)]
+
+
+def test_a_sound_study_raises_nothing_but_its_one_seed():
+    assert set(raised(*SOUND)) == {"one seed"}
+    assert set(raised(*SOUND, *[cell(c, seed=1) for c in (0.9,)])) == set()
+
+
+def test_no_rows_no_flags_but_few_clips():
+    assert set(raised(Rows.concat([]))) == {"few clips"}
+
+
+@pytest.mark.parametrize("n, level", [(20, "alarm"), (60, "warning"), (100, None)])
+def test_few_clips(n, level):
+    flag = raised(cell(0.9, n=n)).get("few clips")
+    assert (flag and flag.level) == level
+    if flag:
+        assert str(n) in flag.text
+
+
+@pytest.mark.parametrize("missing, level", [(0, None), (1, "note"), (10, "warning"), (40, "alarm")])
+def test_clips_unreadable(missing, level):
+    status = ["no audio"] * missing + ["ok"] * (N - missing)
+    correct = [None] * missing + [True] * (N - missing)
+    flag = raised(cell(0.9, status=status, correct=correct, correct_clean=correct)).get("clips unreadable")
+    assert (flag and flag.level) == level
+    if flag:
+        assert f"{missing} of {N}" in flag.text and f"counted {N - missing}" in flag.text
+
+
+@pytest.mark.parametrize("accuracy, rises", [(0.12, True), (0.3, False)])
+def test_clean_near_chance(accuracy, rises):
+    assert ("clean accuracy near chance" in raised(cell(accuracy))) == rises
+
+
+def test_only_single_step():
+    assert "only single-step attacks" in raised(cell(0.9), cell(0.4, "FGSM", audio=0.01))
+    assert "only single-step attacks" not in raised(cell(0.9), cell(0.4, "FGSM", audio=0.01), cell(0.4, audio=0.01))
+
+
+@pytest.mark.parametrize("pgd, rises", [(0.5, True), (0.32, False), (0.2, False)])
+def test_single_step_beats_iterative(pgd, rises):
+    found = raised(cell(0.9), cell(0.3, "FGSM", audio=0.01, noise=1), cell(pgd, audio=0.01, noise=2))
+    assert ("single-step beats iterative" in found) == rises
+
+
+def test_single_step_is_compared_at_the_same_budget_only():
+    found = raised(cell(0.9), cell(0.3, "FGSM", audio=0.02), cell(0.6, audio=0.01))
+    assert "single-step beats iterative" not in found
+
+
+@pytest.mark.parametrize("last, rises", [(0.6, True), (0.43, False), (0.1, False)])
+def test_not_monotone(last, rises):
+    found = raised(
+        cell(0.9),
+        *[cell(a, audio=e, noise=int(1000 * e)) for a, e in [(0.7, 0.01), (0.4, 0.02), (last, 0.04)]],
+    )
+    assert ("accuracy not monotone in budget" in found) == rises
+
+
+def test_not_monotone_does_not_compare_budgets_that_do_not_contain_each_other():
+    found = raised(cell(0.9), cell(0.2, audio=0.01, visual=0.04), cell(0.6, audio=0.02, visual=0.01))
+    assert "accuracy not monotone in budget" not in found
+
+
+@pytest.mark.parametrize("last, rises", [(0.4, True), (0.1, False), (0.0, False)])
+def test_largest_budget_does_not_reach_chance(last, rises):
+    found = raised(cell(0.9), *[cell(a, audio=e) for a, e in [(0.7, 0.01), (0.5, 0.02), (last, 0.04)]])
+    assert ("largest budget does not reach chance" in found) == rises
+
+
+def test_a_model_that_still_sees_need_not_reach_chance():
+    both = [cell(a, audio=e, visual=e) for a, e in [(0.5, 0.01), (0.2, 0.02), (0.0, 0.04)]]
+    sound = [cell(a, audio=e) for a, e in [(0.7, 0.01), (0.65, 0.02), (0.6, 0.04)]]
+    assert "largest budget does not reach chance" not in raised(cell(0.9), *both, *sound)
+
+
+@pytest.mark.parametrize("mode, level", [("published", "warning"), ("corrected", "alarm")])
+def test_left_its_budget(mode, level):
+    flag = raised(cell(0.9), cell(0.1, "MIM-10", visual=0.01, mode=mode, used_visual=11.25))[
+        "an attack left its budget"
+    ]
+    assert flag.level == level
+    assert "11.2 times its visual budget" in flag.text
+
+
+def test_rounding_is_not_leaving_the_budget():
+    assert "an attack left its budget" not in raised(cell(0.9), cell(0.1, audio=0.01, used_audio=1.00005))
+
+
+@pytest.mark.parametrize("joint, rises", [(0.6, True), (0.42, False), (0.2, False)])
+def test_joint_weaker_than_part(joint, rises):
+    found = raised(
+        cell(0.9),
+        cell(0.4, audio=0.01, noise=1),
+        cell(0.8, visual=0.02, noise=2),
+        cell(joint, audio=0.01, visual=0.02, noise=3),
+    )
+    assert ("joint attack weaker than its parts" in found) == rises
+
+
+def test_joint_is_compared_with_parts_of_the_same_budget_only():
+    found = raised(cell(0.9), cell(0.4, audio=0.02), cell(0.6, audio=0.01, visual=0.01))
+    assert "joint attack weaker than its parts" not in found
+
+
+@pytest.mark.parametrize("still, rises", [(0, False), (5, False), (30, True)])
+def test_attack_did_not_move(still, rises):
+    moved = [0.0] * still + [0.01] * (N - still)
+    assert ("attack did not move" in raised(cell(0.9), cell(0.4, audio=0.01, linf_audio=moved))) == rises
+
+
+def test_flags_come_gravest_first():
+    levels = [
+        f.level for f in flags(tabulate(Rows.concat([cell(0.1, n=60), cell(0.1, audio=0.01, n=60)]).data), CLASSES)
+    ]
+    assert levels == sorted(levels, key=["alarm", "warning", "note"].index)
+    assert len(set(levels)) > 1
+
+
+def test_every_flag_has_its_section():
+    text = (Path(__file__).parents[1] / "docs" / "flags.md").read_text()
+    sections = set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+    source = (Path(__file__).parents[1] / "src/avrobust/evaluation/flags.py").read_text()
+    names = set(re.findall(r"Flag\(\s*\"([^\"]+)\"", source))
+    assert len(names) == len(RULES)
+    assert {s.lower() for s in sections} == names
+
+
+# The tables that the flags stand on
+
+
+def test_tabulate_pairs_clips_over_seeds_and_drops_what_any_seed_could_not_read():
+    status = ["broken"] + ["ok"] * (N - 1)
+    table = tabulate(Rows.concat([cell(0.5), cell(0.5, seed=1, status=status)]).data)
+    (answers,) = table.values()
+    assert answers["correct"].shape == (2, N - 1)
+    assert answers.listed == N and answers.seeds == (0, 1)
+    assert answers.clips[0] == "clip001"
+
+
+def test_tabulate_refuses_two_rows_of_one_clip():
+    with pytest.raises(ValueError, match="one row per clip, got two for 'clip000'"):
+        tabulate(Rows.concat([cell(0.5), cell(0.6)]).data)
+
+
+def test_shared_keeps_clips_and_their_answers_together():
+    table = tabulate(Rows.concat([cell(0.5), cell(0.25, audio=0.01, n=100)]).data)
+    clean, attacked = (
+        shared(*table.values()) if len(next(iter(table.values())).clips) == N else shared(*reversed(table.values()))
+    )
+    assert clean.clips == attacked.clips and len(clean.clips) == 100
+    assert clean["correct"].all()  # the first hundred tiers lie below one half
+    assert attacked["correct"].sum() == 25
+
+
+def test_budgets_of_different_kinds_are_different_curves():
+    pixel = cell(0.5, visual=0.006)
+    normalised = cell(0.5, visual=0.006, threat="audio untouched, visual linf 0.006 normalised")
+    table = tabulate(Rows.concat([pixel, normalised]).data)
+    assert len(table) == 2
+    assert len(curves(table)) == 2
+    assert Budget.read(0.0, 0.006, "audio untouched, visual l2 0.006").units == ("untouched", "l2 ")

@@ -1,0 +1,403 @@
+"""The page: what it says is what the rows say, what is missing stays missing, and it needs nothing but itself."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from avrobust import report
+from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
+from avrobust.evaluation.record import Rows
+from avrobust.report import figures, gallery, page, paper, tables
+from avrobust.report.claims import Claim, Comparison, claims
+from avrobust.report.read import RunError, read
+from fake_run import CLASSES, TABLES, fake_run
+
+VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use"}
+
+
+class Page(HTMLParser):
+    """Elements of a page as they open, text by element id, and whether every element is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.crossed, self.words = [], [], [], []
+        self.cells, self.table, self.row, self.column = {}, None, None, None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.elements.append((tag, attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.table = attrs.get("id")
+        self.row = attrs.get("data-attack", self.row)
+        if tag == "td":
+            self.column = attrs.get("data-column")
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag in VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.crossed.append(tag)
+        if tag == "td":
+            self.column = None
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+        if self.table and self.column and data.strip():
+            self.cells.setdefault((self.table, self.row, self.column), []).append(data.strip())
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = fake_run(tmp_path_factory.mktemp("runs") / "quick")
+    report.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(run_dir):
+    return (run_dir / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def parsed(html):
+    return Page(html)
+
+
+def rows(folder):
+    return [r for f in folder.glob("cells/*/rows.parquet") for r in pq.read_table(f).to_pylist()]
+
+
+# A page
+
+
+def test_it_is_well_formed(parsed):
+    assert parsed.crossed == [] and parsed.open == []
+
+
+def test_ids_are_unique_and_links_inside_lead_somewhere(parsed):
+    ids = Counter(a["id"] for _, a in parsed.elements if "id" in a)
+    assert [i for i, n in ids.items() if n > 1] == []
+    inside = [a[k] for _, a in parsed.elements for k in ("href", "xlink:href") if a.get(k, "").startswith("#")]
+    assert len(inside) > 8
+    assert {i[1:] for i in inside} <= set(ids)
+
+
+def test_it_loads_nothing_from_elsewhere(html, parsed):
+    for tag, attrs in parsed.elements:
+        for name in ("src", "href", "xlink:href", "poster", "data", "srcset", "action"):
+            assert attrs.get(name, "#").startswith(("data:", "#")), (tag, name)
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    assert "@import" not in style and "url(" not in style
+    assert all(u.startswith("#") for u in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_it_can_be_read_without_seeing_or_hearing(parsed):
+    images = [a for tag, a in parsed.elements if tag == "img"]
+    assert len(images) > 30 and all(a.get("alt") for a in images)
+    assert all(a.get("aria-label") for tag, a in parsed.elements if tag == "audio")
+    assert all("scope" in a for tag, a in parsed.elements if tag == "th")
+    drawn = [a for tag, a in parsed.elements if tag == "figure" and a.get("role") == "img"]
+    assert len(drawn) == 7 and all(len(a["aria-label"]) > 20 for a in drawn)
+
+
+def test_it_is_small_and_the_same_every_time(run_dir, html):
+    assert len(html) < 8_000_000
+    report.write(run_dir)
+    assert (run_dir / "report.html").read_text() == html
+
+
+def test_it_never_imports_torch(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    code = "import pathlib, sys, avrobust.report as r; r.write(pathlib.Path(sys.argv[1])); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+def test_names_from_files_cannot_break_the_page(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=30, attacked=30, title="<script>alert(1)</script> & co")
+    text = report.write(folder).read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
+
+
+# Numbers
+
+
+def test_every_number_of_table_1_is_that_of_the_rows(run_dir, parsed):
+    every, checked = rows(run_dir), 0
+    for i, level in enumerate([TABLES[0], TABLES[0][:1] + TABLES[1]], start=1):
+        attacks = {k[1] for k in parsed.cells if k[0] == f"table-{i}" and k[2] == "Avg"}
+        assert attacks == {r["attack"] for r in every if (r["eps_audio"], r["eps_visual"]) == level[-1][1:]}
+        for attack in attacks:
+            right = {}
+            for subset, audio, visual in level:
+                mine = [
+                    r
+                    for r in every
+                    if (r["model"], r["attack"], r["subset"], r["eps_audio"], r["eps_visual"])
+                    == ("AV", attack, subset, audio, visual)
+                ]
+                ok = [r for r in mine if r["status"] == "ok"]
+                right[subset] = {r["clip"]: r["correct"] for r in ok}
+                p = Proportion(sum(right[subset].values()), len(ok))
+                number, interval = parsed.cells[f"table-{i}", attack, subset][:2]
+                assert number == percent(p.value)
+                assert interval == f"of {p.n} [{percent(p.low)}, {percent(p.high)}]"
+                checked += 1
+            average = np.mean([list(v.values()) for v in right.values()])
+            assert parsed.cells[f"table-{i}", attack, "Avg"][0] == percent(average)
+    assert checked == 27
+    for model, column in (("AV", "clean"), ("A", "alone A"), ("V", "alone V")):
+        ok = [r for r in every if (r["model"], r["subset"], r["status"]) == (model, "clean", "ok")]
+        assert parsed.cells["table-1", "FGSM", column][0] == percent(np.mean([r["correct"] for r in ok]))
+
+
+def test_the_papers_numbers_stand_beside(parsed):
+    for row in paper.TABLE_1["MIT-MUSIC"]:
+        name = row.name if row.name == "FGSM" else f"{row.name}-10"
+        for column, value in (("A", row.a), ("V", row.v), ("AV", row.av), ("Avg", row.avg)):
+            assert parsed.cells["table-1", name, column][-1] == f"paper {value:.1f}"
+    assert "paper" not in " ".join(parsed.cells["table-2", "FGSM", "V"])  # other budgets than the paper's
+
+
+def test_what_left_its_budget_says_so(parsed, html):
+    assert "up to 11.25 × its budget" in parsed.text
+    assert html.count("its budget</small>") == 1
+
+
+def test_curves_show_the_rows(run_dir):
+    run = read(run_dir)
+    curve = run.curves("AV", "A")["PGD-10"]
+    both, sound, picture = figures.lines(run, "PGD-10", "A", curve)
+    assert [line.name for line in (both, sound, picture)] == [
+        "together",
+        "sound alone, attacked",
+        "picture alone, clean",
+    ]
+    assert len(both.values) == 7 and picture.level
+    assert both.values[3] == estimate(run.table[curve[2]]["correct"])
+    assert picture.values[0] == estimate(run.clean("V")["correct"])
+    joint = run.curves("AV", "AV")["PGD-10"]
+    assert [c.budget.eps_audio for c in joint] == [0.001, 0.003, 0.006, 0.012, 0.024, 0.048]
+    assert [c.budget.eps_visual for c in joint] == [0.003, 0.006, 0.012, 0.048, 0.192, 0.384]
+    assert len(figures.lines(run, "PGD-10", "AV", joint)) == 3
+
+
+def test_tiles_are_the_worst_case(run_dir):
+    run = read(run_dir)
+    tile = next(t for t in tables.glance(run) if t.subset == "A")
+    attacks = (
+        "FGSM",
+        "PGD-10",
+        "MIM-10",
+        "FGSM published",
+        "PGD-10 published",
+    )  # not the one that leaves its budget
+    found = [run.attacked("AV", a, "A", tile.budget)["correct"] for a in attacks]
+    assert tile.ours.value == np.logical_and.reduce(found).mean()
+    assert tile.ours.value <= min(f.mean() for f in found)
+
+
+def test_several_seeds_are_averaged_and_said(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=60, attacked=60, seeds=(0, 1, 2), gallery=0, samples=0)
+    parsed = Page(report.write(folder).read_text())
+    assert "means over 3 seeds, and intervals range over clips and seeds" in parsed.text
+    every = rows(folder)
+    ok = [r["correct"] for r in every if (r["model"], r["subset"], r["status"]) == ("V", "clean", "ok")]
+    assert len(ok) == 3 * 57
+    number, interval = parsed.cells["table-1", "FGSM", "alone V"][:2]
+    assert number == percent(np.mean(ok))
+    assert interval.startswith("of 57 × 3 [")
+
+
+def test_several_models_are_compared_with_the_first(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=60, attacked=60, gallery=0, samples=0)
+    for i, f in enumerate(sorted(folder.glob("cells/*/rows.parquet"))):
+        cell = Rows.load(f).data
+        if cell["model"][0].as_py() == "AV":
+            columns = {name: cell[name].to_pylist() for name in cell.column_names} | {"model": "AV copy"}
+            (folder / "cells" / f"copy{i}").mkdir()
+            Rows.of(columns).save(folder / "cells" / f"copy{i}" / "rows.parquet")
+    run = read(folder)
+    first, second = tables.model_table(run, "FGSM", run.levels()[0])
+    assert (first.model, second.model) == ("AV", "AV copy")
+    assert first.cells == second.cells
+    assert first.ri.n == 0 and second.ri.value == 0
+    assert "Every audio-visual model" in report.write(folder).read_text()
+
+
+# What is missing
+
+
+def test_a_missing_cell_is_a_dash_and_never_zero(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=40, attacked=40, without=(("PGD-10", "A"), ("MIM-10 published", "AV")))
+    parsed = Page(report.write(folder).read_text())
+    for attack, column in [
+        ("PGD-10", "A"),
+        ("PGD-10", "Avg"),
+        ("MIM-10 published", "AV"),
+        ("MIM-10 published", "Avg"),
+    ]:
+        assert parsed.cells["table-1", attack, column][0] == "—"
+        assert not any(word.startswith("of ") for word in parsed.cells["table-1", attack, column])
+    assert parsed.cells["table-1", "PGD-10", "V"][0] != "—"
+    assert "—" in report.summary(folder)
+
+
+def test_unreadable_clips_are_counted_and_named(parsed):
+    assert "3 of 330 test clips could not be read: counted 327." in parsed.text
+    assert "tuba/clip000.mp4" in parsed.text and "no audio stream" in parsed.text
+    assert any(w.startswith("of 327 ") for w in parsed.cells["table-1", "FGSM", "clean"])
+
+
+def test_a_run_without_anything_still_has_its_page(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    text = report.write(tmp_path).read_text()
+    parsed = Page(text)
+    assert parsed.crossed == [] and parsed.open == []
+    assert "has not yet measured" in parsed.text and "not tested" in parsed.text
+    assert '<p class="big">—</p>' in text and parsed.cells == {}
+    assert report.summary(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["AV", "A", "V"])
+def test_a_run_without_one_of_its_models(tmp_path, model):
+    folder = fake_run(tmp_path / "r", clips=40, attacked=40, gallery=0, samples=0)
+    for f in folder.glob("cells/*/rows.parquet"):
+        if Rows.load(f).data["model"][0].as_py() == model:
+            shutil.rmtree(f.parent)
+    parsed = Page(report.write(folder).read_text())
+    assert parsed.crossed == [] and parsed.open == []
+    assert "not tested" in parsed.text
+
+
+def test_cells_that_are_being_written_do_not_count(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=40, attacked=40, gallery=0, samples=0)
+    before = report.summary(folder)
+    cell = next(folder.glob("cells/*"))
+    shutil.copytree(cell, cell.with_name(f".{cell.name}.part"))
+    assert report.summary(folder) == before
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"found no run\.json"):
+        report.write(tmp_path)
+    (tmp_path / "run.json").write_text("{ half")
+    with pytest.raises(RunError, match="expected JSON"):
+        report.write(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "cells" / "x").mkdir(parents=True)
+    (tmp_path / "cells" / "x" / "rows.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(RunError, match=r"rows\.parquet: expected rows"):
+        report.write(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_boxes_are_drawn_where_they_are_known(parsed, tmp_path):
+    assert any(tag == "i" and "left:20.0%;top:30.0%" in a.get("style", "") for tag, a in parsed.elements)
+    folder = fake_run(tmp_path / "r", clips=30, attacked=30, samples=2)
+    index = folder / "samples" / "samples.json"
+    index.write_text(re.sub(r'"box": \[[^]]*\]', '"box": null', index.read_text()))
+    assert "the outline is the thing that sounds" not in report.write(folder).read_text()
+
+
+def test_sounds_that_do_not_fit_are_left_out_and_said(run_dir):
+    full, none = gallery.samples(run_dir, gallery.Room(10**9)), gallery.samples(run_dir, gallery.Room(0))
+    assert all(s.sound.wav for s in full) and not any(s.sound.wav for s in none)
+    assert all(s.sound.spectrogram for s in none)
+
+
+def test_gallery_shows_what_was_before_and_after(parsed):
+    assert f"{CLASSES[0]} → {CLASSES[3]}" in parsed.text
+    assert "PGD-10 on picture, 0.048 normalised (2.8 of 255 grey levels)" in parsed.text
+    assert "with 93.0 %" in parsed.text and "picture × 32" in parsed.text and "sound untouched" in parsed.text
+
+
+# Claims
+
+
+def comparison(difference, p):
+    gap = replace(mcnemar(np.ones(4, bool), np.ones(4, bool)), difference=difference)
+    some = estimate(np.ones((1, 4), bool))
+    return Comparison("low", "high", some, some, gap, p)
+
+
+AS_CLAIMED, AGAINST, UNSURE = comparison(0.2, 0.01), comparison(-0.2, 0.01), comparison(0.2, 0.2)
+
+
+@pytest.mark.parametrize(
+    "found, every, verdict",
+    [
+        ((), True, "not tested"),
+        ((AS_CLAIMED, AS_CLAIMED), True, "holds"),
+        ((AS_CLAIMED, UNSURE), True, "undecided"),
+        ((AS_CLAIMED, UNSURE), False, "holds"),
+        ((UNSURE, UNSURE), False, "undecided"),
+        ((AS_CLAIMED, AGAINST), True, "does not hold"),
+        ((AS_CLAIMED, AGAINST), False, "does not hold"),
+    ],
+)
+def test_verdicts(found, every, verdict):
+    assert Claim("x", "", "", found, every).verdict == verdict
+
+
+def test_claims_follow_the_rows(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=900, attacked=900, gallery=0, samples=0)
+    run = read(folder)
+    found = {c.name: c for c in claims(run)}
+    assert found["clean"].verdict == "holds"
+    assert found["A"].verdict == "holds"
+    assert found["MIM"].verdict in (
+        "undecided",
+        "does not hold",
+    )  # the fake MIM is a little weaker than its PGD
+    assert found["leaving"].verdict == "holds"
+    (k,) = found["A"].comparisons
+    worst = run.worst([("AV", "A", run.levels()[-1]["A"])])[0]["correct"]
+    reference = mcnemar(run.clean("V")["correct"][0], worst[0])
+    assert (k.gap.better, k.gap.worse, k.gap.difference) == (
+        reference.better,
+        reference.worse,
+        reference.difference,
+    )
+    assert k.p >= reference.p  # corrected for the page
+    assert "helps on clean clips" in page.answer(claims(run))
+    assert "hurts when the sound is attacked" in page.answer(claims(run))
+
+
+def test_too_few_clips_decide_nothing(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=12, attacked=12, unread=0, gallery=0, samples=0)
+    assert {c.verdict for c in claims(read(folder))} <= {"undecided", "holds"}
+    assert "few clips" in {f.name for f in read(folder).flags()}
+
+
+# In the terminal
+
+
+def test_summary_has_the_table(run_dir):
+    text = report.summary(run_dir)
+    line = next(line for line in text.splitlines() if line.startswith("PGD-10 "))
+    run = read(run_dir)
+    level = run.levels()[0]
+    assert line.split()[2] == percent(estimate(run.attacked("AV", "PGD-10", "A", level["A"])["correct"]).value)
+    assert "warning: MIM-10 published" in text
+    assert max(len(line) for line in text.splitlines()) < 400

@@ -1,0 +1,136 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avrobust import PGD, Rows, Threat
+from avrobust.study import named
+from avrobust.study.plan import Cell, Contestant, Study, Trial
+from avrobust.study.record import RunExistsError, describe
+from avrobust.study.run import run
+from tiny_study import study
+
+
+def rows_of(out: Path) -> dict[str, list[dict]]:
+    return {f.parent.name: Rows.load(f).data.to_pylist() for f in sorted(out.glob("cells/*/rows.parquet"))}
+
+
+def same(a: object, b: object) -> bool:
+    return repr(a) == repr(b)  # nan is nan
+
+
+def test_a_run_holds_what_it_promises(done):
+    about = json.loads((done / "run.json").read_text())
+    assert about["data"]["counts"] == {"train": [33, 33], "val": [11, 11], "test": [22, 22]}
+    assert set(about["models"]) == {"AV", "A", "V"}
+    assert about["models"]["A"]["parameters"] < about["models"]["AV"]["parameters"]
+    assert about["code"]["version"]
+    cells = [json.loads(f.read_text()) for f in done.glob("cells/*/cell.json")]
+    assert len(cells) == 3 + 9 + 1 + 1  # clean ones, and one per model x attack x threat
+    clean = next(r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "AV")
+    assert len(clean) == 22
+    attacked = next(r for r in rows_of(done).values() if r[0]["attack"] == "PGD-2")
+    assert len(attacked) == 16
+    page = (done / "report.html").read_text()
+    k = sum(r["correct"] for r in clean)
+    assert f"{100 * k / 22:.1f}" in page
+    assert len(list(done.glob("gallery/*/clip.json"))) > 0
+    assert len(json.loads((done / "samples/samples.json").read_text())) == 22
+    assert not list(done.glob("**/*.part"))
+
+
+def test_a_finished_run_computes_nothing(done, cache, monkeypatch):
+    before = {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")}
+    monkeypatch.setattr("avrobust.study.run.Subject", None)
+    monkeypatch.setattr("avrobust.training.loop._Objective", None)
+    run(study, done, data=cache, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")} == before
+
+
+def test_a_lost_cell_is_computed_again_the_same(done, cache):
+    before = rows_of(done)
+    for folder in sorted((done / "cells").iterdir())[:3]:
+        (folder / "rows.parquet").unlink()
+        (folder / "cell.json").unlink()
+        folder.rmdir()
+    run(study, done, data=cache, progress=False)
+    assert same(rows_of(done), before)
+
+
+@pytest.mark.parametrize("moment", [0.3, 0.7])
+def test_killed_and_taken_up_again(tmp_path, done, cache, moment):
+    kill_and_resume(tmp_path / "run", cache, moment, rows_of(done))
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(tmp_path, done, cache):
+    moments = random.Random(0)
+    for i in range(10):
+        kill_and_resume(tmp_path / f"run{i}", cache, moments.random(), rows_of(done))
+
+
+def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> None:
+    """`kill -9` somewhere in the course of the run, then run it to its end: same rows, no cell computed twice."""
+    command = [sys.executable, str(Path(__file__).with_name("tiny_study.py")), str(out), str(cache)]
+    victim = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": ""})
+    # Moments are shares of the run's own course: by how much of it is on disk.
+    wanted = moment * len(expected)
+    while victim.poll() is None and len(list(out.glob("cells/*/rows.parquet"))) < wanted:
+        time.sleep(0.005)
+    time.sleep(0.05 * moment)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    finished = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/rows.parquet")}
+    subprocess.run(command, check=True)
+    assert same(rows_of(out), expected)
+    assert all(p.stat().st_mtime_ns == t for p, t in finished.items())
+
+
+def test_another_study_in_the_same_folder_is_refused(done, cache):
+    with pytest.raises(RunExistsError, match=r"asked for something else \(attacked\)"):
+        run(replace(study, attacked=5), done, data=cache, progress=False)
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path, cache):
+    (tmp_path / "thesis.tex").write_text("do not lose me")
+    with pytest.raises(RunExistsError, match="a folder with other files"):
+        run(study, tmp_path, data=cache, progress=False)
+    assert (tmp_path / "thesis.tex").read_text() == "do not lose me"
+
+
+def test_studies_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="different names"):
+        replace(study, contestants=(Contestant("AV"), Contestant("AV")))
+    with pytest.raises(ValueError, match="not contestants"):
+        replace(study, trials=(Trial(("MAV",), (), ()),))
+    with pytest.raises(ValueError, match="there is no study 'slow'; there are quick"):
+        named("slow")
+    with pytest.raises(ValueError, match="cannot import"):
+        named("no_such_module:study")
+
+
+def test_named_studies():
+    assert isinstance(named("quick"), Study)
+    assert named("tiny_study:study") is study
+
+
+def test_a_cell_s_key_says_all_that_its_rows_depend_on():
+    cell = Cell("AV", 0, PGD(), Threat.linf(audio=0.01))
+    others = [
+        Cell("A", 0, PGD(), Threat.linf(audio=0.01)),
+        Cell("AV", 1, PGD(), Threat.linf(audio=0.01)),
+        Cell("AV", 0, PGD(steps=11), Threat.linf(audio=0.01)),
+        Cell("AV", 0, None, Threat.linf(audio=0.01)),
+        Cell("AV", 0, PGD(), Threat.linf(audio=0.011)),
+        Cell("AV", 0, PGD(), Threat.l2(audio=0.01)),
+    ]
+    assert cell.key("w") != cell.key("v")
+    assert len({c.key("w") for c in [cell, *others]}) == 7
+    assert "0x" not in json.dumps(describe(PGD()))  # no address of this process

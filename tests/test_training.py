@@ -1,0 +1,556 @@
+"""Views, recipes, checkpoints and the loop: aligned, seeded, resumable, and clear about what cannot be used."""
+
+import csv
+import io
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avrobust.media.decode import Clip
+from avrobust.media.spec import ClipSpec
+from avrobust.models import AVNet, NetSpec, build
+from avrobust.seeds import Seeds
+from avrobust.training import (
+    RECIPES,
+    Augment,
+    CheckpointError,
+    Recipe,
+    Trained,
+    TrainingError,
+    View,
+    batches,
+    cross_entropy,
+    load,
+    save,
+    train,
+    weights_sha256,
+)
+from avrobust.training.recipe import set_rates
+from avrobust.training.views import cut, subset
+from avrobust.types import Batch
+
+SPEC = ClipSpec(seconds=1.0, rate=8000, fps=4.0, size=40)
+VIEW = View(samples=4096, frames=2, size=32)
+SMALL = NetSpec(classes=3, width=16)
+RECIPE = replace(RECIPES["ours"], epochs=4, batch=4, precision="float32")
+
+
+class Toys:
+    """Clips of three classes that a small network can learn: a tone and a colour each."""
+
+    spec = SPEC
+    classes = ("low", "middle", "high")
+
+    def __init__(self, train: int = 13, val: int = 9) -> None:
+        self._ids = {
+            "train": tuple(f"t{i}" for i in range(train)),
+            "val": tuple(f"v{i}" for i in range(val)),
+        }
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        return self._ids[split]
+
+    def label(self, id: str) -> int:
+        return int(id[1:]) % 3
+
+    def __getitem__(self, id: str) -> Clip:
+        k, g = self.label(id), np.random.default_rng(int(id[1:]) + 1000 * (id[0] == "v"))
+        time = np.arange(SPEC.samples) / SPEC.rate
+        wave = 0.4 * np.sin(2 * np.pi * 300 * (k + 1) * time) + 0.05 * g.standard_normal(SPEC.samples)
+        frames = g.integers(0, 120, (SPEC.frames, SPEC.size, SPEC.size, 3))
+        frames[..., k] += 100
+        return Clip(wave.astype(np.float32), frames.astype(np.uint8), (0.0, 0.0, 1.0, 1.0), ())
+
+
+def run(out: Path, recipe: Recipe = RECIPE, seed: int = 0, **options: object) -> Trained:
+    return train(build(SMALL, seed), Toys(), recipe, view=VIEW, out=out, seed=seed, **{"progress": False} | options)
+
+
+def weights(net: nn.Module) -> dict[str, Tensor]:
+    return {name: t.clone() for name, t in net.state_dict().items()}
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+# --- views
+
+
+def ramp(samples: int = SPEC.samples) -> Clip:
+    """A clip that says where it was cut: sample i is i / samples, frame j is full of j, corners differ."""
+    frames = np.zeros((SPEC.frames, SPEC.size, SPEC.size, 3), np.uint8)
+    frames[..., 0] = np.arange(SPEC.frames)[:, None, None]
+    frames[..., 1] = np.arange(SPEC.size)[:, None]
+    frames[..., 2] = np.arange(SPEC.size)
+    wave = np.arange(samples, dtype=np.float32) / samples
+    return Clip(wave, frames, (0.0, 0.0, 1.0, 1.0), ())
+
+
+def test_the_evaluation_view_is_the_centre() -> None:
+    x = cut(ramp(), SPEC, View(samples=4000, frames=2, size=32))
+    np.testing.assert_allclose(x.audio * SPEC.samples, np.arange(2000, 6000), atol=1e-2)
+    assert x.visual.shape == (2, 32, 32, 3)
+    # The sound runs from 0.25 to 0.75 s; its two halves have their middles at 0.375 and 0.625 s, in frames 1 and 2.
+    assert x.visual[:, 0, 0, 0].tolist() == [1, 2]
+    assert x.visual[0, [0, -1], 0, 1].tolist() == [4, 35]
+    assert x.visual[0, 0, [0, -1], 2].tolist() == [4, 35]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 8])
+def test_training_views_keep_sound_and_picture_aligned(frames: int) -> None:
+    starts, corners, mirrored, volumes = set(), set(), set(), []
+    for seed in range(60):
+        x = cut(ramp(), SPEC, View(samples=2000, frames=frames, size=32), np.random.default_rng(seed))
+        step = float(x.audio[1] - x.audio[0]) * SPEC.samples  # the volume: samples rise by 1
+        start = round(float(x.audio[0]) / step * SPEC.samples)
+        middles = (start + (np.arange(frames) + 0.5) / frames * 2000) / SPEC.rate
+        assert x.visual[:, 0, 0, 0].tolist() == [int(s * SPEC.fps) for s in middles]
+        assert x.audio.dtype == np.float32
+        assert np.abs(x.audio).max() <= 1
+        starts.add(start)
+        corners.add((int(x.visual[0, 0, 0, 1]), int(min(x.visual[0, 0, [0, -1], 2]))))
+        mirrored.add(bool(x.visual[0, 0, 0, 2] > x.visual[0, 0, -1, 2]))
+        volumes.append(step)
+    assert len(starts) > 40
+    assert len(corners) > 30
+    assert mirrored == {True, False}
+    assert min(volumes) > 0.49
+    assert max(volumes) < 1.51
+    assert max(volumes) - min(volumes) > 0.7
+
+
+def test_a_view_belongs_to_seed_epoch_and_clip() -> None:
+    """Neither the batch, nor the shard, nor the start changes what a clip gives."""
+
+    def by_id(augment: Augment, **options: int | tuple[int, int]) -> dict[str, Tensor]:
+        found = batches(Toys(), "train", VIEW, **{"batch_size": 4} | options, augment=augment)
+        return {id: torch.cat([b.x.audio[i], b.x.visual[i].flatten()]) for b in found for i, id in enumerate(b.ids)}
+
+    first = by_id(Augment(0, 0))
+    assert len(first) == 12  # of 13: the last batch would not be whole
+    for other in (
+        by_id(Augment(0, 0), batch_size=3),
+        by_id(Augment(0, 0), shard=(1, 2)),
+        by_id(Augment(0, 0), start=2),
+    ):
+        assert other.keys() & first.keys()
+        assert all(torch.equal(first[id], other[id]) for id in other.keys() & first.keys())
+    assert list(by_id(Augment(0, 0), start=2)) == list(first)[8:]
+    assert sorted([*by_id(Augment(0, 0), shard=(0, 2)), *by_id(Augment(0, 0), shard=(1, 2))]) == sorted(first)
+    for augment in (Augment(0, 1), Augment(1, 0)):
+        other = by_id(augment)
+        assert list(other) != list(first)
+        assert not any(torch.equal(first[id], other[id]) for id in other.keys() & first.keys())
+
+
+def test_batches_of_a_whole_split() -> None:
+    found = list(batches(Toys(), "val", VIEW, 4))
+    assert [len(b) for b in found] == [4, 4, 1]
+    assert [id for b in found for id in b.ids] == list(Toys().ids("val"))
+    b = found[0]
+    assert b.x.audio.shape == (4, 4096)
+    assert b.x.visual.shape == (4, 2, 3, 32, 32)
+    assert b.x.audio.dtype == b.x.visual.dtype == torch.float32
+    assert b.label.tolist() == [0, 1, 2, 0]
+    assert 0 <= b.x.visual.min() < b.x.visual.max() <= 1
+    expected = cut(Toys()["v1"], SPEC, VIEW)
+    assert torch.equal(b.x.visual[1], torch.tensor(expected.visual.transpose(0, 3, 1, 2) / np.float32(255)))
+    assert [len(b) for b in batches(Toys(train=3), "train", VIEW, 8, augment=Augment(0, 0))] == [3]
+
+
+def test_limits_are_nested_and_ordered() -> None:
+    ids = [f"c{i}" for i in range(50)]
+    few, more = subset(ids, 10), subset(ids, 20)
+    assert len(few) == 10
+    assert set(few) < set(more)
+    assert list(few) == sorted(few, key=ids.index)
+    assert few != tuple(ids[:10])
+    assert [b.ids for b in batches(Toys(), "val", VIEW, 9, limit=4)] == [subset(Toys().ids("val"), 4)]
+
+
+def test_views_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"clip 'v0': expected at least 9000 samples of sound, got 8000\. Prepare"):
+        next(batches(Toys(), "val", View(samples=9000, size=32), 4))
+    with pytest.raises(ValueError, match=r"clip 'v0': expected frames of at least 64 pixels, got 40 x 40\. Prepare"):
+        next(batches(Toys(), "val", View(samples=4096, size=64), 4))
+    with pytest.raises(ValueError, match=r"expected clips in the split 'val', got none"):
+        next(batches(Toys(val=0), "val", VIEW, 4))
+    with pytest.raises(ValueError, match="at least 1 frames, got 0"):
+        View(frames=0)
+
+
+# --- recipes
+
+
+def test_onecycle_is_torchs() -> None:
+    recipe = Recipe(epochs=5, warmup=0.15)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=5 * 20, pct_start=0.15, cycle_momentum=False
+    )
+    for step in range(100):
+        assert recipe.factor(step, 20) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6, abs=1e-9)
+        optimizer.step()
+        if step < 99:
+            schedule.step()
+
+
+def test_the_published_recipe_in_numbers() -> None:
+    recipe, net = RECIPES["published"], build(SMALL, seed=0)
+    optimizer = recipe.build_optimizer(net)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
+    rates = {}
+    for epoch in (0, 29, 30, 60, 90, 99):
+        set_rates(optimizer, recipe.factor(epoch * 8, 8))
+        rates[epoch] = [group["lr"] for group in optimizer.param_groups]
+    assert rates[0] == rates[29] == pytest.approx([1e-3, 1e-4, 1e-3])
+    assert rates[30] == pytest.approx([1e-4, 1e-5, 1e-4])
+    assert rates[60] == pytest.approx([1e-5, 1e-6, 1e-5])
+    assert rates[90] == rates[99] == pytest.approx([1e-6, 1e-7, 1e-6])
+    assert all(group["momentum"] == 0.9 and group["weight_decay"] == 1e-4 for group in optimizer.param_groups)
+
+
+# --- checkpoints
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "net.safetensors"
+    save(build(SMALL, seed=1), path, {"seed": 1, "val": float("nan"), "classes": ["a", "ü"], "none": None})
+    return path
+
+
+def test_a_checkpoint_rebuilds_its_network(saved: Path) -> None:
+    net, meta = load(saved)
+    assert not net.training
+    assert_same(weights(net), weights(build(SMALL, seed=1)))
+    assert weights_sha256(net) == weights_sha256(build(SMALL, seed=1).to(memory_format=torch.channels_last))
+    assert weights_sha256(net) != weights_sha256(build(SMALL, seed=2))
+    assert np.isnan(meta.pop("val"))
+    assert meta == {"seed": 1, "classes": ["a", "ü"], "none": None, "spec": net.spec}
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]  # no draft is left
+
+
+def test_weights_go_into_a_network_that_is_given(saved: Path) -> None:
+    net = build(SMALL, seed=2)
+    assert load(saved, net)[0] is net
+    assert_same(weights(net), weights(build(SMALL, seed=1)))
+
+
+def torch_file(path: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, path)
+
+
+def plain_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"weight": [0.0] * 30}))
+
+
+def legacy_torch_file(path: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+
+
+def half(path: Path) -> None:
+    whole = io.BytesIO(path.read_bytes()).getvalue()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def few_bytes(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5])
+
+
+def in_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:500])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (torch_file, "got a pickle, which can run anything"),
+        (legacy_torch_file, "got a pickle, which can run anything"),
+        (plain_pickle, "got a pickle, which can run anything"),
+        (half, "got one cut short or damaged"),
+        (in_header, "got one cut short or damaged"),
+        (few_bytes, "got one cut short or damaged"),
+        (lambda path: path.write_bytes(b""), "got one cut short or damaged"),
+        (lambda path: path.write_text("not a checkpoint at all, but a text\n" * 9), "got something else"),
+        (lambda path: path.unlink(), "got no such file"),
+        (lambda path: (path.unlink(), path.mkdir()), "got a folder"),
+    ],
+)
+def test_files_that_are_no_checkpoint(saved: Path, spoil: Callable[[Path], object], says: str) -> None:
+    spoil(saved)
+    with pytest.raises(CheckpointError, match=says) as error:
+        load(saved)
+    assert str(error.value).startswith(str(saved))
+
+
+def test_the_checkpoint_of_another_network(saved: Path) -> None:
+    net = build(NetSpec(classes=4, width=16), seed=0)
+    before = weights(net)
+    with pytest.raises(CheckpointError, match=r"'classifier.weight' is \(3, 256\) instead of \(4, 256\)"):
+        load(saved, net)
+    assert_same(before, weights(net))
+    with pytest.raises(CheckpointError, match=r"'visual.backbone.* is not in the network; .* and \d+ more\. Build"):
+        load(saved, build(NetSpec(classes=3, width=16, modality="A"), seed=0))
+    with pytest.raises(CheckpointError, match=r"'fusion.from_visual.weight' is missing"):
+        load(saved, build(NetSpec(classes=3, width=16, fusion="gated-concat"), seed=0))
+    foreign = saved.with_name("foreign.safetensors")
+    save_file({"weight": torch.zeros(3)}, foreign)
+    with pytest.raises(CheckpointError, match=r"got weights alone\. Build the network and pass it"):
+        load(foreign)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("avrobust.training.checkpoint.save_file", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device\. Make room"):
+        save(build(SMALL, seed=5), saved, {})
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+    assert load(saved)[1]["seed"] == 1
+
+
+# --- the loop
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return run(tmp_path_factory.mktemp("straight") / "AV")
+
+
+def test_training_learns_and_leaves_what_it_says(straight: Trained) -> None:
+    assert [epoch.epoch for epoch in straight.curve] == [1, 2, 3, 4]
+    best = straight.curve[straight.best_epoch - 1]
+    assert best.val_accuracy == max(epoch.val_accuracy for epoch in straight.curve) > 0.6
+    assert straight.curve[-1].train_loss < straight.curve[0].train_loss
+    assert straight.seconds == pytest.approx(sum(epoch.seconds for epoch in straight.curve))
+    assert sorted(p.name for p in straight.path.parent.iterdir()) == ["curve.csv", "net.safetensors"]
+    with (straight.path.parent / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_accuracy"]) for row in rows] == [epoch.val_accuracy for epoch in straight.curve]
+    net, meta = load(straight.path)
+    assert_same(weights(net), weights(straight.net))
+    assert not straight.net.training
+    assert (meta["seed"], meta["best_epoch"], meta["val_accuracy"]) == (
+        0,
+        straight.best_epoch,
+        best.val_accuracy,
+    )
+    assert meta["recipe"]["lr"] == {"audio": 2e-3, "visual": 2e-3}
+    assert meta["loss"] == "cross_entropy"
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(straight: Trained) -> None:
+    right = total = 0
+    for batch in batches(Toys(), "val", VIEW, 9):
+        with torch.no_grad():
+            right += int((straight.net(batch.x).argmax(1) == batch.label).sum())
+        total += len(batch)
+    assert right / total == straight.curve[straight.best_epoch - 1].val_accuracy
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(straight: Trained, tmp_path: Path) -> None:
+    torch.manual_seed(12345)
+    assert_same(weights(run(tmp_path / "again").net), weights(straight.net))
+    assert weights_sha256(run(tmp_path / "other", seed=1).net) != weights_sha256(straight.net)
+
+
+def killed_at(step: int) -> Callable[[AVNet, Batch, Seeds], Tensor]:
+    """The usual loss, and Ctrl-C in that step."""
+    calls = iter(range(step + 1))
+
+    def cross_entropy(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        if next(calls) == step:
+            raise KeyboardInterrupt
+        return F.cross_entropy(net(batch.x), batch.label)
+
+    cross_entropy.__qualname__ = "cross_entropy"
+    return cross_entropy
+
+
+@pytest.mark.parametrize("save_every_s", [0.0, 1e9])
+@pytest.mark.parametrize("kills", [(6,), (7,), (1, 1, 4)], ids=str)
+def test_a_killed_training_ends_as_if_nothing_had_happened(
+    straight: Trained, tmp_path: Path, kills: tuple[int, ...], save_every_s: float
+) -> None:
+    """Three steps an epoch: killed between epochs, within one, and again and again; saved often, and never."""
+    for step in kills:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, loss=killed_at(step), save_every_s=save_every_s)
+    assert (tmp_path / "state.safetensors").exists() == (save_every_s == 0)
+    steps = 0
+
+    def counting(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return cross_entropy(net, batch, seeds)
+
+    counting.__qualname__ = "cross_entropy"
+    resumed = run(tmp_path, loss=counting)
+    assert steps == (12 - sum(kills) if save_every_s == 0 else 12)
+    assert_same(weights(resumed.net), weights(straight.net))
+    untimed = [[replace(epoch, seconds=0.0) for epoch in t.curve] for t in (resumed, straight)]
+    assert untimed[0] == untimed[1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "net.safetensors"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resuming_with_each_optimiser(tmp_path: Path, optimizer: str) -> None:
+    recipe = replace(RECIPE, optimizer=optimizer, epochs=2, schedule="steps", drops=(1,))
+    whole = run(tmp_path / "whole", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", recipe, loss=killed_at(4), save_every_s=0.0)
+    assert_same(weights(run(tmp_path / "killed", recipe).net), weights(whole.net))
+
+
+def test_a_loss_draws_the_same_after_a_kill_and_reaches_the_features(tmp_path: Path) -> None:
+    def noisy(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        f = net.embed(batch.x)
+        x = batch.x.map(lambda s: s + 0.01 * seeds.normal(s, "noise"))
+        dropped = F.dropout(net.fuse(f), 0.5)  # from torch's global state
+        return F.cross_entropy(net(x), batch.label) + F.cross_entropy(net.classify(dropped), batch.label)
+
+    def killed(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        value = noisy(net, batch, seeds)
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return value
+
+    killed.__qualname__ = noisy.__qualname__
+    calls = iter(range(9))
+    recipe = replace(RECIPE, epochs=2)
+    whole = run(tmp_path / "whole", recipe, loss=noisy)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", recipe, loss=killed, save_every_s=0.0)
+    assert_same(weights(run(tmp_path / "killed", recipe, loss=noisy).net), weights(whole.net))
+
+
+def test_a_finished_training_is_loaded_and_another_refused(straight: Trained) -> None:
+    out = straight.path.parent
+
+    def never(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        raise AssertionError("nothing is left to train")
+
+    never.__qualname__ = "cross_entropy"
+    again = run(out, loss=never)
+    assert_same(weights(again.net), weights(straight.net))
+    assert (again.curve, again.best_epoch, again.seconds) == (
+        straight.curve,
+        straight.best_epoch,
+        straight.seconds,
+    )
+    with pytest.raises(TrainingError, match=r"recipe.epochs 4 there, 5 asked\. Give another folder"):
+        run(out, replace(RECIPE, epochs=5))
+    with pytest.raises(TrainingError, match=r"seed 0 there, 1 asked"):
+        train(build(SMALL, 0), Toys(), RECIPE, view=VIEW, out=out, seed=1, progress=False)
+    with pytest.raises(TrainingError, match=r"clips.train 13 there, 14 asked"):
+        train(build(SMALL, 0), Toys(train=14), RECIPE, view=VIEW, out=out, seed=0, progress=False)
+    with pytest.raises(TrainingError, match=r"start [0-9a-f]+ there, "):
+        train(build(SMALL, 9), Toys(), RECIPE, view=VIEW, out=out, seed=0, progress=False)
+
+
+def test_a_begun_training_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, loss=killed_at(2), save_every_s=0.0)
+    with pytest.raises(TrainingError, match=r"state.safetensors: .*recipe.batch 4 there, 5 asked"):
+        run(tmp_path, replace(RECIPE, batch=5))
+    assert (tmp_path / "state.safetensors").exists()
+
+
+def test_what_cannot_be_trained(tmp_path: Path) -> None:
+    def nothing(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        return net(batch.x).sum() * torch.nan
+
+    with pytest.raises(TrainingError, match=r"expected a finite loss, got nan in step 0 \(epoch 1\).*clips \(t"):
+        run(tmp_path, loss=nothing)
+    with pytest.raises(TrainingError, match=r"expected clips in the split 'val', got none"):
+        train(build(SMALL, 0), Toys(val=0), RECIPE, view=VIEW, out=tmp_path, seed=0, progress=False)
+    with pytest.raises(TrainingError, match=r"for the 3 classes of the data, got one for 11"):
+        train(
+            build(NetSpec(classes=11, width=16), 0),
+            Toys(),
+            RECIPE,
+            view=VIEW,
+            out=tmp_path,
+            seed=0,
+            progress=False,
+        )
+    with pytest.raises(TrainingError, match=r"expected a tracker that is installed .*got 'slate'"):
+        run(tmp_path, tracker="slate")
+
+
+def test_every_modality_trains_in_either_precision(tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        for modality in ("A", "V"):
+            recipe = replace(RECIPE, epochs=1, precision=precision)
+            net, out = build(replace(SMALL, modality=modality), 0), tmp_path / f"{modality}-{precision}"
+            done = train(net, Toys(), recipe, view=VIEW, out=out, seed=0, progress=False)
+            assert {p.dtype for p in done.net.parameters()} == {torch.float32}
+            assert load(done.path)[1]["dtype"] == f"torch.{precision}"
+
+
+def test_progress_shows_loss_and_validation(tmp_path: Path) -> None:
+    bars = Progress(disable=True)
+    run(tmp_path / "AV", replace(RECIPE, epochs=2), progress=bars)
+    (task,) = bars.tasks
+    assert task.completed == task.total == 6
+    assert task.description.startswith("AV epoch 2/2, loss ")
+    assert "val " in task.description
+
+
+def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = run(tmp_path, replace(RECIPE, epochs=2), tracker="tensorboard")
+    events = EventAccumulator(str(tmp_path / "curves"))
+    events.Reload()
+    logged = [event.value for event in events.Scalars("val_loss")]
+    assert logged == pytest.approx([epoch.val_loss for epoch in done.curve])
+
+
+SCRIPT = """
+import sys; sys.path.insert(0, {tests!r})
+from test_training import RECIPE, run, weights_sha256
+from dataclasses import replace
+from pathlib import Path
+done = run(Path({out!r}), replace(RECIPE, epochs=2))
+print(weights_sha256(done.net), done.best_epoch)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_agree(tmp_path: Path) -> None:
+    """Data parallel over two processes on the CPU: both end with the same weights."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path / "out")))
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+    ]
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split("\n")[:2]
+    assert first == second
+    assert len(first) > 64

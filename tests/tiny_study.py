@@ -1,0 +1,38 @@
+"""A study that takes seconds: `python tests/tiny_study.py OUT DATA` runs it, for tests that kill it."""
+
+import sys
+from pathlib import Path
+
+from avrobust import FGSM, PGD, Published, Threat
+from avrobust.data.orchestra import Orchestra
+from avrobust.media import ClipSpec
+from avrobust.study import Contestant, Study, Trial
+from avrobust.study.run import run
+from avrobust.training import View
+
+BOTH = (Threat.tian2021(0.012, 0.0), Threat.tian2021(0.0, 0.048), Threat.tian2021(0.006, 0.024))
+
+study = Study(
+    name="tiny",
+    title="A study that takes seconds",
+    contestants=(Contestant("AV", width=16), Contestant("A", modality="A", width=16), Contestant("V", modality="V", width=16)),
+    trials=(
+        Trial(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),
+        Trial(("A",), (FGSM(),), BOTH[:1]),
+        Trial(("V",), (FGSM(),), BOTH[1:2]),
+    ),
+    tables=(BOTH,),
+    showcase=Threat.tian2021(0.012, 0.048),
+    data=Orchestra(train=3, val=1, test=2, size=48, seconds=1.0, fps=4),
+    clip=ClipSpec(seconds=0.5, fps=4, size=40),
+    view=View(samples=4096, frames=1, size=32),
+    epochs=2,
+    attacked=16,
+    batch=16,
+)
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    run(study, Path(sys.argv[1]), data=Path(sys.argv[2]), progress=False)
