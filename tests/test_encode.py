@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Interpolation
 from PIL import Image
 
 from avrobust.media import ClipSpec, encode_mp4, encode_png, encode_wav, write_bytes, write_mp4, write_png, write_wav
 from movies import FPS, RATE, clicks_and_flashes, grey, tone
 
+CAREFUL = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 SOUND = tone(440, 1.0, 11025)
 NOISE = np.random.default_rng(0).integers(0, 256, (4, 36, 50, 3)).astype(np.uint8)
 
@@ -26,12 +28,7 @@ def smooth(frames: int, height: int, width: int) -> np.ndarray:
 def read(data: bytes) -> tuple[np.ndarray, np.ndarray, float, int]:
     """Frames, samples, frame rate and sample rate of an mp4, by PyAV alone."""
     with av.open(io.BytesIO(data)) as file:
-        frames = np.stack(
-            [
-                f.to_ndarray(format="rgb24", interpolation="BICUBIC|FULL_CHR_H_INT" and 8196 | 262144)
-                for f in file.decode(video=0)
-            ]
-        )
+        frames = np.stack([f.to_ndarray(format="rgb24", interpolation=CAREFUL) for f in file.decode(video=0)])
         fps = float(file.streams.video[0].average_rate)
     with av.open(io.BytesIO(data)) as file:
         samples = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])

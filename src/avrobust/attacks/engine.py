@@ -75,6 +75,8 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
     fold_batchnorm(net, example)
     for encoder in net.encoders:  # what follows them is small, and stays in float32
         for module in encoder.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = True  # nothing else reads what a folded convolution gave it
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
             if low and isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):

@@ -43,5 +43,6 @@ class Conv1dNet(nn.Module):
                 f"expected at least {SHORTEST} samples of sound, got {wave.shape[1]}. "
                 "Give longer clips: the network reduces its input 4,096-fold."
             )
-        maps: Tensor = self.layers(wave[:, None, None])
+        # One channel fits either memory layout; these strides make every map after it channels-last.
+        maps: Tensor = self.layers(wave[:, None, :, None].permute(0, 3, 1, 2))
         return maps.amax(dim=(2, 3))

@@ -1,5 +1,6 @@
 """Networks by description: what a `NetSpec` asks for, `build` makes."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -90,5 +91,6 @@ def _assemble(spec: NetSpec, backbone: PreTrainedModel | None) -> AVNet:
     )
     fusion = FUSIONS[spec.fusion](encoders.map(lambda encoder: encoder.width))
     # Beside the spec, the image network's own configuration: weights named in a spec need not stay reachable.
-    description = asdict(spec) | {"backbone": backbone.config.to_dict() if backbone is not None else None}
+    config = json.loads(backbone.config.to_json_string()) if backbone is not None else None
+    description = asdict(spec) | {"backbone": config}
     return AVNet(encoders, fusion, spec.classes, classifier_std=spec.classifier_std, spec=description)

@@ -44,8 +44,8 @@ class Orchestra:
     val: int = 12
     test: int = 60
     sound_difficulty: float = 0.5
-    picture_difficulty: float = 0.5
-    rivals: float = 0.6
+    picture_difficulty: float = 0.35
+    rivals: float = 0.4
     shared: float = 1.0
     seconds: float = 2.5
     rate: int = 22050  # Hz

@@ -35,7 +35,7 @@ class Acoustics:
 
 LOOKS = (
     Looks(odd=0.0, spread=8, furniture=1, occluders=0.0, vivid=10, texture=4, blur=0.02, grain=1),
-    Looks(odd=0.1, spread=16, furniture=4, occluders=0.6, vivid=20, texture=9, blur=0.10, grain=5),
+    Looks(odd=0.08, spread=14, furniture=3, occluders=0.5, vivid=18, texture=8, blur=0.08, grain=4),
     Looks(odd=0.5, spread=45, furniture=15, occluders=3.0, vivid=45, texture=25, blur=0.25, grain=16),
 )
 ACOUSTICS = (

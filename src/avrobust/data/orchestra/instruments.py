@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from avrobust.data.orchestra.brush import Brush, Rgb, mirrored, smooth, tube
+from avrobust.data.orchestra.brush import Brush, Point, Rgb, mirrored, smooth, tube
 from avrobust.data.orchestra.score import Pose
 
 BLACK, DARK, GREY, IVORY, WHITE = (
@@ -122,34 +122,31 @@ def erhu(b: Brush, pose: Pose) -> None:
 
 
 def clarinet(b: Brush, pose: Pose) -> None:
-    b.fill([(-0.07, -0.72), (-0.045, -1.0), (0.045, -0.97), (0.07, -0.72)], BLACK, GREY)  # the mouthpiece
-    b.fill(
-        tube(((0, -0.74), (0, 0.66), (0, 0.84), (0, 1.0)), (0.17, 0.19, 0.26, 0.46), soft=False),
-        (30, 28, 34),
-        BLACK,
-    )
-    b.line([(-0.03, -0.7), (-0.03, 0.8)], 0.025, (112, 108, 124))
-    for y in (-0.76, -0.42, 0.14, 0.62, 0.99):
-        b.bar((-0.1 - 0.12 * (y > 0.9), y), (0.1 + 0.12 * (y > 0.9), y), 0.04, SILVER)
-    _keys(b, pose, np.stack([np.full(7, 0.0), np.linspace(-0.56, 0.5, 7)], 1), 0.07)
-    b.line([(0.13, -0.5), (0.13, 0.1)], 0.03, SILVER)
-    b.line([(-0.13, 0.2), (-0.13, 0.6)], 0.03, SILVER)
-    for x, y in ((0.17, -0.28), (0.17, -0.02), (-0.18, 0.3), (-0.18, 0.5)):
-        b.disc(x, y, 0.05, SILVER, GREY)
+    body = tube(((0, -0.74), (0, 0.62), (0, 0.82), (0, 1.0)), (0.22, 0.25, 0.34, 0.62), soft=False)
+    b.fill([(-0.09, -0.72), (-0.055, -1.0), (0.055, -0.96), (0.09, -0.72)], BLACK, GREY)  # the mouthpiece
+    b.fill(body, (30, 28, 34), BLACK)
+    b.line([(-0.06, -0.7), (-0.06, 0.8)], 0.03, (112, 108, 124))
+    for y, half in ((-0.74, 0.12), (-0.42, 0.13), (0.14, 0.13), (0.62, 0.14), (0.98, 0.31)):
+        b.bar((-half, y), (half, y), 0.05, SILVER)
+    _keys(b, pose, [(0.0, -0.56 + 0.18 * key) for key in range(7)], 0.08, SHINE, GREY, BLACK)
+    for side, ys in ((1, (-0.5, -0.28, -0.02)), (-1, (0.2, 0.34, 0.52))):  # the rods and keys beside the holes
+        b.line([(side * 0.17, ys[0]), (side * 0.17, ys[2])], 0.035, SILVER)
+        for y in ys[1:]:
+            b.disc(side * 0.22, y, 0.06, SILVER, GREY)
 
 
 def flute(b: Brush, pose: Pose) -> None:
-    silver, edge = (168, 196, 226), (66, 92, 128)
-    b.bar((-1.0, 0), (1.0, 0), 0.17, silver, edge)
-    b.line([(-0.97, -0.04), (0.97, -0.04)], 0.03, WHITE)
-    b.oval(-0.7, -0.02, 0.17, 0.115, silver, edge)  # the lip plate
-    b.oval(-0.7, -0.04, 0.055, 0.035, BLACK)
+    silver, edge, lit = (164, 200, 238), (52, 84, 130), (224, 238, 252)
+    b.bar((-1.0, 0), (1.0, 0), 0.22, silver, edge)
+    b.line([(-0.97, -0.05), (0.97, -0.05)], 0.04, WHITE)
+    b.oval(-0.7, -0.03, 0.19, 0.15, silver, edge)  # the lip plate
+    b.oval(-0.7, -0.05, 0.07, 0.045, BLACK)
     for x in (-0.98, -0.42, 0.66):
-        b.bar((x, -0.105), (x, 0.105), 0.05, (206, 186, 120), edge)
-    b.line([(-0.34, 0.115), (0.92, 0.115)], 0.035, edge)
-    _keys(b, pose, np.stack([np.linspace(-0.28, 0.58, 8), np.full(8, 0.0)], 1), 0.085)
+        b.bar((x, -0.135), (x, 0.135), 0.05, (206, 186, 120), edge)
+    b.line([(-0.34, 0.15), (0.92, 0.15)], 0.04, edge)
+    _keys(b, pose, [(-0.28 + 0.123 * key, -0.02) for key in range(8)], 0.095, lit, (96, 126, 168), edge)
     for x in (0.76, 0.9):
-        b.disc(x, 0.04, 0.07, silver, edge)
+        b.disc(x, 0.05, 0.075, silver, edge)
 
 
 def saxophone(b: Brush, pose: Pose) -> None:
@@ -160,7 +157,7 @@ def saxophone(b: Brush, pose: Pose) -> None:
     b.fill(tube(pipe, (0.01, 0.02, 0.03, 0.04, 0.06)) - (0.03, 0.0), lit)
     b.oval(0.6, -0.15, 0.28, 0.085, edge)
     b.line([(0.2, -0.45), (0.22, 0.5)], 0.03, edge)
-    _keys(b, pose, np.stack([np.linspace(0.02, 0.05, 6), np.linspace(-0.5, 0.5, 6)], 1), 0.085, lit)
+    _keys(b, pose, [(0.03, -0.5 + 0.2 * key) for key in range(6)], 0.09, lit, (140, 92, 20), edge)
     for x, y, r in ((0.33, 0.78, 0.1), (0.5, 0.4, 0.09), (-0.1, -0.3, 0.06), (-0.1, 0.1, 0.06)):
         b.disc(x, y, r, lit, edge)
 
@@ -239,11 +236,11 @@ def _bow(b: Brush, pose: Pose, y: float, slope: float) -> None:
     b.fill([left, (left[0], left[1] - 0.1), (left[0] + 0.1, left[1] - 0.09), (left[0] + 0.1, left[1])], BLACK)
 
 
-def _keys(b: Brush, pose: Pose, places: np.ndarray, r: float, colour: Rgb = SHINE) -> None:
-    """A row of keys: the lower the pitch, the more of them are pressed (dark)."""
-    closed = round((1 - pose.finger) * len(places))
+def _keys(b: Brush, pose: Pose, places: list[Point], r: float, open_: Rgb, closed: Rgb, edge: Rgb) -> None:
+    """A row of keys: the lower the pitch, the more of them are pressed."""
+    count = round((1 - pose.finger) * len(places))
     for number, (x, y) in enumerate(places):
-        b.disc(x, y, r, GREY if number < closed else colour, BLACK)
+        b.disc(x, y, r, closed if number < count else open_, edge)
 
 
 DRAWINGS: dict[str, Callable[[Brush, Pose], None]] = {

@@ -71,7 +71,7 @@ def cast(label: str, score: Score, seconds: float, rival: bool, looks: Looks, rn
             front.reverse()
         smaller = rng.choice((0, 1), p=(0.7, 0.3))
     else:
-        size = rng.uniform(0.6, 0.85)
+        size = rng.uniform(0.65, 0.85)
         middle = rng.uniform(0.4, 0.6, 2)
         front = [actor(label, middle, size, True)]
         smaller = rng.choice((0, 1, 2), p=(0.25, 0.45, 0.3))
