@@ -30,7 +30,11 @@ CURVES = {
 study = Study(
     name="quick",
     title="Does integration strengthen robustness? The orchestra, in a few minutes",
-    contestants=tuple(Contestant(m, modality=m, width=32) for m in ("AV", "A", "V")),
+    contestants=(
+        Contestant("AV", width=32),
+        Contestant("A", modality="A", width=32),
+        Contestant("V", modality="V", width=32),
+    ),
     trials=(
         Trial(("AV",), (FGSM(), PGD(), MIM(), Published("FGSM"), Published("MIM")), TABLE1),
         Trial(("AV",), (FGSM(), PGD()), TABLE1_X4),
