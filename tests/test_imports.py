@@ -47,6 +47,6 @@ def test_reports_and_data_need_no_torch():
     import subprocess
     import sys
 
-    for module in ("avrobust", "avrobust.report", "avrobust.data.prepare", "avrobust.cli"):
+    for module in ("avrobust", "avrobust.report", "avrobust.data.prepare", "avrobust.data.orchestra", "avrobust.cli"):
         code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, f"import {module} loads torch"

@@ -4,11 +4,16 @@ Batch size, order, sharding and resuming therefore do not change what a clip get
 """
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
+# A tensor. It is not named so here, for processes that only draw numbers should not have to load torch.
+T = TypeVar("T")
 
 
 def digest(*parts: object) -> int:
@@ -25,6 +30,7 @@ def digest(*parts: object) -> int:
 class Seeds:
     """The random draws of some clips: `seed` names the run, `ids` the clips.
 
+    >>> import torch
     >>> a, b = Seeds(0, ("x", "y")), Seeds(0, ("y",))
     >>> bool((a.uniform(torch.zeros(2, 3), "start")[1] == b.uniform(torch.zeros(1, 3), "start")[0]).all())
     True
@@ -37,22 +43,24 @@ class Seeds:
         """The generator of clip number `i` for `purpose`."""
         return np.random.default_rng(digest(self.seed, self.ids[i], *purpose))
 
-    def uniform(self, like: Tensor, *purpose: object) -> Tensor:
+    def uniform(self, like: T, *purpose: object) -> T:
         """Uniform in [-1, 1], shaped, typed and placed as `like`, whose first axis is the clips."""
         return self._draw(like, lambda g, shape: g.random(shape, dtype=np.float32) * 2 - 1, purpose)
 
-    def normal(self, like: Tensor, *purpose: object) -> Tensor:
+    def normal(self, like: T, *purpose: object) -> T:
         """Standard normal, shaped, typed and placed as `like`, whose first axis is the clips."""
         return self._draw(like, lambda g, shape: g.standard_normal(shape, dtype=np.float32), purpose)
 
-    def take(self, index: Tensor) -> "Seeds":
+    def take(self, index: Iterable[Any]) -> "Seeds":
         """The draws of some of the clips."""
         return Seeds(self.seed, tuple(self.ids[int(i)] for i in index))
 
-    def _draw(self, like: Tensor, draw, purpose) -> Tensor:  # type: ignore[no-untyped-def]
-        if len(like) != len(self.ids):
+    def _draw(self, like: T, draw: Draw, purpose: tuple[object, ...]) -> T:
+        tensor: Any = like
+        if len(tensor) != len(self.ids):
             raise ValueError(
-                f"expected a tensor of {len(self.ids)} clips, got {len(like)}. Pass the clips that the seeds name."
+                f"expected a tensor of {len(self.ids)} clips, got {len(tensor)}. Pass the clips that the seeds name."
             )
-        rows = [draw(self.generator(i, *purpose), tuple(like.shape[1:])) for i in range(len(self.ids))]
-        return torch.from_numpy(np.stack(rows)).to(like)
+        rows = [draw(self.generator(i, *purpose), tuple(tensor.shape[1:])) for i in range(len(self.ids))]
+        drawn: T = tensor.new_tensor(np.stack(rows))
+        return drawn

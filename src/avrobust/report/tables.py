@@ -1,6 +1,7 @@
 """The page's tables as values: every number with its count and interval, and the paper's beside it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -185,5 +186,5 @@ def _columns(run: Run, model: str, attack: str, level: Level) -> dict[str, Answe
     return {"clean": run.clean(model)} | attacked
 
 
-def _ri(clean, a, v, av, base_clean, base_a, base_v, base_av):  # type: ignore[no-untyped-def]
+def _ri(clean: Any, a: Any, v: Any, av: Any, base_clean: Any, base_a: Any, base_v: Any, base_av: Any) -> Any:
     return relative_improvement(clean, avg_attacked(a, v, av), base_clean, avg_attacked(base_a, base_v, base_av))

@@ -44,7 +44,7 @@ study = Study(
     ),
     tables=(TABLE1, TABLE1[:1] + TABLE1_X4),
     showcase=Threat.tian2021(0.012, 0.048),
-    clip=ClipSpec(seconds=2.0, rate=11025, fps=4, size=72),
+    clip=ClipSpec(seconds=1.75, rate=11025, fps=4, size=72),
     view=View(samples=12_288, frames=1, size=64),
-    attacked=150,
+    attacked=120,
 )

@@ -51,8 +51,8 @@ class Recipe:
         last = self.epochs * steps_per_epoch - 1
         peak = max(0.0, self.warmup * (last + 1) - 1)
         if step < peak:
-            return _glide(1 / 25, 1, step / peak)
-        return _glide(1, 1 / 250_000, (step - peak) / max(last - peak, 1))
+            return _glide(1 / 25, 1.0, step / peak)
+        return _glide(1.0, 1 / 250_000, (step - peak) / max(last - peak, 1))
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """What convolutions and matrix products are computed in; the weights themselves stay float32."""

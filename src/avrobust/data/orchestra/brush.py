@@ -1,7 +1,7 @@
 """Flat drawing in an instrument's own coordinates.  Knows shapes and colours; knows no instruments and no scenes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,31 +13,42 @@ Point = tuple[float, float]
 Points = NDArray[Any]  # (n, 2): x to the right, y down
 Shape = Points | Sequence[Point]
 Rgb = tuple[int, int, int]
+Ink = Callable[[Rgb], Rgb | int]
 
 _TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
 
 
+def itself(rgb: Rgb) -> Rgb:
+    """The colour that was asked for."""
+    return rgb
+
+
+def tinted(hue: float, light: float) -> Ink:
+    """Colours turned by `hue` degrees about grey, and `light` times as bright."""
+    c, s = math.cos(math.radians(hue)), math.sin(math.radians(hue)) / math.sqrt(3)
+    matrix = light * (c * np.eye(3) + (1 - c) / 3 + s * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]))
+
+    @cache
+    def ink(rgb: Rgb) -> Rgb:
+        r, g, b = np.clip(matrix @ rgb, 0, 255).astype(int).tolist()
+        return r, g, b
+
+    return ink
+
+
 class Brush:
     """Draws shapes given in own coordinates, where an instrument fills about [-1, 1] squared.
 
-    `matrix` (2, 3) takes them to pixels by turning, scaling, mirroring and moving; `tint` (3, 3) takes colours to
-    colours.  Without a `canvas` nothing is drawn, but `bounds` tells where it would have been.  `flat` draws all
-    in one colour: a shadow's shape.
+    `matrix` (2, 3) takes them to pixels by turning, scaling, mirroring and moving; `ink` takes the colours that
+    are asked for to those that are drawn.  Without a `canvas` nothing is drawn, but `bounds` tells where it would
+    have been.
     """
 
-    def __init__(
-        self,
-        canvas: ImageDraw.ImageDraw | None,
-        matrix: NDArray[Any],
-        tint: NDArray[Any],
-        flat: int | None = None,
-    ):
-        self.canvas, self.flat = canvas, flat
-        self._matrix, self._tint = matrix, tint
+    def __init__(self, canvas: ImageDraw.ImageDraw | None, matrix: NDArray[Any], ink: Ink = itself) -> None:
+        self.canvas, self.ink, self._matrix = canvas, ink, matrix
         (self._a, self._b, self._x), (self._c, self._d, self._y) = matrix.tolist()
-        self._scale = float(np.hypot(self._a, self._c))
-        self._mixed: dict[Rgb, Rgb] = {}
+        self._scale = math.hypot(self._a, self._c)
         self._xs: list[float] = []
         self._ys: list[float] = []
 
@@ -52,9 +63,9 @@ class Brush:
             self._xs += at[::2]
             self._ys += at[1::2]
             return
-        self.canvas.polygon(at, fill=self._ink(colour))
+        self.canvas.polygon(at, fill=self.ink(colour))
         if edge is not None:
-            self.canvas.line(at + at[:2], fill=self._ink(edge), width=self._pixels(0.03))
+            self.canvas.line(at + at[:2], fill=self.ink(edge), width=self._pixels(0.03))
 
     def line(self, points: Shape, width: float, colour: Rgb) -> None:
         """An open line, `width` wide in own coordinates but never thinner than a pixel."""
@@ -63,7 +74,7 @@ class Brush:
             self._xs += at[::2]
             self._ys += at[1::2]
             return
-        self.canvas.line(at, fill=self._ink(colour), width=self._pixels(width))
+        self.canvas.line(at, fill=self.ink(colour), width=self._pixels(width))
 
     def disc(self, x: float, y: float, r: float, colour: Rgb, edge: Rgb | None = None) -> None:
         """A disc around (x, y)."""
@@ -73,8 +84,8 @@ class Brush:
             self._xs += (x - r, x + r)
             self._ys += (y - r, y + r)
             return
-        outline = None if edge is None else self._ink(edge)
-        self.canvas.ellipse((x - r, y - r, x + r, y + r), self._ink(colour), outline, self._pixels(0.03))
+        outline = None if edge is None else self.ink(edge)
+        self.canvas.ellipse((x - r, y - r, x + r, y + r), self.ink(colour), outline, self._pixels(0.03))
 
     def oval(self, x: float, y: float, rx: float, ry: float, colour: Rgb, edge: Rgb | None = None) -> None:
         """An ellipse around (x, y)."""
@@ -104,14 +115,6 @@ class Brush:
             self._y,
         )  # few points: faster without NumPy
         return [v for x, y in points for v in (a * x + b * y + x0, c * x + d * y + y0)]
-
-    def _ink(self, rgb: Rgb) -> int | Rgb:
-        if self.flat is not None:
-            return self.flat
-        if rgb not in self._mixed:
-            r, g, b = np.clip(self._tint @ rgb, 0, 255).astype(int).tolist()
-            self._mixed[rgb] = r, g, b
-        return self._mixed[rgb]
 
 
 @cache

@@ -47,9 +47,9 @@ class Orchestra:
     picture_difficulty: float = 0.35
     rivals: float = 0.4
     shared: float = 1.0
-    seconds: float = 2.5
+    seconds: float = 2.0
     rate: int = 22050  # Hz
-    fps: float = 8.0
+    fps: float = 6.0
     size: int = 112  # pixels; frames are squares
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from avrobust.data.orchestra.brush import Brush
+from avrobust.data.orchestra.brush import Brush, Ink, tinted
 from avrobust.data.orchestra.difficulty import Looks
 from avrobust.data.orchestra.instruments import DRAWINGS, HELD
 from avrobust.data.orchestra.scene import FINE, Box, occlude, room, screen
@@ -88,7 +88,7 @@ def extent(actor: Actor, times: NDArray[Any]) -> Box:
     """x0 y0 x1 y1 in [0, 1]: where in the picture the actor is seen at these times; what hides it is not counted."""
     bounds = []
     for t in times if actor.still_s is None else times[:1]:
-        brush = Brush(None, _matrix(actor, actor.pose(t), 1.0), np.eye(3))
+        brush = Brush(None, _matrix(actor, actor.pose(t), 1.0))
         DRAWINGS[actor.name](brush, actor.pose(t))
         bounds.append(brush.bounds())
     x0, y0, x1, y1 = np.array(bounds).T.clip(0, 1)  # rows of one bound each, over time
@@ -101,13 +101,13 @@ def film(actors: tuple[Actor, ...], player: int, box: Box, hidden: bool, times: 
     A `hidden` player stands behind a folding screen.
     """
     side, light = size * FINE, float(rng.uniform(0.8, 1.15))
+    inks = [tinted(actor.hue, light * actor.light) for actor in actors]
     back = room(side, looks, light, rng)
     _shadows(back, actors, size)
-    for actor in actors[:player]:
-        _draw(actor, 0.0, ImageDraw.Draw(back), side, light)
     front = Image.new("RGBA", back.size)
-    for actor in actors[player + 1 :]:
-        _draw(actor, 0.0, ImageDraw.Draw(front), side, light)
+    for number, actor in enumerate(actors):
+        if number != player:
+            _draw(actor, 0.0, ImageDraw.Draw(back if number < player else front), inks[number], side)
     if hidden:
         screen(front, box, looks, rng)
     occlude(front, looks, rng)
@@ -117,14 +117,15 @@ def film(actors: tuple[Actor, ...], player: int, box: Box, hidden: bool, times: 
     behind, before = back.crop(window), front.crop(window)
     back.paste(front, mask=front)
     still = np.asarray(back.reduce(FINE)).astype(np.int16)
-    cover, where = before.convert("RGB"), before.getchannel("A")
     blur = round(64 * looks.blur * rng.random())
     grain = (rng.standard_normal((size, size, 1)) * looks.grain * rng.random()).round().astype(np.int16)
+    covered = before.getbbox() or (0, 0, 0, 0)
+    before = before.crop(covered)
     frames = np.empty((len(times), size, size, 3), np.uint8)
     for frame, t in zip(frames, times, strict=True):
         moving = behind.copy()
-        _draw(actors[player], t, ImageDraw.Draw(moving), side, light, window[:2])
-        moving.paste(cover, mask=where)
+        _draw(actors[player], t, ImageDraw.Draw(moving), inks[player], side, window[:2])
+        moving.paste(before, covered, mask=before)
         still[y0:y1, x0:x1] = np.asarray(moving.reduce(FINE))
         np.clip(_blurred(still, blur) + grain, 0, 255, out=frame, casting="unsafe")
     return frames
@@ -148,17 +149,9 @@ def _matrix(actor: Actor, pose: Pose, side: float, origin: tuple[float, float] =
     return np.column_stack([turn, (actor.x * side - origin[0], actor.y * side - origin[1])])
 
 
-def _tint(hue: float, light: float) -> NDArray[Any]:
-    """Colours turned by `hue` degrees about grey, and lit."""
-    c, s = np.cos(np.radians(hue)), np.sin(np.radians(hue))
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-    turned: NDArray[Any] = c * np.eye(3) + (1 - c) / 3 + s * cross
-    return light * turned
-
-
-def _draw(actor: Actor, t: float, canvas: ImageDraw.ImageDraw, side: int, light: float, origin: tuple[float, float] = (0, 0)) -> None:  # fmt: skip
+def _draw(actor: Actor, t: float, canvas: ImageDraw.ImageDraw, ink: Ink, side: int, origin: tuple[float, float] = (0, 0)) -> None:  # fmt: skip
     pose = actor.pose(t)
-    DRAWINGS[actor.name](Brush(canvas, _matrix(actor, pose, side, origin), _tint(actor.hue, light * actor.light)), pose)
+    DRAWINGS[actor.name](Brush(canvas, _matrix(actor, pose, side, origin), ink), pose)
 
 
 def _shadows(image: Image.Image, actors: tuple[Actor, ...], size: int) -> None:
@@ -171,6 +164,6 @@ def _shadows(image: Image.Image, actors: tuple[Actor, ...], size: int) -> None:
     for actor in actors:
         pose = actor.score.pose(0.0)
         matrix = _matrix(actor, pose, size, (-0.02 * size, -0.03 * size))
-        DRAWINGS[actor.name](Brush(ImageDraw.Draw(shade), matrix, np.eye(3), flat=110), pose)
+        DRAWINGS[actor.name](Brush(ImageDraw.Draw(shade), matrix, lambda _: 110), pose)
     soft = shade.filter(ImageFilter.GaussianBlur(size / 60))
     image.paste((16, 12, 20), mask=soft.resize(image.size, Image.Resampling.BILINEAR))
