@@ -26,7 +26,7 @@ study: install
 	$(BIN)/avrobust study $(STUDY)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -46,7 +46,10 @@ def main() -> None:
     batch = given.batch or batch
 
     draw = torch.Generator().manual_seed(0)
-    x = AV(audio=torch.rand(batch, samples, generator=draw) - 0.5, visual=torch.rand(batch, 1, 3, size, size, generator=draw))
+    x = AV(
+        audio=torch.rand(batch, samples, generator=draw) - 0.5,
+        visual=torch.rand(batch, 1, 3, size, size, generator=draw),
+    )
     net = build(NetSpec(classes=11), seed=0)
     with torch.no_grad():  # statistics of real inputs, so that folding has something to fold
         net.train()(x)
@@ -62,7 +65,9 @@ def main() -> None:
         "engine, float32": crafted(engine.crafting(net, x, "float32")),
         "engine": crafted(engine.crafting(net, x)),
     }
-    print(f"{torch.get_num_threads()} threads, batch {batch}, {samples} samples, {size} x {size}; median of {given.repeats}, after one warm-up\n")
+    print(
+        f"{torch.get_num_threads()} threads, batch {batch}, {samples} samples, {size} x {size}; median of {given.repeats}, after one warm-up\n"
+    )
     print(f"{'PGD-10':<18}" + "".join(f"{s + ' clips/s':>14}{'ratio':>8}{'loss':>8}" for s in BUDGETS))
     base: dict[str, float] = {}
     for name, way in ways.items():

@@ -39,7 +39,9 @@ def network(seed: int = 0) -> AVNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         ears, eyes = Ear(), Eye()
-        net = AVNet(AV(audio=ears, visual=eyes), FUSIONS["concat"](AV(audio=12, visual=12)), CLASSES, classifier_std=1.0)
+        net = AVNet(
+            AV(audio=ears, visual=eyes), FUSIONS["concat"](AV(audio=12, visual=12)), CLASSES, classifier_std=1.0
+        )
         for norm in (ears.norm, eyes.norm):
             nn.init.uniform_(norm.running_mean, -0.3, 0.3)
             nn.init.uniform_(norm.running_var, 0.3, 1.5)

@@ -1,5 +1,7 @@
 """One table of properties: every attack × threat × model."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -9,7 +11,13 @@ from avrobust.objectives import margins
 from avrobust.threat import check
 from nets import clips, deaf, linear, network
 
-ATTACKS = [FGSM(), PGD(steps=5), PGD(steps=3, restarts=2, objective=margin), MIM(steps=5), PGD(steps=4, momentum=0.75, keep="last")]
+ATTACKS = [
+    FGSM(),
+    PGD(steps=5),
+    PGD(steps=3, restarts=2, objective=margin),
+    MIM(steps=5),
+    PGD(steps=4, momentum=0.75, keep="last"),
+]
 THREATS = [
     Threat.linf(audio=0.01), Threat.linf(visual="4/255"), Threat.linf(audio=0.01, visual="4/255"),
     Threat.l2(audio=0.1), Threat.l2(audio="30 dB SNR", visual=0.5), Threat.tian2021(0.006, 0.024),
@@ -64,7 +72,7 @@ def test_a_larger_budget_is_never_weaker_where_the_best_point_is_known(attack, m
     for eps in (0.0, 0.01, 0.03, 0.1):
         adv = attack_on(attack, linear, batch, make(eps))
         losses.append(margins(linear(adv), batch.label))
-    for small, large in zip(losses, losses[1:], strict=False):
+    for small, large in itertools.pairwise(losses):
         assert (large >= small - 1e-4).all()
 
 
@@ -72,7 +80,9 @@ def test_more_steps_reach_the_optimum_of_a_linear_model():
     batch = clips(8)
     eps = 0.02
     x = batch.x.map(lambda s: s * 0.5 + 0.25)  # away from the ends of the range
-    adv = PGD(steps=40, objective=margin, restarts=2)(linear, x, batch.label, Threat.linf(audio=eps, visual=eps), Seeds(0, batch.ids))
+    adv = PGD(steps=40, objective=margin, restarts=2)(
+        linear, x, batch.label, Threat.linf(audio=eps, visual=eps), Seeds(0, batch.ids)
+    )
     # 20 mean over 24 samples and 20 mean over 48 pixels: the margin can rise by 2 * 20 eps from each modality
     rise = margins(linear(adv), batch.label) - margins(linear(x), batch.label)
     assert torch.allclose(rise, torch.full((8,), 4 * 20 * eps), atol=1e-3)
@@ -82,7 +92,10 @@ def test_best_is_never_worse_than_last_or_clean():
     batch, threat = clips(16), Threat.linf(audio=0.05, visual=0.05)
     net = network()
     with torch.no_grad():
-        best, last = (cross_entropy(net, attack_on(PGD(steps=8, keep=k), net, batch, threat), batch.label) for k in ("best", "last"))
+        best, last = (
+            cross_entropy(net, attack_on(PGD(steps=8, keep=k), net, batch, threat), batch.label)
+            for k in ("best", "last")
+        )
     assert (best >= last - 1e-5).all()
 
 
@@ -192,7 +205,9 @@ class TestEngine:
         batch, net, threat = clips(64), network(), Threat.linf(audio=0.05, visual=0.05)
         with torch.no_grad():
             losses = [
-                cross_entropy(net, attack_on(PGD(), engine.crafting(net, batch.x, p), batch, threat), batch.label).mean()
+                cross_entropy(
+                    net, attack_on(PGD(), engine.crafting(net, batch.x, p), batch, threat), batch.label
+                ).mean()
                 for p in ("float32", "bfloat16")
             ]
         assert losses[1] > 0.97 * losses[0]

@@ -27,9 +27,7 @@ def clip(path: Path, seed: int) -> None:
 @pytest.fixture
 def clean(tmp_path) -> Manifest:
     entries = []
-    for n, (label, split) in enumerate(
-        (label, split) for label in ("cat", "dog") for split in ("train", "test")
-    ):
+    for n, (label, split) in enumerate((label, split) for label in ("cat", "dog") for split in ("train", "test")):
         clip(tmp_path / label / f"{n}.mp4", n)
         entries.append(
             Entry(
@@ -135,9 +133,7 @@ def test_how_much_of_a_list_is_there(real_data, tmp_path):
     test = layouts.music(lists).select("test").entries
     for e in test[:96]:
         (tmp_path / e.video).parent.mkdir(exist_ok=True)
-        shutil.copy(
-            real_data / "media_samples/bbb_1s_vp8_vorbis.webm", (tmp_path / e.video).with_suffix(".webm")
-        )
+        shutil.copy(real_data / "media_samples/bbb_1s_vp8_vorbis.webm", (tmp_path / e.video).with_suffix(".webm"))
     found = audit(layouts.music(lists, tmp_path), progress=False)
     assert "test: you have 96 of 104 clips" in found.summary()
     assert "train: you have 0 of 312 clips" in found.summary()

@@ -12,7 +12,6 @@ from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
 
 
-
 @pytest.fixture
 def network(done):
     return done / "models/AV-0/net.safetensors"
@@ -20,11 +19,31 @@ def network(done):
 
 def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, videos, tmp_path, capsys):
     video = next(videos.glob("flute/*.mp4"))
-    words = ["attack", str(video), "--model", str(network), "--label", "flute", "--audio", "-30 dBFS", "--visual", "8/255", "--out", str(tmp_path / "out")]
+    words = [
+        "attack",
+        str(video),
+        "--model",
+        str(network),
+        "--label",
+        "flute",
+        "--audio",
+        "-30 dBFS",
+        "--visual",
+        "8/255",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 0
     assert "decoded from the .mp4" in capsys.readouterr().out
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert {"adversarial.mp4", "adversarial.wav", "clean.wav", "adversarial-0.png", "clean-0.png", "predictions.json"} <= made
+    assert {
+        "adversarial.mp4",
+        "adversarial.wav",
+        "clean.wav",
+        "adversarial-0.png",
+        "clean-0.png",
+        "predictions.json",
+    } <= made
     about = json.loads((tmp_path / "out/predictions.json").read_text())
     assert 0 < about["linf_visual"] <= 8 / 255 + 1e-6
     assert 0 < about["linf_audio"] <= 10 ** (-30 / 20) + 1e-6
@@ -38,17 +57,69 @@ def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, vide
 
 def test_a_targeted_attack_goes_where_it_is_told(network, videos, tmp_path, capsys):
     video = next(videos.glob("flute/*.mp4"))
-    assert main(["attack", str(video), "--model", str(network), "--label", "flute", "--target", "tuba", "--audio", "0.05", "--visual", "16/255", "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(
+            [
+                "attack",
+                str(video),
+                "--model",
+                str(network),
+                "--label",
+                "flute",
+                "--target",
+                "tuba",
+                "--audio",
+                "0.05",
+                "--visual",
+                "16/255",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
     about = json.loads((tmp_path / "out/predictions.json").read_text())
     ranking = {k: [name for name, _ in v] for k, v in about["predictions"].items()}
     assert ranking["adversarial"][0] == "tuba"
-    assert main(["attack", str(video), "--model", str(network), "--label", "kazoo", "--audio", "0.1", "--out", str(tmp_path / "b")]) == 1
+    assert (
+        main(
+            [
+                "attack",
+                str(video),
+                "--model",
+                str(network),
+                "--label",
+                "kazoo",
+                "--audio",
+                "0.1",
+                "--out",
+                str(tmp_path / "b"),
+            ]
+        )
+        == 1
+    )
     assert "does not know the class 'kazoo'" in capsys.readouterr().err
 
 
 def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, capsys):
     out = tmp_path / "rows.parquet"
-    words = ["evaluate", str(network), "--data", str(videos), "--audio", "0.01", "--visual", "4/255", "--attacks", "FGSM", "PGD-2x2", "--prepared", str(tmp_path / "clips"), "--out", str(out)]
+    words = [
+        "evaluate",
+        str(network),
+        "--data",
+        str(videos),
+        "--audio",
+        "0.01",
+        "--visual",
+        "4/255",
+        "--attacks",
+        "FGSM",
+        "PGD-2x2",
+        "--prepared",
+        str(tmp_path / "clips"),
+        "--out",
+        str(out),
+    ]
     assert main(words) == 0
     table = capsys.readouterr().out
     assert "PGD-2x2" in table
@@ -65,8 +136,23 @@ def test_evaluate_takes_anyone_s_model(videos, tmp_path, capsys, monkeypatch):
         "    return torch.stack([x.audio.mean(1) * k + x.visual.mean((1, 2, 3, 4)) for k in range(11)], 1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    words = ["evaluate", "theirs:model", "--data", str(videos), "--audio", "0.01", "--attacks", "FGSM", "--prepared", str(tmp_path / "clips"), "--limit", "5"]
-    assert main([*words, "--clip.seconds", "0.5", "--clip.size", "40", "--view.samples", "2000", "--view.size", "32"]) == 0
+    words = [
+        "evaluate",
+        "theirs:model",
+        "--data",
+        str(videos),
+        "--audio",
+        "0.01",
+        "--attacks",
+        "FGSM",
+        "--prepared",
+        str(tmp_path / "clips"),
+        "--limit",
+        "5",
+    ]
+    assert (
+        main([*words, "--clip.seconds", "0.5", "--clip.size", "40", "--view.samples", "2000", "--view.size", "32"]) == 0
+    )
     assert "% of 5" in capsys.readouterr().out
 
 
@@ -79,7 +165,25 @@ def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):
     broken = [next((mine / "flute").glob("*.mp4")), next((mine / "tuba").glob("*.mp4"))]
     broken[0].write_bytes(b"")
     broken[1].write_bytes(broken[1].read_bytes()[:300])
-    words = ["train", "--data", str(mine), "--out", str(tmp_path / "net"), "--epochs", "1", "--modality", "A", "--clip.seconds", "0.5", "--clip.size", "40", "--view.samples", "4096", "--view.size", "32"]
+    words = [
+        "train",
+        "--data",
+        str(mine),
+        "--out",
+        str(tmp_path / "net"),
+        "--epochs",
+        "1",
+        "--modality",
+        "A",
+        "--clip.seconds",
+        "0.5",
+        "--clip.size",
+        "40",
+        "--view.samples",
+        "4096",
+        "--view.size",
+        "32",
+    ]
     assert main(words) == 0
     assert "validation clips" in capsys.readouterr().out
     assert main(["show", str(tmp_path / "net-clips")]) == 0
@@ -106,7 +210,21 @@ def test_report_is_rebuilt_from_files(done, capsys):
 
 
 def test_study_on_a_user_s_videos(videos, tmp_path, capsys):
-    words = ["study", "tiny_study:study", "--data", str(videos), "--out", str(tmp_path / "run"), "--cache", str(tmp_path / "data"), "--epochs", "1", "--attacked", "4", "--quiet"]
+    words = [
+        "study",
+        "tiny_study:study",
+        "--data",
+        str(videos),
+        "--out",
+        str(tmp_path / "run"),
+        "--cache",
+        str(tmp_path / "data"),
+        "--epochs",
+        "1",
+        "--attacked",
+        "4",
+        "--quiet",
+    ]
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "report.html" in out
@@ -121,7 +239,12 @@ def test_study_on_a_user_s_videos(videos, tmp_path, capsys):
     [
         (lambda p: (p / "empty").mkdir() or p / "empty", "expected"),
         (lambda p: (p / "t.csv").write_text("id,label\na,b\n") and p / "t.csv", "video"),
-        (lambda p: (p / "t.csv").write_text("id,video,label,split\na,x.mp4,b,train\na,y.mp4,b,test\n") and p / "t.csv", "'a'"),
+        (
+            lambda p: (
+                (p / "t.csv").write_text("id,video,label,split\na,x.mp4,b,train\na,y.mp4,b,test\n") and p / "t.csv"
+            ),
+            "'a'",
+        ),
         (lambda p: (p / "t.csv").write_text("id,video,label,split\na,../x.mp4,b,train\n") and p / "t.csv", "inside"),
     ],
     ids=["no videos", "no video column", "an id twice", "a path outside"],

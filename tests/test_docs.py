@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from their_model import make
 
 from avrobust.cli import VERBS, main
-from their_model import make
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -41,7 +41,21 @@ def test_documents_link_to_files_that_exist():
         assert (ROOT / file).exists(), file
 
 
-@pytest.mark.parametrize("words", [["study"], ["report"], ["show"], ["train"], ["evaluate"], ["attack"], ["data", "orchestra"], ["data", "prepare"], ["data", "audit"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study"],
+        ["report"],
+        ["show"],
+        ["train"],
+        ["evaluate"],
+        ["attack"],
+        ["data", "orchestra"],
+        ["data", "prepare"],
+        ["data", "audit"],
+    ],
+    ids=" ".join,
+)
 def test_every_verb_explains_itself_with_an_example(words, capsys):
     try:
         main([*words, "--help"])

@@ -65,14 +65,14 @@ def test_an_attack_that_leaves_its_budget_is_refused_and_the_published_one_is_me
 
 
 BAD_CLIPS = {
-    "loud": (dict(audio=clips().x.audio * 2), r"audio should lie in \[-1, 1\]"),
-    "bytes": (dict(visual=clips().x.visual * 255), r"visual should lie in \[0, 1\], got \[0, 25"),
-    "normalised": (dict(visual=clips().x.visual * 4 - 2), "before normalisation"),
-    "nan": (dict(audio=clips().x.audio * math.nan), "clip 'clip/0' is not finite"),
-    "stereo": (dict(audio=torch.zeros(6, 2, 96)), r"audio should be shaped \(b n\), got \(6, 2, 96\)"),
-    "one frame": (dict(visual=torch.zeros(6, 3, 8, 8)), "time axis"),
-    "integers": (dict(visual=torch.zeros(6, 1, 3, 8, 8, dtype=torch.uint8)), "Divide 8-bit frames by 255"),
-    "short": (dict(audio=torch.zeros(5, 96)), "as many audio clips"),
+    "loud": ({"audio": clips().x.audio * 2}, r"audio should lie in \[-1, 1\]"),
+    "bytes": ({"visual": clips().x.visual * 255}, r"visual should lie in \[0, 1\], got \[0, 25"),
+    "normalised": ({"visual": clips().x.visual * 4 - 2}, "before normalisation"),
+    "nan": ({"audio": clips().x.audio * math.nan}, "clip 'clip/0' is not finite"),
+    "stereo": ({"audio": torch.zeros(6, 2, 96)}, r"audio should be shaped \(b n\), got \(6, 2, 96\)"),
+    "one frame": ({"visual": torch.zeros(6, 3, 8, 8)}, "time axis"),
+    "integers": ({"visual": torch.zeros(6, 1, 3, 8, 8, dtype=torch.uint8)}, "Divide 8-bit frames by 255"),
+    "short": ({"audio": torch.zeros(5, 96)}, "as many audio clips"),
 }
 
 
@@ -110,7 +110,15 @@ def test_no_clips_is_an_error():
 
 
 def test_rows_round_trip_with_missing_values(tmp_path):
-    rows = Rows.of({"model": "m", "clip": ["a", "b"], "margin": [1.5, math.nan], "status": ["ok", "no audio stream"], "correct": [True, None]})
+    rows = Rows.of(
+        {
+            "model": "m",
+            "clip": ["a", "b"],
+            "margin": [1.5, math.nan],
+            "status": ["ok", "no audio stream"],
+            "correct": [True, None],
+        }
+    )
     rows.save(tmp_path / "rows.parquet")
     again = Rows.load(tmp_path / "rows.parquet")
     assert again.data.equals(rows.data) or str(again.data.to_pylist()) == str(rows.data.to_pylist())
@@ -121,5 +129,7 @@ def test_rows_round_trip_with_missing_values(tmp_path):
 
 
 def test_what_could_not_be_read_lowers_the_count_and_not_the_accuracy():
-    rows = Rows.of({"model": "m", "clip": ["a", "b", "c"], "status": ["ok", "ok", "cut short"], "correct": [True, False, None]})
+    rows = Rows.of(
+        {"model": "m", "clip": ["a", "b", "c"], "status": ["ok", "ok", "cut short"], "correct": [True, False, None]}
+    )
     assert (rows.accuracy().k, rows.accuracy().n) == (1, 2)

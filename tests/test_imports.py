@@ -24,7 +24,13 @@ def imported(path: Path) -> set[str]:
     """The top-level parts of this package that a file imports, wherever in the file."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names = (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
         for name in names:
             if name == "avrobust" and isinstance(node, ast.ImportFrom):
                 found |= {a.name for a in node.names if a.name in ORDER}
@@ -40,7 +46,9 @@ def test_imports_point_one_way(path):
         return  # the public names, imported when they are used
     assert here in ORDER, f"{path}: give '{here}' its place in the order of imports"
     later = {part for part in imported(path) if ORDER.index(part) > ORDER.index(here)}
-    assert not {part for part in later if (here, part) not in ALLOWED}, f"{path} imports {sorted(later)}, which come after '{here}'"
+    assert not {part for part in later if (here, part) not in ALLOWED}, (
+        f"{path} imports {sorted(later)}, which come after '{here}'"
+    )
 
 
 def test_reports_and_data_need_no_torch():

@@ -55,9 +55,7 @@ def test_columns_can_be_chosen(tmp_path):
 
 
 def test_a_sound_in_the_same_file_is_no_second_file_and_ids_come_from_paths(tmp_path):
-    path = table(
-        tmp_path, "dog,train,a/v.mp4,a/v.mp4", "dog,train,b/v.mp4,b/v.wav", header="label,split,video,audio"
-    )
+    path = table(tmp_path, "dog,train,a/v.mp4,a/v.mp4", "dog,train,b/v.mp4,b/v.wav", header="label,split,video,audio")
     first, second = Manifest.read(path).entries
     assert (first.id, first.audio) == ("a/v", None)
     assert (second.id, second.audio) == ("b/v", Path("b/v.wav"))
@@ -122,9 +120,7 @@ def test_training_on_a_table_of_test_clips_says_what_there_is(tmp_path):
 
 
 def test_repeats_are_kept_for_an_audit_and_settled_for_use(tmp_path):
-    path = table(
-        tmp_path, "a,dog,test,,a.mp4,", "a,dog,train,,a.mp4,", "b,dog,train,,b.mp4,", "b,dog,train,,b.mp4,"
-    )
+    path = table(tmp_path, "a,dog,test,,a.mp4,", "a,dog,train,,a.mp4,", "b,dog,train,,b.mp4,", "b,dog,train,,b.mp4,")
     manifest = Manifest.read(path, repeats=True)
     assert len(manifest) == 4
     assert manifest.repeated() == ("a", "b")
@@ -134,9 +130,7 @@ def test_repeats_are_kept_for_an_audit_and_settled_for_use(tmp_path):
 
 def test_a_division_is_per_class_by_video_and_by_seed_alone():
     def clip(label: str, n: int, at: int) -> Entry:
-        return Entry(
-            f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:09d}xx_{at:06d}_{at + 10:06d}.mp4")
-        )
+        return Entry(f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:09d}xx_{at:06d}_{at + 10:06d}.mp4"))
 
     entries = tuple(clip(label, n, at) for label in ("cat", "dog") for n in range(20) for at in (0, 10))
     manifest = layouts.divide(Manifest(Path("d"), entries), seed=1)
@@ -236,9 +230,7 @@ def test_the_published_lists(real_data):
 
 
 def test_real_tables(real_data):
-    words = Manifest.read(
-        real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end"
-    )
+    words = Manifest.read(real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end")
     assert (words.name, len(words), len(words.classes)) == ("grid_s1_words", 1000, 10)
     assert all(e.audio is None and e.end is not None and 0 < e.end - e.start < 1 for e in words.entries)
     pairs = Manifest.read(real_data / "instruments_av/manifest.csv")

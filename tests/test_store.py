@@ -200,9 +200,7 @@ def test_a_stopped_run_keeps_what_it_finished(manifest, tmp_path, monkeypatch, s
 def test_a_killed_run_loses_at_most_a_shard_and_leaves_no_process(manifest, tmp_path):
     for n in range(4, 60):
         shutil.copy(manifest.root / "0.mp4", manifest.root / f"{n}.mp4")
-    many = replace(
-        manifest, entries=tuple(Entry(f"clip{n}", "dog", "train", Path(f"{n}.mp4")) for n in range(60))
-    )
+    many = replace(manifest, entries=tuple(Entry(f"clip{n}", "dog", "train", Path(f"{n}.mp4")) for n in range(60)))
     many.write(manifest.root / "all.csv")
     script = tmp_path / "run.py"
     script.write_text(
@@ -213,11 +211,7 @@ def test_a_killed_run_loses_at_most_a_shard_and_leaves_no_process(manifest, tmp_
         [sys.executable, script], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.time() + 60
-    while (
-        len(list((tmp_path / "out").glob(shards.PATTERN))) < 3
-        and run.poll() is None
-        and time.time() < deadline
-    ):
+    while len(list((tmp_path / "out").glob(shards.PATTERN))) < 3 and run.poll() is None and time.time() < deadline:
         time.sleep(0.005)
     run.kill()
     run.wait()
@@ -310,9 +304,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_written(manifest, tmp_path, mon
     out = tmp_path / "out"
     made(replace(manifest, entries=manifest.entries[:2]), out)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            preparing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000)
-        )
+        patch.setattr(preparing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000))
         with pytest.raises(StoreError, match="expected room for 4 clips"):
             made(manifest, out)
 
@@ -353,9 +345,7 @@ def test_numbered_frames_and_a_sound_are_a_video_of_8_frames_a_second(tmp_path):
 
 
 def test_real_words(real_data, tmp_path):
-    words = Manifest.read(
-        real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end"
-    )
+    words = Manifest.read(real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end")
     few = replace(words, entries=words.entries[:12])
     store = prepare(few, ClipSpec(seconds=0.5, size=72, fps=25), tmp_path / "out", workers=1, progress=False)
     assert len(store) == 12
@@ -368,9 +358,7 @@ def test_real_words(real_data, tmp_path):
 
 def test_real_files_of_every_kind(real_data, tmp_path):
     files = sorted(p for p in (real_data / "media_samples").iterdir() if p.suffix not in (".md", ".csv"))
-    manifest = Manifest(
-        real_data / "media_samples", tuple(Entry(f.name, "any", "test", Path(f.name)) for f in files)
-    )
+    manifest = Manifest(real_data / "media_samples", tuple(Entry(f.name, "any", "test", Path(f.name)) for f in files))
     store = made(manifest, tmp_path / "out")
     failed = {id for id, _, _ in store.failures}
     assert {"empty.mp4", "truncated_kinetics.mp4", "ucf101_soccer_noaudio.avi", "hevc_noaudio.mp4"} <= failed

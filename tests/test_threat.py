@@ -8,17 +8,19 @@ from avrobust.threat import IMAGENET_STD, check
 from nets import clips
 
 BUDGETS = [
-    (Threat.linf, dict(audio=0.006), "audio", 0.006),
-    (Threat.linf, dict(audio="0.006"), "audio", 0.006),
-    (Threat.linf, dict(visual="2/255"), "visual", 2 / 255),
-    (Threat.linf, dict(audio="-44.4 dBFS"), "audio", 0.0060256),
-    (Threat.linf, dict(audio="−6.0206 dbfs"), "audio", 0.5),
-    (Threat.l2, dict(audio="40 dB SNR"), "audio", 0.01),
-    (Threat.linf, dict(visual="0.006 normalised"), "visual", 0.006),
+    (Threat.linf, {"audio": 0.006}, "audio", 0.006),
+    (Threat.linf, {"audio": "0.006"}, "audio", 0.006),
+    (Threat.linf, {"visual": "2/255"}, "visual", 2 / 255),
+    (Threat.linf, {"audio": "-44.4 dBFS"}, "audio", 0.0060256),
+    (Threat.linf, {"audio": "−6.0206 dbfs"}, "audio", 0.5),
+    (Threat.l2, {"audio": "40 dB SNR"}, "audio", 0.01),
+    (Threat.linf, {"visual": "0.006 normalised"}, "visual", 0.006),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "budget", "name", "eps"), BUDGETS, ids=lambda v: str(v) if isinstance(v, dict) else "")
+@pytest.mark.parametrize(
+    ("make", "budget", "name", "eps"), BUDGETS, ids=lambda v: str(v) if isinstance(v, dict) else ""
+)
 def test_budgets_are_read_in_physical_units(make, budget, name, eps):
     assert getattr(make(**budget), name).eps == pytest.approx(eps, rel=1e-4)
 
@@ -26,15 +28,15 @@ def test_budgets_are_read_in_physical_units(make, budget, name, eps):
 @pytest.mark.parametrize(
     ("make", "budget"),
     [
-        (Threat.linf, dict(audio=-0.1)),
-        (Threat.linf, dict(visual="-2/255")),
-        (Threat.linf, dict(visual="2/0")),
-        (Threat.linf, dict(audio=math.nan)),
-        (Threat.linf, dict(audio="loud")),
-        (Threat.linf, dict(audio="40 dB SNR")),
-        (Threat.l2, dict(audio="-40 dBFS")),
-        (Threat.linf, dict(audio="0.006 normalised")),
-        (Threat.linf, dict(audio="")),
+        (Threat.linf, {"audio": -0.1}),
+        (Threat.linf, {"visual": "-2/255"}),
+        (Threat.linf, {"visual": "2/0"}),
+        (Threat.linf, {"audio": math.nan}),
+        (Threat.linf, {"audio": "loud"}),
+        (Threat.linf, {"audio": "40 dB SNR"}),
+        (Threat.l2, {"audio": "-40 dBFS"}),
+        (Threat.linf, {"audio": "0.006 normalised"}),
+        (Threat.linf, {"audio": ""}),
     ],
     ids=str,
 )
@@ -61,7 +63,12 @@ def test_a_budget_in_db_snr_is_met_by_every_clip():
     assert snr.median() < 31  # and the budget is used
 
 
-BALLS = [Ball(0.1, "linf", low=-1, high=1), Ball(0.7, "l2", low=-1, high=1), Ball(0.05, "l2", "signal", -1, 1), Ball(0.05, "linf", "signal", -1, 1)]
+BALLS = [
+    Ball(0.1, "linf", low=-1, high=1),
+    Ball(0.7, "l2", low=-1, high=1),
+    Ball(0.05, "l2", "signal", -1, 1),
+    Ball(0.05, "linf", "signal", -1, 1),
+]
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=repr)
@@ -129,7 +136,9 @@ class TestCheck:
 
     def test_the_whole_budget_is_allowed(self):
         x = self.batch.x
-        adv = self.threat.map(lambda ball, s: (s + ball.project(torch.full_like(s, 9.0), s)).clamp(ball.low, ball.high), x)
+        adv = self.threat.map(
+            lambda ball, s: (s + ball.project(torch.full_like(s, 9.0), s)).clamp(ball.low, ball.high), x
+        )
         check(self.threat, x, adv, self.batch.ids, "mine")
 
     def test_over_budget_names_the_clip_and_the_count(self):

@@ -15,7 +15,11 @@ BOTH = (Threat.tian2021(0.012, 0.0), Threat.tian2021(0.0, 0.048), Threat.tian202
 study = Study(
     name="tiny",
     title="A study that takes seconds",
-    contestants=(Contestant("AV", width=16), Contestant("A", modality="A", width=16), Contestant("V", modality="V", width=16)),
+    contestants=(
+        Contestant("AV", width=16),
+        Contestant("A", modality="A", width=16),
+        Contestant("V", modality="V", width=16),
+    ),
     trials=(
         Trial(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),
         Trial(("A",), (FGSM(),), BOTH[:1]),

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from their_model import make
 
 my_net, wave, frames, y = make()
@@ -52,6 +51,8 @@ def test_their_own_objective():
         return -model(x).logsumexp(1)
 
     batch = avr.Batch(x=avr.AV(audio=wave, visual=frames), label=y)
-    adv = avr.PGD(objective=quiet)(lambda x: my_net(x.audio, x.visual), batch.x, y, avr.Threat.linf(audio=0.01), avr.Seeds(0, batch.ids))
+    adv = avr.PGD(objective=quiet)(
+        lambda x: my_net(x.audio, x.visual), batch.x, y, avr.Threat.linf(audio=0.01), avr.Seeds(0, batch.ids)
+    )
     with torch.no_grad():
         assert (my_net(adv.audio, adv.visual).logsumexp(1) <= my_net(wave, frames).logsumexp(1)).all()

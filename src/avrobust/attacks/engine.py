@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.models.network import AVNet
-from avrobust.threat import Ball, Threat
+from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]

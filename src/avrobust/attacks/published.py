@@ -59,7 +59,7 @@ class Published:
         """Adversarial signals; `seeds` are not used, nothing here is random."""
         expected = AV(audio=(1.0,), visual=IMAGENET_STD)
         if any(
-            ball.norm != "linf" or ball.active and ball.scale != scale
+            ball.norm != "linf" or (ball.active and ball.scale != scale)
             for ball, scale in threat.map(lambda *p: p, expected)
         ):
             raise ValueError(

@@ -14,7 +14,6 @@ import torch
 
 import avrobust
 from avrobust.media import write_bytes
-from avrobust.types import AV
 
 
 class RunExistsError(ValueError):

@@ -71,8 +71,7 @@ def run(
     with timed(record, "showcase"):
         showcase.samples(store, out / "samples")
     with timed(record, "report"):
-        page = report.write(out)
-    return page
+        return report.write(out)
 
 
 def describe_study(study: Study) -> dict[str, object]:

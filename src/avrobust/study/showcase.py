@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from avrobust.attacks import PGD, engine
-from avrobust.data.store import Store
 from avrobust.data.frames import read_clip
+from avrobust.data.store import Store
 from avrobust.evaluation.run import sizes
 from avrobust.media import write_png, write_wav
 from avrobust.media.decode import MediaError
