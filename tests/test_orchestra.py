@@ -287,9 +287,10 @@ def test_silent_poses_come_from_where_playing_poses_come_from() -> None:
 
 
 def test_what_is_not_shared_is_hidden_or_buried(tmp_path: Path) -> None:
-    lonely = Orchestra(train=2, val=0, test=0, shared=0.0, seconds=0.5, fps=4.0, size=64)
-    carried = {e.extra["carries"] for e in write(lonely, tmp_path / "o", workers=1, progress=False).entries}
-    assert carried == {"audio", "visual"}
+    lonely = Orchestra(train=2, val=0, test=0, shared=0.0, rivals=1.0, seconds=0.5, fps=4.0, size=64)
+    entries = write(lonely, tmp_path / "o", workers=1, progress=False).entries
+    assert {e.extra["carries"] for e in entries} == {"audio", "visual"}
+    assert all(e.extra["rival"] == "0" for e in entries if e.extra["carries"] == "visual")
     actors, player = cast("cello", compose("cello", 1.0, rng()), 1.0, False, looks(0.0), rng())
     box = extent(actors[player], TIMES)
     behind = film(actors, player, box, True, TIMES, 64, looks(0.0), rng())

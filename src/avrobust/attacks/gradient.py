@@ -1,7 +1,7 @@
 """Search along the gradient inside a threat: FGSM, PGD and MIM are settings of one loop.  Knows no norms."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Model, Objective, Signals
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PGD:
     """Projected gradient ascent (Madry et al. 2018).
 
@@ -43,6 +43,9 @@ class PGD:
             raise ValueError(f"steps and restarts should be at least 1, got {self.steps} and {self.restarts}.")
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
+
+    def __repr__(self) -> str:
+        return concise(self)
 
     @property
     def name(self) -> str:
@@ -88,7 +91,7 @@ class PGD:
         return grad if velocity is None else grad.map(lambda g, v: self.momentum * v + g, velocity)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FGSM(PGD):
     """The fast gradient sign method (Goodfellow et al. 2015): one step of the whole budget from the clean clip."""
 
@@ -103,7 +106,7 @@ class FGSM(PGD):
         return "FGSM"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MIM(PGD):
     """The momentum iterative method (Dong et al. 2018), projected around the clean clip.
 
@@ -117,6 +120,17 @@ class MIM(PGD):
     @property
     def _length(self) -> float:
         return 1.0 / self.steps if self.step is None else self.step
+
+
+def concise(settings: Any) -> str:
+    """A dataclass by what is not as usual in it, functions by name: the same in every process.
+
+    >>> PGD(), PGD(steps=40, restarts=5)
+    (PGD(), PGD(steps=40, restarts=5))
+    """
+    values = {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
+    words = (f"{name}={getattr(value, '__name__', repr(value))}" for name, value in values.items())
+    return f"{type(settings).__name__}({', '.join(words)})"
 
 
 def _shift(x: Signals, delta: Signals, threat: Threat) -> Signals:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
+from avrobust.attacks.gradient import concise
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import IMAGENET_STD, Threat
@@ -25,7 +26,7 @@ from avrobust.types import AV, RANGE, Model, Objective, Signals
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Published:
     """FGSM, PGD or MIM with the behaviour of the paper's code.
 
@@ -44,6 +45,9 @@ class Published:
     def __post_init__(self) -> None:
         if self.method not in ("FGSM", "PGD", "MIM"):
             raise ValueError(f"method should be 'FGSM', 'PGD' or 'MIM', got {self.method!r}.")
+
+    def __repr__(self) -> str:
+        return concise(self)
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich import print as show
 
 from avrobust import report
 from avrobust.allocator import keep_memory
@@ -79,4 +78,4 @@ def main(argv: Sequence[str]) -> None:
         tracker=options.tracker,
     )
     print(report.summary(out))
-    show(f"\nThe report: [link=file://{page.resolve()}]{page}[/link]")
+    print(f"\nThe report: {page}")

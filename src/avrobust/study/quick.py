@@ -1,6 +1,8 @@
 """Does integration strengthen robustness?  Table 1 and Figure 3 of Tian & Xu 2021 on the procedural orchestra.
 
-    avrobust study quick
+    avrobust study quick          # 6.5 min on two AVX2 cores without a GPU, 1.8 GB
+Paper (MIT-MUSIC, 104 clips): clean 88.5, sound alone 59.6, picture alone 81.7 | PGD A 13.5, V 1.9, AV 0.0.
+Ours (660 clips; 120 attacked; 1 seed): clean 81.7, sound alone 57.3, picture alone 70.3 | PGD A 33.3, V 78.3, AV 58.3.
 One audio-visual network (concat) and its two unimodal ones, at half the paper's width and on smaller inputs, trained
 from scratch on 1,100 clips; FGSM, PGD and MIM on sound, picture and both.  Budgets are the paper's and larger ones: a
 small network trained from scratch hardly notices the paper's visual budgets, so the picture's go on to where accuracy

@@ -23,6 +23,7 @@ class RunExistsError(ValueError):
 def describe(value: object) -> Any:
     """A value as plain data that says the same in every process: dataclasses by class and fields, functions by name.
 
+    >>> from avrobust.types import AV
     >>> describe(AV(audio=1.0, visual=max))
     {'class': 'AV', 'audio': 1.0, 'visual': 'builtins.max'}
     """

@@ -26,7 +26,7 @@ from avrobust.progress import bar
 from avrobust.study import showcase
 from avrobust.study.plan import Cell, Contestant, Study
 from avrobust.study.record import RunFile, code, describe, world
-from avrobust.training import RECIPES, Trained, batches, train, weights_sha256
+from avrobust.training import RECIPES, Trained, batches, load, train, weights_sha256
 from avrobust.types import Batch
 
 
@@ -63,15 +63,17 @@ def run(
             with timed(record, f"training {contestant.name}"):
                 trained = _train(study, contestant, seed, store, out, progress, tracker)
             record.update(models={contestant.name: about_model(study, contestant, trained)})
+            # The weights as they are on disk: a network that was just trained lies in memory in another layout,
+            # and its last bits would differ from those of a run that was taken up again.
+            net = load(trained.path)[0].to(device)
             with timed(record, f"attacking {contestant.name}"):
-                measure(study, contestant, seed, trained.net, store, out, device, progress)
+                measure(study, contestant, seed, net, store, out, device, progress)
             if contestant == study.contestants[0] and seed == study.seeds[0]:
                 with timed(record, "showcase"):
-                    showcase.attacked(study, trained.net, store, out / "gallery", device)
+                    showcase.attacked(study, net, store, out / "gallery", device)
     with timed(record, "showcase"):
         showcase.samples(store, out / "samples")
-    with timed(record, "report"):
-        return report.write(out)
+    return report.write(out)
 
 
 def describe_study(study: Study) -> dict[str, object]:
@@ -103,7 +105,6 @@ def measure(
     def clips(limit: int | None) -> list[Batch]:
         return [b.to(device) for b in batches(store, "test", study.view, study.batch, limit=limit)]
 
-    net = net.to(device)
     subject: Subject | None = None
     total = sum(cell.steps + 1 for cell in todo.values())
     with bar(f"attacking {contestant.name} (seed {seed})", total, visible=progress, count=False) as advance:

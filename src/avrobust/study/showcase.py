@@ -35,7 +35,6 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
     shutil.rmtree(draft, ignore_errors=True)
     number = 0
     batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-    net = net.to(device).eval()
     for threat in study.showcase.subsets():
         craft = engine.crafting(net, batch.x.map(lambda s: s[:2]))
         adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))

@@ -6,7 +6,6 @@ the file's own header.  Files are written beside their place and then moved ther
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def write(tensors: Mapping[str, Tensor], path: Path | str, meta: Mapping[str, An
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}")  # one name: what a kill leaves is overwritten by the next
     try:
         save_file(whole, draft, {"avrobust": json.dumps(meta)})
         draft.replace(path)

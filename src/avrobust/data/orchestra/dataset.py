@@ -120,23 +120,15 @@ def make(orchestra: Orchestra, out: Path, job: Job) -> Entry:
     seen = looks(o.picture_difficulty)
     plan = seeds.generator(0, "plan")
     carries = "both" if plan.random() < o.shared else str(plan.choice(("audio", "visual")))
-    rival = bool(plan.random() < o.rivals)
+    rival = bool(plan.random() < o.rivals) and carries != "visual"  # else nothing would tell which one counts
     score = compose(job.label, o.seconds, plan)
     actors, player = cast(job.label, score, o.seconds, rival, seen, plan)
     times = (np.arange(round(o.seconds * o.fps)) + 0.5) / o.fps  # the middle of each frame's time on screen
     box = extent(actors[player], times)
     if not (out / job.path).exists():
         wave = _heard(o, job.label, score, carries == "visual", seeds.generator(0, "sound"))
-        frames = film(
-            actors,
-            player,
-            box,
-            carries == "audio",
-            times,
-            o.size,
-            seen,
-            seeds.generator(0, "film"),
-        )
+        film_rng = seeds.generator(0, "film")
+        frames = film(actors, player, box, carries == "audio", times, o.size, seen, film_rng)
         write_mp4(out / job.path, wave, frames, o.rate, o.fps, crf=22, audio_bitrate=64_000)
     silent = [a for a in actors if a.still_s is not None]
     extra = {"carries": carries, "rival": str(int(rival))}

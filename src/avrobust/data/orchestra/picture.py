@@ -1,4 +1,4 @@
-"""The scene: which instruments stand where, and the film of one of them playing.  Knows no sound and no files."""
+"""Which instruments stand where, and the film of one of them playing.  Knows no sound and no files."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from avrobust.data.orchestra.score import Pose, Score, compose
 
 @dataclass(frozen=True)
 class Actor:
-    """One instrument on the stage; x, y (its centre) and size (its longest side) in parts of the picture's side."""
+    """One instrument on the stage; its centre x, y and its longest side, `size`, in parts of the picture's side."""
 
     name: str
     x: float
