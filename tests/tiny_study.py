@@ -5,7 +5,9 @@ from pathlib import Path
 
 from avrobust import FGSM, PGD, Published, Threat
 from avrobust.data.orchestra import Orchestra
+from avrobust.defenses import MIN_SIM, PCL, ExFMem, Prototypes
 from avrobust.media import ClipSpec
+from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.study import Contestant, Study, Trial
 from avrobust.study.run import run
 from avrobust.training import View
@@ -19,13 +21,21 @@ study = Study(
         Contestant("AV", width=16),
         Contestant("A", modality="A", width=16),
         Contestant("V", modality="V", width=16),
+        Contestant("MinSim", width=16, loss=MIN_SIM),
+        Contestant("PCL", width=16, start="AV", epochs=1, loss=PCL(), guard=Prototypes()),
+        Contestant("MinSim+ExFMem", width=16, start="MinSim", epochs=1, loss=MIN_SIM, guard=ExFMem(columns=22)),
+        Contestant("Attention", width=16, start="AV", epochs=1, fusion="attention"),
     ),
     trials=(
         Trial(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),
         Trial(("A",), (FGSM(),), BOTH[:1]),
         Trial(("V",), (FGSM(),), BOTH[1:2]),
+        Trial(("AV", "MinSim", "PCL", "MinSim+ExFMem"), (FGSM(objective=WithSimilarity()), FGSM()), BOTH),
+        Trial(("Attention",), (FGSM(), PGD(steps=2, objective=heat_shift)), BOTH),
     ),
     tables=(BOTH,),
+    defenses=(BOTH,),
+    embedded=("AV", "MinSim"),
     showcase=Threat.tian2021(0.012, 0.048),
     data=Orchestra(train=3, val=1, test=2, size=48, seconds=1.0, fps=4),
     clip=ClipSpec(seconds=0.5, fps=4, size=40),

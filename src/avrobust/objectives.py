@@ -1,12 +1,14 @@
 """What an attacker wants: one number per clip, pushed UP.  No budgets, no search."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avrobust.types import Logits, Model, PerClip, Signals
+from avrobust.types import AV, Logits, Model, PerClip, Signals
 
 
 def margins(logits: Logits, y: Tensor) -> PerClip:
@@ -37,6 +39,91 @@ class Targeted:
 
     target: int
 
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"towards {self.target}"
+
     def __call__(self, model: Model, x: Signals, y: Tensor) -> PerClip:
         """One number per clip; `y` only says how many clips there are."""
         return -F.cross_entropy(model(x).float(), torch.full_like(y, self.target), reduction="none")
+
+
+@runtime_checkable
+class TwoStream(Protocol):
+    """A model that shows the features it decides from, as `AVNet` does: calling it is `decide(represent(x))`."""
+
+    def represent(self, x: Signals) -> AV[Tensor]: ...
+    def decide(self, f: AV[Tensor]) -> Tensor: ...
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A two-stream model that points at places of the picture; `clean` are its features of the clean clips."""
+
+    @property
+    def clean(self) -> AV[Tensor] | None: ...
+    def represent(self, x: Signals) -> AV[Tensor]: ...
+    def heat(self, f: AV[Tensor]) -> Tensor: ...
+
+
+def cosine(f: AV[Tensor]) -> PerClip:
+    """The cosine between the features of sound and picture (Tian & Xu 2021, eq. 2), in [-1, 1].
+
+    >>> cosine(AV(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]])))
+    tensor([1.])
+    """
+    product: Tensor = (f.audio * f.visual).sum(1)
+    lengths: Tensor = f.audio.norm(dim=1) * f.visual.norm(dim=1)
+    return product / lengths.clamp_min(1e-8)
+
+
+@dataclass(frozen=True)
+class WithSimilarity:
+    """Cross entropy plus `weight` times the cosine between both features: needs a `TwoStream` model.
+
+    With weight 1 it is what the attackers of the published defense script raise: the very loss that MinSim
+    lowers (eq. 3).  A negative weight drives the features apart instead.
+    """
+
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        size = "" if abs(self.weight) == 1 else f"{abs(self.weight):g} "
+        return f"CE {'+' if self.weight >= 0 else '−'} {size}cos"
+
+    def __call__(self, model: Model, x: Signals, y: Tensor) -> PerClip:
+        """One number per clip."""
+        if not isinstance(model, TwoStream):
+            raise TypeError(
+                f"the loss {self.name} needs a model that shows its two features, got {type(model).__name__}. "
+                "Give an AVNet, or a model with represent(x) and decide(f)."
+            )
+        f = model.represent(x)
+        return F.cross_entropy(model.decide(f).float(), y, reduction="none") + self.weight * cosine(f)
+
+
+def heat_shift(model: Model, x: Signals, y: Tensor) -> PerClip:
+    """Minus the attention that stays where it was on the clean clip: moves the heat map, whatever the class.
+
+    The sum over places of the product of both heat maps, as a share of the clean map's own; needs an `Attentive`
+    model.  The paper's attacks never see the heat map; this one is after nothing else.
+    """
+    if not isinstance(model, Attentive) or model.clean is None:
+        raise TypeError(
+            f"the loss heat_shift needs a model with a heat map and its clean features, got {type(model).__name__}. "
+            "Give an AVNet with the fusion 'attention', through evaluate or Subject."
+        )
+    clean = model.heat(model.clean).flatten(1)
+    return -(model.heat(model.represent(x)).flatten(1) * clean).sum(1) / clean.square().sum(1)
+
+
+def objective_name(objective: Callable[..., Tensor]) -> str:
+    """How a table calls an objective.
+
+    >>> objective_name(margin), objective_name(WithSimilarity())
+    ('margin', 'CE + cos')
+    """
+    return str(getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__))

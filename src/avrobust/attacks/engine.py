@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from avrobust.models.fusion import Attention
 from avrobust.models.network import AVNet
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
@@ -110,7 +111,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 class Streams:
     """A two-stream network as an attack sees it.
 
-    A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand.
+    A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand, with no
+    guard between: a network that points at places has none.
     """
 
     net: AVNet
@@ -119,10 +121,28 @@ class Streams:
     clean: AV[Tensor] | None = None
 
     def __call__(self, x: Signals) -> Tensor:
-        return self.net.classify(self.net.fuse(self.embed(x)))
+        return self.decide(self.represent(x))
+
+    def represent(self, x: Signals) -> AV[Tensor]:
+        """The features that the decision is made from, in float32."""
+        f: AV[Tensor] = self.net.guard(self.embed(x))
+        return f
+
+    def decide(self, f: AV[Tensor]) -> Tensor:
+        """Logits of such features."""
+        return self.net.decide(f)
+
+    def heat(self, f: AV[Tensor]) -> Tensor:
+        """The heat map of such features, where the network has one."""
+        if not isinstance(self.net.fusion, Attention):
+            raise TypeError(
+                f"expected a network that points at places, got one with the fusion {type(self.net.fusion).__name__}. "
+                "Build it with the fusion 'attention'."
+            )
+        return self.net.fusion.heat(f)
 
     def embed(self, x: Signals) -> AV[Tensor]:
-        """The features of both streams, in float32."""
+        """What the encoders give, in float32."""
         with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f, x, self.known)
         return features.map(Tensor.float)
@@ -134,7 +154,7 @@ def pinned(model: Model, x: Signals, threat: Threat) -> Model:
         return model
     with torch.no_grad():
         clean = model.embed(x) if model.clean is None else model.clean
-    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean))
+    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean), clean=clean)
 
 
 def fold_batchnorm(net: nn.Module, example: Signals) -> int:

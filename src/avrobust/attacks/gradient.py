@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
-from avrobust.objectives import cross_entropy
+from avrobust.objectives import cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Model, Objective, Signals
@@ -50,7 +50,8 @@ class PGD:
     @property
     def name(self) -> str:
         """How a table calls it."""
-        return f"{type(self).__name__}-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
+        size = f"-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
+        return type(self).__name__ + size + goal(self.objective)
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
@@ -103,7 +104,7 @@ class FGSM(PGD):
     @property
     def name(self) -> str:
         """How a table calls it."""
-        return "FGSM"
+        return "FGSM" + goal(self.objective)
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,6 +132,16 @@ def concise(settings: Any) -> str:
     values = {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
     words = (f"{name}={getattr(value, '__name__', repr(value))}" for name, value in values.items())
     return f"{type(settings).__name__}({', '.join(words)})"
+
+
+def goal(objective: Objective) -> str:
+    """What an attack's name says of its loss: nothing if it is the usual one.
+
+    >>> from avrobust.objectives import margin
+    >>> goal(cross_entropy), goal(margin)
+    ('', ' (margin)')
+    """
+    return "" if objective is cross_entropy else f" ({objective_name(objective)})"
 
 
 def _shift(x: Signals, delta: Signals, threat: Threat) -> Signals:

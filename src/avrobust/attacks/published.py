@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
-from avrobust.attacks.gradient import concise
+from avrobust.attacks.gradient import concise, goal
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import IMAGENET_STD, Threat
@@ -52,7 +52,7 @@ class Published:
     @property
     def name(self) -> str:
         """How a table calls it."""
-        return f"{self.method}{'' if self.method == 'FGSM' else f'-{self.steps}'} published"
+        return f"{self.method}{'' if self.method == 'FGSM' else f'-{self.steps}'} published{goal(self.objective)}"
 
     @property
     def may_leave_budget(self) -> bool:

@@ -81,6 +81,11 @@ class Entry:
         """
         return _TIMES.sub("", self.video.stem)
 
+    @property
+    def rival(self) -> Box | None:
+        """Where a silent thing as large as the sounding one is seen, if the table has a column `rival_box`."""
+        return _box(self.extra.get("rival_box", ""))
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -87,9 +87,13 @@ class Store:
 
     def box(self, id: str) -> Box | None:
         """Where the sounding object is seen, x0 y0 x1 y1 in [0, 1] of the prepared frame; None: not known, or cut off."""
-        i = self._readable(id)
-        box, window = (self.table.column(name)[i].as_py() for name in ("box", "window"))
-        return None if box is None else box_in_window(box, window)
+        box = self.table.column("box")[self._readable(id)].as_py()
+        return None if box is None else self.seen(id, box)
+
+    def seen(self, id: str, box: Box) -> Box | None:
+        """A box of the clip's whole picture, in the prepared frame; None: cut off."""
+        window: Box = self.table.column("window")[self._readable(id)].as_py()
+        return box_in_window(box, window)
 
     def counts(self, split: str) -> tuple[int, int]:
         """(readable, listed) clips of a split."""

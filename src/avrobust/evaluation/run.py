@@ -1,6 +1,6 @@
 """Model × clips × attacks × threats → rows.  Attacks are checked here, whoever wrote them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -15,6 +15,8 @@ from avrobust.threat import Ball, Threat, check
 from avrobust.types import Attack, Batch, Model, Signals
 
 UNTOUCHED = Threat.linf()
+# (model, batch, the signals at hand) -> columns of the rows, one value per clip
+Measure = Callable[[Model, Batch, Signals], Mapping[str, Sequence[float]]]
 
 
 def evaluate(
@@ -50,16 +52,26 @@ def evaluate(
 
 
 class Subject:
-    """A model and the clips that it is tried on, with what all attacks on them share."""
+    """A model and the clips that it is tried on, with what all attacks on them share.
+
+    `also` measures more than right or wrong: it gets the model, the batch and the signals at hand, and returns
+    columns of the rows; see `localisation.Localisation`.
+    """
 
     def __init__(
-        self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto"
+        self,
+        model: Model,
+        batches: Iterable[Batch],
+        *,
+        name: str = "model",
+        precision: engine.Precision = "auto",
+        also: Measure | None = None,
     ) -> None:
         check_model(model)
         # An iterator is spent after one pass, and every attack needs its own.
         self._batches = list(batches) if isinstance(batches, Iterator) else batches
         self._name = name
-        self._model, self._precision = model, precision
+        self._model, self._precision, self._also = model, precision, also
         exact = engine.exact(model)
         self._judges: list[Model] = []  # per batch: the model itself, with its clean embeddings kept
         self._clean: list[Tensor] = []
@@ -82,10 +94,10 @@ class Subject:
 
     def clean(self, seed: int = 0) -> Rows:
         """Rows of the clips as they are."""
-        parts = [
-            Rows.of(self._columns(batch, clean, clean, "none", "corrected", UNTOUCHED, seed))
-            for batch, clean in zip(self._batches, self._clean, strict=True)
-        ]
+        parts = []
+        for batch, clean, judge in zip(self._batches, self._clean, self._judges, strict=True):
+            columns = self._columns(batch, clean, clean, "none", "corrected", UNTOUCHED, seed)
+            parts.append(Rows.of(columns | self._more(judge, batch, batch.x, UNTOUCHED)))
         return Rows.concat(parts)
 
     def under(self, attack: Attack, threat: Threat, seed: int = 0) -> Rows:
@@ -99,8 +111,13 @@ class Subject:
             with torch.no_grad():
                 logits = engine.pinned(judge, batch.x, threat)(adversarial).float()
             columns = self._columns(batch, clean, logits, title, mode, threat, seed)
-            parts.append(Rows.of(columns | sizes(threat, batch.x, adversarial)))
+            more = sizes(threat, batch.x, adversarial) | self._more(judge, batch, adversarial, threat)
+            parts.append(Rows.of(columns | more))
         return Rows.concat(parts)
+
+    def _more(self, judge: Model, batch: Batch, x: Signals, threat: Threat) -> dict[str, Sequence[float]]:
+        """What `also` measures."""
+        return dict(self._also(engine.pinned(judge, batch.x, threat), batch, x)) if self._also else {}
 
     def _columns(
         self, batch: Batch, clean: Tensor, logits: Tensor, attack: str, mode: str, threat: Threat, seed: int

@@ -1,12 +1,10 @@
-"""Five ways to make one feature of two, as compared in Tian & Xu 2021, Table 2.
+"""Ways to make one feature of two: the five that Tian & Xu 2021 compare in Table 2, and attention to places.
 
 Below, a and v are the features of sound and picture, * is element by element, s is the logistic function, and
 U, V are learnt affine maps.  The paper names its fusions but prints no formulas: where the cited works use one
 modality to change the other, both change each other here, for the paper speaks of "updated audio and visual
 information" that is then summed or concatenated.
 """
-
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -16,9 +14,13 @@ from avrobust.types import AV
 
 
 class Fusion(nn.Module):
-    """Two features in, one of `width` numbers out.  Built from the features' widths."""
+    """Two features in, one of `width` numbers out.  Built from the features' widths.
+
+    `places`: it takes the picture's features as a map (b d t h w) rather than as one vector per clip.
+    """
 
     width: int
+    places: bool = False
 
     def __init__(self, widths: AV[int]) -> None:
         super().__init__()
@@ -115,6 +117,41 @@ class GatedConcat(Gated):
         return torch.cat([g.audio, g.visual], dim=1)
 
 
+class Attention(Fusion):
+    """[a; sum of w_i v_i over places i]: sound says where to look (section 4.5), w = softmax(a . v_i / sqrt(d)).
+
+    Tian et al.: "Audio-visual event localization in unconstrained videos", ECCV 2018; Senocak et al.: "Learning to
+    localize sound source in visual scenes", CVPR 2018.  The paper's softmax has no sqrt(d): on 512 features its
+    weights soon are 0 and 1, and training hardly moves them; see `RawAttention`.
+    """
+
+    places = True
+    scaled = True
+
+    def __init__(self, widths: AV[int]) -> None:
+        super().__init__(widths)
+        same(widths)
+        self.width = widths.audio + widths.visual
+
+    def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"]:
+        """How much each place is looked at: positive, each clip's sum is 1."""
+        affinity = torch.einsum("bd,bdthw->bthw", f.audio, f.visual)
+        if self.scaled:
+            affinity = affinity / f.audio.shape[1] ** 0.5
+        return affinity.flatten(1).softmax(1).view_as(affinity)
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
+        """The sound's features beside those of the places that it points at."""
+        seen = torch.einsum("bthw,bdthw->bd", self.heat(f), f.visual)
+        return torch.cat([f.audio, seen], dim=1)
+
+
+class RawAttention(Attention):
+    """`Attention` with the paper's own weights, softmax(a . v_i)."""
+
+    scaled = False
+
+
 def same(widths: AV[int]) -> int:
     """The width of features that are to be added."""
     if widths.audio != widths.visual:
@@ -125,10 +162,12 @@ def same(widths: AV[int]) -> int:
     return widths.audio
 
 
-FUSIONS: dict[str, Callable[[AV[int]], Fusion]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "concat": Concat,
     "sum": Sum,
     "film": FiLM,
     "gated-sum": GatedSum,
     "gated-concat": GatedConcat,
+    "attention": Attention,
+    "attention-raw": RawAttention,
 }

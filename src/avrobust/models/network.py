@@ -1,4 +1,4 @@
-"""The two-stream network and its seam: embed, fuse, classify.  Knows no particular encoder, and no attacks."""
+"""The two-stream network and its seam: embed, guard, fuse, classify.  Knows no particular encoder, and no attacks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,8 @@ from avrobust.types import AV, Batch, Signals
 class AVNet(nn.Module):
     """Sound and picture in, logits out: one encoder per modality, a fusion, one linear layer.
 
-    `forward(x)` is `classify(fuse(embed(x)))`; defenses and the attack engine work between these three.
+    `forward(x)` is `classify(fuse(guard(embed(x))))`; defenses and the attack engine work between these.  `guard`
+    is what a defense puts between the encoders and the fusion, features in and features out; nothing by default.
     A network that only hears, or only sees, is the same class with an `Absent` encoder on the other side.
     The classifier starts from N(0, `classifier_std`) and zero bias.  `spec` says how to build the network
     again: `zoo.build` gives it, a checkpoint carries it; None if the network was put together by hand.
@@ -32,6 +33,7 @@ class AVNet(nn.Module):
         super().__init__()
         self.audio = encoders.audio
         self.visual = encoders.visual
+        self.guard: nn.Module = nn.Identity()
         self.fusion = fusion
         self.classifier = nn.Linear(fusion.width, classes)
         nn.init.normal_(self.classifier.weight, std=classifier_std)
@@ -44,8 +46,13 @@ class AVNet(nn.Module):
         return AV(audio=self.audio, visual=self.visual)
 
     def embed(self, x: Signals) -> AV[Tensor]:
-        """One feature per clip and modality, each (b d)."""
+        """What each encoder makes of its modality: (b d), or a map (b d t h w) where the fusion looks at places."""
         return self.encoders.map(lambda encoder, signal: encoder(signal), x)
+
+    def represent(self, x: Signals) -> AV[Tensor]:
+        """The features that the decision is made from: `embed`, and what the guard makes of it."""
+        f: AV[Tensor] = self.guard(self.embed(x))
+        return f
 
     def fuse(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
         """Both features as one."""
@@ -57,9 +64,13 @@ class AVNet(nn.Module):
         logits: Tensor = self.classifier(z)
         return logits
 
+    def decide(self, f: AV[Tensor]) -> Float[Tensor, "b k"]:
+        """Logits of features as `represent` gives them."""
+        return self.classify(self.fuse(f))
+
     def forward(self, x: Signals) -> Float[Tensor, "b k"]:
         """Logits of the clips."""
-        return self.classify(self.fuse(self.embed(x)))
+        return self.decide(self.represent(x))
 
 
 class Absent(nn.Module):

@@ -16,7 +16,8 @@ class FrameNet(nn.Module):
     """An image network on each frame; a clip's feature is the mean over its frames.
 
     `backbone` is any `transformers` image model with a pooled output; it sees frames normalised with
-    `mean` and `std` per colour.
+    `mean` and `std` per colour.  With `places`, features stay where they are, (b d t h w), and a convolutional
+    backbone's last stage keeps its resolution: 4 x 4 places of 64 pixels, 14 x 14 of 224.
     """
 
     mean: Tensor
@@ -27,19 +28,27 @@ class FrameNet(nn.Module):
         backbone: PreTrainedModel,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
+        places: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.places = places
+        if places:
+            _finer(backbone)
         config = backbone.config  # convolutional networks have a size per stage, transformers have one
         self.width: int = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
         # Constants of the architecture, not weights: they stay out of checkpoints.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d"]:
+    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d *places"]:
         """Features of clips of t frames."""
         images = (frames.flatten(0, 1) - self.mean) / self.std
-        pooled: Tensor = self.backbone(images).pooler_output
+        out = self.backbone(images)
+        if self.places:
+            maps: Tensor = out.last_hidden_state
+            return maps.view(*frames.shape[:2], *maps.shape[1:]).transpose(1, 2)
+        pooled: Tensor = out.pooler_output
         return pooled.reshape(*frames.shape[:2], self.width).mean(dim=1)
 
 
@@ -52,6 +61,18 @@ def resnet18(width: int = 64) -> ResNetModel:
         hidden_sizes=[width, 2 * width, 4 * width, 8 * width],
     )
     return ResNetModel(config)
+
+
+def _finer(backbone: PreTrainedModel) -> None:
+    """Take the last halving of resolution out of a ResNet: the weights stay as they are."""
+    if not isinstance(backbone, ResNetModel):
+        raise ValueError(
+            f"expected a ResNet for attention to places, got {type(backbone).__name__}. "
+            "Use visual weights of a ResNet, or another fusion."
+        )
+    for module in backbone.encoder.stages[-1].modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
 
 
 def pretrained(name: str) -> PreTrainedModel:

@@ -87,7 +87,7 @@ def count_parameters(net: nn.Module) -> int:
 def _assemble(spec: NetSpec, backbone: PreTrainedModel | None) -> AVNet:
     encoders: AV[nn.Module] = AV(
         audio=Conv1dNet(spec.width) if "A" in spec.modality else Absent(),
-        visual=Absent() if backbone is None else FrameNet(backbone),
+        visual=Absent() if backbone is None else FrameNet(backbone, places=FUSIONS[spec.fusion].places),
     )
     fusion = FUSIONS[spec.fusion](encoders.map(lambda encoder: encoder.width))
     # Beside the spec, the image network's own configuration: weights named in a spec need not stay reachable.

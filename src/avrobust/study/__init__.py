@@ -5,7 +5,7 @@ from importlib import import_module
 from avrobust.study.plan import Cell, Contestant, Study, Trial
 
 # name: module with a `study`
-STUDIES = {"quick": "avrobust.study.quick"}
+STUDIES = {"quick": "avrobust.study.quick", "standard": "avrobust.study.standard"}
 
 __all__ = ["STUDIES", "Cell", "Contestant", "Study", "Trial", "named"]
 

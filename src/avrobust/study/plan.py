@@ -2,30 +2,55 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
+
+from torch import nn
 
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.evaluation.run import label
 from avrobust.media import ClipSpec
+from avrobust.models.fusion import FUSIONS
+from avrobust.models.network import AVNet, Loss
 from avrobust.study.record import describe
 from avrobust.threat import Threat
+from avrobust.training.recipe import cross_entropy
 from avrobust.training.views import View
-from avrobust.types import Attack
+from avrobust.types import Attack, Batch
+
+
+class Guard(Protocol):
+    """Settings of what stands between encoders and fusion: `fill` makes the module from a network and its clips."""
+
+    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model that is trained for the study: a network by description and a recipe by name."""
+    """A model that is trained for the study: a network by description, a recipe by name, a loss and a guard.
+
+    With `start`, training goes on from that earlier contestant's weights, where both networks have them; its guard
+    is not taken along.  `epochs` None is what the study asks for.
+    """
 
     name: str
     modality: Literal["AV", "A", "V"] = "AV"
     fusion: str = "concat"
     visual_weights: str | None = None
     width: int = 64
+    classifier_std: float = 1e-2
     recipe: str = "ours"
+    loss: Loss = cross_entropy
+    guard: Guard | None = None
+    start: str | None = None
+    epochs: int | None = None
+
+    @property
+    def points(self) -> bool:
+        """Whether the network looks at places, so that there is a heat map."""
+        return FUSIONS[self.fusion].places
 
 
 @dataclass(frozen=True)
@@ -68,8 +93,9 @@ class Study:
 
     `clip` says what is prepared of each video, `view` what a model gets of it.  Clean accuracy is measured on all
     test clips, attacks on `attacked` of them (None: all), the same for every model.  `epochs` None is the
-    recipe's own number.  `tables` are the threats that stand together in a table, one per subset; `showcase` is
-    the one at which the report's gallery shows clips.
+    recipe's own number.  `tables` are the threats that stand together in a table, one per subset; `defenses` those
+    of the tables of fusions and defenses; `showcase` is the one at which the report's gallery shows clips.
+    `embedded` names the models whose features are drawn (Figure 5).
     """
 
     name: str
@@ -78,6 +104,8 @@ class Study:
     trials: tuple[Trial, ...]
     showcase: Threat
     tables: tuple[tuple[Threat, ...], ...] = ()
+    defenses: tuple[tuple[Threat, ...], ...] = ()
+    embedded: tuple[str, ...] = ()
     data: Orchestra | Source = field(default_factory=Orchestra)
     clip: ClipSpec = field(default_factory=ClipSpec)
     view: View = field(default_factory=View)
@@ -90,8 +118,13 @@ class Study:
         names = [c.name for c in self.contestants]
         if len(set(names)) != len(names):
             raise ValueError(f"contestants should have different names, got {names}.")
-        if unknown := {m for t in self.trials for m in t.models} - set(names):
+        if unknown := ({m for t in self.trials for m in t.models} | set(self.embedded)) - set(names):
             raise ValueError(f"trials name {sorted(unknown)}, which are not contestants; there are {names}.")
+        for i, c in enumerate(self.contestants):
+            if c.start is not None and c.start not in names[:i]:
+                raise ValueError(
+                    f"'{c.name}' starts from '{c.start}', which does not come before it; there are {names}."
+                )
         if not self.seeds:
             raise ValueError("expected at least one seed, got none.")
 

@@ -11,23 +11,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from avrobust import report
+from avrobust.attacks import ANYTHING, Mute, Swap
 from avrobust.data import orchestra
-from avrobust.data.manifest import Manifest
+from avrobust.data.manifest import Box, Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
-from avrobust.data.store import Store
+from avrobust.data.store import Store, box_in_window
+from avrobust.defenses import Memory, diagnosis
+from avrobust.evaluation.embedding import embed
+from avrobust.evaluation.localisation import Localisation
 from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Subject
+from avrobust.evaluation.run import Measure, Subject
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import NetSpec, build, count_parameters
+from avrobust.objectives import objective_name
 from avrobust.progress import bar
 from avrobust.study import showcase
 from avrobust.study.plan import Cell, Contestant, Study
 from avrobust.study.record import RunFile, code, describe, world
-from avrobust.training import RECIPES, Trained, batches, load, train, weights_sha256
-from avrobust.types import Batch
+from avrobust.threat import Threat
+from avrobust.training import RECIPES, Trained, batches, checkpoint, load, train, weights_sha256, window
+from avrobust.types import AV, Batch
 
 
 def run(
@@ -49,7 +56,7 @@ def run(
     record.update(
         name=study.name, title=study.title, command=command, code=code(), world=world(device),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
-        tables=[{t.subset: [t.audio.eps, t.visual.eps] for t in level} for level in study.tables],
+        tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
 
     with timed(record, "videos"):
@@ -67,13 +74,27 @@ def run(
             # and its last bits would differ from those of a run that was taken up again.
             net = load(trained.path)[0].to(device)
             with timed(record, f"attacking {contestant.name}"):
-                measure(study, contestant, seed, net, store, out, device, progress)
-            if contestant == study.contestants[0] and seed == study.seeds[0]:
+                places = localisation(study, manifest, store) if contestant.points else None
+                measure(study, contestant, seed, net, store, out, device, progress, also=places)
+            if isinstance(net.guard, Memory):
+                record.update(models={contestant.name: {"memory": _diagnosis(study, net, store, device)}})
+            if contestant.name in study.embedded:
+                with timed(record, "features"):
+                    write_features(study, contestant, seed, net, store, out, device)
+            if seed == study.seeds[0]:
                 with timed(record, "showcase"):
-                    showcase.attacked(study, net, store, out / "gallery", device)
+                    if contestant == study.contestants[0]:
+                        showcase.attacked(study, net, store, out / "gallery", device)
+                    if places:
+                        showcase.located(study, net, store, places, out / "strips" / contestant.name, device)
     with timed(record, "showcase"):
         showcase.samples(store, out / "samples")
     return report.write(out)
+
+
+def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]]]:
+    """The budgets that stand together in tables, as run.json tells of them."""
+    return [{t.subset: [t.audio.eps, t.visual.eps] for t in level} for level in tables]
 
 
 def describe_study(study: Study) -> dict[str, object]:
@@ -91,6 +112,8 @@ def measure(
     out: Path,
     device: torch.device,
     progress: bool,
+    *,
+    also: Measure | None = None,
 ) -> None:
     """Compute the cells of one trained model that are not there yet."""
     about = (weights_sha256(net), store.sha256, describe(study.view), study.attacked, study.batch)
@@ -111,9 +134,14 @@ def measure(
         for key, cell in todo.items():
             advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
             if cell.attack is None:
-                rows = Rows.concat([Subject(net, clips(None), name=cell.model).clean(seed), unreadable(store, cell)])
+                everyone = Subject(net, every := clips(None), name=cell.model, also=also)
+                parts = [everyone.clean(seed), unreadable(store, cell)]
+                if also:  # a heat map should move with the sound
+                    sound = ANYTHING.only("A")
+                    parts += [everyone.under(Swap(every), sound, seed), everyone.under(Mute(), sound, seed)]
+                rows = Rows.concat(parts)
             else:
-                subject = subject or Subject(net, clips(study.attacked), name=cell.model)
+                subject = subject or Subject(net, clips(study.attacked), name=cell.model, also=also)
                 rows = subject.under(cell.attack, cell.threat, seed)
             write_cell(out, key, cell, rows)
             advance(cell.steps + 1)
@@ -171,6 +199,8 @@ def about_model(study: Study, contestant: Contestant, trained: Trained) -> dict[
     best = trained.curve[trained.best_epoch - 1]
     return {
         "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
+        "loss": objective_name(contestant.loss), "guard": contestant.guard and type(contestant.guard).__name__,
+        "start": contestant.start,
         "parameters": count_parameters(trained.net), "sha256": weights_sha256(trained.net),
         "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch, "val": best.val_accuracy,
         "curve": [asdict(e) for e in trained.curve],
@@ -204,13 +234,78 @@ def _folder(manifest: Manifest, study: Study) -> str:
 def _train(
     study: Study, contestant: Contestant, seed: int, store: Store, out: Path, progress: bool, tracker: str | None
 ) -> Trained:
-    spec = NetSpec(
-        len(store.classes), contestant.modality, contestant.fusion, contestant.visual_weights, contestant.width
-    )
     recipe = RECIPES[contestant.recipe]
-    if study.epochs is not None:
-        recipe = replace(recipe, epochs=study.epochs)
-    folder = out / "models" / f"{contestant.name}-{seed}"
+    if epochs := contestant.epochs or study.epochs:
+        # Where the rate falls goes along with how long it takes.
+        drops = tuple(round(d * epochs / recipe.epochs) for d in recipe.drops)
+        recipe = replace(recipe, epochs=epochs, drops=drops)
     return train(
-        build(spec, seed), store, recipe, view=study.view, out=folder, seed=seed, progress=progress, tracker=tracker
+        start(study, contestant, seed, store, out), store, recipe, view=study.view, loss=contestant.loss,
+        out=_folder_of(contestant.name, seed, out), seed=seed, progress=progress, tracker=tracker,
+    )  # fmt: skip
+
+
+def start(study: Study, contestant: Contestant, seed: int, store: Store, out: Path) -> AVNet:
+    """The network that a contestant's training starts from: new, or an earlier contestant's; with its guard filled."""
+    spec = NetSpec(
+        len(store.classes), contestant.modality, contestant.fusion, contestant.visual_weights, contestant.width,
+        contestant.classifier_std,
+    )  # fmt: skip
+    net = build(spec, seed)
+    if contestant.start is not None:
+        path = _folder_of(contestant.start, seed, out) / "net.safetensors"
+        tensors = {name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("guard.")}
+        checkpoint.put(tensors, net, path)
+    if contestant.guard is not None:
+        # Kept: a run that is taken up again starts from the same guard, to the last bit.
+        kept = _folder_of(contestant.name, seed, out) / "start.safetensors"
+        if kept.exists():
+            return load(kept)[0]
+        net.guard = contestant.guard.fill(net.eval(), batches(store, "train", study.view, study.batch), seed)
+        checkpoint.save(net, kept, {})
+    return net
+
+
+def _folder_of(name: str, seed: int, out: Path) -> Path:
+    """Where a contestant's training lies."""
+    return out / "models" / f"{name}-{seed}"
+
+
+def localisation(study: Study, manifest: Manifest, store: Store) -> Localisation:
+    """The boxes of the test clips as the models see them: of what sounds, and of a silent thing of its size."""
+    shown = window(store.spec, study.view)
+
+    def seen(id: str, box: Box | None) -> Box | None:
+        kept = store.seen(id, box) if box else None
+        return box_in_window(kept, shown) if kept else None
+
+    tested = {e.id: e for e in manifest.entries if e.split == "test" and e.id in store}
+    return Localisation(
+        boxes={id: seen(id, e.box) for id, e in tested.items()},
+        rivals={id: seen(id, e.rival) for id, e in tested.items()},
+    )
+
+
+def _diagnosis(study: Study, net: AVNet, store: Store, device: torch.device) -> dict[str, dict[str, float]]:
+    clips = (b.to(device) for b in batches(store, "test", study.view, study.batch, limit=study.attacked))
+    return diagnosis(net, clips)
+
+
+def write_features(
+    study: Study, contestant: Contestant, seed: int, net: AVNet, store: Store, out: Path, device: torch.device
+) -> None:
+    """Both features of the test clips, and where t-SNE puts them, as one safetensors file."""
+    path = out / "features" / f"{contestant.name}-{seed}.safetensors"
+    if path.exists():
+        return
+    found, labels = [], []
+    with torch.no_grad():
+        for batch in batches(store, "test", study.view, study.batch):
+            found.append(net.represent(batch.to(device).x).map(lambda f: f.float().cpu()))
+            labels.append(batch.label)
+    f = AV(*(torch.cat(parts) for parts in zip(*(tuple(f) for f in found), strict=True)))
+    places = embed(f.map(Tensor.numpy), seed).map(torch.from_numpy)
+    tensors = {"audio": f.audio, "visual": f.visual, "label": torch.cat(labels)}
+    checkpoint.write(
+        tensors | {f"tsne_{m}": xy for m, xy in places.items()}, path, {"model": contestant.name, "seed": seed}
     )

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
 
 from avrobust.attacks import PGD, engine
 from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
+from avrobust.evaluation.localisation import Localisation
 from avrobust.evaluation.run import sizes
 from avrobust.media import write_png, write_wav
 from avrobust.media.decode import MediaError
@@ -24,7 +27,7 @@ from avrobust.study.plan import Study
 from avrobust.training import batches
 from avrobust.types import AV, Batch, Signals
 
-PER_SUBSET, CANDIDATES, PER_CLASS, SIDE = 3, 24, 2, 160
+PER_SUBSET, CANDIDATES, PER_CLASS, STRIPS, SIDE = 3, 24, 2, 5, 160
 
 
 def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.device) -> None:
@@ -79,6 +82,59 @@ def _write(folder: Path, batch: Batch, adversarial: Signals, i: int, rate: int) 
         write_wav(folder / f"{name}.wav", x.audio, rate)
     write_png(folder / "diff.png", np.clip(0.5 + delta * amplified, 0, 1))
     return round(amplified, 1) if np.any(delta) else 0.0
+
+
+def located(study: Study, net: AVNet, store: Store, places: Localisation, out: Path, device: torch.device) -> None:
+    """Where a network that points looks, clean and under PGD at the showcase threat: strips as in the paper's Figure 4.
+
+    Clips that are right when clean, those with a silent rival first; PGD raises the recognition loss alone.
+    """
+    if out.exists():
+        return
+    draft = out.with_name(f".{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
+    judge = engine.embedded(engine.exact(net), batch.x)
+    craft = engine.embedded(engine.crafting(net, batch.x.map(lambda s: s[:2])), batch.x)
+    if not isinstance(judge, engine.Streams):
+        raise TypeError(f"expected an AVNet, got {type(net).__name__}.")
+    shown: dict[str, Signals] = {"clean": batch.x}
+    for threat in study.showcase.subsets():
+        shown[threat.subset] = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
+    with torch.no_grad():
+        features = {name: judge.represent(x) for name, x in shown.items()}
+        heat = {name: judge.heat(f).mean(1) * f.visual.shape[2] for name, f in features.items()}
+        predicted = {name: judge.decide(f).argmax(1) for name, f in features.items()}
+    right = (predicted["clean"] == batch.label).nonzero().flatten().tolist()
+    order = sorted(right, key=lambda i: places.rivals.get(batch.ids[i]) is None)
+    first = {int(batch.label[i]): i for i in reversed(order)}
+    for number, i in enumerate([i for i in order if first[int(batch.label[i])] == i][:STRIPS], start=1):
+        folder, id = draft / f"{number:02d}", batch.ids[i]
+        folder.mkdir(parents=True)
+        about = {
+            "clip": id, "label": store.classes[int(batch.label[i])], "attack": PGD().name,
+            "box": places.boxes.get(id), "rival": places.rivals.get(id), "places": list(heat["clean"].shape[1:]),
+            "eps_audio": study.showcase.audio.eps, "eps_visual": study.showcase.visual.eps, "threat": str(study.showcase),
+            "pred": {name: store.classes[int(p[i])] for name, p in predicted.items()},
+        }  # fmt: skip
+        for name, x in shown.items():
+            frame = x.visual[i, 0].permute(1, 2, 0).cpu().numpy()
+            write_png(folder / f"{name}.png", frame)
+            write_png(folder / f"{name}-heat.png", _over(frame, heat[name][i].cpu()))
+        (folder / "clip.json").write_text(json.dumps(about, indent=1))
+    draft.mkdir(parents=True, exist_ok=True)
+    draft.replace(out)
+
+
+def _over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
+    """A heat map over its frame, hottest brightest, at twice the frame's size for smooth edges."""
+    size = tuple(2 * n for n in frame.shape[:2])
+    fine = F.interpolate(heat[None, None], size=size, mode="bilinear")[0, 0].numpy()
+    fine = (fine - fine.min()) / max(float(np.ptp(fine)), 1e-12)
+    grey = np.repeat(np.repeat(frame.mean(2, keepdims=True), 2, 0), 2, 1)
+    colour = colormaps["inferno"](fine)[..., :3]
+    over: np.ndarray = np.clip(0.45 * grey + 0.55 * colour, 0, 1).astype(np.float32)
+    return over
 
 
 def samples(store: Store, out: Path) -> None:

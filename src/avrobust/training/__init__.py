@@ -5,7 +5,7 @@ from avrobust.training.identity import TrainingError
 from avrobust.training.loop import Trained, train
 from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
 from avrobust.training.state import Epoch
-from avrobust.training.views import Augment, Clips, View, batches
+from avrobust.training.views import Augment, Clips, View, batches, window
 
 __all__ = [
     "RECIPES",
@@ -23,4 +23,5 @@ __all__ = [
     "save",
     "train",
     "weights_sha256",
+    "window",
 ]

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from avrobust.defenses import guard
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import rebuild
 
@@ -26,8 +27,8 @@ class CheckpointError(ValueError):
 
 
 def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
-    """Write the network's weights, with `meta` (plain data) and `net.spec`, whatever the device."""
-    write(net.state_dict(), path, {**meta, "spec": net.spec})
+    """Write the network's weights, its guard's included, with `meta` (plain data) and how to build both."""
+    write(net.state_dict(), path, {**meta, "spec": net.spec, "guard": getattr(net.guard, "spec", None)})
 
 
 def load(path: Path | str, net: AVNet | None = None) -> tuple[AVNet, Meta]:
@@ -44,6 +45,7 @@ def load(path: Path | str, net: AVNet | None = None) -> tuple[AVNet, Meta]:
                 "Build the network and pass it: load(path, net)."
             )
         net = rebuild(meta["spec"])
+        net.guard = guard(meta.get("guard"))
     put(tensors, net, path)
     return net.eval(), meta
 

@@ -23,6 +23,7 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
     clips = {split: [(id, store.label(id)) for id in store.ids(split)] for split in ("train", "val")}
     asked = {
         "spec": net.spec,
+        "guard": getattr(net.guard, "spec", None),
         "start": checkpoint.weights_sha256(net),
         "recipe": asdict(recipe),
         "clip": asdict(store.spec),

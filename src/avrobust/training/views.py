@@ -97,6 +97,17 @@ def cut(clip: Clip, spec: ClipSpec, view: View, generator: np.random.Generator |
     return AV(audio=wave, visual=frames)
 
 
+def window(spec: ClipSpec, view: View) -> tuple[float, float, float, float]:
+    """The part of a square prepared frame that the centre view shows, x0 y0 x1 y1 in [0, 1].
+
+    >>> window(ClipSpec(size=72), View(size=36))
+    (0.25, 0.25, 0.75, 0.75)
+    """
+    start = (spec.size - view.size) // 2 / spec.size
+    end = start + view.size / spec.size
+    return (start, start, end, end)
+
+
 def subset(ids: Sequence[str], limit: int | None) -> tuple[str, ...]:
     """At most `limit` of the clips, drawn by name, in their order.  A smaller limit gives a part of a larger one.
 

@@ -90,8 +90,8 @@ def write(orchestra: Orchestra, out: Path | str, *, workers: int | None = None, 
 
     `box` in the manifest is where the sounding instrument is seen over the clip, whatever stands before it.  Extra
     columns: `carries` ("both", "audio" or "visual": what shows the class), `rival` (1: a silent instrument is as
-    large as the sounding one, and listed last), `silent` and `silent_boxes` (the silent instruments, set apart
-    by ";").
+    large as the sounding one: its place is `rival_box`), `silent` and `silent_boxes` (all silent instruments, set
+    apart by ";").
 
     A folder that holds part of the same dataset is completed, a complete one is left as it is, and a folder that
     holds anything else is refused with `ValueError`.  `workers` processes work side by side (default: one for
@@ -134,7 +134,10 @@ def make(orchestra: Orchestra, out: Path, job: Job) -> Entry:
     extra = {"carries": carries, "rival": str(int(rival))}
     if silent:
         extra["silent"] = ";".join(a.name for a in silent)
-        extra["silent_boxes"] = ";".join(" ".join(f"{v:.4f}" for v in extent(a, times)) for a in silent)
+        boxes = [" ".join(f"{v:.4f}" for v in extent(a, times)) for a in silent]
+        extra["silent_boxes"] = ";".join(boxes)
+        if rival:
+            extra["rival_box"] = boxes[-1]
     return Entry(job.id, job.label, job.split, job.path, box=box, extra=extra)
 
 

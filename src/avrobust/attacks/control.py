@@ -1,0 +1,57 @@
+"""What is done to clips to learn what a model goes by: another clip's sound, silence, a grey picture.
+
+They have the form of attacks, and stay inside a budget that allows anything (`ANYTHING`), so that the same harness
+measures them; nobody would take them for an attacker's doing.  `mode` "control" keeps them out of its tables.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from avrobust.seeds import Seeds
+from avrobust.threat import Threat
+from avrobust.types import AV, Batch, Model, Signals
+
+# Full scale: from -1 to 1 in sound, from 0 to 1 in a picture.
+ANYTHING = Threat.linf(audio=2.0, visual=1.0)
+
+
+@dataclass(frozen=True)
+class Mute:
+    """Silence instead of the sound, mid-grey instead of the picture, as far as the threat allows both."""
+
+    name: ClassVar[str] = "muted"
+    mode: ClassVar[str] = "control"
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Clips of which nothing is left in the modalities that the threat has budgets for."""
+        empty = AV(audio=0.0, visual=0.5)
+        return threat.map(lambda ball, s, v: torch.full_like(s, v) if ball.active else s, x, empty)
+
+
+class Swap:
+    """The sound (picture) of another clip, drawn per seed and clip from `pool`, clips of the same shape.
+
+    A clip never gets its own; it may get one of its own class.
+    """
+
+    name = "swapped"
+    mode = "control"
+
+    def __init__(self, pool: list[Batch]) -> None:
+        if sum(len(b) for b in pool) < 2:
+            raise ValueError("expected at least two clips to swap between, got fewer. Give all test clips.")
+        self._ids = [id for b in pool for id in b.ids]
+        self._x = AV(*(torch.cat(parts) for parts in zip(*(tuple(b.x) for b in pool), strict=True)))
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Clips that sound, look, or both, like others."""
+        partners = [self._partner(seeds, i) for i in range(len(seeds.ids))]
+        return threat.map(lambda ball, s, pool: pool[partners].to(s) if ball.active else s, x, self._x)
+
+    def _partner(self, seeds: Seeds, i: int) -> int:
+        own = self._ids.index(seeds.ids[i]) if seeds.ids[i] in self._ids else -1
+        drawn = int(seeds.generator(i, "partner").integers(len(self._ids) - (own >= 0)))
+        return drawn + (0 <= own <= drawn)

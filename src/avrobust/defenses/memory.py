@@ -1,0 +1,199 @@
+"""ExFMem, the external feature memory: features are replaced by sparse combinations of training clips' features.
+
+What the paper's code does differs from its text (section 3.3.2), and both differ from a solved Lasso:
+- the "learnt" memory is raw features, recorded while training, that then stay as they are;
+- weight 0.1 on features of norm 20 leaves nearly every coefficient different from 0: it is least squares, stopped early;
+- the iteration stops for the whole batch at once;
+- the result is mixed with the feature it came from, half and half.
+`PUBLISHED` does so; `ExFMem()` solves the Lasso over unit columns, to a gap, with a weight relative to each feature.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
+from avrobust.models.network import AVNet
+from avrobust.seeds import digest
+from avrobust.types import AV, Batch
+
+
+@dataclass(frozen=True)
+class ExFMem:
+    """How a memory is filled and read.
+
+    `columns` training clips are kept, the same number of each class (`choose` "class") or any ("random"), drawn by
+    name and seed.  `unit`: columns of length 1.  `weight` is the Lasso's (half the paper's lambda), or, if
+    `relative`, that share of the weight from which on a feature's code is all zeros.  `blend` is the share of the
+    reconstruction in what goes on; the paper's text has 1, its code 0.5.
+    """
+
+    columns: int = 330
+    choose: Literal["class", "random"] = "class"
+    unit: bool = True
+    weight: float = 0.2
+    relative: bool = True
+    blend: float = 0.5
+    mode: Literal["converged", "published"] = "converged"
+    iterations: int = 500
+    tolerance: float = 1e-3  # converged: duality gap as a share of the objective; published: norm of an update
+    step: AV[float | None] | None = None  # published only; None: 1 / largest eigenvalue of each modality
+
+    def __post_init__(self) -> None:
+        if self.columns < 1 or self.iterations < 1:
+            raise ValueError(
+                f"expected at least one column and one iteration, got {self.columns} and {self.iterations}. Ask for more."
+            )
+        if not 0 <= self.blend <= 1:
+            raise ValueError(
+                f"expected a blend in [0, 1], got {self.blend}. It is the reconstruction's share of the result."
+            )
+        if self.weight <= 0 or (self.relative and self.weight >= 1):
+            raise ValueError(
+                f"expected a weight above 0{', and below 1 as it is relative' if self.relative else ''}, got {self.weight}. "
+                "A larger weight gives a sparser code."
+            )
+
+    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Memory":
+        """A memory of what `net` (in evaluation mode, without a guard) makes of training clips.
+
+        Sound and picture of a column come from the same clip.  Where a class has too few clips, all of it is kept,
+        and the memory is that much smaller.
+        """
+        features: list[AV[Tensor]] = []
+        labels: list[int] = []
+        ids: list[str] = []
+        with torch.no_grad():
+            for batch in clips:
+                features.append(net.embed(batch.x))
+                labels += batch.label.tolist()
+                ids += batch.ids
+        if not features:
+            raise ValueError("expected training clips to fill a memory from, got none. Check the split 'train'.")
+        kept = self._chosen(labels, ids, seed)
+        banks = AV(
+            audio=torch.cat([f.audio.float() for f in features])[kept].T.contiguous(),
+            visual=torch.cat([f.visual.float() for f in features])[kept].T.contiguous(),
+        )
+        if self.unit:
+            banks = banks.map(lambda bank: bank / bank.norm(dim=0).clamp_min(1e-12))
+        return Memory(self, banks)
+
+    def _chosen(self, labels: list[int], ids: list[str], seed: int) -> list[int]:
+        drawn = sorted(range(len(ids)), key=lambda i: digest(seed, "memory", ids[i]))
+        if self.choose == "random":
+            return sorted(drawn[: self.columns])
+        share = -(-self.columns // len(set(labels)))
+        taken: dict[int, int] = {}
+        kept: list[int] = []
+        for i in drawn:
+            if taken.get(labels[i], 0) < share and len(kept) < self.columns:
+                taken[labels[i]] = taken.get(labels[i], 0) + 1
+                kept.append(i)
+        return sorted(kept)
+
+
+# As the paper's code does it on MIT-MUSIC, but for the features: ours are those of centred clips in evaluation mode.
+PUBLISHED = ExFMem(
+    columns=288, choose="random", unit=False, weight=0.1, relative=False, mode="published", iterations=2001, tolerance=8e-4
+)  # fmt: skip
+
+
+class Memory(nn.Module):
+    """A filled memory, as the guard of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
+
+    Works around any two features: `net.guard = ExFMem().fill(net, batches, seed)`, with or without training on.
+    The banks (d m) stay as they are; an encoder that is trained on moves away from them, as in the published code.
+    """
+
+    audio: Tensor
+    visual: Tensor
+
+    def __init__(self, settings: ExFMem, banks: AV[Tensor]) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("audio", banks.audio)
+        self.register_buffer("visual", banks.visual)
+        self._known: dict[str, tuple[tuple[Any, ...], Dictionary]] = {}
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """How to build it again, but for the banks' numbers; plain data."""
+        return {
+            "kind": "ExFMem",
+            "settings": asdict(self.settings),
+            "shapes": {"audio": list(self.audio.shape), "visual": list(self.visual.shape)},
+        }
+
+    @classmethod
+    def rebuild(cls, spec: Mapping[str, Any]) -> "Memory":
+        """The memory of a `spec`, with banks yet to be loaded."""
+        settings = dict(spec["settings"])
+        if settings.get("step") is not None:
+            settings["step"] = AV(**settings["step"])
+        shapes = spec["shapes"]
+        return cls(ExFMem(**settings), AV(torch.zeros(shapes["audio"]), torch.zeros(shapes["visual"])))
+
+    def forward(self, f: AV[Tensor]) -> AV[Tensor]:
+        """Each feature, `blend` of it replaced by what the memory makes of it."""
+        share = self.settings.blend
+        with torch.autocast(f.audio.device.type, enabled=False):  # a code in bfloat16 would solve nothing
+            f = f.map(Tensor.float)
+            return self.codes(f).map(
+                lambda code, bank, feature: share * code.codes @ bank.T + (1 - share) * feature,
+                AV(self.audio, self.visual),
+                f,
+            )
+
+    def codes(self, f: AV[Tensor]) -> AV[Solution]:
+        """The sparse codes of both features, and what finding them took."""
+        steps = self.settings.step or AV(None, None)
+        return AV(audio=self._code("audio", f.audio, steps.audio), visual=self._code("visual", f.visual, steps.visual))
+
+    def _code(self, name: str, f: Tensor, step: float | None) -> Solution:
+        s, dictionary = self.settings, self._dictionary(name)
+        if f.ndim != 2 or f.shape[1] != dictionary.atoms.shape[0]:
+            raise ValueError(
+                f"expected {name} features of {dictionary.atoms.shape[0]} numbers per clip, got {tuple(f.shape[1:])}. "
+                "Fill the memory from this very network."
+            )
+        most = (f @ dictionary.atoms).abs().amax(1)
+        weight = s.weight * most if s.relative else torch.full_like(most, s.weight)
+        if s.mode == "published":
+            return published_ista(f, dictionary, weight, step=step, tolerance=s.tolerance, iterations=s.iterations)
+        return lasso(f, dictionary, weight, tolerance=s.tolerance, iterations=s.iterations)
+
+    def _dictionary(self, name: str) -> Dictionary:
+        """Products and eigenvalue, once per bank: anew only when its numbers or its device changed."""
+        bank: Tensor = getattr(self, name)
+        state = (bank.data_ptr(), bank._version, bank.device)
+        if name not in self._known or self._known[name][0] != state:
+            self._known[name] = (state, Dictionary.of(bank))
+        return self._known[name][1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Memory":
+        """A copy with its own banks: what is known of them is found again."""
+        return Memory(self.settings, AV(self.audio.clone(), self.visual.clone())).train(self.training)
+
+
+@torch.no_grad()
+def diagnosis(net: AVNet, clips: Iterable[Batch]) -> dict[str, dict[str, float]]:
+    """How sparse the codes of these clips are, what they leave over and what they cost; means over clips, by modality.
+
+    `nonzero`: coefficients that are not 0; `residual`: |f - D h| / |f|; `iterations`; `gap` (nan where not computed).
+    """
+    if not isinstance(net.guard, Memory):
+        raise ValueError("expected a network with a memory, got one without. Set net.guard first.")
+    found: dict[str, list[list[float]]] = {"audio": [], "visual": []}
+    for batch in clips:
+        f = net.embed(batch.x)
+        for (name, code), (_, feature) in zip(net.guard.codes(f).items(), f.items(), strict=True):
+            bank = getattr(net.guard, name)
+            left = (feature - code.codes @ bank.T).norm(dim=1) / feature.norm(dim=1).clamp_min(1e-12)
+            columns = ((code.codes != 0).sum(1).float(), left, code.iterations.float(), code.gap)
+            found[name] += torch.stack(columns, 1).tolist()
+    names = ("nonzero", "residual", "iterations", "gap")
+    return {m: dict(zip(names, torch.tensor(rows).mean(0).tolist(), strict=True)) for m, rows in found.items() if rows}

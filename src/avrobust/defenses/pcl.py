@@ -1,0 +1,117 @@
+"""PCL, prototype conformity: each clip near its class's centre, far from the others' (Mustafa et al., ICCV 2019).
+
+The paper and its code differ: the code squares the distances, leaves out those between centres, keeps two sets of
+centres, and weighs the terms 1 and 1e-4.  Tian & Xu 2021 compare with it and do not say which one; their code holds
+two left-over learning rates.  Both are here by name.  It is known to fall to adaptive attacks; it is here because
+the paper's Table 3 has it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avrobust.models.network import AVNet
+from avrobust.seeds import Seeds
+from avrobust.types import AV, Batch
+
+
+@dataclass(frozen=True)
+class PCL:
+    """Cross entropy plus prototype conformity of the fused features.
+
+    `form` "code": `attract` x |f - c_y|^2 - `repel` x mean over others |f - c_j|^2.  "paper", eq. 5 of Mustafa et
+    al.: `attract` x (|f - w_y| - mean over others (|f - w_j| + |w_y - w_j|)).  Means over the batch.
+
+    The centres are no weights of the network, and move with a step of their own (`rate`, 0.5 as in their code):
+    down the first term's gradient.  They start from the class means of the first clips that they see.
+    """
+
+    form: Literal["code", "paper"] = "code"
+    attract: float = 1e-2
+    repel: float = 1e-4
+    rate: float = 0.5
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"PCL, {self.form} form"
+
+    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        """One number for the batch; in training mode the centres follow."""
+        if not isinstance(net.guard, Centres):
+            raise ValueError(
+                "expected a network with centres for PCL, got one without. Set net.guard = Centres.of(net)."
+            )
+        z = net.fuse(net.represent(batch.x))
+        loss = F.cross_entropy(net.classify(z), batch.label)
+        z = z.float()
+        if net.training:
+            net.guard.begin(z.detach(), batch.label)
+        centres = net.guard.centres.clone()  # the graph keeps these; `follow` moves the others
+        if self.form == "code":
+            far = torch.cdist(z, centres).square()
+        else:
+            far = torch.cdist(z, centres) + torch.cdist(centres, centres)[batch.label]
+        own = F.one_hot(batch.label, len(centres)).bool()
+        near = (
+            (z - centres[batch.label]).square().sum(1)
+            if self.form == "code"
+            else (z - centres[batch.label]).norm(dim=1)
+        )
+        others = far.masked_fill(own, 0).sum(1) / (len(centres) - 1)
+        if net.training:
+            net.guard.follow(z.detach(), batch.label, self.rate)
+        repel = self.repel if self.form == "code" else self.attract
+        return loss + self.attract * near.mean() - repel * others.mean()
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """The setting that gives a network its centres, as `ExFMem` gives it a memory."""
+
+    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Centres":
+        """Centres for this network; they find their places in training."""
+        return Centres.of(net)
+
+
+class Centres(nn.Module):
+    """A guard that lets features pass, and holds one centre (d) per class for the loss."""
+
+    centres: Tensor
+    begun: Tensor
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(classes, width))
+        self.register_buffer("begun", torch.zeros(classes))
+
+    @classmethod
+    def of(cls, net: AVNet) -> "Centres":
+        """Centres for this network's classes and fused features."""
+        return cls(net.classifier.out_features, net.classifier.in_features)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """How to build it again."""
+        return {"kind": "Centres", "classes": self.centres.shape[0], "width": self.centres.shape[1]}
+
+    def forward(self, f: AV[Tensor]) -> AV[Tensor]:
+        """The features themselves."""
+        return f
+
+    @torch.no_grad()
+    def begin(self, z: Tensor, label: Tensor) -> None:
+        """Put centres that have seen nothing yet on the mean of their class in this batch."""
+        for k in sorted(set(label.tolist())):
+            if not self.begun[k]:
+                self.centres[k], self.begun[k] = z[label == k].mean(0), 1
+
+    @torch.no_grad()
+    def follow(self, z: Tensor, label: Tensor, rate: float) -> None:
+        """One step of gradient descent on the batch's mean of |z - c_y|^2 / 2."""
+        pull = torch.zeros_like(self.centres).index_add_(0, label, z - self.centres[label])
+        self.centres += rate * pull / len(z)

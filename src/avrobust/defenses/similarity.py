@@ -1,0 +1,37 @@
+"""MinSim and MaxSim: training losses on the cosine between the features of sound and picture."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from avrobust.models.network import AVNet
+from avrobust.objectives import cosine
+from avrobust.seeds import Seeds
+from avrobust.types import Batch
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Cross entropy plus `weight` times the mean cosine of both features (Tian & Xu 2021, eq. 2 and 3).
+
+    `MIN_SIM` (weight 1) drives the modalities apart, as the paper proposes; `MAX_SIM` (weight -1) brings them
+    together: the paper's 1 - cosine, whose 1 has no gradient.  The features are those behind the guard, as published.
+    """
+
+    weight: float
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        size = "" if abs(self.weight) == 1 else f" × {abs(self.weight):g}"
+        return ("MinSim" if self.weight > 0 else "MaxSim") + size
+
+    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        """One number for the batch."""
+        f = net.represent(batch.x)
+        return F.cross_entropy(net.decide(f), batch.label) + self.weight * cosine(f.map(Tensor.float)).mean()
+
+
+MIN_SIM = Similarity(1.0)
+MAX_SIM = Similarity(-1.0)

@@ -1,0 +1,112 @@
+"""Where a model looks, against where the sound comes from.
+
+Heat maps are positive and sum to 1 over the places of a picture; boxes are x0 y0 x1 y1 in [0, 1] of the frame that the
+model sees.  The paper could only show pictures of this (section 4.5): its data has no boxes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from avrobust.objectives import Attentive
+from avrobust.types import Batch, Model, Signals
+
+Box = tuple[float, float, float, float]
+FINE = 64  # places per side at which a heat map's region is compared with a box
+THRESHOLD = 0.5  # of the range of a heat map: what is hotter is the region, as the field draws it
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """Columns for the rows of a model that points, one number per clip; nan for a clip without a box.
+
+    `pointing`: 1 if the hottest place's middle lies in the box of the sounding object.  `mass`: the attention inside
+    that box.  `iou`: intersection over union of box and hot region.  `rival_mass`: the attention inside the box of a
+    silent object of the same size, where there is one.  `heat_moved`: half the absolute difference to the clean
+    clip's heat map, in [0, 1].
+    """
+
+    boxes: Mapping[str, Box | None]
+    rivals: Mapping[str, Box | None] = field(default_factory=dict)
+
+    def __call__(self, model: Model, batch: Batch, x: Signals) -> dict[str, list[float]]:
+        """Of the signals `x`, which are those of `batch` or an attack's."""
+        if not isinstance(model, Attentive) or model.clean is None:
+            raise TypeError(
+                f"expected a model with a heat map, got {type(model).__name__}. Give an AVNet with the fusion 'attention'."
+            )
+        with torch.no_grad():
+            heat, clean = model.heat(model.represent(x)), model.heat(model.clean)
+        return columns(
+            heat.mean(1) * heat.shape[1],
+            [self.boxes.get(id) for id in batch.ids],
+            [self.rivals.get(id) for id in batch.ids],
+        ) | {"heat_moved": (0.5 * (heat - clean).abs().flatten(1).sum(1)).tolist()}
+
+
+def columns(heat: Float[Tensor, "b h w"], boxes: list[Box | None], rivals: list[Box | None]) -> dict[str, list[float]]:
+    """How well each heat map fits its box."""
+    nan = float("nan")
+    return {
+        "pointing": [pointing(m, b) if b else nan for m, b in zip(heat, boxes, strict=True)],
+        "mass": [mass(m, b) if b else nan for m, b in zip(heat, boxes, strict=True)],
+        "iou": [iou(m, b) if b else nan for m, b in zip(heat, boxes, strict=True)],
+        "rival_mass": [mass(m, b) if b else nan for m, b in zip(heat, rivals, strict=True)],
+    }
+
+
+def pointing(heat: Float[Tensor, "h w"], box: Box) -> float:
+    """1 if the middle of the hottest place lies in the box (the pointing game, Zhang et al. 2018), else 0.
+
+    >>> heat = torch.tensor([[0.1, 0.7], [0.1, 0.1]])
+    >>> pointing(heat, (0.5, 0.0, 1.0, 0.5)), pointing(heat, (0.0, 0.0, 0.5, 1.0))
+    (1.0, 0.0)
+    """
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    x, y = (column + 0.5) / heat.shape[1], (row + 0.5) / heat.shape[0]
+    return float(box[0] <= x <= box[2] and box[1] <= y <= box[3])
+
+
+def mass(heat: Float[Tensor, "h w"], box: Box) -> float:
+    """The attention inside the box; a place on its edge counts with the part that is inside.
+
+    >>> mass(torch.tensor([[0.1, 0.7], [0.1, 0.1]]), (0.5, 0.0, 1.0, 0.25))
+    0.3499...
+    """
+    return float((heat * _covered(box, *heat.shape).to(heat)).sum() / heat.sum())
+
+
+def iou(heat: Float[Tensor, "h w"], box: Box) -> float:
+    """Intersection over union of the box and the region that is hotter than half the map's range.
+
+    The map is made finer by linear interpolation first.  The share of clips above 0.5 is the field's cIoU, and the
+    area under that share over all thresholds is the mean of this number.
+    """
+    fine = F.interpolate(heat[None, None], size=(FINE, FINE), mode="bilinear")[0, 0]
+    low, high = fine.min(), fine.max()
+    hot = (fine >= low + THRESHOLD * (high - low)).to(heat)
+    inside = _covered(box, FINE, FINE).to(heat)
+    both = (hot * inside).sum()
+    return float(both / (hot.sum() + inside.sum() - both))
+
+
+def centre(box: Box) -> dict[str, float]:
+    """What always pointing at the middle of the picture is worth; its mass is that of looking everywhere alike."""
+    return {
+        "pointing": float(box[0] <= 0.5 <= box[2] and box[1] <= 0.5 <= box[3]),
+        "mass": (box[2] - box[0]) * (box[3] - box[1]),
+    }
+
+
+def _covered(box: Box, rows: int, columns: int) -> Float[Tensor, "h w"]:
+    """The share of each place that the box covers."""
+
+    def along(low: float, high: float, n: int) -> Tensor:
+        edges = torch.arange(n + 1) / n
+        return (edges[1:].clamp(low, high) - edges[:-1].clamp(low, high)) * n
+
+    return along(box[1], box[3], rows)[:, None] * along(box[0], box[2], columns)[None]

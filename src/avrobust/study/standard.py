@@ -1,0 +1,72 @@
+"""Every table and figure of Tian & Xu 2021 on the procedural orchestra, with three seeds.
+
+    avrobust study standard
+Five fusions (Table 2), every defense (Table 3) trained from scratch where the paper does so, localisation with the
+paper's attention and the scaled one (Figure 4), features with and without MinSim (Figure 5).  Networks, clips and
+budgets are those of the quick study.  ExFMem goes on from a finished network, so a row that only trained as long
+stands beside it.
+"""
+
+from dataclasses import replace
+
+from avrobust.attacks import FGSM, MIM, PGD, Published
+from avrobust.defenses import MAX_SIM, MIN_SIM, PCL, PUBLISHED, ExFMem, Prototypes
+from avrobust.objectives import WithSimilarity, heat_shift
+from avrobust.study.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
+from avrobust.study.plan import Contestant, Trial
+from avrobust.study.quick import CURVES, MORE
+from avrobust.study.quick import study as quick
+
+
+def contestants(width: int, more: int, **common: object) -> tuple[Contestant, ...]:
+    """The paper's networks: the base and its parts, fusions, defenses, localisers.
+
+    `more` are the epochs of what goes on from a finished network.
+    """
+
+    def one(name: str, **kind: object) -> Contestant:
+        return Contestant(name, width=width, **(common | kind))  # type: ignore[arg-type]
+
+    return (
+        one("AV"),
+        one("A", modality="A"),
+        one("V", modality="V"),
+        one("Sum", fusion="sum"),
+        one("FiLM", fusion="film"),
+        one("Gated-Sum", fusion="gated-sum"),
+        one("Gated-Concat", fusion="gated-concat"),
+        one("MaxSim", loss=MAX_SIM),
+        one("MinSim", loss=MIN_SIM),
+        one("AV, trained as long", start="AV", epochs=more),
+        one("PCL", start="AV", epochs=more, loss=PCL(), guard=Prototypes()),
+        one("ExFMem", start="AV", epochs=more, guard=ExFMem()),
+        one("ExFMem published", start="AV", epochs=more, guard=replace(PUBLISHED, iterations=50)),
+        one("MinSim+ExFMem", start="MinSim", epochs=more, loss=MIN_SIM, guard=ExFMem()),
+        one("Attention", fusion="attention"),
+        one("Attention, paper", fusion="attention-raw"),
+    )
+
+
+FUSIONS = ("AV", "Sum", "FiLM", "Gated-Sum", "Gated-Concat")
+DEFENSES = ("AV, trained as long", "MaxSim", "MinSim", "PCL", "ExFMem", "ExFMem published", "MinSim+ExFMem")
+POINTING = ("Attention", "Attention, paper")
+
+study = replace(
+    quick,
+    name="standard",
+    title="Does integration strengthen robustness? Every table and figure, on the orchestra",
+    contestants=contestants(width=32, more=MORE),
+    trials=(
+        Trial(("AV",), (FGSM(), PGD(), MIM(), Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
+        Trial(("AV",), (FGSM(), PGD(), MIM()), TABLE1_X4),
+        Trial(("AV",), (FGSM(), PGD()), sum(CURVES.values(), ())),
+        Trial(("A",), (FGSM(), PGD()), CURVES["A"]),
+        Trial(("V",), (FGSM(), PGD()), CURVES["V"]),
+        Trial((*FUSIONS, "A", "V", *DEFENSES), (FGSM(),), (*TABLE3, *TABLE3_X4)),
+        Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity()), PGD()), TABLE3_X4),
+        Trial(POINTING, (FGSM(), PGD(), PGD(objective=heat_shift)), TABLE1_X4),
+        Trial(POINTING[:1], (PGD(),), tuple(t for threats in CURVES.values() for t in threats[1::2])),
+    ),
+    defenses=(TABLE3, TABLE3_X4),
+    seeds=(0, 1, 2),
+)
