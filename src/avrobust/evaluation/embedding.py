@@ -1,4 +1,4 @@
-"""Features of both modalities as a picture (Figure 5), and in numbers."""
+"""Features of both modalities as a picture (Figure 5), and in numbers.  Arrays in, numbers out."""
 
 from dataclasses import dataclass
 
@@ -7,58 +7,69 @@ from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from avrobust.types import AV
-
 Points = Float[np.ndarray, "n d"]
+Places = Float[np.ndarray, "n 2"]
+Classes = Int[np.ndarray, " n"]
 
 
-def embed(f: AV[Points], seed: int) -> AV[Float[np.ndarray, "n 2"]]:
+def embed(audio: Points, visual: Points, seed: int) -> tuple[Places, Places]:
     """Both modalities' features in one plane, by t-SNE (van der Maaten & Hinton 2008).
 
     Clips that are near each other there are near each other in truth; distances between far groups mean little.
     """
-    n = len(f.audio)
+    n = len(audio)
     perplexity = min(30.0, (2 * n - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32).fit_transform(np.concatenate(tuple(f)))
-    return AV(audio=points[:n].astype(np.float32), visual=points[n:].astype(np.float32))
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32)
+    places = tsne.fit_transform(np.concatenate([audio, visual])).astype(np.float32)
+    return places[:n], places[n:]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How features lie: by modality, the silhouette of the classes in [-1, 1] and the ratio of the mean distance
-    between clips of one class to that of clips of different ones (cosine distance, which feature scale leaves alone);
-    and the mean cosine between both features of a clip."""
+    """How one modality's features lie.  Distances are of angle (cosine), which the features' size leaves alone.
 
-    silhouette: AV[float]
-    compactness: AV[float]
-    cosine: float
-
-
-def spread(f: AV[Points], label: Int[np.ndarray, " n"]) -> Spread:
-    """Of features and classes.  nan where a class stands alone or each clip is one.
-
-    >>> points = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
-    >>> found = spread(AV(points, points), np.array([0, 0, 1, 1]))
-    >>> found.silhouette.audio > 0.9, found.compactness.audio < 0.1, round(found.cosine, 3)
-    (True, True, 1.0)
+    `silhouette` of the classes, in [-1, 1]: 1 is far apart.  `within` and `between`: mean distance of two clips of one
+    class, and of two different ones.  nan where there is no such pair.
     """
-    unit = f.map(lambda p: p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12))
+
+    silhouette: float
+    within: float
+    between: float
+
+
+def spread(points: Points, label: Classes) -> Spread:
+    """Of features and their classes.
+
+    >>> found = spread(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]), np.array([0, 0, 1, 1]))
+    >>> found.silhouette > 0.9, found.within < 0.1 * found.between
+    (True, True)
+    """
+    line = unit(points)
+    far = 1 - line @ line.T
+    same = label[:, None] == label[None]
+    pair = ~np.eye(len(label), dtype=bool)
+    judged = 1 < len(np.unique(label)) < len(label)
     return Spread(
-        silhouette=f.map(lambda p: _silhouette(p, label)),
-        compactness=unit.map(lambda p: _compactness(p, label)),
-        cosine=float((unit.audio * unit.visual).sum(1).mean()) if f.audio.shape == f.visual.shape else float("nan"),
+        silhouette=float(silhouette_score(points, label, metric="cosine")) if judged else float("nan"),
+        within=_mean(far[same & pair]),
+        between=_mean(far[~same]),
     )
 
 
-def _silhouette(points: Points, label: Int[np.ndarray, " n"]) -> float:
-    if not 1 < len(set(label.tolist())) < len(label):
-        return float("nan")
-    return float(silhouette_score(points, label, metric="cosine"))
+def alignment(audio: Points, visual: Points) -> float:
+    """The mean cosine between both features of a clip; what MinSim lowers and MaxSim raises.
+
+    >>> alignment(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]]))
+    0.0
+    """
+    return _mean((unit(audio) * unit(visual)).sum(1))
 
 
-def _compactness(unit: Points, label: Int[np.ndarray, " n"]) -> float:
-    far = 1 - unit @ unit.T
-    same = label[:, None] == label[None]
-    other = ~np.eye(len(label), dtype=bool)
-    within, between = far[same & other], far[~same]
-    return float(within.mean() / between.mean()) if within.size and between.size else float("nan")
+def unit(points: Points) -> Points:
+    """Each feature at length 1."""
+    long: Points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    return long
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

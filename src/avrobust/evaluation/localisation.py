@@ -94,12 +94,16 @@ def iou(heat: Float[Tensor, "h w"], box: Box) -> float:
     return float(both / (hot.sum() + inside.sum() - both))
 
 
-def centre(box: Box) -> dict[str, float]:
-    """What always pointing at the middle of the picture is worth; its mass is that of looking everywhere alike."""
-    return {
-        "pointing": float(box[0] <= 0.5 <= box[2] and box[1] <= 0.5 <= box[3]),
-        "mass": (box[2] - box[0]) * (box[3] - box[1]),
-    }
+def centre(boxes: list[Box]) -> dict[str, float]:
+    """What looking at these clips without looking is worth: their number, how many boxes hold the picture's middle,
+    and the mean mass of looking everywhere alike.
+
+    >>> centre([(0.25, 0.25, 0.75, 0.75), (0.0, 0.0, 0.25, 1.0)])
+    {'clips': 2, 'pointing': 1, 'mass': 0.25}
+    """
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
+    held = sum(x0 <= 0.5 <= x1 and y0 <= 0.5 <= y1 for x0, y0, x1, y1 in boxes)
+    return {"clips": len(boxes), "pointing": held, "mass": sum(areas) / max(len(areas), 1)}
 
 
 def _covered(box: Box, rows: int, columns: int) -> Float[Tensor, "h w"]:

@@ -1,4 +1,4 @@
-"""The paper's claims about integration, put to the answers of a run: each holds, does not hold, or stays undecided.
+"""The paper's claims, put to the answers of a run: each holds, does not hold, or stays undecided.
 
 "Attacked" means the worst case: an answer counts as right when it survives every attack that stayed inside its
 budget.  Comparisons are paired on the same clips; their p values are corrected for the number of comparisons on
@@ -6,64 +6,21 @@ the page (Holm).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from avrobust.evaluation.answers import Answers, Budget, shared
 from avrobust.evaluation.flags import SIGNIFICANT, single_step
-from avrobust.evaluation.metrics import Estimate, Paired, estimate, holm, paired
+from avrobust.evaluation.metrics import holm
+from avrobust.report import defended
+from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
 from avrobust.report.read import Level, Run, method
-from avrobust.report.words import picture, sound
-
-NAME = {"A": "sound", "V": "picture"}
-Verdict = Literal["holds", "does not hold", "undecided", "not tested"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """`low` is claimed to be right less often than `high`; `p` is corrected for the page."""
-
-    low_name: str
-    high_name: str
-    low: Estimate
-    high: Estimate
-    gap: Paired  # high minus low
-    p: float
-
-    @property
-    def sign(self) -> int:
-        """1: as claimed; -1: the other way round; 0: these clips cannot tell."""
-        if self.p >= SIGNIFICANT:
-            return 0
-        return 1 if self.gap.difference > 0 else -1
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the paper says, its evidence, and what this run's answers say.  `every`: all comparisons must agree."""
-
-    name: str
-    text: str
-    paper: str
-    comparisons: tuple[Comparison, ...]
-    every: bool = True
-    note: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        signs = [c.sign for c in self.comparisons]
-        if not signs:
-            return "not tested"
-        if -1 in signs:
-            return "does not hold"
-        met = all(signs) if self.every else any(signs)
-        return "holds" if met else "undecided"
 
 
 def claims(run: Run) -> tuple[Claim, ...]:
     """The paper's claims on this run, each at the largest of the tables' budgets that has what it needs."""
     levels = [*reversed(run.levels()), {}]
     found = [_made(make, run, levels) for make in CLAIMS]
+    levels = [*reversed(run.defense_levels()), {}]
+    found += [_made(make, run, levels) for make in defended.CLAIMS]
     adjusted = iter(holm([c.p for claim in found for c in claim.comparisons]))
     return tuple(
         replace(claim, comparisons=tuple(replace(c, p=next(adjusted)) for c in claim.comparisons)) for claim in found
@@ -73,17 +30,6 @@ def claims(run: Run) -> tuple[Claim, ...]:
 def _made(make: Callable[[Run, Level], Claim], run: Run, levels: list[Level]) -> Claim:
     made = [make(run, level) for level in levels]
     return max(made, key=lambda claim: len(claim.comparisons))  # the first of the fullest
-
-
-def compare(low_name: str, low: Answers | None, high_name: str, high: Answers | None) -> list[Comparison]:
-    """One comparison; none when either side is missing or they share no clip."""
-    if low is None or high is None:
-        return []
-    a, b = shared(low, high)
-    gap = paired(b["correct"], a["correct"])
-    if not gap.n:
-        return []
-    return [Comparison(low_name, high_name, estimate(a["correct"]), estimate(b["correct"]), gap, gap.p)]
 
 
 def helps_clean(run: Run, level: Level) -> Claim:
@@ -221,12 +167,6 @@ def versus(run: Run, level: Level, subset: str, strong: str, weak: str) -> list[
         weak,
         run.attacked(model, weak, subset, level[subset]),
     )
-
-
-def at(subset: str, budget: Budget) -> str:
-    """A budget as the reader meets it."""
-    parts = {"A": sound(budget.eps_audio, budget.audio), "V": picture(budget.eps_visual, budget.visual)}
-    return " and ".join(parts[s] for s in subset)
 
 
 def crossing(run: Run, subset: str, other: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import jinja2
 
 from avrobust.evaluation.metrics import Estimate, p_value, percent
-from avrobust.report import figures, gallery, paper, tables, words
-from avrobust.report.claims import Claim, claims
-from avrobust.report.claims import at as budget_words
+from avrobust.report import features, figures, gallery, paper, places, tables, words
+from avrobust.report.claims import claims
+from avrobust.report.comparisons import Claim
+from avrobust.report.comparisons import at as budget_words
 from avrobust.report.read import Run, read
 
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
@@ -48,7 +49,13 @@ def html(run: Run) -> str:
             counts=counts(run),
             facts=facts(run),
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
-            others=[(a, tables.model_table(run, a, t.level)) for t in attack_tables[-1:] for a in run.modes],
+            fusions=tables.fusion_tables(run),
+            defenses=tables.defense_tables(run),
+            places=places.tables(run),
+            centre=places.centre(run),
+            strips={t.model: places.strips(run, t.model) for t in places.tables(run)},
+            clouds=features.clouds(run),
+            colours=features.colours(run.classes),
             benchmark=tables.benchmark(run),
             seeds=max((len(a.seeds) for a in run.table.values()), default=0),
             panels={attack: figures.curves(run, attack) for attack in figures.attacks_with_curves(run)},

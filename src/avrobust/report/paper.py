@@ -13,6 +13,7 @@ CITATION = (
 )
 TEST_CLIPS = {"MIT-MUSIC": 104, "Kinetics-Sounds": 3104}
 EPS_SINGLE, EPS_JOINT = 0.012, 0.006  # Table 1; Tables 2 and 3 use EPS_JOINT throughout
+EPS_DEFENSE = {"A": (EPS_JOINT, 0.0), "V": (0.0, EPS_JOINT), "AV": (EPS_JOINT, EPS_JOINT)}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,15 @@ class RunError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A study as its files tell it: `about` is run.json, `table` every answer by condition."""
+    """A study as its files tell it: `about` is run.json, `table` every answer by condition.
+
+    `controls` are the answers to clips that no attacker made: another clip's sound, silence.
+    """
 
     path: Path
     about: Mapping[str, Any]
     table: Mapping[Condition, Answers]
+    controls: Mapping[Condition, Answers] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -52,10 +56,35 @@ class Run:
     def flags(self) -> tuple[Flag, ...]:
         return flags(self.table, self.classes)
 
+    def told(self, model: str) -> Mapping[str, Any]:
+        """What run.json says of a model."""
+        return (self.about.get("models") or {}).get(model) or {}
+
     def kind(self, model: str) -> str:
         """What a model perceives: "AV", "A" or "V"; from run.json, else from its name, else AV."""
-        told = (self.about.get("models") or {}).get(model, {}).get("kind")
-        return str(told or (model if model in SUBSETS else "AV"))
+        return str(self.told(model).get("kind") or (model if model in SUBSETS else "AV"))
+
+    def fusions(self) -> list[str]:
+        """The models that differ from the first audio-visual one by their fusion only."""
+        return [m for m in self._integrating() if not self._defended(m)]
+
+    def defenses(self) -> list[str]:
+        """The first audio-visual model, and those that are trained otherwise than it."""
+        return [m for m in self._integrating() if m == self.model("AV") or self._defended(m)]
+
+    def pointing(self) -> list[str]:
+        """The models that look at places of the picture."""
+        return [m for m in self.models("AV") if self._points(m)]
+
+    def _integrating(self) -> list[str]:
+        return [m for m in self.models("AV") if not self._points(m)]
+
+    def _points(self, model: str) -> bool:
+        return str(self.told(model).get("fusion")).startswith("attention")
+
+    def _defended(self, model: str) -> bool:
+        told = self.told(model)
+        return bool(told.get("guard") or told.get("start") or told.get("loss", "cross_entropy") != "cross_entropy")
 
     def models(self, kind: str) -> list[str]:
         """Models of a kind, the first trained first."""
@@ -121,17 +150,25 @@ class Run:
         Where it does not: those at which every attack ran (published modes aside), smallest first, at most two
         sets; a subset with one such budget has it in both, and of more than two the middle one speaks for all.
         """
+        if told := self.about.get("tables"):
+            return self._found(told)
         model = self.model("AV")
         ran = {s: Counter(self._budgets(model, s)) for s in SUBSETS}
-        if told := self.about.get("tables"):
-            by_eps = {s: {(b.eps_audio, b.eps_visual): b for b in ran[s]} for s in SUBSETS}
-            wanted = [{s: by_eps[s].get(tuple(table.get(s, ()))) for s in SUBSETS} for table in told]
-            return [found for w in wanted if (found := {s: b for s, b in w.items() if b})]
         most = {s: sorted(b for b, k in ran[s].items() if k == max(ran[s].values())) for s in SUBSETS}
         count = max(len(b) for b in most.values())
         if count > 2:
             most, count = {s: b[len(b) // 2 :][:1] for s, b in most.items()}, 1
         return [{s: b[min(i, len(b) - 1)] for s, b in most.items() if b} for i in range(count)]
+
+    def defense_levels(self) -> list[Level]:
+        """The budgets of the tables of fusions and defenses: `"defenses"` of run.json, else those of `levels`."""
+        return self._found(self.about["defenses"]) if self.about.get("defenses") else self.levels()
+
+    def _found(self, told: Sequence[Mapping[str, Sequence[float]]]) -> list[Level]:
+        """Of the budgets that run.json names, those that the first audio-visual model met."""
+        by_eps = {s: {(b.eps_audio, b.eps_visual): b for b in self._budgets(self.model("AV"), s)} for s in SUBSETS}
+        wanted = [{s: by_eps[s].get((table[s][0], table[s][1])) for s in SUBSETS if s in table} for table in told]
+        return [found for w in wanted if (found := {s: b for s, b in w.items() if b})]
 
     def _budgets(self, model: str | None, subset: str) -> list[Budget]:
         """The budgets that this model met on this subset, once per attack."""
@@ -185,9 +222,11 @@ def read(path: Path) -> Run:
                 f"{file}: expected rows as Parquet, {e}. Delete this cell's folder and run the study again."
             ) from None
     try:
-        return Run(path, about, tabulate(Rows.concat(parts).data))
+        every = tabulate(Rows.concat(parts).data)
     except ValueError as e:
         raise RunError(f"{path / 'cells'}: {e}") from None
+    controls = {c: a for c, a in every.items() if a.mode == "control"}
+    return Run(path, about, {c: a for c, a in every.items() if c not in controls}, controls)
 
 
 def method(attack: str) -> str:

@@ -10,6 +10,7 @@ from avrobust.evaluation.flags import OVER_BUDGET
 from avrobust.evaluation.metrics import (
     MISSING,
     Estimate,
+    avg_all,
     avg_attacked,
     bootstrap,
     estimate,
@@ -153,37 +154,106 @@ def reaches(run: Run, table: AttackTable) -> dict[str, dict[tuple[str, str], Rea
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One audio-visual model of several, all under one attack: the shape of the paper's Tables 2 and 3."""
+    """One model of several, all under one attack: a row of the paper's Table 2 or 3."""
 
+    name: str  # as the paper calls it
     model: str
-    clean: Estimate
-    cells: dict[str, Estimate]  # A, V, AV, Avg
-    ri: Estimate  # against the first model
+    cells: dict[str, Cell]  # clean, A, V, AV, Avg, and "Avg with clean"
+    ri: Estimate  # against the first row, in fractions
+    paper_ri: float | None = None
 
 
-def model_table(run: Run, attack: str, level: Level) -> list[ModelRow]:
-    """Every audio-visual model under one attack, with RI against the first; empty when there is one model only."""
-    names = run.models("AV")
-    if len(names) < 2:
+@dataclass(frozen=True)
+class ModelTable:
+    """Several models under one attack at one set of budgets."""
+
+    attack: str
+    level: Level
+    rows: tuple[ModelRow, ...]
+
+
+def fusion_tables(run: Run) -> list[ModelTable]:
+    """Table 2: the fusions, under each attack that all of them met; empty where there is one fusion only."""
+    printed = {row.name: row for row in paper.TABLE_2} if benchmark(run) == "MIT-MUSIC" else {}
+    names = {m: FUSED.get(str(run.told(m).get("fusion")), m) for m in run.fusions()}
+    return _model_tables(run, names, printed)
+
+
+def defense_tables(run: Run) -> list[ModelTable]:
+    """Table 3: no defense, one modality alone, and every defense; empty where there is no defense."""
+    printed = {row.name: row for row in paper.TABLE_3[benchmark(run)]}
+    base, *others = run.defenses() or [""]
+    if not others:
         return []
-    return [_model_row(run, name, names[0], attack, level) for name in names]
+    names = {base: "None"}
+    names |= {m: f"Unimodal {kind}" for kind in ("A", "V") if (m := run.model(kind))}
+    names |= {m: m.replace(f"{base}, ", "None, ") for m in others}
+    return _model_tables(run, names, printed)
 
 
-def _model_row(run: Run, name: str, base: str, attack: str, level: Level) -> ModelRow:
-    columns = {m: _columns(run, m, attack, level) for m in (name, base)}
-    answers = columns[name]
-    cells = {s: right(answers.get(s)) for s in SUBSETS} | {"Avg": average(answers)}
-    every = [*columns[name].values(), *columns[base].values()]
+FUSED = {"concat": "Concat", "sum": "Sum", "film": "FiLM", "gated-sum": "Gated-Sum", "gated-concat": "Gated-Concat"}
+
+
+def _model_tables(run: Run, names: dict[str, str], printed: dict[str, paper.Row]) -> list[ModelTable]:
+    """A table per set of budgets and attack that at least two audio-visual models met."""
+    found: list[ModelTable] = []
+    if len(names) < 2:
+        return found
+    first = next(iter(names))
+    for level in run.defense_levels():
+        same = all((b.eps_audio, b.eps_visual) == paper.EPS_DEFENSE[s] for s, b in level.items())
+        for attack in run.modes:
+            columns = {m: _columns(run, m, attack, level) for m in names}
+            met = {m: c for m, c in columns.items() if all(a is not None for a in c.values())}
+            if first not in met or sum(run.kind(m) == "AV" for m in met) < 2:
+                continue
+            theirs = printed if same and attack == "FGSM" else {}
+            rows = (_model_row(names[m], m, c, met[first], theirs.get(names[m])) for m, c in met.items())
+            found.append(ModelTable(attack, level, tuple(rows)))
+    return found
+
+
+def _model_row(
+    name: str,
+    model: str,
+    own: dict[str, Answers | None],
+    base: dict[str, Answers | None],
+    printed: paper.Row | None,
+) -> ModelRow:
+    theirs = {"clean": printed.clean, "A": printed.a, "V": printed.v, "AV": printed.av} if printed else {}
+    cells = {s: Cell(right(a), theirs.get(s)) for s, a in own.items()}
+    mean, with_clean = average(own), average_with_clean(own)
+    attacked = avg_attacked(printed.a, printed.v, printed.av) if printed else None
+    cells["Avg"] = Cell(mean, attacked)
+    every = avg_all(printed.clean, printed.a, printed.v, printed.av) if printed else None
+    cells["Avg with clean"] = Cell(with_clean, every)
     ri = MISSING
-    if name != base and len(every) == 8 and all(a is not None for a in every):
-        same = shared(*(a for a in every if a is not None))
+    if own is not base:
+        same = shared(*(a for a in [*own.values(), *base.values()] if a is not None))
         ri = bootstrap(np.stack([a["correct"] for a in same], axis=2), _ri)
-    return ModelRow(name, right(answers.get("clean")), cells, ri)
+    return ModelRow(name, model, cells, ri, printed.ri if printed and np.isfinite(printed.ri) else None)
 
 
 def _columns(run: Run, model: str, attack: str, level: Level) -> dict[str, Answers | None]:
-    attacked = {s: run.attacked(model, attack, s, level[s]) for s in SUBSETS if s in level}
-    return {"clean": run.clean(model)} | attacked
+    """Clean, A, V, AV.  A model of one modality does not notice attacks on the other."""
+    kind = run.kind(model)
+    found: dict[str, Answers | None] = {"clean": run.clean(model)}
+    for subset in SUBSETS:
+        met = "".join(letter for letter in subset if letter in kind)
+        budget = level.get(subset)
+        found[subset] = (
+            None if budget is None else run.attacked(model, attack, met, budget) if met else run.clean(model)
+        )
+    return found
+
+
+def average_with_clean(answers: dict[str, Answers | None]) -> Estimate:
+    """`avg_all` over the clips that the clean and all three attacked conditions share."""
+    found = [answers.get(s) for s in ("clean", *SUBSETS)]
+    if any(a is None for a in found):
+        return MISSING
+    same = shared(*(a for a in found if a is not None))
+    return estimate(avg_all(*(a["correct"].astype(float) for a in same)))
 
 
 def _ri(clean: Any, a: Any, v: Any, av: Any, base_clean: Any, base_a: Any, base_v: Any, base_av: Any) -> Any:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from avrobust import report
 from avrobust.attacks import ANYTHING, Mute, Swap
@@ -22,7 +21,7 @@ from avrobust.data.prepare import prepare
 from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis
 from avrobust.evaluation.embedding import embed
-from avrobust.evaluation.localisation import Localisation
+from avrobust.evaluation.localisation import Localisation, centre
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Measure, Subject
 from avrobust.models.network import AVNet
@@ -76,6 +75,8 @@ def run(
             with timed(record, f"attacking {contestant.name}"):
                 places = localisation(study, manifest, store) if contestant.points else None
                 measure(study, contestant, seed, net, store, out, device, progress, also=places)
+            if places:
+                record.update(centre=centre([box for box in places.boxes.values() if box]))
             if isinstance(net.guard, Memory):
                 record.update(models={contestant.name: {"memory": _diagnosis(study, net, store, device)}})
             if contestant.name in study.embedded:
@@ -304,7 +305,7 @@ def write_features(
             found.append(net.represent(batch.to(device).x).map(lambda f: f.float().cpu()))
             labels.append(batch.label)
     f = AV(*(torch.cat(parts) for parts in zip(*(tuple(f) for f in found), strict=True)))
-    places = embed(f.map(Tensor.numpy), seed).map(torch.from_numpy)
+    places = AV(*map(torch.from_numpy, embed(f.audio.numpy(), f.visual.numpy(), seed)))
     tensors = {"audio": f.audio, "visual": f.visual, "label": torch.cat(labels)}
     checkpoint.write(
         tensors | {f"tsne_{m}": xy for m, xy in places.items()}, path, {"model": contestant.name, "seed": seed}

@@ -1,0 +1,162 @@
+"""The paper's claims about fusions, localisation and defenses; see `claims` for those about integration."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from avrobust.evaluation.answers import Answers, shared
+from avrobust.evaluation.metrics import avg_attacked
+from avrobust.report.comparisons import Claim, Comparison, at, compare
+from avrobust.report.read import SUBSETS, Level, Run
+
+KEPT = 0.03  # clean accuracy counts as kept when it falls by less
+
+
+def interaction_weakens(run: Run, level: Level) -> Claim:
+    """Section 4.4, under the joint attack."""
+    fusions = {str(run.told(m).get("fusion")): m for m in run.fusions()}
+    found: list[Comparison] = []
+    if "AV" in level and "concat" in fusions:
+        mixing = [f for f in ("sum", "film", "gated-sum") if f in fusions]
+        names = ["concat", *mixing]
+        answers = dict(zip(names, run.worst([(fusions[f], "AV", level["AV"]) for f in names]), strict=True))
+        for fusion in mixing:
+            found += compare(
+                f"{fusion}, both attacked at {at('AV', level['AV'])}", answers[fusion], "concat", answers["concat"]
+            )
+    return Claim(
+        "fusion",
+        "More interaction inside the fusion is less robust: what is mixed falls lower than what stands side by side.",
+        "MIT-MUSIC, FGSM on both: Concat 15.4; Sum 3.9, FiLM 3.9, Gated-Sum 4.8.",
+        tuple(found),
+    )
+
+
+def localisation_is_fooled(run: Run, level: Level) -> Claim:
+    """Section 4.5, at the largest of the tables' budgets."""
+    found: list[Comparison] = []
+    model = next(iter(run.pointing()), None)
+    budgets = run.levels()[-1] if run.levels() else {}
+    for subset, budget in budgets.items():
+        tried = [a for a in run.modes if "heat_shift" not in a and a not in run.outside]
+        attacked = [a for a in tried if run.attacked(model, a, subset, budget)]
+        for attack in attacked[-1:]:
+            low, high = run.attacked(model, attack, subset, budget), run.clean(model)
+            found += compare(
+                f"points at what sounds, {attack} on {subset} at {at(subset, budget)}",
+                low,
+                "clean",
+                high,
+                column="pointing",
+            )
+    return Claim(
+        "localisation",
+        "Localisation is fooled by attacks that never see a localisation loss.",
+        "Figure 4, by eye: six pictures.",
+        tuple(found),
+    )
+
+
+def attention_listens(run: Run, level: Level) -> Claim:
+    """What the paper takes for granted: that the sound guides attention."""
+    found: list[Comparison] = []
+    model = next(iter(run.pointing()), None)
+    swapped = next((a for c, a in run.controls.items() if c.model == model and c.attack == "swapped"), None)
+    for column, name in (("pointing", "points at what sounds"), ("mass", "attention on what sounds")):
+        found += compare(f"{name}, with another clip's sound", swapped, "with its own", run.clean(model), column=column)
+    return Claim(
+        "listening",
+        "The attention is guided by the sound: with another clip's, it finds the source less often. (Our test.)",
+        "Taken for granted in section 4.5.",
+        tuple(found),
+        every=False,
+    )
+
+
+def min_beats_max(run: Run, level: Level) -> Claim:
+    least, most = (_trained(run, loss) for loss in ("MinSim", "MaxSim"))
+    found = compare(
+        "MaxSim, mean of the three attacks", _attacked(run, most, level), "MinSim", _attacked(run, least, level)
+    )
+    return Claim(
+        "MinSim",
+        "Driving the modalities apart is more robust than bringing them together: MinSim beats MaxSim.",
+        "Avg under FGSM: MIT-MUSIC 51.0 against 43.3, Kinetics-Sounds 34.1 against 28.7.",
+        tuple(found),
+    )
+
+
+def full_defense_is_best(run: Run, level: Level) -> Claim:
+    full = _full(run)
+    found: list[Comparison] = []
+    for other in run.defenses():
+        if full and other != full:
+            name = "None" if other == run.model("AV") else other
+            found += compare(
+                f"{name}, clean and attacked, half and half",
+                _ri_half(run, other, level),
+                full,
+                _ri_half(run, full, level),
+            )
+    return Claim(
+        "RI",
+        "MinSim with ExFMem has the best relative improvement of all defenses, more training alone included.",
+        "RI: MIT-MUSIC 20.8, next best MinSim 16.4; Kinetics-Sounds 12.4, next best MinSim 9.0. More training alone is not in the paper.",
+        tuple(found),
+    )
+
+
+def clean_is_kept(run: Run, level: Level) -> Claim:
+    full = _full(run)
+    found = (
+        compare("None, clean", run.clean(run.model("AV")), f"{full}, clean", run.clean(full), margin=KEPT)
+        if full
+        else []
+    )
+    return Claim(
+        "kept",
+        f"The full defense keeps the clean accuracy: it falls by less than {100 * KEPT:.0f} points.",
+        "MIT-MUSIC 90.4 against 88.5; Kinetics-Sounds 71.3 against 72.4.",
+        tuple(found),
+    )
+
+
+CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
+    interaction_weakens,
+    localisation_is_fooled,
+    attention_listens,
+    min_beats_max,
+    full_defense_is_best,
+    clean_is_kept,
+)
+
+
+def _trained(run: Run, loss: str) -> str | None:
+    """The model that is trained with this loss and nothing else."""
+    return next((m for m in run.defenses() if run.told(m).get("loss") == loss and not run.told(m).get("guard")), None)
+
+
+def _full(run: Run) -> str | None:
+    """MinSim with a memory."""
+    return next((m for m in run.defenses() if run.told(m).get("loss") == "MinSim" and run.told(m).get("guard")), None)
+
+
+def _attacked(run: Run, model: str | None, level: Level) -> Answers | None:
+    """The mean of A, V, AV in the worst case over attacks, as one column per clip."""
+    if model is None or set(level) != set(SUBSETS):
+        return None
+    answers = run.worst([(model, s, level[s]) for s in SUBSETS])
+    if any(a is None for a in answers):
+        return None
+    same = shared(*(a for a in answers if a is not None))
+    mean = avg_attacked(*(a["correct"].astype(float) for a in same))
+    return replace(same[0], columns=dict(same[0].columns) | {"correct": mean})
+
+
+def _ri_half(run: Run, model: str, level: Level) -> Answers | None:
+    """Half of (clean + Avg), so that it lies in [0, 1]: twice its differences are differences in RI."""
+    attacked, clean = _attacked(run, model, level), run.clean(model)
+    if attacked is None or clean is None:
+        return None
+    a, c = shared(attacked, clean)
+    half = (a["correct"] + c["correct"].astype(float)) / 2
+    return replace(a, columns=dict(a.columns) | {"correct": half})

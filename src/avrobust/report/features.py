@@ -1,0 +1,62 @@
+"""The paper's Figure 5: both modalities' features in a plane, and how they lie in numbers."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from safetensors import safe_open
+
+from avrobust.evaluation.embedding import Spread, alignment, spread
+from avrobust.report.read import Run
+
+SIDE, DPI = 4.4, 170  # inches, dots per inch
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One model's features: the picture as a data URI, and the numbers beside it."""
+
+    model: str
+    seed: int
+    clips: int
+    image: str
+    audio: Spread
+    visual: Spread
+    cosine: float  # between both features of a clip, mean
+
+
+def clouds(run: Run) -> list[Cloud]:
+    """The models whose features the study kept, in the order of run.json; the first seed of each."""
+    files: dict[str, list[tuple[int, str]]] = {}
+    for file in (run.path / "features").glob("*.safetensors"):
+        model, _, seed = file.stem.rpartition("-")
+        files.setdefault(model, []).append((int(seed), str(file)))
+    order = [m for m in (run.about.get("models") or {}) if m in files]
+    return [_cloud(model, *min(files[model])) for model in order]
+
+
+def colours(classes: int) -> list[str]:
+    """A colour per class; beyond twenty they repeat."""
+    palette = matplotlib.colormaps["tab10" if classes <= 10 else "tab20"]
+    return [matplotlib.colors.to_hex(palette(k % palette.N)) for k in range(classes)]
+
+
+def _cloud(model: str, seed: int, file: str) -> Cloud:
+    with safe_open(file, framework="np") as tensors:
+        kept = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118, not a dict
+    label = kept["label"]
+    figure = Figure(figsize=(SIDE, SIDE), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    palette = np.array(colours(int(label.max()) + 1))
+    for modality, mark in (("visual", "^"), ("audio", "o")):
+        x, y = kept[f"tsne_{modality}"].T
+        axes.scatter(x, y, c=palette[label], marker=mark, s=11, alpha=0.75, linewidths=0)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True)
+    image = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    audio, visual = kept["audio"].astype(float), kept["visual"].astype(float)
+    return Cloud(model, seed, len(label), image, spread(audio, label), spread(visual, label), alignment(audio, visual))

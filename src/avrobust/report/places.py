@@ -1,0 +1,139 @@
+"""Where models looked: the table of localisation, and the strips of the paper's Figure 4."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avrobust.evaluation.answers import Answers, Budget
+from avrobust.evaluation.metrics import MISSING, Estimate, Proportion, estimate
+from avrobust.report.gallery import uri
+from avrobust.report.read import SUBSETS, Run
+from avrobust.report.tables import right
+
+FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)
+CONTROLS = {"swapped": "another clip's sound", "muted": "silence"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition of one model that points.  Fractions with intervals; nan where there was no box."""
+
+    condition: str
+    subset: str
+    budget: Budget | None
+    recognised: Estimate
+    pointing: Estimate
+    mass: Estimate
+    found: Estimate  # share of clips with an intersection over union of at least `FOUND`
+    auc: Estimate  # area under that share over all thresholds: the mean intersection over union
+    prefers: Estimate  # more attention on what sounds than on its silent rival, where there is one
+    moved: Estimate  # half the absolute difference of heat maps
+
+
+@dataclass(frozen=True)
+class Table:
+    """All conditions of one model."""
+
+    model: str
+    rows: tuple[Row, ...]
+
+
+def tables(run: Run) -> list[Table]:
+    """One per model that points; empty where none does."""
+    found = []
+    for model in run.pointing():
+        rows = [_row("clean", "clean", None, run.clean(model))]
+        rows += [
+            _row(CONTROLS.get(c.attack, c.attack), "control", None, a)
+            for c, a in run.controls.items()
+            if c.model == model
+        ]
+        for attack in run.modes:
+            for subset in SUBSETS:
+                budgets = {b for level in run.levels() for s, b in level.items() if s == subset}
+                for budget in sorted(budgets):
+                    if answers := run.attacked(model, attack, subset, budget):
+                        rows.append(_row(attack, subset, budget, answers))
+        found.append(Table(model, tuple(rows)))
+    return found
+
+
+def centre(run: Run) -> tuple[Estimate, float] | None:
+    """Pointing at the middle of the picture, and the mean area of the boxes; None where boxes are not known."""
+    told = run.about.get("centre")
+    if not told or not told["clips"]:
+        return None
+    p = Proportion(told["pointing"], told["clips"])
+    return Estimate(p.value, p.low, p.high, p.n), float(told["mass"])
+
+
+def known(answers: Answers | None, column: str) -> np.ndarray:
+    """A column's (seeds, clips), for the clips that have it."""
+    if answers is None or column not in answers.columns:
+        return np.empty((0, 0))
+    values = answers[column].astype(float)
+    return values[:, ~np.isnan(values).any(0)]
+
+
+def prefers(answers: Answers | None) -> np.ndarray:
+    """(seeds, clips) with a silent rival: whether what sounds gets more attention than it."""
+    if answers is None or not known(answers, "rival_mass").size:
+        return np.empty((0, 0))
+    own, other = answers["mass"].astype(float), answers["rival_mass"].astype(float)
+    both = ~np.isnan(own + other).any(0)
+    better: np.ndarray = own[:, both] > other[:, both]
+    return better
+
+
+def _row(condition: str, subset: str, budget: Budget | None, answers: Answers | None) -> Row:
+    def mean(values: np.ndarray) -> Estimate:
+        return estimate(values) if values.size else MISSING
+
+    overlap = known(answers, "iou")
+    return Row(
+        condition=condition,
+        subset=subset,
+        budget=budget,
+        recognised=right(answers),
+        pointing=mean(known(answers, "pointing")),
+        mass=mean(known(answers, "mass").clip(0, 1)),
+        found=mean(overlap >= FOUND),
+        auc=mean(overlap),
+        prefers=mean(prefers(answers)),
+        moved=mean(known(answers, "heat_moved").clip(0, 1)),
+    )
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One clip of Figure 4: by condition (clean, A, V, AV), the frame and the heat over it, as data URIs."""
+
+    about: Mapping[str, Any]
+    budget: Budget
+    frames: Mapping[str, str]
+    heat: Mapping[str, str]
+
+
+def strips(run: Run, model: str) -> list[Strip]:
+    """The clips that a study drew for this model, in their order."""
+    found = []
+    for file in sorted((run.path / "strips" / model).glob("*/clip.json")):
+        about = json.loads(file.read_text())
+        shown = [s for s in ("clean", *SUBSETS) if (file.parent / f"{s}.png").exists()]
+        found.append(
+            Strip(
+                about,
+                Budget.read(about["eps_audio"], about["eps_visual"], about["threat"]),
+                {s: _image(file.parent, s) for s in shown},
+                {s: _image(file.parent, f"{s}-heat") for s in shown},
+            )
+        )
+    return found
+
+
+def _image(folder: Path, name: str) -> str:
+    return uri(folder / f"{name}.png")
