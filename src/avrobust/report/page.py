@@ -99,11 +99,10 @@ def interval(e: Estimate) -> str:
     return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
 
 
-def heading(table: tables.AttackTable) -> str:
+def heading(table: tables.AttackTable | tables.ModelTable) -> str:
     """What is said above a table of one set of budgets."""
-    single, joint, level = paper.EPS_SINGLE, paper.EPS_JOINT, table.level
-    theirs = {"A": (single, 0.0), "V": (0.0, single), "AV": (joint, joint)}
-    same = all((b.eps_audio, b.eps_visual) == theirs[s] for s, b in level.items())
+    theirs = paper.EPS_DEFENSE if isinstance(table, tables.ModelTable) else paper.EPS_ATTACK
+    same = all((b.eps_audio, b.eps_visual) == theirs[s] for s, b in table.level.items())
     return "At the paper's budgets" if same else "At other budgets"
 
 
