@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -21,6 +21,7 @@ from avrobust.training.views import View
 from avrobust.types import Attack, Batch
 
 
+@runtime_checkable
 class Guard(Protocol):
     """Settings of what stands between encoders and fusion: `fill` makes the module from a network and its clips."""
 
