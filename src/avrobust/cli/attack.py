@@ -19,7 +19,8 @@ from avrobust.media.decode import decode
 from avrobust.objectives import Targeted
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat, check
-from avrobust.training import View, load
+from avrobust.training import View
+from avrobust.training.published import load_any
 from avrobust.training.views import cut
 from avrobust.types import AV, Batch, Model, Signals
 
@@ -39,7 +40,7 @@ class Options:
     video: tyro.conf.Positional[Path]
     """The video to attack."""
     model: Path
-    """A checkpoint that `avrobust train` or a study wrote."""
+    """A checkpoint that `avrobust train` or a study wrote, or a folder of the published code's (sound_best.pth, ...)."""
     out: Path
     """A new folder for what is made."""
     label: str | None = None
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     if options.out.exists():
         raise ValueError(f"{options.out}: expected a new folder, got one that exists. Give another --out.")
     threat = shared.threat(options.audio, options.visual, options.norm)
-    net, meta = load(options.model)
+    net, meta = load_any(options.model)
     classes, spec, view = meta["classes"], ClipSpec(**meta["clip"]), View(**meta["view"])
     clip = decode(options.video, spec, start=options.start)
     x = signals(cut(clip, spec, view))

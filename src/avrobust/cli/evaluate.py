@@ -1,7 +1,7 @@
 """`avrobust evaluate`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,13 +16,15 @@ from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject
 from avrobust.media import ClipSpec
 from avrobust.progress import bar
-from avrobust.training import View, batches, checkpoint, load
+from avrobust.training import View, batches, checkpoint
+from avrobust.training.published import load_any
 from avrobust.types import Model
 
 ABOUT = """Attack a model on your clips and say how often it is still right: on sound, on picture, on both.
 
-The model is a checkpoint of this package, or module:name of any callable that takes an AV of audio (b n) in [-1, 1]
-and visual (b t 3 h w) in [0, 1] and returns logits; --clip and --view then say what it is given.
+The model is a checkpoint of this package, a folder that the paper's code wrote (sound_best.pth, frame_best.pth,
+classifier_best.pth), or module:name of any callable that takes an AV of audio (b n) in [-1, 1] and visual
+(b t 3 h w) in [0, 1] and returns logits; --clip and --view then say what it is given.
 
 examples:
   avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255
@@ -33,7 +35,7 @@ examples:
 @dataclass(frozen=True)
 class Options:
     model: tyro.conf.Positional[str]
-    """A checkpoint, or module:name."""
+    """A checkpoint, a folder of the published code's, or module:name."""
     clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
     audio: str = "0"
     """The sound's budget: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
@@ -69,8 +71,11 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"{options.out}: expected a new file, got one that exists. Give another --out.")
     threat = shared.threat(options.audio, options.visual, options.norm)
     attacks = [shared.attack(text) for text in options.attacks]
-    model, spec, view = model_of(options.model, options.clip, options.view)
-    store = prepare(source.manifest(), spec, options.prepared)
+    model, spec, view, classes = model_of(options.model, options.clip, options.view)
+    manifest = source.manifest()
+    if classes:  # the model's numbers, whichever of its classes these clips are of
+        manifest = replace(manifest, classes=classes)
+    store = prepare(manifest, spec, options.prepared)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(model, torch.nn.Module):
         model.to(device)
@@ -94,13 +99,13 @@ def main(argv: Sequence[str]) -> None:
         rows.save(options.out)
 
 
-def model_of(text: str, clip: ClipSpec, view: View) -> tuple[Model, ClipSpec, View]:
-    """A model from a checkpoint or from `module:name`, and the clips that it wants."""
+def model_of(text: str, clip: ClipSpec, view: View) -> tuple[Model, ClipSpec, View, tuple[str, ...]]:
+    """A model from a checkpoint or from `module:name`, the clips that it wants, and its classes if it knows them."""
     if ":" in text and not Path(text).exists():
-        return shared.load(text), clip, view
-    net, meta = load(text)
+        return shared.load(text), clip, view, ()
+    net, meta = load_any(text)
     if not {"clip", "view"} <= meta.keys():
         raise checkpoint.CheckpointError(
             f"{text}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which clips they were trained on."
         )
-    return net, ClipSpec(**meta["clip"]), View(**meta["view"])
+    return net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ()))

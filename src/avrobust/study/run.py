@@ -78,7 +78,8 @@ def run(
             if places:
                 record.update(centre=centre([box for box in places.boxes.values() if box]))
             if isinstance(net.guard, Memory):
-                record.update(models={contestant.name: {"memory": _diagnosis(study, net, store, device)}})
+                about = record.about["models"][contestant.name] | {"memory": _diagnosis(study, net, store, device)}
+                record.update(models={contestant.name: about})
             if contestant.name in study.embedded:
                 with timed(record, "features"):
                     write_features(study, contestant, seed, net, store, out, device)
