@@ -1,0 +1,245 @@
+"""Checkpoints that the code of Tian & Xu 2021 wrote (YapengTian/AV-Robustness-CVPR21), as networks of this package.
+
+That code keeps a network as three files of tensors by name, and its dictionaries as two more:
+
+    sound_best.pth       `features.N`: Conv1d with bias, BatchNorm1d, ReLU and MaxPool1d in one row
+    frame_best.pth       `features.N`: torchvision's ResNet-18 without its last layer, its parts numbered in a row
+    classifier_best.pth  `fc1`: one linear layer on [picture; sound]
+    Dv_best.pth, Da_best.pth    (512 m) each, of picture and of sound; beside the weights of the stage before
+
+Nothing but tensors is unpickled, for a checkpoint from a stranger must not run code.
+"""
+
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory
+from avrobust.media.spec import ClipSpec
+from avrobust.models.network import AVNet
+from avrobust.models.zoo import NetSpec, build
+from avrobust.training.checkpoint import CheckpointError, Meta, load
+from avrobust.training.views import View
+from avrobust.types import AV
+
+FEATURES = 512  # of each encoder
+
+# The memory as that code runs it on each dataset.  It takes the first 1,024 columns; MIT-MUSIC's files have 288.
+MEMORIES = {
+    "music": replace(PUBLISHED, columns=1024, step=AV(audio=1e-6, visual=6e-6)),
+    "kinetics_sounds": replace(PUBLISHED, columns=1024, step=AV(audio=5.8e-7, visual=2e-6), blend=0.6),
+    "ave": replace(PUBLISHED, columns=1024, step=AV(audio=7e-7, visual=2e-6)),
+}
+
+# The order in which that code's scripts number their classes: not the alphabet's.
+_ORDER = {
+    "music": "flute acoustic_guitar accordion xylophone erhu tuba saxophone cello violin clarinet trumpet",
+    "kinetics_sounds": """
+        laughing playing_clarinet singing playing_harmonica playing_keyboard playing_xylophone playing_bass_guitar
+        tapping_guitar playing_drums playing_piano ripping_paper playing_saxophone tickling playing_trumpet tapping_pen
+        playing_organ tap_dancing playing_accordion blowing_nose shuffling_cards playing_guitar playing_trombone
+        playing_bagpipes shoveling_snow bowling playing_violin chopping_wood""",
+    "ave": """
+        Church_bell Male_speech Bark airplane Race_car Female_speech Helicopter Violin Flute Ukulele Frying Truck Shofar
+        Motorcycle Chainsaw Acoustic_guitar Train_horn Clock Banjo Goat Baby_cry Bus Cat Horse Toilet_flush Rodents
+        Accordion Mandolin""",
+}
+CLASSES = {dataset: tuple(names.split()) for dataset, names in _ORDER.items()}
+
+# What that code's networks get: 5.9 s of sound, and the frame in the middle of it.
+VIEW = View(samples=65535, frames=1, size=224)
+CLIP = ClipSpec(seconds=VIEW.samples / 11025, rate=11025, fps=11025 / VIEW.samples, size=VIEW.size)
+
+
+def load_published(
+    folder: Path | str, *, name: str = "best", memory: ExFMem | None = None, banks: Path | str | None = None
+) -> AVNet:
+    """The network in `sound_<name>.pth`, `frame_<name>.pth` and `classifier_<name>.pth` of a folder, to be evaluated.
+
+    It gives the logits of that network in evaluation mode, its classes in that network's order, on sound (b n) in
+    [-1, 1] and RGB frames (b t 3 h w) in [0, 1] that are not yet normalised: ours normalises them itself.  That
+    code knows t = 1; of more frames, the mean of their features goes on.
+
+    With `memory`, for example `MEMORIES["ave"]` or another `ExFMem`, the dictionaries `Dv_best.pth` and
+    `Da_best.pth` guard it: the first `memory.columns` of their columns.  They come from the folder `banks`, by
+    default the same.  That code's second stage has its weights in a new folder and its dictionaries in the first's.
+
+    Raises `CheckpointError` that names the file: not there, damaged, more than tensors, or of another network.
+    """
+    if memory is None and banks is not None:
+        raise ValueError(
+            "expected settings with the dictionaries, got none. Give memory=MEMORIES['music'], another's, or an ExFMem."
+        )
+    folder = Path(folder)
+    path = AV(audio=folder / f"sound_{name}.pth", visual=folder / f"frame_{name}.pth")
+    last = folder / f"classifier_{name}.pth"
+    weights, head = path.map(_weights), _weights(last)
+
+    rows = head["fc1.weight"].shape[:1] if "fc1.weight" in head else ()
+    net = build(NetSpec(classes=max([2, *rows])), seed=0)
+    slots, biases = _sound(net.audio)
+    _fill(slots, weights.audio, path.audio)
+    for normalised, bias in biases.items():
+        slots[normalised] -= bias  # (z + b) - m = z - (m - b)
+    _fill(_picture(net.visual), weights.visual, path.visual)
+    columns = torch.empty(net.classifier.weight.shape)
+    _fill({"fc1.weight": columns, "fc1.bias": net.classifier.bias.detach()}, head, last)
+    net.classifier.weight.detach().copy_(columns.roll(FEATURES, dims=1))  # [picture; sound] becomes [sound; picture]
+    if memory is not None:
+        net.guard = Memory(memory, _banks(folder if banks is None else Path(banks), memory.columns))
+    return net.eval()
+
+
+def load_any(path: Path | str) -> tuple[AVNet, Meta]:
+    """The network of a checkpoint as `load` has it, or of a folder that the published code wrote, as metadata tells.
+
+    Such a folder does not say what its network was trained on: a network of 11, 27 or 28 classes is taken for that
+    code's own on MIT-MUSIC, Kinetics-Sounds or AVE, and has their classes' names.
+    """
+    path = Path(path)
+    if not any(path.glob("classifier_*.pth")):
+        return load(path)
+    net = load_published(path)
+    for classes in CLASSES.values():
+        if len(classes) == net.classifier.out_features:
+            return net, {"classes": list(classes), "clip": asdict(CLIP), "view": asdict(VIEW)}
+    raise CheckpointError(
+        f"{path}: expected a network of {', '.join(f'{len(c)} classes ({name})' for name, c in CLASSES.items())}, "
+        f"got one of {net.classifier.out_features}, whose names are not known. "
+        "Load it yourself with avrobust.training.load_published, and give it as module:name."
+    )
+
+
+def _sound(encoder: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Where the published sound network's tensors belong in ours, by their names, which number the same row.
+
+    Also the biases that ours has no place for, by the name of the mean that takes them up.
+    """
+    slots: dict[str, Tensor] = {}
+    biases: dict[str, Tensor] = {}
+    for i, layer in enumerate(encoder.get_submodule("layers").children()):
+        for leaf, tensor in layer.state_dict().items():
+            slots[f"features.{i}.{leaf}"] = tensor.squeeze(2) if tensor.ndim == 4 else tensor  # kernels: 1 x 3 here
+        if isinstance(layer, nn.Conv2d):
+            bias = torch.empty(layer.out_channels)
+            slots[f"features.{i}.bias"] = biases[f"features.{i + 1}.running_mean"] = bias
+    return slots, biases
+
+
+def _picture(encoder: nn.Module) -> dict[str, Tensor]:
+    """Where the published picture network's tensors belong in ours, by their names."""
+    backbone = encoder.get_submodule("backbone").state_dict()
+    return {f"features.{_theirs(name)}": tensor for name, tensor in backbone.items()}
+
+
+def _theirs(name: str) -> str:
+    """What torchvision's ResNet, its parts numbered in a row, calls a tensor of transformers' ResNet.
+
+    In that row are 0 conv1, 1 bn1, 2 relu, 3 maxpool, 4 to 7 layer1 to layer4.
+
+    >>> _theirs("encoder.stages.1.layers.0.layer.1.convolution.weight")
+    '5.0.conv2.weight'
+    """
+    number = {"convolution": 0, "normalization": 1}
+    short = {"convolution": "conv", "normalization": "bn"}
+    match name.split("."):
+        case ["embedder", "embedder", kind, leaf]:
+            return f"{number[kind]}.{leaf}"
+        case ["encoder", "stages", stage, "layers", block, "shortcut", kind, leaf]:
+            return f"{int(stage) + 4}.{block}.downsample.{number[kind]}.{leaf}"
+        case ["encoder", "stages", stage, "layers", block, "layer", layer, kind, leaf]:
+            return f"{int(stage) + 4}.{block}.{short[kind]}{int(layer) + 1}.{leaf}"
+    raise AssertionError(f"{name} is no tensor of a ResNet-18")
+
+
+def _fill(slots: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Copy the tensors of `path` to where they belong; all of them fit, or none is copied."""
+    here = {name: tuple(tensor.shape) for name, tensor in slots.items()}
+    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = [
+        f"'{name}' is {there.get(name, 'missing')} instead of {here.get(name, 'absent')}"
+        for name in here | there
+        if here.get(name) != there.get(name)
+    ]
+    if wrong:
+        rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(
+            f"{path}: expected the published network's tensors, got those of another: {'; '.join(wrong[:3])}{rest}. "
+            "Give the file that the published code wrote for this part of its network."
+        )
+    for name, slot in slots.items():
+        slot.copy_(weights[name])
+
+
+def _banks(folder: Path, columns: int) -> AV[Tensor]:
+    """The first columns (512 m) of both dictionaries."""
+    path = AV(audio=folder / "Da_best.pth", visual=folder / "Dv_best.pth")
+    banks: AV[Any] = path.map(_read)
+    for (_, bank), (_, file) in zip(banks.items(), path.items(), strict=True):
+        if not isinstance(bank, Tensor) or bank.ndim != 2 or len(bank) != FEATURES:
+            came = f"one of {tuple(bank.shape)}" if isinstance(bank, Tensor) else f"a {type(bank).__name__}"
+            raise CheckpointError(
+                f"{file}: expected a tensor of {FEATURES} rows and a column per clip, got {came}. "
+                "Give the dictionary as the published code wrote it."
+            )
+    if banks.audio.shape != banks.visual.shape:
+        raise CheckpointError(
+            f"{path.audio}: expected as many columns as {path.visual.name} has, {banks.visual.shape[1]}, got "
+            f"{banks.audio.shape[1]}. Give both dictionaries of one training."
+        )
+    return banks.map(lambda bank: bank[:, :columns].float().contiguous())
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their names, without the `module.` that DataParallel writes before them."""
+    found = _read(path)
+    if not isinstance(found, Mapping):
+        raise CheckpointError(
+            f"{path}: expected tensors by name, got a {type(found).__name__}. Give a file of net.state_dict()."
+        )
+    other = [f"'{name}' is a {type(t).__name__}" for name, t in found.items() if not isinstance(t, Tensor)]
+    if other:
+        raise CheckpointError(
+            f"{path}: expected tensors by name and nothing else, got more: {'; '.join(other[:3])}. "
+            "Save the state_dict of this part alone: torch.save(net.state_dict(), path)."
+        )
+    wrapped = all(str(name).startswith("module.") for name in found)
+    return {str(name).removeprefix("module." if wrapped else ""): t for name, t in found.items()}
+
+
+def _read(path: Path) -> Any:
+    """What a file of torch.save holds, on the CPU, if that is tensors and plain containers of them."""
+    if not path.is_file():
+        part = path.stem.split("_")[0]
+        beside = ", ".join(sorted(file.name for file in path.parent.glob(f"{part}_*.pth"))) or f"no {part}_*.pth"
+        raise CheckpointError(
+            f"{path}: expected a file of the published code, got no such file; the folder has {beside}. "
+            + (
+                "Give banks=, the folder of the training that wrote the dictionaries."
+                if part in ("Da", "Dv")
+                else "Give the folder, and name='latest' for sound_latest.pth and so on."
+            )
+        )
+    if tarfile.is_tarfile(path):  # of torch before 0.1.10; before torch 2.6, weights_only did not restrain them
+        raise CheckpointError(
+            f"{path}: expected a file of torch 1 or later, got a tar archive, which can run anything when it is opened. "
+            "Save it anew with a later torch where you trust it."
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can go wrong in any way
+        if (found := re.search(r"GLOBAL (\S+)", str(error))) is not None:
+            raise CheckpointError(
+                f"{path}: expected tensors and nothing else, got a pickle that would run {found[1]} when it is opened. "
+                "Where you trust it, save its state_dict alone: torch.save(net.state_dict(), path)."
+            ) from error
+        raise CheckpointError(
+            f"{path}: expected a file of torch.save, got one cut short, damaged or of another kind "
+            f"({type(error).__name__}). Copy it again."
+        ) from error
