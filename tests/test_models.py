@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import ViTConfig, ViTModel
 
 from avrobust.models import FUSIONS, AVNet, Conv1dNet, FrameNet, NetSpec, build, count_parameters, rebuild
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, pretrained, resnet18
@@ -110,8 +111,13 @@ def test_picture_network_normalises_inside_and_averages_over_frames() -> None:
 def test_fusions_match_their_formula(fusion: str) -> None:
     torch.manual_seed(0)
     fuse = FUSIONS[fusion](AV(audio=6, visual=6))
-    a, v = torch.randn(4, 6), torch.randn(4, 6)
-    if fusion in ("concat", "sum"):
+    a, v = torch.randn(4, 6), torch.randn(4, 6, 2, 3, 5) if fuse.places else torch.randn(4, 6)
+    if fuse.places:
+        rows = v.flatten(2)
+        scale = 6**0.5 if fusion == "attention" else 1.0
+        weight = torch.softmax((a[:, None] @ rows)[:, 0] / scale, dim=1)
+        updated = AV(audio=a, visual=(rows * weight[:, None]).sum(2))
+    elif fusion in ("concat", "sum"):
         updated = AV(audio=a, visual=v)
     elif fusion == "film":
         scale_a, shift_a = fuse.from_visual(v).split(6, dim=1)
@@ -119,7 +125,8 @@ def test_fusions_match_their_formula(fusion: str) -> None:
         updated = AV(audio=a * (1 + scale_a) + shift_a, visual=v * (1 + scale_v) + shift_v)
     else:
         updated = AV(audio=a * fuse.from_visual(v).sigmoid(), visual=v * fuse.from_audio(a).sigmoid())
-    expected = torch.cat(list(updated), 1) if "concat" in fusion else updated.audio + updated.visual
+    beside = "concat" in fusion or fuse.places
+    expected = torch.cat(list(updated), 1) if beside else updated.audio + updated.visual
     torch.testing.assert_close(fuse(AV(audio=a, visual=v)), expected)
     assert fuse.width == expected.shape[1]
 
@@ -129,6 +136,63 @@ def test_every_fusion_trains_every_weight(fusion: str) -> None:
     net = build(NetSpec(classes=5, width=16, fusion=fusion), seed=0)
     F.cross_entropy(net(signals()), torch.tensor([0, 1, 2])).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_places_keep_the_resolution_of_the_last_stage_but_one() -> None:
+    for size, side in ((64, 4), (96, 6)):
+        net = FrameNet(resnet18(width=4), places=True).eval()
+        assert net(signals(t=3, size=size).visual).shape == (3, 32, 3, side, side)
+    torch.manual_seed(0)
+    backbone = resnet18(width=4)
+    net = FrameNet(backbone, places=True).eval()
+    frames = signals(t=3).visual
+    mean, std = (torch.tensor(c).view(3, 1, 1) for c in (IMAGENET_MEAN, IMAGENET_STD))
+    for j in range(3):  # each frame has its own map
+        torch.testing.assert_close(net(frames)[:, :, j], backbone((frames[:, j] - mean) / std).last_hidden_state)
+
+
+def test_attention_takes_the_weights_of_a_concat_network() -> None:
+    concat, attention = (build(NetSpec(classes=5, width=16, fusion=f), seed=0).eval() for f in ("concat", "attention"))
+    other = build(NetSpec(classes=5, width=16), seed=1).eval()
+    attention.load_state_dict(other.state_dict())  # by name and shape, all of them
+    x = signals(size=64)
+    f = attention.embed(x)
+    assert f.visual.shape == (3, 128, 2, 4, 4)
+    assert torch.equal(f.audio, other.embed(x).audio)
+    assert attention.classifier.in_features == concat.classifier.in_features == 256
+    with torch.no_grad():
+        assert not torch.allclose(attention(x), other(x))
+        again = rebuild(json.loads(json.dumps(attention.spec)))
+        again.load_state_dict(attention.state_dict())
+        assert torch.equal(again.eval()(x), attention(x))
+
+
+def test_only_a_resnet_can_keep_its_places() -> None:
+    vit = ViTModel(
+        ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32)
+    )
+    with pytest.raises(ValueError, match="expected a ResNet for attention to places, got ViTModel"):
+        FrameNet(vit, places=True)
+
+
+def test_a_guard_stands_between_the_encoders_and_the_fusion() -> None:
+    class Half(nn.Module):
+        def forward(self, f: AV[Tensor]) -> AV[Tensor]:
+            return AV(audio=f.audio / 2, visual=-f.visual)
+
+    net, x = build(SMALL, seed=0).eval(), signals()
+    f, plain = net.embed(x), net(x)
+    for a, b in zip(net.represent(x), f, strict=True):  # no guard: what the encoders give
+        assert torch.equal(a, b)
+    net.guard = Half()
+    guarded = net.represent(x)
+    assert torch.equal(guarded.audio, f.audio / 2)
+    assert torch.equal(guarded.visual, -f.visual)
+    assert torch.equal(net.embed(x).audio, f.audio)
+    assert torch.equal(net.decide(f), plain)
+    assert torch.equal(net.decide(guarded), net.classify(torch.cat([f.audio / 2, -f.visual], 1)))
+    assert torch.equal(net(x), net.decide(guarded))
+    assert not torch.equal(net(x), plain)
 
 
 def test_weights_depend_on_the_seed_only() -> None:

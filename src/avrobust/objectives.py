@@ -73,6 +73,11 @@ def cosine(f: AV[Tensor]) -> PerClip:
     >>> cosine(AV(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]])))
     tensor([1.])
     """
+    if f.audio.ndim != 2 or f.audio.shape != f.visual.shape:
+        raise ValueError(
+            f"expected features of one vector per clip and modality, got {tuple(f.audio.shape)} and "
+            f"{tuple(f.visual.shape)}. Use encoders of one width, and another fusion than attention to places."
+        )
     product: Tensor = (f.audio * f.visual).sum(1)
     lengths: Tensor = f.audio.norm(dim=1) * f.visual.norm(dim=1)
     return product / lengths.clamp_min(1e-8)

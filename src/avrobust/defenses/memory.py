@@ -63,6 +63,11 @@ class ExFMem:
         Sound and picture of a column come from the same clip.  Where a class has too few clips, all of it is kept,
         and the memory is that much smaller.
         """
+        if net.training:
+            raise ValueError(
+                "expected a network in evaluation mode, got one in training mode, whose features depend on their batch. "
+                "Call net.eval() first."
+            )
         features: list[AV[Tensor]] = []
         labels: list[int] = []
         ids: list[str] = []
@@ -73,6 +78,11 @@ class ExFMem:
                 ids += batch.ids
         if not features:
             raise ValueError("expected training clips to fill a memory from, got none. Check the split 'train'.")
+        if wrong := [tuple(f.shape[1:]) for f in features[0] if f.ndim != 2 or not f.shape[1]]:
+            raise ValueError(
+                f"expected one vector of features per clip and modality, got features of {wrong[0]}. "
+                "Use a network of both modalities, and another fusion than attention to places."
+            )
         kept = self._chosen(labels, ids, seed)
         banks = AV(
             audio=torch.cat([f.audio.float() for f in features])[kept].T.contiguous(),
@@ -87,13 +97,14 @@ class ExFMem:
         if self.choose == "random":
             return sorted(drawn[: self.columns])
         share = -(-self.columns // len(set(labels)))
+        turns: list[int] = []  # how many of its class come before it
         taken: dict[int, int] = {}
-        kept: list[int] = []
         for i in drawn:
-            if taken.get(labels[i], 0) < share and len(kept) < self.columns:
-                taken[labels[i]] = taken.get(labels[i], 0) + 1
-                kept.append(i)
-        return sorted(kept)
+            turns.append(taken.get(labels[i], 0))
+            taken[labels[i]] = turns[-1] + 1
+        # The first of each class, then the second of each, and so on: what does not divide evenly is one apart.
+        turn_by_turn = sorted(zip(turns, range(len(drawn)), strict=True))[: self.columns]
+        return sorted(drawn[place] for turn, place in turn_by_turn if turn < share)
 
 
 # As the paper's code does it on MIT-MUSIC, but for the features: ours are those of centred clips in evaluation mode.
@@ -139,13 +150,11 @@ class Memory(nn.Module):
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """Each feature, `blend` of it replaced by what the memory makes of it."""
-        share = self.settings.blend
+        share, banks = self.settings.blend, AV(self.audio, self.visual)
         with torch.autocast(f.audio.device.type, enabled=False):  # a code in bfloat16 would solve nothing
-            f = f.map(Tensor.float)
+            f = f.map(lambda s, bank: s.to(bank.dtype), banks)
             return self.codes(f).map(
-                lambda code, bank, feature: share * code.codes @ bank.T + (1 - share) * feature,
-                AV(self.audio, self.visual),
-                f,
+                lambda code, bank, feature: share * code.codes @ bank.T + (1 - share) * feature, banks, f
             )
 
     def codes(self, f: AV[Tensor]) -> AV[Solution]:

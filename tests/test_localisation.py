@@ -1,0 +1,432 @@
+"""Where a model looks: heat maps, their fit to boxes, what moves them, and controls that take a modality away."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from avrobust import AV, FGSM, MIM, PGD, Batch, BudgetError, Seeds, Threat, cross_entropy, evaluate, margin
+from avrobust.attacks import ANYTHING, Mute, Swap, engine
+from avrobust.evaluation.embedding import alignment, embed, spread
+from avrobust.evaluation.localisation import Localisation, centre, columns, iou, mass, pointing
+from avrobust.evaluation.run import Subject
+from avrobust.models import FUSIONS, AVNet
+from avrobust.objectives import Targeted, WithSimilarity, cosine, heat_shift
+from nets import CLASSES, Ear, Eye, clips, linear, network
+
+THREAT = Threat.linf(audio=0.1, visual=0.1)
+
+
+class Places(Eye):
+    """`Eye` without its mean: 3 x 3 places of each of 2 frames."""
+
+    def forward(self, frames):
+        z = self.norm(self.conv(frames.flatten(0, 1) * 4 - 2)).relu()
+        return z.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def pointing_network(fusion="attention", seed=0):
+    """As `nets.network`, with attention to places."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        ears, eyes = Ear(), Places()
+        net = AVNet(AV(ears, eyes), FUSIONS[fusion](AV(audio=12, visual=12)), CLASSES, classifier_std=1.0)
+        for norm in (ears.norm, eyes.norm):
+            nn.init.uniform_(norm.running_mean, -0.3, 0.3)
+            nn.init.uniform_(norm.running_var, 0.3, 1.5)
+            nn.init.uniform_(norm.bias, -0.2, 0.4)
+    return net.eval()
+
+
+def halves(batch):
+    return [
+        Batch(batch.x.map(lambda s, p=p: s[p]), batch.label[p], batch.ids[p]) for p in (slice(0, 4), slice(4, None))
+    ]
+
+
+# --- heat maps
+
+
+@pytest.mark.parametrize("fusion, scale", [("attention", 12**-0.5), ("attention-raw", 1.0)])
+def test_heat_by_hand(fusion, scale):
+    net, batch = pointing_network(fusion), clips()
+    with torch.no_grad():
+        f = net.represent(batch.x)
+        heat, z = net.fusion.heat(f), net.fuse(f)
+    assert heat.shape == (6, 2, 3, 3)
+    assert (heat > 0).all()
+    torch.testing.assert_close(heat.flatten(1).sum(1), torch.ones(6))
+    for i in range(6):
+        places = f.visual[i].flatten(1)  # (12, 18)
+        weight = np.exp(scale * (f.audio[i] @ places).double().numpy())
+        weight /= weight.sum()
+        np.testing.assert_allclose(heat[i].flatten(), weight, rtol=1e-4)
+        seen = places.double().numpy() @ weight
+        np.testing.assert_allclose(z[i], np.concatenate([f.audio[i], seen]), rtol=1e-4, atol=1e-5)
+    assert heat.max() > 1.3 / 18  # not everywhere alike
+
+
+def test_the_engine_s_copy_points_to_the_same_places():
+    net, batch = pointing_network(), clips()
+    craft = engine.crafting(net, batch.x, "float32")
+    assert craft is not net
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in craft.net.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(craft.heat(craft.represent(batch.x)), net.fusion.heat(net.represent(batch.x)))
+
+
+# --- how well they fit
+
+MAP = torch.tensor([[0.1, 0.5], [0.3, 0.1]])
+
+
+@pytest.mark.parametrize(
+    "box, expected",
+    [
+        ((0.5, 0.0, 1.0, 0.5), 1.0),  # the very place
+        ((0.0, 0.0, 0.5, 0.5), 0.0),
+        ((0.75, 0.25, 1.0, 0.5), 1.0),  # its middle on a corner of the box
+        ((0.76, 0.0, 1.0, 0.5), 0.0),
+        ((0.0, 0.25, 0.75, 1.0), 1.0),
+        ((0.0, 0.26, 1.0, 1.0), 0.0),
+    ],
+)
+def test_pointing(box, expected):
+    assert pointing(MAP, box) == expected
+
+
+@pytest.mark.parametrize(
+    "box, expected",
+    [
+        ((0.0, 0.0, 1.0, 1.0), 1.0),
+        ((0.5, 0.0, 1.0, 0.5), 0.5),
+        ((0.0, 0.0, 1.0, 0.5), 0.6),
+        ((0.25, 0.0, 0.5, 1.0), 0.2),  # half of the left column
+        ((0.25, 0.25, 0.75, 0.75), 0.25),  # a quarter of each
+        ((0.5, 0.5, 0.5, 1.0), 0.0),  # no width
+    ],
+)
+def test_mass(box, expected):
+    assert mass(MAP, box) == pytest.approx(expected, abs=1e-6)
+    assert mass(7 * MAP, box) == pytest.approx(expected, abs=1e-6)
+
+
+def test_mass_of_wide_maps_takes_x_along_the_width():
+    heat = torch.zeros(2, 4)
+    heat[1, 3] = 1.0
+    assert mass(heat, (0.75, 0.5, 1.0, 1.0)) == 1
+    assert mass(heat, (0.875, 0.5, 1.0, 0.75)) == pytest.approx(0.25)
+    assert pointing(heat, (0.75, 0.5, 1.0, 1.0)) == 1
+    assert pointing(heat, (0.5, 0.75, 1.0, 1.0)) == 1
+    assert pointing(heat, (0.5, 0.75, 0.8, 1.0)) == 0
+
+
+def test_iou():
+    left = torch.tensor([[1.0, 0.0]]).expand(2, 2)  # made finer, hotter than half up to the very middle
+    assert iou(left, (0.0, 0.0, 0.5, 1.0)) == 1
+    assert iou(left, (0.5, 0.0, 1.0, 1.0)) == 0
+    assert iou(left, (0.0, 0.0, 1.0, 1.0)) == 0.5
+    assert iou(left, (0.0, 0.0, 0.5, 0.5)) == 0.5
+    assert iou(left, (0.25, 0.0, 0.75, 1.0)) == pytest.approx(1 / 3)
+    assert iou(3 * left + 5, (0.25, 0.0, 0.75, 1.0)) == pytest.approx(1 / 3)  # of its range
+    sharp = torch.zeros(64, 64)
+    sharp[16:32, 32:48] = 1.0
+    assert iou(sharp, (0.5, 0.25, 0.75, 0.5)) == 1
+    assert iou(sharp, (0.5, 0.25, 1.0, 0.5)) == 0.5
+    assert iou(sharp, (0.5, 0.25, 0.5 + 0.5 / 64, 0.5)) == pytest.approx(0.5 / 16)  # half a cell
+
+
+def test_a_missing_box_is_nan_not_zero():
+    box = (0.0, 0.0, 0.5, 0.5)
+    found = columns(torch.stack([MAP, MAP]), [box, None], [None, box])
+    assert found["pointing"][0] == 0
+    assert found["mass"][0] == found["rival_mass"][1] == pytest.approx(0.1)
+    for name, i in (("pointing", 1), ("mass", 1), ("iou", 1), ("rival_mass", 0)):
+        assert math.isnan(found[name][i])
+        assert not math.isnan(found[name][1 - i])
+
+
+def test_centre_is_worth_what_pointing_at_the_middle_is():
+    flat = torch.full((3, 3), 1 / 9)
+    middle = flat.clone()
+    middle[1, 1] = 1.0
+    boxes = [(0.2, 0.3, 0.9, 0.7), (0.5, 0.5, 1.0, 1.0), (0.51, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.4)]
+    found = centre(boxes)
+    assert found["clips"] == 4
+    assert found["pointing"] == sum(pointing(middle, box) for box in boxes) == 2
+    assert found["mass"] == pytest.approx(sum(mass(flat, box) for box in boxes) / 4, rel=1e-4)
+    assert centre([]) == {"clips": 0, "pointing": 0, "mass": 0}
+
+
+# --- in the rows
+
+BOXES = {f"clip/{i}": (0.0, 0.0, 0.5, 1.0) for i in range(4)} | {"clip/4": None}  # and no entry for clip/5
+RIVALS = {"clip/0": (0.5, 0.0, 1.0, 1.0)}
+
+
+def test_localisation_adds_columns_to_the_rows():
+    net, batch = pointing_network(), clips()
+    subject = Subject(net, halves(batch), precision="float32", also=Localisation(BOXES, RIVALS))
+    seen = []
+
+    def attack(model, x, y, threat, seeds):
+        seen.append(PGD(steps=3)(model, x, y, threat, seeds))
+        return seen[-1]
+
+    clean, under = subject.clean(), subject.under(attack, THREAT.only("A"))
+    x = AV(torch.cat([s.audio for s in seen]), torch.cat([s.visual for s in seen]))
+    with torch.no_grad():
+        before, after = (net.fusion.heat(net.represent(signals)) for signals in (batch.x, x))
+    for rows, heat in ((clean, before), (under, after)):
+        left = heat[:4].sum(1)  # over frames
+        expected = left[..., 0].sum(1) + left[..., 1].sum(1) / 2
+        np.testing.assert_allclose(rows.column("mass")[:4], expected, rtol=1e-4)
+        assert rows.column("rival_mass")[0] == pytest.approx(1 - float(expected[0]), rel=1e-4)
+        assert np.isnan(rows.column("rival_mass")[1:]).all()
+        for name in ("pointing", "mass", "iou"):
+            assert np.isnan(rows.column(name)).tolist() == [False] * 4 + [True] * 2
+    assert (clean.column("heat_moved") == 0).all()
+    moved = 0.5 * (after - before).abs().flatten(1).sum(1)
+    assert moved.min() > 1e-3
+    np.testing.assert_allclose(under.column("heat_moved"), moved, rtol=1e-2)
+    plain = Subject(net, [batch], precision="float32")
+    assert np.isnan(plain.clean().column("heat_moved").astype(float)).all()
+    assert plain.clean().column("margin").tolist() == pytest.approx(clean.column("margin").tolist(), abs=1e-4)
+
+
+def test_localisation_of_a_model_that_does_not_point():
+    for model, says in ((linear, "a model with a heat map, got function"), (network(), "with the fusion Concat")):
+        with pytest.raises(TypeError, match=rf"expected .*{says}.*the fusion 'attention'"):
+            Subject(model, [clips()], also=Localisation({})).clean()
+
+
+# --- losses that look inside
+
+
+def test_heat_shift_moves_the_map_more_than_cross_entropy_does():
+    net, batch = pointing_network(), clips(12)
+    craft = engine.pinned(engine.crafting(net, batch.x, "float32"), batch.x, THREAT)
+
+    def overlap(x):
+        with torch.no_grad():
+            return -heat_shift(craft, x, batch.label)
+
+    torch.testing.assert_close(overlap(batch.x), torch.ones(12))
+    with torch.no_grad():
+        a, b = (net.fusion.heat(net.represent(batch.x.map(lambda s, k=k: s * k))).flatten(1) for k in (1.0, 0.5))
+    torch.testing.assert_close(overlap(batch.x.map(lambda s: s * 0.5)), (a * b).sum(1) / (a * a).sum(1))
+
+    found = {}
+    for objective in (cross_entropy, heat_shift):
+        adv = PGD(steps=10, objective=objective)(craft, batch.x, batch.label, THREAT, Seeds(0, batch.ids))
+        found[objective] = overlap(adv)
+    assert (found[heat_shift] < 1).all()
+    assert found[heat_shift].mean() < found[cross_entropy].mean() - 0.1
+    # through the harness, where the clean features are given
+    rows = {
+        objective: Subject(net, halves(batch), precision="float32", also=Localisation({})).under(
+            PGD(steps=5, objective=objective), THREAT
+        )
+        for objective in (cross_entropy, heat_shift)
+    }
+    moved = [rows[objective].column("heat_moved").mean() for objective in (cross_entropy, heat_shift)]
+    assert moved[1] > moved[0] + 0.02
+
+
+def test_a_loss_with_the_cosine_by_hand():
+    net, batch = network(), clips()
+    f = net.embed(batch.x)
+    expected = F.cross_entropy(net(batch.x), batch.label, reduction="none") - 0.5 * F.cosine_similarity(
+        f.audio, f.visual
+    )
+    torch.testing.assert_close(WithSimilarity(-0.5)(net, batch.x, batch.label), expected)
+    torch.testing.assert_close(cosine(f), F.cosine_similarity(f.audio, f.visual))
+    rows = evaluate(net, [batch], [FGSM(objective=WithSimilarity())], THREAT.only("V"))
+    attacked = rows.where(attack="FGSM (CE + cos)")
+    assert attacked.column("margin").mean() > attacked.column("margin_clean").mean()
+
+
+@pytest.mark.parametrize(
+    "objective, says",
+    [
+        (heat_shift, "heat_shift needs a model with a heat map and its clean features, got function.*'attention'"),
+        (WithSimilarity(), r"CE \+ cos needs a model that shows its two features, got function.*represent\(x\)"),
+    ],
+    ids=["heat_shift", "WithSimilarity"],
+)
+def test_losses_that_look_inside_refuse_a_plain_callable(objective, says):
+    with pytest.raises(TypeError, match=says):
+        evaluate(linear, [clips()], [FGSM(objective=objective)], THREAT)
+
+
+def test_heat_shift_refuses_a_network_without_places_or_clean_features():
+    with pytest.raises(TypeError, match="points at places, got one with the fusion Concat"):
+        evaluate(network(), [clips()], [FGSM(objective=heat_shift)], THREAT)
+    with pytest.raises(TypeError, match=r"its clean features, got AVNet.*through evaluate or Subject"):
+        heat_shift(pointing_network(), clips().x, clips().label)
+
+
+def test_an_attack_s_name_says_its_loss():
+    attacks = {
+        FGSM(): "FGSM",
+        PGD(): "PGD-10",
+        FGSM(objective=WithSimilarity()): "FGSM (CE + cos)",
+        PGD(objective=heat_shift): "PGD-10 (heat_shift)",
+        PGD(steps=40, restarts=5, objective=margin): "PGD-40x5 (margin)",
+        PGD(objective=WithSimilarity(-1.0)): "PGD-10 (CE − cos)",
+        PGD(objective=WithSimilarity(0.5)): "PGD-10 (CE + 0.5 cos)",
+        PGD(objective=WithSimilarity(-0.5)): "PGD-10 (CE − 0.5 cos)",
+        PGD(objective=Targeted(1)): "PGD-10 (towards 1)",
+        MIM(objective=Targeted(2)): "MIM-10 (towards 2)",
+    }
+    assert [attack.name for attack in attacks] == list(attacks.values())
+    rows = evaluate(network(), [clips()], [FGSM(), FGSM(objective=WithSimilarity(0.5))], THREAT.only("A"))
+    assert Counter(rows.column("attack")) == {"none": 6, "FGSM": 6, "FGSM (CE + 0.5 cos)": 6}
+
+
+# --- controls
+
+
+def test_muted_clips_have_nothing_left_where_there_is_a_budget():
+    batch = clips()
+    for subset in ("A", "V", "AV"):
+        x = Mute()(linear, batch.x, batch.label, ANYTHING.only(subset), Seeds(0, batch.ids))
+        for name, empty in (("audio", 0.0), ("visual", 0.5)):
+            clean, found = getattr(batch.x, name), getattr(x, name)
+            touched = name[0].upper() in subset
+            assert torch.equal(found, torch.full_like(clean, empty) if touched else clean)
+
+
+def test_swapped_clips_sound_like_another_whatever_their_batch():
+    batch, threat = clips(7), ANYTHING.only("A")
+    swap = Swap(halves(batch))
+
+    def swapped(batch, seed=0, subset="A"):
+        return swap(linear, batch.x, batch.label, ANYTHING.only(subset), Seeds(seed, batch.ids))
+
+    whole = swapped(batch)
+    assert threat.subset == "A"
+    assert torch.equal(whole.visual, batch.x.visual)
+    assert torch.equal(swapped(batch, subset="V").audio, batch.x.audio)
+    assert torch.equal(torch.cat([swapped(part).audio for part in halves(batch)]), whole.audio)
+    order = torch.tensor([6, 2, 0])
+    some = Batch(batch.x.map(lambda s: s[order]), batch.label[order], tuple(batch.ids[i] for i in order))
+    assert torch.equal(swapped(some).audio, whole.audio[order])
+
+    def givers(x, of="audio"):
+        mine, pool = getattr(x, of).flatten(1), getattr(batch.x, of).flatten(1)
+        return [(pool == row).all(1).nonzero().flatten().tolist() for row in mine]
+
+    met = [set() for _ in range(7)]
+    for seed in range(60):
+        both = swapped(batch, seed, "AV")
+        partners = givers(both)
+        assert partners == givers(both, "visual")  # sound and picture of one clip
+        for i, (partner,) in enumerate(partners):
+            met[i].add(partner)
+    assert met == [set(range(7)) - {i} for i in range(7)]  # each of the others, never its own
+
+    stranger = Batch(batch.x.map(lambda s: s[:1] * 0), batch.label[:1], ("stranger",))
+    found = {givers(swapped(stranger, seed))[0][0] for seed in range(60)}
+    assert found == set(range(7))
+    with pytest.raises(ValueError, match="at least two clips to swap between"):
+        Swap([Batch(batch.x.map(lambda s: s[:1]), batch.label[:1], batch.ids[:1])])
+
+
+def test_controls_are_measured_by_the_harness_apart_from_attacks():
+    batch = clips()
+    batch.x.audio[1], batch.x.audio[2] = 1.0, -1.0  # the furthest that clips can lie apart
+    batch.x.visual[1], batch.x.visual[2] = 1.0, 0.0
+    swap = Swap(halves(batch))
+    rows = evaluate(linear, halves(batch), [Mute(), swap, FGSM()], ANYTHING)
+    assert Counter(zip(rows.column("attack"), rows.column("mode"), strict=True)) == {
+        ("none", "corrected"): 6, ("muted", "control"): 18, ("swapped", "control"): 18, ("FGSM", "corrected"): 18,
+    }  # fmt: skip
+    assert rows.where(attack="swapped").column("linf_audio").max() > 1
+    silent = rows.where(attack="muted", subset="AV")
+    assert np.allclose(silent.column("margin"), 0, atol=1e-5)  # nothing is left to go by
+    with pytest.raises(BudgetError, match="muted left its audio budget"):
+        evaluate(linear, [batch], [Mute()], Threat.linf(audio=0.02))
+    with pytest.raises(BudgetError, match="swapped left its"):
+        evaluate(linear, [batch], [swap], Threat.linf(visual=0.02))
+
+
+# --- features as a picture, and in numbers
+
+
+def points(n=12, seed=0, apart=0.0):
+    """Features of three classes, `apart` from each other."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) % 3
+    return rng.random((n, 5)) + apart * np.eye(5)[label], label
+
+
+def test_features_in_a_plane_repeat_and_have_one_place_each():
+    (audio, _), (visual, _) = points(12), points(12, seed=1)
+    first, again = embed(audio, visual, 3), embed(audio, visual, 3)
+    for a, b in zip(first, again, strict=True):
+        assert a.shape == (12, 2)
+        assert a.dtype == np.float32
+        assert np.isfinite(a).all()
+        assert np.array_equal(a, b)
+    assert not np.array_equal(*first)
+    assert np.array_equal(embed(audio, visual, 2**32 + 3)[0], first[0])  # any seed will do
+
+
+def test_near_features_are_near_in_the_plane_whichever_modality():
+    audio, label = points(30, apart=30.0)
+    visual, _ = points(30, seed=1, apart=30.0)
+    places, classes = np.concatenate(embed(audio, visual, 0)), np.concatenate([label, label])
+    far = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(far, np.inf)
+    assert (classes[far.argmin(1)] == classes).mean() > 0.9
+
+
+def test_spread_by_hand():
+    f, label = points()
+    found = spread(f, label)
+    line = f / np.linalg.norm(f, axis=1, keepdims=True)
+    far = 1 - line @ line.T
+    pairs = [(i, j) for i in range(12) for j in range(12) if i != j]
+    assert found.within == pytest.approx(np.mean([far[i, j] for i, j in pairs if label[i] == label[j]]))
+    assert found.between == pytest.approx(np.mean([far[i, j] for i, j in pairs if label[i] != label[j]]))
+    silhouette = []
+    for i in range(12):
+        own = np.mean([far[i, j] for j in range(12) if j != i and label[j] == label[i]])
+        other = min(np.mean(far[i, label == k]) for k in range(3) if k != label[i])
+        silhouette.append((other - own) / max(own, other))
+    assert found.silhouette == pytest.approx(np.mean(silhouette))
+
+
+def test_spread_tells_classes_that_lie_apart_and_not_sizes():
+    near, far = (spread(*points(30, apart=apart)) for apart in (0.0, 5.0))
+    assert far.silhouette > 0.8 > near.silhouette
+    assert far.within < 0.2 * far.between
+    assert near.within > 0.5 * near.between
+    f, label = points(30)
+    large = spread(f * np.linspace(1, 100, 30)[:, None], label)
+    assert (large.silhouette, large.within, large.between) == pytest.approx(
+        (near.silhouette, near.within, near.between)
+    )
+
+
+def test_alignment_is_the_mean_cosine():
+    (audio, _), (visual, _) = points(), points(seed=1)
+    expected = F.cosine_similarity(torch.tensor(audio), torch.tensor(visual)).mean()
+    assert alignment(audio, 3 * visual) == pytest.approx(float(expected))
+    assert alignment(audio, -audio) == pytest.approx(-1)
+
+
+def test_spread_of_what_has_none_is_nan():
+    f, _ = points(6)
+    one, alone = spread(f, np.zeros(6, int)), spread(f, np.arange(6))
+    assert math.isnan(one.silhouette)
+    assert math.isnan(alone.silhouette)
+    assert math.isnan(one.between)
+    assert math.isnan(alone.within)
+    assert one.within == pytest.approx(alone.between)
+    assert math.isnan(alignment(f[:0], f[:0]))
