@@ -1,7 +1,7 @@
 """Options that several verbs share, and how they become the package's own values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -42,12 +42,21 @@ class Clips:
     """The table's column of seconds at which a clip begins."""
     end: str | None = None
     """The table's column of seconds at which a clip ends."""
+    classes: str | None = None
+    """Only these classes: ks27, ks31, ks32, ks34 (lists of Kinetics-Sounds), or names with commas between them."""
+    middle: float | None = None
+    """Only the middle so many seconds of each video; give --clip.seconds as many."""
+
+    @classmethod
+    def of(cls, source: Source) -> "Clips":
+        """The options that give this source."""
+        return cls(*(getattr(source, field.name) for field in fields(source)))  # the same fields, in the same order
 
     def source(self) -> Source | None:
         """Where the clips are; None when no --data was given."""
         if self.data is None:
             return None
-        return Source(self.data, self.lists, self.dataset, self.names, self.label, self.split, self.start, self.end)
+        return Source(*(getattr(self, field.name) for field in fields(self)))
 
 
 def attack(text: str) -> Attack:

@@ -11,6 +11,7 @@ from avrobust import report
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, parse
 from avrobust.data.orchestra import Orchestra
+from avrobust.data.source import Source
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, named
 from avrobust.study.run import run
@@ -18,11 +19,13 @@ from avrobust.training import View
 
 ABOUT = f"""Run an experiment from videos to report. Studies: {", ".join(STUDIES)}, or module:name of your own.
 
-Without --data it runs on the procedural orchestra. Run the same command again to go on after an interruption.
+Without --data it runs on the procedural orchestra; the studies of the paper, tian2021_*, need your videos. Run the
+same command again to go on after an interruption.
 
 examples:
   avrobust study quick
   avrobust study quick --data my_clips/ --out runs/mine --epochs 24
+  avrobust study tian2021_music --data /media/MUSIC
   avrobust study quick --data words.csv --label digit --start t0 --end t1 --clip.seconds 0.5 --view.samples 5000
 """
 
@@ -55,15 +58,23 @@ def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
     first = next((word for word in argv if not word.startswith("-")), "quick")
     study = named(first) if not {"-h", "--help"} & set(argv) or first in STUDIES else named("quick")
-    if not isinstance(study.data, Orchestra):
-        study = replace(study, data=study.data)
     default = Options(
         first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
+        clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
     )  # fmt: skip
     options = parse(Options, argv, "study", ABOUT, default=default)
     keep_memory()
-    data = options.clips.source() or (options.orchestra if isinstance(study.data, Orchestra) else study.data)
+    data = options.clips.source() or (options.orchestra if isinstance(study.data, Orchestra) else None)
+    if data is None:
+        raise ValueError(
+            f"'{study.name}' runs on your videos: expected --data, got none. Give a folder of <class>/<video>.mp4, "
+            f"a csv table, or with --lists the media of the published lists:\n"
+            f"  avrobust study {first} --data /media/videos\n"
+            f"  avrobust study {first} --data /media/videos --lists lists/"
+        )
+    if isinstance(data, Source):
+        data.manifest()  # what is wrong with it is said before the run's folder is taken
     study = replace(
         study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,

@@ -1,19 +1,22 @@
 """Datasets as they lie on a user's disk become manifests: folders of classes, or lists as published.
 
-Knows names of files and folders; opens no media.  Clips that a list names and the disk lacks stay in the manifest:
+Knows names of files and folders; only `middle` opens media.  Clips that a list names and the disk lacks stay in the manifest:
 `audit` counts them, `prepare` records them as missing.
 """
 
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from avrobust.data.frames import FRAMES_PER_SECOND
-from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError
+from avrobust.data.kinetics_sounds import CLASSES, chosen, folder_name
+from avrobust.data.manifest import SPLITS, TIMES, Entry, Manifest, ManifestError
+from avrobust.media.decode import MediaError
+from avrobust.media.probe import probe
 from avrobust.seeds import digest
 
 VIDEOS = frozenset(
@@ -21,6 +24,7 @@ VIDEOS = frozenset(
 )
 # What the lists of the paper's code are called: train.csv, train_kinetics.csv, train_AVE.csv, ...
 LISTS = {"music": "", "kinetics_sounds": "_kinetics", "ave": "_AVE"}
+SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 
 
 def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0) -> Manifest:
@@ -55,8 +59,9 @@ def published(
     """The splits of Tian & Xu 2021, from the csv lists of their code: rows `/class/id.wav,/class/id.mp4,frames`.
 
     `root` holds the media as their code wants them, `audio/<class>/<id>.wav` beside
-    `frames/<class>/<id>.mp4/000001.jpg` at 8 frames a second, or as videos, `<class>/<id>.mp4`.  Without `root` the
-    lists alone can be audited.
+    `frames/<class>/<id>.mp4/000001.jpg` at 8 frames a second, or as videos anywhere below it, `<class>/<id>.mp4`;
+    with cutting times in their names, as Kinetics has them, or without class folders, as AVE has them, they are
+    found too.  Without `root` the lists alone can be audited.
 
     The AVE lists name clips twice, some of them in train and in test.  The manifest says what the lists say;
     `unique` settles it before use.
@@ -104,6 +109,28 @@ def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, flo
     return replace(manifest, entries=tuple(replace(e, split=split_of[e.source]) for e in manifest.entries))
 
 
+def keep(manifest: Manifest, names: str) -> Manifest:
+    """The clips of some classes: those of a list in `kinetics_sounds.CLASSES`, or names with commas between them.
+
+    "tap dancing" and "tap_dancing" are the same class; it is then called as it was asked for.  A class without
+    clips is an error: 26 of the 27 classes are another, easier dataset.
+    """
+    asked = {folder_name(name): name for name in chosen(names)}
+    have = {folder_name(label) for label in manifest.classes}
+    if lacking := [name for key, name in asked.items() if key not in have]:
+        raise ManifestError(
+            f"{manifest.name}: expected clips of {len(asked)} classes ({names}), got none of {', '.join(lacking)}. "
+            "Name the classes that are there, or keep all of them (--classes None)."
+        )
+    entries = (e for e in manifest.entries if folder_name(e.label) in asked)
+    return replace(
+        manifest,
+        entries=tuple(replace(e, label=asked[folder_name(e.label)]) for e in entries),
+        classes=tuple(sorted(asked.values())),
+        name=f"kinetics_sounds-{names}" if names in CLASSES else manifest.name,
+    )
+
+
 def centred(manifest: Manifest, seconds: float) -> Manifest:
     """The middle `seconds` of each clip, as the paper's code tests: around frame `count // 2`, counted from 1.
 
@@ -118,6 +145,72 @@ def centred(manifest: Manifest, seconds: float) -> Manifest:
         middle = (int(e.extra["frames"]) // 2 - 0.5) / FRAMES_PER_SECOND
         entries.append(replace(e, start=max(0.0, middle - seconds / 2)))
     return replace(manifest, entries=tuple(entries))
+
+
+def middle(manifest: Manifest, seconds: float) -> Manifest:
+    """The middle `seconds` of each clip: as `centred` where frames are counted, else by the file's own length.
+
+    A file that cannot be opened stays as it is: that is for `prepare` to say.
+    """
+    if all(e.extra.get("frames", "").isdecimal() for e in manifest.entries):
+        return centred(manifest, seconds)
+    return replace(manifest, entries=tuple(replace(e, start=_start(manifest, e, seconds)) for e in manifest.entries))
+
+
+def is_youtube(table: Path) -> bool:
+    """Whether a csv file lists clips by YouTube id, as those of Kinetics and VGGSound do."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            first = [cell.strip() for cell in next(csv.reader(file), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False  # for `Manifest.read` to complain about
+    if len(first) == 4:
+        return first[1].isdecimal() and first[3] in SPLIT_NAMES
+    return "youtube_id" in first or (len(first) == 2 and Path(first[0]).suffix.lower() in VIDEOS)
+
+
+def youtube(table: Path) -> Manifest:
+    """The clips of a csv file of Kinetics or VGGSound, wherever they lie below its folder.
+
+    Kinetics has a header, `label,youtube_id,time_start,time_end,split`; VGGSound has none, `id,start,label,split`,
+    or in its list of test clips `file,label`.  Files are called `<id>_<start>_<end>.mp4`, `<id>_<start>.mp4`, with
+    six digits each, or `<id>.mp4`.  They are the clips, cut already: times only tell clips of one video apart.
+    """
+    try:
+        rows = [row for row in csv.reader(table.read_text(encoding="utf-8-sig").splitlines()) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{table}: expected a csv table of clips, got: {error}. Check the file.") from None
+    header = rows.pop(0) if "youtube_id" in rows[0] else None
+    entries = []
+    for line, row in enumerate(rows, 1 if header is None else 2):
+        try:
+            name, label, split = _youtube_row(dict(zip(header, row, strict=True)) if header else row)
+            entries.append(Entry(name, label, SPLIT_NAMES.get(split, split), Path(f"{name}.mp4")))
+        except (ValueError, KeyError) as error:
+            raise ManifestError(f"{table} line {line}: {error}") from None
+    manifest = Manifest(table.parent, tuple(entries), name=table.stem)
+    return replace(manifest, entries=tuple(_found(entries, manifest.root)))
+
+
+def _youtube_row(row: Mapping[str, str] | list[str]) -> tuple[str, str, str]:
+    """(file name without its ending, class, split) of a row."""
+    if isinstance(row, Mapping):
+        start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
+        return f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"], row["split"]
+    if len(row) == 2:
+        return Path(row[0]).stem, row[1], "test"
+    if len(row) != 4:
+        raise ManifestError(f"expected id, start, label, split, got {','.join(row)!r}. Give the list as published.")
+    return f"{row[0]}_{int(row[1]):06d}", row[2], row[3]
+
+
+def _start(manifest: Manifest, e: Entry, seconds: float) -> float:
+    """Where the middle `seconds` of a clip begin, by its file."""
+    try:
+        end = e.end or probe(manifest.root / e.video).seconds
+    except MediaError:
+        end = None
+    return e.start if end is None else max(e.start, (e.start + end - seconds) / 2)
 
 
 def _videos(root: Path) -> dict[tuple[str, str], Path]:
@@ -166,10 +259,32 @@ def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
         for e in entries:
             yield replace(e, video="frames" / e.video, audio=("audio" / e.video).with_suffix(".wav"))
         return
-    found = _videos(root)
-    if not found:
+    placed = list(_found(entries, root))
+    if not any((root / e.video).exists() for e in placed):
         raise ManifestError(
-            f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither. Give the folder of the dataset."
+            f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither: none of {len(placed)} listed clips is there. Give the folder of the dataset."
         )
+    yield from placed
+
+
+def _found(entries: Iterable[Entry], root: Path) -> Iterator[Entry]:
+    """The entries, pointing at videos up to three folders below `root`: by class and name, or by name alone.
+
+    By name alone only outside of other classes' folders.  Either the file's name or the list's may have cutting
+    times that the other lacks.
+    """
+    entries = list(entries)
+    labels = {folder_name(e.label) for e in entries}
+    whole: dict[tuple[str, str], Path] = {}
+    cut: dict[tuple[str, str], Path] = {}
+    for file in sorted(file for depth in ("*", "*/*", "*/*/*") for file in root.glob(depth)):
+        if file.suffix.lower() in VIDEOS and file.name[0] != ".":
+            place = folder_name(file.parent.name)
+            place = place if place in labels else ""
+            whole.setdefault((place, file.stem), file.relative_to(root))
+            cut.setdefault((place, TIMES.sub("", file.stem)), file.relative_to(root))
     for e in entries:
-        yield replace(e, video=found.get((e.label, e.video.stem), e.video))
+        places = (folder_name(e.label), "")
+        ways = ((whole, e.video.stem), (cut, e.video.stem), (whole, e.source))
+        found = (table.get((place, name)) for table, name in ways for place in places)
+        yield replace(e, video=next(filter(None, found), e.video))

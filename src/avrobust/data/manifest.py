@@ -21,7 +21,7 @@ SPLITS = ("train", "val", "test")
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in [0, 1] of the upright picture
 
 _COLUMNS = ("id", "label", "split", "video", "audio", "start", "end", "box", "sha256")
-_TIMES = re.compile(r"_\d{6}(_\d{6})?$")  # what Kinetics and VGGSound put behind a video's name
+TIMES = re.compile(r"_\d{6}(_\d{6})?$")  # what Kinetics and VGGSound put behind a video's name
 
 
 class ManifestError(ValueError):
@@ -79,7 +79,7 @@ class Entry:
         >>> Entry("a", "dog", "train", Path("dog/3qesirWAGt4_000020_000030.mp4")).source
         '3qesirWAGt4'
         """
-        return _TIMES.sub("", self.video.stem)
+        return TIMES.sub("", self.video.stem)
 
     @property
     def rival(self) -> Box | None:

@@ -5,7 +5,13 @@ from importlib import import_module
 from avrobust.study.plan import Cell, Contestant, Study, Trial
 
 # name: module with a `study`
-STUDIES = {"quick": "avrobust.study.quick", "standard": "avrobust.study.standard"}
+STUDIES = {
+    "quick": "avrobust.study.quick",
+    "standard": "avrobust.study.standard",
+    "tian2021_music": "avrobust.study.tian2021_music",
+    "tian2021_kinetics_sounds": "avrobust.study.tian2021_kinetics_sounds",
+    "tian2021_ave": "avrobust.study.tian2021_ave",
+}
 
 __all__ = ["STUDIES", "Cell", "Contestant", "Study", "Trial", "named"]
 

@@ -1,0 +1,358 @@
+"""The paper's studies, shrunk to seconds, on clips that lie on disk as users have them: from files to a report."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from avrobust.cli import main
+from avrobust.data import layouts
+from avrobust.data.kinetics_sounds import CLASSES, folder_name
+from avrobust.data.manifest import SPLITS, Manifest, ManifestError
+from avrobust.data.orchestra import Orchestra
+from avrobust.data.orchestra.dataset import Job, make
+from avrobust.data.source import Source
+from avrobust.defenses import PUBLISHED, ExFMem
+from avrobust.media import ClipSpec
+from avrobust.media.decode import decode
+from avrobust.media.encode import write_wav
+from avrobust.study import Contestant, Study, named
+from avrobust.study.run import run
+from avrobust.threat import Threat
+from avrobust.training import RECIPES, View
+
+STUDIES = ("tian2021_music", "tian2021_kinetics_sounds", "tian2021_ave")
+SHARES = {"train": 3, "val": 1, "test": 2}  # clips of each class
+INSTRUMENTS = ("accordion", "clarinet", "violin")
+# Ids as YouTube has them: some begin with a dash, one ends like a cutting time.
+IDS = [f"{start}{i:02d}_{'x' * (8 - len(start))}" for i, start in enumerate(["-9", "Zz", "_0"] * 6)]
+IDS[4] = "abcd_123456"
+FEW = ("AV", "A", "V", "MinSim", "Attention")
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handful of clips is decoded sooner than a process starts."""
+    monkeypatch.setattr("avrobust.data.prepare.cores", lambda: 1)
+
+
+@pytest.fixture(scope="module")
+def solos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """A few clips of one second per instrument."""
+    root = tmp_path_factory.mktemp("solos")
+    orchestra = Orchestra(seconds=1.0, fps=8, size=48)
+    jobs = [Job(f"{label}-{i}", label, "train") for label in INSTRUMENTS for i in range(sum(SHARES.values()))]
+    for job in jobs:
+        make(orchestra, root, job)
+    return {label: [root / job.path for job in jobs if job.label == label] for label in INSTRUMENTS}
+
+
+def put(clips: dict[str, list[Path]], root: Path, names: dict[str, list[str]]) -> None:
+    """The clips as `<class>/<name>.mp4`, the i-th instrument as the i-th class."""
+    for files, (label, stems) in zip(clips.values(), names.items(), strict=True):
+        (root / label).mkdir(parents=True)
+        for file, stem in zip(files, stems, strict=True):
+            shutil.copy(file, root / label / f"{stem}.mp4")
+
+
+def put_frames(clips: dict[str, list[Path]], root: Path, names: dict[str, list[str]]) -> None:
+    """The clips as the paper's code wants them: a wav file, and a folder of 8 frames a second."""
+    for files, (label, stems) in zip(clips.values(), names.items(), strict=True):
+        for file, stem in zip(files, stems, strict=True):
+            clip = decode(file, ClipSpec(seconds=1.0, rate=11025, fps=8, size=48))
+            frames = root / "frames" / label / f"{stem}.mp4"
+            frames.mkdir(parents=True)
+            for number, frame in enumerate(clip.frames, 1):
+                Image.fromarray(frame).save(frames / f"{number:06d}.jpg")
+            (root / "audio" / label).mkdir(parents=True, exist_ok=True)
+            write_wav(root / "audio" / label / f"{stem}.wav", clip.wave, 11025)
+
+
+def write_lists(folder: Path, dataset: str, names: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Lists in the published form, each class divided by `SHARES`."""
+    folder.mkdir()
+    order = [split for split, n in SHARES.items() for _ in range(n)]
+    for split in SPLITS:
+        rows = [f"{label}/{id}" for label, ids in names.items() for id, s in zip(ids, order, strict=True) if s == split]
+        text = "".join(f"/{row}.wav,/{row}.mp4,8\n" for row in rows)
+        (folder / f"{split}{layouts.LISTS[dataset]}.csv").write_text(text)
+    return names
+
+
+def invented(labels: Iterable[str]) -> dict[str, list[str]]:
+    n = sum(SHARES.values())
+    return {label: IDS[i * n : (i + 1) * n] for i, label in enumerate(labels)}
+
+
+def published(real_data: Path, dataset: str, labels: Iterable[str]) -> dict[str, list[str]]:
+    """As many ids of each class as there are clips, from the lists of the paper's code."""
+    entries = layouts.published(real_data / "lists/AV-Robustness-CVPR21", dataset=dataset).unique().entries
+    n = sum(SHARES.values())
+    return {label: [e.video.stem for e in entries if e.label == label][:n] for label in labels}
+
+
+def shrunk(name: str, models: tuple[str, ...] = FEW, **source: object) -> Study:
+    """A study of the paper with small networks, one epoch, small clips, short attacks."""
+    study = named(name)
+
+    def small(c: Contestant) -> Contestant:
+        guard = replace(c.guard, columns=6, iterations=9) if isinstance(c.guard, ExFMem) else c.guard
+        return replace(c, width=16, visual_weights=None, guard=guard, epochs=c.epochs and 1)
+
+    trials = []
+    for t in study.trials:
+        attacks = tuple(replace(a, steps=2) if getattr(a, "steps", 1) > 1 else a for a in t.attacks)
+        attacks = attacks if models != FEW else attacks[:2]
+        trials.append(
+            replace(t, models=tuple(m for m in t.models if m in models), attacks=attacks, threats=t.threats[:3])
+        )
+    return replace(
+        study,
+        contestants=tuple(small(c) for c in study.contestants if c.name in models),
+        trials=tuple(trials),
+        data=replace(study.data, **({"middle": 0.5} if study.data.middle else {}), **source),
+        clip=replace(study.clip, seconds=0.5, size=40),
+        view=View(samples=4096, frames=1, size=32),
+        seeds=(0,),
+        epochs=1,
+        attacked=4,
+        batch=8,
+    )
+
+
+def finished(study: Study, folder: Path) -> dict:
+    """Run it; what run.json says."""
+    page = run(study, folder / "run", data=folder / "cache", progress=False)
+    assert page.stat().st_size > 10_000
+    about = json.loads((folder / "run/run.json").read_text())
+    assert set(about["models"]) == {c.name for c in study.contestants}
+    cells = [json.loads(f.read_text()) for f in folder.glob("run/cells/*/cell.json")]
+    assert len(cells) == sum(len(list(study.cells(c.name, 0))) for c in study.contestants)
+    return about
+
+
+def test_music_as_a_folder_of_classes(solos, tmp_path):
+    put(solos, tmp_path / "MUSIC", invented(INSTRUMENTS))
+    about = finished(shrunk("tian2021_music", path=tmp_path / "MUSIC"), tmp_path)
+    assert about["data"]["classes"] == list(INSTRUMENTS)
+    assert about["data"]["counts"] == {"train": [12, 12], "val": [3, 3], "test": [3, 3]}  # 60 : 20 : 20 of 6
+    assert about["models"]["AV"]["recipe"] == "published"
+
+
+@pytest.mark.slow
+def test_music_by_its_json_list_with_every_network(solos, tmp_path):
+    names = invented(INSTRUMENTS)
+    put(solos, tmp_path / "MUSIC", names)
+    (tmp_path / "solos.json").write_text(json.dumps({"version": 1.0, "videos": names | {"tuba": ["lost1", "lost2"]}}))
+    everyone = tuple(c.name for c in named("tian2021_music").contestants)
+    study = shrunk("tian2021_music", everyone, path=tmp_path / "MUSIC", names=tmp_path / "solos.json")
+    about = finished(study, tmp_path)
+    assert sorted(f["id"] for f in about["data"]["failures"]) == ["tuba/lost1", "tuba/lost2"]
+
+
+def test_a_json_list_counts_what_is_lost(solos, tmp_path):
+    names = invented(INSTRUMENTS)
+    put(solos, tmp_path / "MUSIC", names)
+    (tmp_path / "solos.json").write_text(json.dumps({"version": 1.0, "videos": names | {"tuba": ["lost"]}}))
+    source = replace(named("tian2021_music").data, path=tmp_path / "MUSIC", names=tmp_path / "solos.json", middle=0.5)
+    entries = {e.id: e for e in source.manifest().entries}
+    assert len(entries) == 19
+    assert entries.pop("tuba/lost").start == 0
+    assert all(abs(e.start - 0.25) < 0.05 for e in entries.values())  # of one second and what a codec adds
+
+
+@pytest.mark.parametrize("ids", ["invented", "published"])
+def test_kinetics_sounds_by_the_papers_lists_with_files_as_kinetics_names_them(solos, tmp_path, request, ids):
+    labels = tuple(f"playing_{label}" for label in INSTRUMENTS)
+    lists = request.getfixturevalue("real_data") if ids == "published" else None
+    names = published(lists, "kinetics_sounds", labels) if lists else invented(labels)
+    write_lists(tmp_path / "lists", "kinetics_sounds", names)
+    cut = {label: [f"{id}_{7 * i:06d}_{7 * i + 10:06d}" for i, id in enumerate(v)] for label, v in names.items()}
+    put(solos, tmp_path / "Kinetics/train", cut)
+    study = shrunk(
+        "tian2021_kinetics_sounds",
+        path=tmp_path / "Kinetics",
+        lists=tmp_path / "lists",
+        classes="playing violin,playing clarinet",
+    )
+    assert {e.id for e in study.data.manifest().entries} == {f"{k}/{id}" for k in labels[1:] for id in names[k]}
+    if ids == "published":
+        return  # that they are found is all that differs
+    about = finished(study, tmp_path)
+    assert about["data"]["classes"] == ["playing clarinet", "playing violin"]
+    assert about["data"]["counts"] == {"train": [6, 6], "val": [2, 2], "test": [4, 4]}
+    assert about["models"]["AV"]["recipe"] == "published-30"
+
+
+@pytest.mark.parametrize("ids", ["invented", "published"])
+def test_ave_as_the_papers_code_wants_it(solos, tmp_path, request, ids):
+    labels = ("Accordion", "Flute", "Violin")
+    lists = request.getfixturevalue("real_data") if ids == "published" else None
+    names = published(lists, "ave", labels) if lists else invented(labels)
+    put_frames(solos, tmp_path / "AVE", write_lists(tmp_path / "lists", "ave", names))
+    leak = (tmp_path / "lists/test_AVE.csv").read_text().splitlines()[0]
+    with (tmp_path / "lists/train_AVE.csv").open("a") as file:
+        file.write(leak + "\n")  # as the published lists have it
+    study = shrunk("tian2021_ave", path=tmp_path / "AVE", lists=tmp_path / "lists")
+    manifest = study.data.manifest()
+    assert all(path.exists() for e in manifest.entries for path in manifest.paths(e))
+    if ids == "published":
+        return
+    about = finished(study, tmp_path)
+    assert about["data"]["counts"] == {"train": [9, 9], "val": [3, 3], "test": [6, 6]}
+    assert about["data"]["failures"] == []
+
+
+def test_ave_without_class_folders(tmp_path):
+    names = write_lists(tmp_path / "lists", "ave", invented(["Accordion", "Flute"]))
+    (tmp_path / "AVE").mkdir()
+    for id in (id for ids in names.values() for id in ids):
+        (tmp_path / "AVE" / f"{id}.mp4").touch()
+    manifest = Source(tmp_path, tmp_path / "lists", "ave").manifest()
+    assert all(e.video == Path("AVE", f"{e.id.split('/')[1]}.mp4") for e in manifest.entries)
+
+
+def test_a_clip_is_not_taken_from_another_class(tmp_path):
+    write_lists(tmp_path / "lists", "ave", invented(["Accordion", "Flute"]))
+    for label, id in (("Accordion", IDS[0]), ("Accordion", IDS[6])):  # the second is a flute's
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{id}.mp4").touch()
+    there = [
+        e.id for e in Source(tmp_path, tmp_path / "lists", "ave").manifest().entries if (tmp_path / e.video).exists()
+    ]
+    assert there == [f"Accordion/{IDS[0]}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "expected"),
+    [
+        ("label,youtube_id,time_start,time_end,split\nplaying drums,abcd_123456,20,30,validate\n",
+         "playing_drums/abcd_123456_000020_000030.mp4", ("playing drums", "val")),
+        ('abcd_123456,300,"playing drums, far",test\n', "videos/abcd_123456_000300.mp4", ("playing drums, far", "test")),
+        ("abcd_123456_000300.mp4,playing drums\n", "abcd_123456_000300.mp4", ("playing drums", "test")),
+        ("abcdef-3456_000300.mp4,playing drums\n", "abcdef-3456.mp4", ("playing drums", "test")),
+    ],
+    ids=["Kinetics", "VGGSound", "VGGSound's test", "a name without times"],
+)  # fmt: skip
+def test_tables_of_youtube_ids(tmp_path, text, file, expected):
+    (tmp_path / "list.csv").write_text(text)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    (tmp_path / Path(file).with_name("abcd_123456_000900.mp4")).touch()  # another clip of the same video
+    (entry,) = Source(tmp_path / "list.csv").manifest().entries
+    assert (entry.label, entry.split, entry.video) == (*expected, Path(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,1,dog,test\nb,soon,dog,test\n", "line 2"),
+        ("a,1,dog,test\nb,2,dog\n", "line 2: expected id, start, label, split"),
+        ("label,youtube_id,time_start,time_end,split\ndog,a,1,2,dev\n", "line 2: expected split to be one of"),
+    ],
+)
+def test_tables_of_youtube_ids_that_are_wrong(tmp_path, text, says):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ManifestError, match=says):
+        Source(tmp_path / "list.csv").manifest()
+
+
+def test_the_published_test_list_of_vggsound(real_data):
+    manifest = Source(real_data / "lists/extra/vggsound_test.csv").manifest()
+    assert (len(manifest), len(manifest.classes)) == (15446, 309)
+    assert {e.split for e in manifest.entries} == {"test"}
+
+
+def test_classes_of_kinetics_sounds(real_data):
+    assert {name: len(set(classes)) for name, classes in CLASSES.items()} == {
+        "ks27": 27, "ks31": 31, "ks32": 32, "ks34": 34
+    }  # fmt: skip
+    lists = real_data / "lists/AV-Robustness-CVPR21"
+    manifest = layouts.kinetics_sounds(lists)
+    assert set(manifest.classes) == {folder_name(name) for name in CLASSES["ks27"]}
+    kept = layouts.keep(manifest, "ks27")
+    assert (len(kept), kept.name) == (15516, "kinetics_sounds-ks27")
+    with pytest.raises(ManifestError, match=r"of 31 classes \(ks31\), got none of blowing out candles, dribbling"):
+        layouts.keep(manifest, "ks31")
+
+
+def test_classes_of_a_folder_are_kept_by_name(tmp_path):
+    for label in ("tap_dancing", "massaging_persons_head", "yoga"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.mp4").touch()
+    manifest = Source(tmp_path, classes="massaging person's head, tap dancing").manifest()
+    assert manifest.classes == ("massaging person's head", "tap dancing")
+    assert [e.id for e in manifest.entries] == ["massaging_persons_head/a", "tap_dancing/a"]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_settings_are_the_papers(name):
+    study = named(name)
+    assert study.name == name
+    epochs = RECIPES[study.contestants[0].recipe].epochs
+    assert epochs == (100 if name.endswith("music") else 30)
+    assert len(study.contestants) == 16
+    for c in study.contestants:
+        assert (c.width, c.visual_weights, c.classifier_std) == (64, "microsoft/resnet-18", 1e-4)
+        assert c.epochs == (epochs if c.start else None)
+    guards = {c.name: c.guard for c in study.contestants}
+    assert guards["ExFMem published"] == replace(
+        PUBLISHED, columns=288 if name.endswith("music") else 1024, blend=0.6 if "kinetics" in name else 0.5
+    )
+    assert (study.clip.rate, study.clip.fps, study.clip.size, study.seeds, study.attacked) == (
+        11025,
+        8,
+        246,
+        (0, 1, 2),
+        None,
+    )
+    assert study.view == View(samples=65_535, frames=1, size=224)
+    assert study.clip.samples >= study.view.samples
+    assert study.tables == ((Threat.tian2021(0.012, 0), Threat.tian2021(0, 0.012), Threat.tian2021(0.006, 0.006)),)
+    assert study.defenses == (Threat.tian2021(0.006, 0.006).subsets(),)
+    assert {t.audio.eps for trial in study.trials for t in trial.threats} <= {0, *(k / 1000 for k in range(2, 13, 2))}
+
+
+def test_every_clip_of_music_is_long_enough(real_data):
+    study = named("tian2021_music")
+    frames = [int(e.extra["frames"]) for e in layouts.music(real_data / "lists/AV-Robustness-CVPR21").entries]
+    assert min(frames) / 8 >= study.clip.seconds == study.data.middle
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_without_videos_it_is_said_what_to_give(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", name]) == 1
+    said = capsys.readouterr().err
+    assert "expected --data, got none" in said
+    assert f"avrobust study {name} --data /media/" in said
+    assert main(["study", name, "--data", "nowhere"]) == 1
+    assert "nowhere: expected" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ManifestError, match="expected videos, got no path"):
+        named(name).data.manifest()
+
+
+def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
+    asked: list[tuple[Study, Manifest]] = []
+
+    def instead(study: Study, out: Path, **_: object) -> Path:
+        asked.append((study, study.data.manifest()))
+        return out / "report.html"
+
+    monkeypatch.setattr("avrobust.cli.study.run", instead)
+    monkeypatch.setattr("avrobust.report.summary", lambda out: f"in {out}")
+    for name in CLASSES["ks27"] + ("yoga",):
+        (tmp_path / folder_name(name)).mkdir()
+        (tmp_path / folder_name(name) / "a_000001_000011.mp4").touch()
+    assert main(["study", "tian2021_kinetics_sounds", "--data", str(tmp_path)]) == 0
+    assert "report.html" in capsys.readouterr().out
+    ((study, manifest),) = asked
+    assert study.data == Source(tmp_path, dataset="kinetics_sounds", classes="ks27")
+    assert len(manifest) == 27
+    assert main(["study", "tian2021_kinetics_sounds", "--data", str(tmp_path), "--classes", "None"]) == 0
+    assert len(asked[-1][1]) == 28
