@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from safetensors.numpy import save_file
 
 from avrobust.evaluation.record import Rows
 
@@ -52,9 +53,10 @@ def fake_run(
     samples: int = 11,
     without: tuple[tuple[str, str], ...] = (),
     title: str = "The procedural orchestra",
+    whole: bool = False,
     **told: object,
 ) -> Path:
-    """Write a run of an AV, an A and a V model.
+    """Write a run of an AV, an A and a V model; with `whole`, of fusions, defenses and a model that points too.
 
     `without` lists (attack, subset) pairs that were not finished; `told` replaces entries of run.json.
     """
@@ -62,7 +64,7 @@ def fake_run(
     cells = [
         cell
         for seed in seeds
-        for cell in conditions(seed, clips, attacked, unread)
+        for cell in [*conditions(seed, clips, attacked, unread), *(more(seed, clips, attacked) if whole else ())]
         if (cell["attack"], cell["subset"]) not in without
     ]
     for i, cell in enumerate(cells):
@@ -73,8 +75,106 @@ def fake_run(
         _example(path / "gallery" / f"{i:02d}", i)
     if samples:
         _samples(path / "samples", samples)
-    (path / "run.json").write_text(json.dumps(about(clips, seeds, unread, title) | told, indent=1))
+    said = about(clips, seeds, unread, title)
+    if whole:
+        _strip(path / "strips" / "Attention" / "01")
+        for name, apart in (("AV", 0.3), ("MinSim", 0.9)):
+            _features(path / "features" / f"{name}-0.safetensors", apart)
+        said["models"] |= {name: {"kind": "AV", "recipe": "ours"} | kind for name, (kind, _) in MORE.items()}
+        said["defenses"] = [{"A": [0.006, 0.0], "V": [0.0, 0.006], "AV": [0.006, 0.006]}]
+        said["centre"] = {"clips": clips, "pointing": clips // 2, "mass": 0.3}
+    (path / "run.json").write_text(json.dumps(said | told, indent=1))
     return path
+
+
+# Models beyond the three: what run.json says of them, and how much stronger than the first they are.
+MORE = {
+    "Sum": ({"fusion": "sum", "loss": "cross_entropy"}, -0.2),
+    "FiLM": ({"fusion": "film", "loss": "cross_entropy"}, -0.3),
+    "MaxSim": ({"fusion": "concat", "loss": "MaxSim"}, 0.0),
+    "MinSim": ({"fusion": "concat", "loss": "MinSim"}, 0.4),
+    "AV, trained as long": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV"}, 0.2),
+    "MinSim+ExFMem": (
+        {
+            "fusion": "concat", "loss": "MinSim", "guard": "ExFMem", "start": "MinSim",
+            "memory": {m: {"nonzero": 7.1, "residual": 0.3, "iterations": 80.0, "gap": 1e-3} for m in ("audio", "visual")},
+        },
+        0.6,
+    ),
+    "Attention": ({"fusion": "attention", "loss": "cross_entropy", "start": "AV"}, 0.0),
+}  # fmt: skip
+DEFENSE = [("A", 0.006, 0.0), ("V", 0.0, 0.006), ("AV", 0.006, 0.006)]
+
+
+def more(seed, clips, attacked):
+    """The cells of `MORE`, and of the first three models at the budgets of Table 3."""
+    rng = np.random.default_rng(100 + seed)
+    hardness = rng.normal(0, 1, clips)
+    label = np.arange(clips) % len(CLASSES)
+    alike = {"label": label, "status": "ok", "clip": [f"clip{i:03d}" for i in range(clips)], "seed": seed}
+    strengths = {"AV": 0.0, "A": -0.4, "V": 0.2} | {name: strength for name, (_, strength) in MORE.items()}
+    for model, strength in strengths.items():
+        points = model == "Attention"
+        conditions = [("none", "clean", 0.0, 0.0, "corrected")] if model in MORE else []
+        conditions += [
+            (a, *c, "corrected")
+            for a in ("FGSM", "PGD-10")
+            for c in DEFENSE
+            if set(c[0]) <= set(model) or model in MORE
+        ]
+        if points:
+            conditions += [("PGD-10", *c, "corrected") for c in TABLES[0]]
+            conditions += [("swapped", "A", 2.0, 0.0, "control")]
+        for attack, subset, ea, ev, mode in conditions:
+            harm = 60 * (ea + ev) * (1.0 if attack == "FGSM" else 1.3) if mode == "corrected" else 0.5
+            left = hardness + 1.2 + strength - harm
+            n = clips if subset == "clean" or mode == "control" else attacked
+            threat = f"audio {f'linf {ea:g}' if ea else 'untouched'}, visual {f'linf {ev:g} normalised' if ev else 'untouched'}"
+            columns = alike | {
+                "model": model, "attack": attack, "mode": mode, "subset": subset, "eps_audio": ea, "eps_visual": ev,
+                "threat": threat, "pred_clean": label, "pred": label, "margin_clean": -left, "margin": -left,
+                "correct_clean": hardness + 1.2 > 0, "correct": left > 0,
+                "linf_audio": np.full(clips, ea), "linf_visual": np.full(clips, ev), "l2_audio": np.full(clips, ea),
+                "l2_visual": np.full(clips, ev), "used_audio": np.full(clips, 1.0 if ea else np.nan),
+                "used_visual": np.full(clips, 1.0 if ev else np.nan), "snr_db": np.full(clips, 20.0), "psnr_db": np.full(clips, 50.0),
+            }  # fmt: skip
+            if points:
+                known = np.where(np.arange(clips) % 10 == 0, np.nan, 1.0)  # every tenth clip has no box
+                columns |= {
+                    "pointing": known * (left > 0), "mass": known * np.clip(0.5 + left / 6, 0, 1), "iou": known * 0.4,
+                    "rival_mass": np.where(np.arange(clips) % 2, 0.3, np.nan), "heat_moved": np.full(clips, 0.1 if harm else 0.0),
+                }  # fmt: skip
+            yield {name: v[:n] if isinstance(v, list | np.ndarray) else v for name, v in columns.items()}
+
+
+def _strip(folder):
+    folder.mkdir(parents=True)
+    for i, name in enumerate(("clean", "A", "V", "AV")):
+        Image.fromarray(_picture(i)).save(folder / f"{name}.png")
+        Image.fromarray(_picture(9 - i)).save(folder / f"{name}-heat.png")
+    about = {
+        "clip": "tuba/001", "label": "tuba", "attack": "PGD-10", "box": [0.1, 0.2, 0.5, 0.9], "rival": [0.6, 0.2, 0.9, 0.8],
+        "eps_audio": 0.012, "eps_visual": 0.048, "threat": "audio linf 0.012, visual linf 0.048 normalised",
+        "pred": {"clean": "tuba", "A": "cello", "V": "tuba", "AV": "erhu"},
+    }  # fmt: skip
+    (folder / "clip.json").write_text(json.dumps(about))
+
+
+def _features(path, apart):
+    """Features whose classes lie the further apart, the larger `apart`."""
+    rng = np.random.default_rng(0)
+    label = np.arange(44) % len(CLASSES)
+    centres = rng.normal(size=(2, len(CLASSES), 16))
+    both = apart * centres[:, label] + rng.normal(size=(2, 44, 16)) * 0.3
+    path.parent.mkdir(exist_ok=True)
+    tensors = {
+        "audio": both[0],
+        "visual": both[1],
+        "label": label,
+        "tsne_audio": both[0, :, :2],
+        "tsne_visual": both[1, :, :2],
+    }
+    save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, path)
 
 
 def about(clips, seeds, unread, title):

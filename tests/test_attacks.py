@@ -1,6 +1,7 @@
 """One table of properties: every attack × threat × model."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,6 +98,46 @@ def test_best_is_never_worse_than_last_or_clean():
             for k in ("best", "last")
         )
     assert (best >= last - 1e-5).all()
+
+
+def counting(model):
+    """The model, and how many clips it was shown."""
+    seen = []
+
+    def count(x):
+        seen.append(len(x.audio))
+        return model(x)
+
+    return count, seen
+
+
+@table
+@pytest.mark.parametrize("attack", [PGD(steps=6), MIM(steps=6), PGD(steps=4, restarts=3, keep="last")], ids=repr)
+def test_stopping_spares_clips_that_are_wrong_and_no_others(attack, model):
+    batch, threat = clips(40), Threat.linf(audio=0.02, visual="4/255")
+    whole, all_seen = counting(model)
+    spared, seen = counting(model)
+    adv = attack_on(attack, whole, batch, threat)
+    stopped = attack_on(replace(attack, stop=True), spared, batch, threat)
+    check(threat, batch.x, stopped, batch.ids, "stopped")
+    with torch.no_grad():
+        after, after_stopped = (margins(model(x), batch.label) for x in (adv, stopped))
+    # Nobody survives because of it; whom the whole search leaves wrong at its end, it may have left wrong before.
+    if attack.keep == "best":
+        assert ((after_stopped > 0) >= (after > 1e-2)).all()
+    assert sum(seen) < sum(all_seen)
+    right = after_stopped <= 0
+    if attack.keep == "best" and right.any():
+        for a, b in zip(adv, stopped, strict=True):
+            assert ((a - b)[right].abs() > 1e-5).float().mean() < 0.01
+
+
+def test_stopping_with_nothing_left_to_do():
+    batch = clips()
+    with torch.no_grad():
+        wrong = replace(batch, label=(network()(batch.x).argmax(1) + 1) % 4)
+    adv = attack_on(PGD(steps=3, random_start=False, stop=True), network(), wrong, Threat.linf(audio=0.01))
+    assert torch.equal(adv.audio, wrong.x.audio)
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from avrobust import report
+from avrobust.evaluation.answers import Answers
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
-from avrobust.report import figures, gallery, page, paper, tables
-from avrobust.report.claims import Claim, Comparison, claims
+from avrobust.report import features, figures, gallery, page, paper, places, tables
+from avrobust.report.claims import claims
+from avrobust.report.comparisons import Claim, Comparison, compare
 from avrobust.report.read import RunError, read
 from fake_run import CLASSES, TABLES, fake_run
 
@@ -229,20 +231,159 @@ def test_several_seeds_are_averaged_and_said(tmp_path):
     assert interval.startswith("of 57 × 3 [")
 
 
-def test_several_models_are_compared_with_the_first(tmp_path):
-    folder = fake_run(tmp_path / "r", clips=60, attacked=60, gallery=0, samples=0)
-    for i, f in enumerate(sorted(folder.glob("cells/*/rows.parquet"))):
-        cell = Rows.load(f).data
-        if cell["model"][0].as_py() == "AV":
-            columns = {name: cell[name].to_pylist() for name in cell.column_names} | {"model": "AV copy"}
-            (folder / "cells" / f"copy{i}").mkdir()
-            Rows.of(columns).save(folder / "cells" / f"copy{i}" / "rows.parquet")
-    run = read(folder)
-    first, second = tables.model_table(run, "FGSM", run.levels()[0])
-    assert (first.model, second.model) == ("AV", "AV copy")
-    assert first.cells == second.cells
-    assert first.ri.n == 0 and second.ri.value == 0
-    assert "Every audio-visual model" in report.write(folder).read_text()
+# Fusions, defenses, places, features
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return fake_run(tmp_path_factory.mktemp("whole") / "r", clips=200, attacked=150, gallery=0, samples=0, whole=True)
+
+
+def answers(run, model, attack, subset):
+    return next(
+        a["correct"][0]
+        for c, a in run.table.items()
+        if (c.model, c.attack, c.subset) == (model, attack, subset) and c.budget.eps_audio in (0, 0.006)
+        and c.budget.eps_visual in (0, 0.006)
+    )  # fmt: skip
+
+
+def test_table_3_is_that_of_the_rows(whole):
+    run = read(whole)
+    fgsm, pgd = tables.defense_tables(run)
+    assert (fgsm.attack, pgd.attack) == ("FGSM", "PGD-10")
+    rows = {row.name: row for row in fgsm.rows}
+    assert list(rows) == [
+        "None",
+        "Unimodal A",
+        "Unimodal V",
+        "MaxSim",
+        "MinSim",
+        "None, trained as long",
+        "MinSim+ExFMem",
+    ]
+    clean = {"None": "AV", "MinSim": "MinSim"}
+    shared_clean, value = {}, {}
+    for name, model in clean.items():
+        a, v, av = (answers(run, model, "FGSM", s) for s in ("A", "V", "AV"))
+        assert rows[name].cells["A"].ours.value == a.mean() and rows[name].cells["V"].ours.value == v.mean()
+        assert rows[name].cells["Avg"].ours.value == pytest.approx((a.mean() + v.mean() + av.mean()) / 3)
+        first = run.clean(model)
+        shared_clean[name] = first.take(first.seeds, run.table[_condition(run, model)].clips)["correct"][0]
+        value[name] = shared_clean[name].mean() + (a.mean() + v.mean() + av.mean()) / 3
+    assert rows["MinSim"].ri.value == pytest.approx(value["MinSim"] - value["None"])
+    assert rows["None"].ri.n == 0
+    assert rows["None"].cells["clean"].paper == 88.46 and rows["MinSim"].paper_ri == 16.35
+    assert rows["None, trained as long"].cells["A"].paper is None
+    assert pgd.rows[0].cells["clean"].paper is None  # the paper's defenses met FGSM only
+
+
+def _condition(run, model):
+    return next(
+        c for c in run.table if (c.model, c.attack, c.subset) == (model, "FGSM", "AV") and c.budget.eps_visual == 0.006
+    )
+
+
+def test_a_model_of_one_modality_does_not_notice_attacks_on_the_other(whole):
+    run = read(whole)
+    rows = {row.name: row for row in tables.defense_tables(run)[0].rows}
+    cells = rows["Unimodal A"].cells
+    assert cells["V"].ours == cells["clean"].ours and cells["AV"].ours == cells["A"].ours
+    assert cells["A"].ours != cells["clean"].ours
+
+
+def test_table_2_has_both_means(whole):
+    run = read(whole)
+    table = tables.fusion_tables(run)[0]
+    assert [row.name for row in table.rows] == ["Concat", "Sum", "FiLM"]
+    for row in table.rows:
+        clean, *attacked = (row.cells[s].ours.value for s in ("clean", "A", "V", "AV"))
+        assert row.cells["Avg"].ours.value == pytest.approx(np.mean(attacked), abs=0.01)
+        # The clean column holds more clips than the attacked ones: means are over the clips that all share.
+        assert row.cells["Avg with clean"].ours.value == pytest.approx(np.mean([clean, *attacked]), abs=0.05)
+    assert table.rows[0].cells["Avg with clean"].paper == pytest.approx(50.24, abs=0.01)
+    assert table.rows[0].cells["Avg"].paper == pytest.approx(37.50, abs=0.01)
+
+
+def test_where_it_looks_is_that_of_the_rows(whole):
+    run = read(whole)
+    (table,) = places.tables(run)
+    rows = {(r.condition, r.subset): r for r in table.rows}
+    clean = run.clean("Attention")
+    boxed = ~np.isnan(clean["pointing"][0])
+    assert rows["clean", "clean"].pointing.n == boxed.sum() == 180  # every tenth clip has no box: left out, not zero
+    assert rows["clean", "clean"].pointing.value == pytest.approx(clean["pointing"][0][boxed].mean())
+    both = boxed & ~np.isnan(clean["rival_mass"][0])
+    wanted = (clean["mass"][0] > clean["rival_mass"][0])[both].mean()
+    assert rows["clean", "clean"].prefers.value == pytest.approx(wanted)
+    assert rows["clean", "clean"].moved.value == 0
+    assert rows["another clip's sound", "control"].moved.value == pytest.approx(0.1)
+    assert rows["PGD-10", "AV"].pointing.value < rows["clean", "clean"].pointing.value
+    assert places.centre(run)[0].value == 0.5
+
+
+def test_controls_are_no_attacks(whole):
+    run = read(whole)
+    assert "swapped" not in run.modes and len(run.controls) == 1
+    assert "swapped" not in " ".join(f.text for f in run.flags())
+
+
+def test_claims_about_defenses_follow_the_rows(whole):
+    found = {c.name: c for c in claims(read(whole))}
+    assert found["MinSim"].verdict == "holds"
+    assert found["RI"].verdict == "holds" and len(found["RI"].comparisons) == 4
+    assert found["kept"].verdict == "holds"
+    assert found["fusion"].verdict == "holds"
+    assert found["listening"].verdict == "holds"
+    weaker = replace(read(whole), table={c: a for c, a in read(whole).table.items() if c.model != "MinSim+ExFMem"})
+    assert {c.name: c.verdict for c in claims(weaker)}["RI"] == "not tested"
+
+
+def test_a_margin_is_a_claim_of_not_much_less():
+    ours, theirs = np.zeros((1, 400)), np.zeros((1, 400))
+    ours[0, :200], theirs[0, :200] = 1, 1
+    ours[0, :4] = 0  # one point less, with little doubt
+    made = [_compared(theirs, ours, margin) for margin in (0.0, 0.005, 0.05)]
+    assert [c.gap.difference for c in made] == [-0.01] * 3
+    assert [c.sign for c in made] == [0, 0, 1]
+
+
+def _compared(low, high, margin):
+    def answers(values):
+        clips = tuple(map(str, range(values.shape[1])))
+        return Answers(None, "corrected", (0,), clips, len(clips), {"correct": values})
+
+    (made,) = compare("low", answers(low), "high", answers(high), margin=margin)
+    return made
+
+
+def test_features_are_drawn_and_measured(whole):
+    near, far = features.clouds(read(whole))
+    assert (near.model, far.model) == ("AV", "MinSim")
+    assert far.audio.silhouette > near.audio.silhouette and far.visual.within < near.visual.within
+    assert near.image.startswith("data:image/png;base64,")
+
+
+def test_the_whole_page_is_well_formed(whole):
+    text = report.write(whole).read_text()
+    parsed = Page(text)
+    assert not parsed.open and not parsed.crossed
+    for words in (
+        "Ways to fuse",
+        "What can be done about it",
+        "Where it looks",
+        "How the features lie",
+        "Inside the memories",
+    ):
+        assert words in text
+    assert text.count('class="rival"') == 8 and len(text) < 3_000_000
+    links = {a["href"][1:] for tag, a in parsed.elements if tag == "a" and a["href"].startswith("#")}
+    assert links <= {a.get("id") for _, a in parsed.elements}
+
+
+def test_a_run_of_three_models_has_no_section_for_others(html):
+    for words in ("Ways to fuse", "What can be done about it", "Where it looks", "How the features lie"):
+        assert words not in html
 
 
 # What is missing

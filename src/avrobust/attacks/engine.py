@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from avrobust.models.fusion import Attention
 from avrobust.models.network import AVNet
+from avrobust.objectives import margins
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
 
@@ -43,7 +44,7 @@ def value(model: Model, objective: Objective, x: Signals, y: Tensor) -> PerClip:
     return objective(model, x, y)
 
 
-class Best:
+class Found:
     """Each clip's best perturbation so far, by the objective."""
 
     def __init__(self, x: Signals, threat: Threat) -> None:
@@ -51,15 +52,48 @@ class Best:
         self._touched = threat.map(lambda ball: ball.active)
         self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)
 
-    def offer(self, value: PerClip, delta: Signals) -> None:
-        """Keep `delta` for the clips on which `value` beats what was there."""
-        better = value > self._value
-        self._value = torch.where(better, value, self._value)
-        self.delta = self.delta.map(
-            lambda old, new, touched: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old) if touched else old,
-            delta,
-            self._touched,
-        )
+    def offer(self, clips: Tensor, value: PerClip, delta: Signals) -> None:
+        """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there."""
+        better = value > self._value[clips]
+        self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
+
+    def settle(self, clips: Tensor, delta: Signals) -> None:
+        """Keep `delta` for these clips, whatever was there and whatever comes."""
+        self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
+
+    def _keep(self, clips: Tensor, value: PerClip, delta: Signals) -> None:
+        self._value[clips] = value
+        for kept, new, touched in zip(self.delta, delta, self._touched, strict=True):
+            if touched:
+                kept[clips] = new
+
+
+def listening(model: M) -> tuple[M, list[Tensor]]:
+    """`model`, and a list that its logits are added to whenever it is asked: no search runs it twice to see them."""
+    heard: list[Tensor] = []
+    if isinstance(model, Streams):
+        return replace(model, heard=heard), heard
+
+    def aloud(x: Signals) -> Tensor:
+        logits = model(x)
+        heard.append(logits.detach())
+        return logits
+
+    return aloud, heard  # type: ignore[return-value]
+
+
+def surely_wrong(model: Model, logits: Tensor, y: Tensor) -> Tensor:
+    """Which clips are wrong by more than what this arithmetic may be off."""
+    low = isinstance(model, Streams) and model.dtype == torch.bfloat16
+    return margins(logits.float(), y) > (0.1 if low else 1e-3) * logits.float().abs().amax(1).clamp(0.1, 1)
+
+
+def take(model: M, clips: Tensor) -> M:
+    """`model` for some of the clips whose embeddings it keeps."""
+    if not isinstance(model, Streams):
+        return model
+    known = model.known.map(lambda f: None if f is None else f[clips])
+    return replace(model, known=known, clean=model.clean and model.clean.map(lambda f: f[clips]))
 
 
 def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
@@ -119,6 +153,7 @@ class Streams:
     dtype: torch.dtype
     known: AV[Tensor | None] = field(default_factory=lambda: AV(audio=None, visual=None))
     clean: AV[Tensor] | None = None
+    heard: list[Tensor] | None = None
 
     def __call__(self, x: Signals) -> Tensor:
         return self.decide(self.represent(x))
@@ -130,7 +165,10 @@ class Streams:
 
     def decide(self, f: AV[Tensor]) -> Tensor:
         """Logits of such features."""
-        return self.net.decide(f)
+        logits = self.net.decide(f)
+        if self.heard is not None:
+            self.heard.append(logits.detach())
+        return logits
 
     def heat(self, f: AV[Tensor]) -> Tensor:
         """The heat map of such features, where the network has one."""

@@ -21,6 +21,9 @@ class PGD:
     restart begins at a random place of the ball.  `keep` "best" returns each clip's best iterate over all
     steps and restarts, by the objective; "last" the final one.  `momentum` None is plain PGD.
 
+    With `stop`, a clip is left alone once the model is surely wrong on it, and the others go on without it.  Which
+    clips survive is the same; how wrong the others could have been made is not known then.
+
     >>> from avrobust.types import AV
     >>> x = AV(torch.zeros(2, 8), torch.full((2, 1, 3, 4, 4), 0.5))
     >>> model = lambda s: torch.stack([s.audio.mean(1), s.visual.mean((1, 2, 3, 4))], 1)
@@ -36,6 +39,7 @@ class PGD:
     restarts: int = 1
     momentum: float | None = None
     keep: Literal["best", "last"] = "best"
+    stop: bool = False
     objective: Objective = cross_entropy
 
     def __post_init__(self) -> None:
@@ -58,21 +62,49 @@ class PGD:
         if threat.subset == "clean":
             return x
         model = engine.pinned(model, x, threat)
-        best = engine.Best(x, threat) if self.keep == "best" else None
-        delta = x.map(torch.zeros_like)
+        found = engine.Found(x, threat)
+        left = torch.arange(len(y), device=y.device)
         for restart in range(self.restarts):
-            delta = self._start(x, threat, seeds, restart)
-            velocity = None
-            for _ in range(self.steps):
-                value, grad = engine.gradient(model, self.objective, _shift(x, delta, threat), y, threat)
-                if best:
-                    best.offer(value, delta)
-                velocity = grad = self._accumulate(velocity, grad)
-                delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, x))
-                delta = threat.map(Ball.project, delta, x)
-            if best:
-                best.offer(engine.value(model, self.objective, _shift(x, delta, threat), y), delta)
-        return _shift(x, best.delta if best else delta, threat)
+            if len(left):
+                left = self._search(model, x, y, threat, seeds, restart, left, found)
+        return _shift(x, found.delta, threat)
+
+    def _search(
+        self,
+        model: Model,
+        x: Signals,
+        y: Tensor,
+        threat: Threat,
+        seeds: Seeds,
+        restart: int,
+        left: Tensor,
+        found: engine.Found,
+    ) -> Tensor:
+        """One restart, on the clips numbered `left`; what it finds goes to `found`.  Returns those still standing."""
+        if len(left) < len(y):
+            model, x, y, seeds = engine.take(model, left), x.map(lambda s: s[left]), y[left], seeds.take(left)
+        model, heard = engine.listening(model)
+        delta = self._start(x, threat, seeds, restart)
+        velocity = None
+        for _ in range(self.steps):
+            value, grad = engine.gradient(model, self.objective, _shift(x, delta, threat), y, threat)
+            found.offer(left, value, delta)
+            if self.stop and bool((on := ~engine.surely_wrong(model, heard.pop(), y)).logical_not().any()):
+                found.settle(left[~on], delta.map(lambda d, on=on: d[~on]))
+                left, y, model = left[on], y[on], engine.take(model, on)
+                x, delta, grad = (t.map(lambda s, on=on: s[on]) for t in (x, delta, grad))
+                velocity = velocity and velocity.map(lambda v, on=on: v[on])
+                if not len(left):
+                    return left
+            heard.clear()
+            velocity = grad = self._accumulate(velocity, grad)
+            delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, x))
+            delta = threat.map(Ball.project, delta, x)
+        if self.keep == "best":
+            found.offer(left, engine.value(model, self.objective, _shift(x, delta, threat), y), delta)
+        else:
+            found.settle(left, delta)
+        return left
 
     @property
     def _length(self) -> float:

@@ -15,6 +15,7 @@ from scipy import stats
 
 Z = float(stats.norm.ppf(0.975))  # 95 %, two-sided
 Correct = Bool[np.ndarray, "s n"]
+Scores = Correct | Float[np.ndarray, "s n"]
 
 
 def wilson(k: float, n: float) -> tuple[float, float]:
@@ -229,8 +230,10 @@ def mcnemar(correct1: Bool[np.ndarray, " n"], correct2: Bool[np.ndarray, " n"]) 
     return paired(correct1[None], correct2[None])
 
 
-def paired(correct1: Correct, correct2: Correct) -> Paired:
+def paired(correct1: Scores, correct2: Scores) -> Paired:
     """`mcnemar` for (seeds, clips); seed i of the first is compared with seed i of the second.
+
+    Scores may also be shares in [0, 1], such as the mean over three attacks: it then is a sign test over clips.
 
     With several seeds the test is normal, and its variance that between clips plus that between seeds.
 

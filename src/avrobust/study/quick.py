@@ -10,11 +10,11 @@ is near chance.  Table 3's main defenses and the localisation network are short 
 each beside a row that only trained as long; `standard` trains all of them in full.
 """
 
-from avrobust.attacks import FGSM, MIM, PGD, Published
+from avrobust.attacks import FGSM, PGD, Published
 from avrobust.defenses import MIN_SIM, ExFMem
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
-from avrobust.study.budgets import TABLE1, TABLE1_X4, TABLE3_X4, curves
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3_X4, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
 from avrobust.threat import Threat
 from avrobust.training.views import View
@@ -39,13 +39,13 @@ study = Study(
         Contestant("Attention", width=32, start="AV", epochs=MORE, fusion="attention"),
     ),
     trials=(
-        Trial(("AV",), (FGSM(), PGD(), MIM(), Published("FGSM"), Published("MIM")), TABLE1),
-        Trial(("AV",), (FGSM(), PGD()), TABLE1_X4),
-        Trial(("AV",), (FGSM(), PGD()), sum(CURVES.values(), ())),
-        Trial(("A",), (FGSM(), PGD()), CURVES["A"]),
-        Trial(("V",), (FGSM(), PGD()), CURVES["V"]),
-        Trial(("AV", "A", "V", *DEFENSES), (FGSM(),), TABLE3_X4),
-        Trial(("AV", *DEFENSES), (FGSM(objective=WithSimilarity()), PGD()), TABLE3_X4),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("MIM")), TABLE1),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS), TABLE1_X4),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+        Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+        Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+        Trial(("AV", "A", "V", *DEFENSES), (ONE_STEP,), TABLE3_X4),
+        Trial(("AV", *DEFENSES), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
         Trial(("Attention",), (PGD(), PGD(objective=heat_shift)), TABLE1_X4),
     ),
     tables=(TABLE1, TABLE1_X4),

@@ -9,10 +9,10 @@ stands beside it.
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, MIM, PGD, Published
+from avrobust.attacks import FGSM, PGD, Published
 from avrobust.defenses import MAX_SIM, MIN_SIM, PCL, PUBLISHED, ExFMem, Prototypes
 from avrobust.objectives import WithSimilarity, heat_shift
-from avrobust.study.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3, TABLE3_X4, TEN_STEPS
 from avrobust.study.plan import Contestant, Trial
 from avrobust.study.quick import CURVES, MORE
 from avrobust.study.quick import study as quick
@@ -57,14 +57,14 @@ study = replace(
     title="Does integration strengthen robustness? Every table and figure, on the orchestra",
     contestants=contestants(width=32, more=MORE),
     trials=(
-        Trial(("AV",), (FGSM(), PGD(), MIM(), Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
-        Trial(("AV",), (FGSM(), PGD(), MIM()), TABLE1_X4),
-        Trial(("AV",), (FGSM(), PGD()), sum(CURVES.values(), ())),
-        Trial(("A",), (FGSM(), PGD()), CURVES["A"]),
-        Trial(("V",), (FGSM(), PGD()), CURVES["V"]),
-        Trial((*FUSIONS, "A", "V", *DEFENSES), (FGSM(),), (*TABLE3, *TABLE3_X4)),
-        Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity()), PGD()), TABLE3_X4),
-        Trial(POINTING, (FGSM(), PGD(), PGD(objective=heat_shift)), TABLE1_X4),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM), TABLE1_X4),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+        Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+        Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+        Trial((*FUSIONS, "A", "V", *DEFENSES), (ONE_STEP,), (*TABLE3, *TABLE3_X4)),
+        Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
+        Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1_X4),
         Trial(POINTING[:1], (PGD(),), tuple(t for threats in CURVES.values() for t in threats[1::2])),
     ),
     defenses=(TABLE3, TABLE3_X4),

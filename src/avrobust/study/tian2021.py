@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, MIM, PGD, Published
+from avrobust.attacks import FGSM, PGD, Published
 from avrobust.data.source import Source
 from avrobust.defenses import PUBLISHED, ExFMem
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
-from avrobust.study.budgets import TABLE1, TABLE3, curves
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE3, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
 from avrobust.study.standard import DEFENSES, FUSIONS, POINTING, contestants
 from avrobust.threat import Threat
@@ -18,14 +18,14 @@ from avrobust.training.views import View
 AXIS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012)
 CURVES = curves(AXIS, AXIS)
 TRIALS = (
-    Trial(("AV",), (FGSM(), PGD(), MIM(), Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
-    Trial(("AV",), (FGSM(), PGD()), sum(CURVES.values(), ())),
-    Trial(("A",), (FGSM(), PGD()), CURVES["A"]),
-    Trial(("V",), (FGSM(), PGD()), CURVES["V"]),
-    Trial((*FUSIONS, "A", "V", *DEFENSES), (FGSM(),), TABLE3),
+    Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
+    Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+    Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+    Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+    Trial((*FUSIONS, "A", "V", *DEFENSES), (ONE_STEP,), TABLE3),
     # The published code attacks defenses with the similarity in the objective; PGD shows what one step misses.
-    Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity()), PGD()), TABLE3),
-    Trial(POINTING, (FGSM(), PGD(), PGD(objective=heat_shift)), TABLE1),
+    Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3),
+    Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1),
 )
 
 
