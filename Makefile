@@ -34,8 +34,17 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
-bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/engine.py
+# What is compared with. Without their own needs: those that are used are here, and torchvision, which torchattacks
+# asks for and never imports, has no build for every torch.
+PEERS := torchattacks==3.5.1 adversarial-robustness-toolbox==1.20.1 spams-bin==2.6.14 six tqdm requests
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/sparse.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -89,8 +89,8 @@ def fake_run(
 
 # Models beyond the three: what run.json says of them, and how much stronger than the first they are.
 MORE = {
-    "Sum": ({"fusion": "sum", "loss": "cross_entropy"}, -0.2),
-    "FiLM": ({"fusion": "film", "loss": "cross_entropy"}, -0.3),
+    "Sum": ({"fusion": "sum", "loss": "cross_entropy"}, -1.6),
+    "FiLM": ({"fusion": "film", "loss": "cross_entropy"}, -1.8),
     "MaxSim": ({"fusion": "concat", "loss": "MaxSim"}, 0.0),
     "MinSim": ({"fusion": "concat", "loss": "MinSim"}, 0.4),
     "AV, trained as long": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV"}, 0.2),
@@ -107,23 +107,17 @@ DEFENSE = [("A", 0.006, 0.0), ("V", 0.0, 0.006), ("AV", 0.006, 0.006)]
 
 
 def more(seed, clips, attacked):
-    """The cells of `MORE`, and of the first three models at the budgets of Table 3."""
+    """The cells of `MORE` at the budgets of Table 3, which the first three models met too."""
     rng = np.random.default_rng(100 + seed)
     hardness = rng.normal(0, 1, clips)
     label = np.arange(clips) % len(CLASSES)
     alike = {"label": label, "status": "ok", "clip": [f"clip{i:03d}" for i in range(clips)], "seed": seed}
-    strengths = {"AV": 0.0, "A": -0.4, "V": 0.2} | {name: strength for name, (_, strength) in MORE.items()}
-    for model, strength in strengths.items():
+    for model, (_, strength) in MORE.items():
         points = model == "Attention"
-        conditions = [("none", "clean", 0.0, 0.0, "corrected")] if model in MORE else []
-        conditions += [
-            (a, *c, "corrected")
-            for a in ("FGSM", "PGD-10")
-            for c in DEFENSE
-            if set(c[0]) <= set(model) or model in MORE
-        ]
+        conditions = [("none", "clean", 0.0, 0.0, "corrected")]
+        conditions += [(a, *c, "corrected") for a in ("FGSM", "PGD-10") for c in DEFENSE]
         if points:
-            conditions += [("PGD-10", *c, "corrected") for c in TABLES[0]]
+            conditions += [("PGD-10", *c, "corrected") for c in TABLES[0][:2]]
             conditions += [("swapped", "A", 2.0, 0.0, "control")]
         for attack, subset, ea, ev, mode in conditions:
             harm = 60 * (ea + ev) * (1.0 if attack == "FGSM" else 1.3) if mode == "corrected" else 0.5

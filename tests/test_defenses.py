@@ -28,6 +28,7 @@ from avrobust.defenses import (
     guard,
     lasso,
     published_ista,
+    sparse,
 )
 from avrobust.defenses.sparse import objective
 from avrobust.models import FUSIONS, AVNet, build
@@ -93,11 +94,12 @@ def test_lasso_is_scikit_learns(d, m, unit, dtype):
 
 
 @pytest.mark.parametrize("unit", [True, False], ids=["unit", "raw"])
-def test_the_gap_bounds_what_is_left_to_gain(unit):
+def test_the_gap_bounds_what_is_left_to_gain(unit, monkeypatch):
     f, dictionary = problem(15, 40, b=8, unit=unit)
     weight = share(f, dictionary, 0.05)
     best = objective(f, dictionary.atoms, lasso(f, dictionary, weight, tolerance=1e-12, iterations=5000).codes, weight)
     gaps = []
+    monkeypatch.setattr(sparse, "EXCHANGES", 0)  # the iteration alone, which gets there slowly
     for iterations in (10, 20, 40, 80, 160):
         found = lasso(f, dictionary, weight, tolerance=0.0, iterations=iterations)
         value = objective(f, dictionary.atoms, found.codes, weight)
@@ -109,13 +111,16 @@ def test_the_gap_bounds_what_is_left_to_gain(unit):
     assert gaps[-1] < 0.1 * gaps[0]  # and it is no idle bound
 
 
-def test_a_code_does_not_depend_on_batch_mates_order_or_batch_size():
+@pytest.mark.parametrize("exchanges", [0, 10])
+def test_a_code_does_not_depend_on_batch_mates_order_or_batch_size(exchanges, monkeypatch):
     """To rounding: a product with other rows beside it is summed in another order."""
     f, dictionary = problem(30, 50, b=9, dtype=torch.float32)
     f[3] *= 1e-3  # far from its mates in size; relative weights
     weight = share(f, dictionary)
+    monkeypatch.setattr(sparse, "FIRST", 4)
+    monkeypatch.setattr(sparse, "EXCHANGES", exchanges)
     whole = lasso(f, dictionary, weight)
-    assert len(set(whole.iterations.tolist())) > 2  # clips leave one after another
+    assert exchanges or len(set(whole.iterations.tolist())) > 2  # clips leave one after another
     order = torch.tensor([8, 3, 0, 5, 1, 2, 7, 4, 6])
     turned = lasso(f[order], dictionary, weight[order]).codes
     alone = torch.cat([lasso(f[i : i + 1], dictionary, weight[i : i + 1]).codes for i in range(9)])
@@ -144,7 +149,7 @@ def test_zero_features_and_weights_that_leave_nothing():
     x, factor = f.clone().requires_grad_(), torch.tensor([0.1, 0.1, 1.001, 5.0], dtype=f.dtype)
     found = lasso(x, dictionary, factor * (x @ dictionary.atoms).abs().amax(1), tolerance=1e-10)
     assert (found.codes != 0).any(1).tolist() == [True, False, False, False]
-    assert found.iterations[1:].tolist() == [10, 10, 10]
+    assert found.iterations[1:].tolist() == [sparse.FIRST] * 3
     assert (found.gap[1:].abs() < 1e-12).all()
     assert lasso(f[2:3], dictionary, 0.999 * most[2:3], tolerance=1e-10).codes.any()
     (grad,) = torch.autograd.grad(found.codes.square().sum(), x)
@@ -207,7 +212,6 @@ def test_atoms_that_stand_twice_do_no_harm(by):
         h = lasso(x, dictionary, share(x, dictionary, by), tolerance=1e-6).codes
         made.append(h @ dictionary.atoms.T)
         gradients.append(torch.autograd.grad(made[-1][:, :7].sum(), x)[0])
-    assert (h != 0).sum(1).max() > 10  # copies are in the support together
     torch.testing.assert_close(made[1], made[0], rtol=0, atol=1e-3 * float(f.detach().abs().max()))
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=2e-3)
 

@@ -33,6 +33,18 @@ def margin(model: Model, x: Signals, y: Tensor) -> PerClip:
     return margins(model(x).float(), y)
 
 
+def dlr(model: Model, x: Signals, y: Tensor) -> PerClip:
+    """The difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the spread of the first three logits.
+
+    Rescaling or shifting logits leaves it as it is, so a model cannot hide by saturating.  Needs three classes.
+    """
+    logits = model(x).float()
+    if logits.shape[1] < 3:
+        raise ValueError(f"expected at least 3 classes for DLR, got {logits.shape[1]}. Use margin.")
+    top = logits.topk(3, dim=1).values
+    return margins(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
+
+
 @dataclass(frozen=True)
 class Targeted:
     """The log-probability of class number `target`: an attack towards it, whatever the true class."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from avrobust.models.fusion import Attention
 from avrobust.models.network import AVNet
 from avrobust.objectives import margins
+from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
 
@@ -38,12 +39,6 @@ def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: 
     return value.detach(), grads.map(lambda g, s: torch.zeros_like(s) if g is None else g, x.map(Tensor.detach))
 
 
-@torch.no_grad()
-def value(model: Model, objective: Objective, x: Signals, y: Tensor) -> PerClip:
-    """The objective per clip, without its gradient."""
-    return objective(model, x, y)
-
-
 class Found:
     """Each clip's best perturbation so far, by the objective."""
 
@@ -52,10 +47,11 @@ class Found:
         self._touched = threat.map(lambda ball: ball.active)
         self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)
 
-    def offer(self, clips: Tensor, value: PerClip, delta: Signals) -> None:
-        """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there."""
-        better = value > self._value[clips]
+    def offer(self, clips: Tensor, value: PerClip, delta: Signals) -> Tensor:
+        """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there; says which."""
+        better: Tensor = value > self._value[clips]
         self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
+        return better
 
     def settle(self, clips: Tensor, delta: Signals) -> None:
         """Keep `delta` for these clips, whatever was there and whatever comes."""
@@ -68,8 +64,57 @@ class Found:
                 kept[clips] = new
 
 
-def listening(model: M) -> tuple[M, list[Tensor]]:
-    """`model`, and a list that its logits are added to whenever it is asked: no search runs it twice to see them."""
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given."""
+
+    model: Model
+    x: Signals
+    y: Tensor
+    seeds: Seeds
+    clips: Tensor
+
+    @classmethod
+    def of(cls, model: Model, x: Signals, y: Tensor, seeds: Seeds) -> "Work":
+        """All clips of a batch."""
+        return cls(model, x, y, seeds, torch.arange(len(y), device=y.device))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def take(self, on: Tensor) -> "Work":
+        """The clips where `on`."""
+        if bool(on.all()):
+            return self
+        x, model = self.x.map(lambda s: s[on]), self.model
+        if isinstance(model, Streams):
+            known = model.known.map(lambda f: None if f is None else f[on])
+            model = replace(model, known=known, clean=model.clean and model.clean.map(lambda f: f[on]))
+        return Work(model, x, self.y[on], self.seeds.take(on.nonzero().flatten()), self.clips[on])
+
+    def look(self, objective: Objective, at: Signals, threat: Threat) -> tuple[PerClip, Signals, Tensor]:
+        """The objective at these points, its gradient, and on which clips the model is surely wrong."""
+        model, heard = _listening(self.model)
+        value, grad = gradient(model, objective, at, self.y, threat)
+        return value, grad, self._wrong(heard)
+
+    @torch.no_grad()
+    def value(self, objective: Objective, at: Signals) -> tuple[PerClip, Tensor]:
+        """The objective at these points, and on which clips the model is surely wrong."""
+        model, heard = _listening(self.model)
+        return objective(model, at, self.y), self._wrong(heard)
+
+    def _wrong(self, heard: list[Tensor]) -> Tensor:
+        """Wrong by more than what this arithmetic may be off.  No clip, where the objective did not ask for logits."""
+        if not heard:
+            return torch.zeros_like(self.y, dtype=torch.bool)
+        logits = heard[-1].float()
+        low = isinstance(self.model, Streams) and self.model.dtype == torch.bfloat16
+        return margins(logits, self.y) > (0.1 if low else 1e-3) * logits.abs().amax(1).clamp(0.1, 1)
+
+
+def _listening(model: Model) -> tuple[Model, list[Tensor]]:
+    """`model`, and a list that its logits are added to whenever it is asked: nobody runs it twice to see them."""
     heard: list[Tensor] = []
     if isinstance(model, Streams):
         return replace(model, heard=heard), heard
@@ -79,21 +124,7 @@ def listening(model: M) -> tuple[M, list[Tensor]]:
         heard.append(logits.detach())
         return logits
 
-    return aloud, heard  # type: ignore[return-value]
-
-
-def surely_wrong(model: Model, logits: Tensor, y: Tensor) -> Tensor:
-    """Which clips are wrong by more than what this arithmetic may be off."""
-    low = isinstance(model, Streams) and model.dtype == torch.bfloat16
-    return margins(logits.float(), y) > (0.1 if low else 1e-3) * logits.float().abs().amax(1).clamp(0.1, 1)
-
-
-def take(model: M, clips: Tensor) -> M:
-    """`model` for some of the clips whose embeddings it keeps."""
-    if not isinstance(model, Streams):
-        return model
-    known = model.known.map(lambda f: None if f is None else f[clips])
-    return replace(model, known=known, clean=model.clean and model.clean.map(lambda f: f[clips]))
+    return aloud, heard
 
 
 def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:

@@ -61,60 +61,42 @@ class PGD:
         """Adversarial signals inside `threat`, shaped as `x`."""
         if threat.subset == "clean":
             return x
-        model = engine.pinned(model, x, threat)
         found = engine.Found(x, threat)
-        left = torch.arange(len(y), device=y.device)
+        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
         for restart in range(self.restarts):
-            if len(left):
-                left = self._search(model, x, y, threat, seeds, restart, left, found)
-        return _shift(x, found.delta, threat)
+            if len(work):
+                work = self._search(work, threat, restart, found)
+        return shift(x, found.delta, threat)
 
-    def _search(
-        self,
-        model: Model,
-        x: Signals,
-        y: Tensor,
-        threat: Threat,
-        seeds: Seeds,
-        restart: int,
-        left: Tensor,
-        found: engine.Found,
-    ) -> Tensor:
-        """One restart, on the clips numbered `left`; what it finds goes to `found`.  Returns those still standing."""
-        if len(left) < len(y):
-            model, x, y, seeds = engine.take(model, left), x.map(lambda s: s[left]), y[left], seeds.take(left)
-        model, heard = engine.listening(model)
-        delta = self._start(x, threat, seeds, restart)
+    def _search(self, work: engine.Work, threat: Threat, restart: int, found: engine.Found) -> engine.Work:
+        """One restart; what it finds goes to `found`.  Returns the clips that still stand."""
+        delta = work.x.map(torch.zeros_like)
+        if self.random_start:
+            delta = random_start(work.x, threat, work.seeds, restart)
         velocity = None
         for _ in range(self.steps):
-            value, grad = engine.gradient(model, self.objective, _shift(x, delta, threat), y, threat)
-            found.offer(left, value, delta)
-            if self.stop and bool((on := ~engine.surely_wrong(model, heard.pop(), y)).logical_not().any()):
-                found.settle(left[~on], delta.map(lambda d, on=on: d[~on]))
-                left, y, model = left[on], y[on], engine.take(model, on)
-                x, delta, grad = (t.map(lambda s, on=on: s[on]) for t in (x, delta, grad))
+            value, grad, wrong = work.look(self.objective, shift(work.x, delta, threat), threat)
+            found.offer(work.clips, value, delta)
+            if self.stop and bool(wrong.any()):
+                on = ~wrong
+                found.settle(work.clips[wrong], delta.map(lambda d, on=on: d[~on]))
+                work = work.take(on)
+                delta, grad = (t.map(lambda s, on=on: s[on]) for t in (delta, grad))
                 velocity = velocity and velocity.map(lambda v, on=on: v[on])
-                if not len(left):
-                    return left
-            heard.clear()
+                if not len(work):
+                    return work
             velocity = grad = self._accumulate(velocity, grad)
-            delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, x))
-            delta = threat.map(Ball.project, delta, x)
+            delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, work.x))
+            delta = threat.map(Ball.project, delta, work.x)
         if self.keep == "best":
-            found.offer(left, engine.value(model, self.objective, _shift(x, delta, threat), y), delta)
+            found.offer(work.clips, work.value(self.objective, shift(work.x, delta, threat))[0], delta)
         else:
-            found.settle(left, delta)
-        return left
+            found.settle(work.clips, delta)
+        return work
 
     @property
     def _length(self) -> float:
         return 2.5 / self.steps if self.step is None else self.step
-
-    def _start(self, x: Signals, threat: Threat, seeds: Seeds, restart: int) -> Signals:
-        if not self.random_start:
-            return x.map(torch.zeros_like)
-        names = AV(audio="audio", visual="visual")
-        return threat.map(lambda ball, s, name: ball.random(s, seeds, "start", name, restart), x, names)
 
     def _accumulate(self, velocity: Signals | None, grad: Signals) -> Signals:
         """Dong et al. 2018, eq. 6: each gradient is divided by its mean size before it is added, clip by clip."""
@@ -176,7 +158,13 @@ def goal(objective: Objective) -> str:
     return "" if objective is cross_entropy else f" ({objective_name(objective)})"
 
 
-def _shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
+def random_start(x: Signals, threat: Threat, seeds: Seeds, restart: int) -> Signals:
+    """A random perturbation inside the threat, per clip and restart."""
+    names = AV(audio="audio", visual="visual")
+    return threat.map(lambda ball, s, name: ball.random(s, seeds, "start", name, restart), x, names)
+
+
+def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
     """x + delta; an untouched modality is the clean tensor itself, so that it stays identical bit for bit."""
     return threat.map(lambda ball, s, d: (s + d).clamp(ball.low, ball.high) if ball.active else s, x, delta)
 

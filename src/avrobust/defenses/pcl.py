@@ -62,7 +62,8 @@ class PCL:
             if self.form == "code"
             else (z - centres[batch.label]).norm(dim=1)
         )
-        others = far.masked_fill(own, 0).sum(1) / (len(centres) - 1)
+        unseen = net.guard.begun == 0  # a centre that no clip has placed yet repels nobody
+        others = far.masked_fill(own | unseen, 0).sum(1) / (len(centres) - 1)
         if net.training:
             net.guard.follow(z.detach(), batch.label, self.rate)
         repel = self.repel if self.form == "code" else self.attract

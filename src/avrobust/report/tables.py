@@ -60,7 +60,9 @@ def attack_tables(run: Run) -> list[AttackTable]:
     for level in run.levels():
         # Its own budgets decide who is in a table: one that repeats another table's numbers only would say nothing.
         own = {s: b for s, b in level.items() if b not in shown}
-        names = [a for a in run.modes if any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())]
+        # Attacks with another loss than the usual one stand in the table of defenses.
+        usual = [a for a in run.modes if "(" not in a]
+        names = [a for a in usual if any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())]
         rows = tuple(_row(run, a, level, None if tables else printed.get(method(a))) for a in names)
         tables.append(AttackTable(level, clean, rows))
         shown |= set(level.values())

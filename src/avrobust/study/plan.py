@@ -130,14 +130,14 @@ class Study:
             raise ValueError("expected at least one seed, got none.")
 
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
-        """The cells of one trained model: clean first, each once."""
+        """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""
         yield Cell(model, seed, None, Threat.linf())
-        seen = set()
+        seen, perceived = set(), next(c.modality for c in self.contestants if c.name == model)
         for trial in self.trials:
             if model in trial.models:
                 for attack in trial.attacks:
                     for threat in trial.threats:
                         cell = Cell(model, seed, attack, threat)
-                        if threat.subset != "clean" and cell.key() not in seen:
+                        if threat.subset in perceived and cell.key() not in seen:
                             seen.add(cell.key())
                             yield cell

@@ -35,6 +35,8 @@ from avrobust.threat import Threat
 from avrobust.training import RECIPES, Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Batch
 
+DRAWN = 400  # test clips in a picture of features: more of them hide each other
+
 
 def run(
     study: Study,
@@ -296,13 +298,13 @@ def _diagnosis(study: Study, net: AVNet, store: Store, device: torch.device) -> 
 def write_features(
     study: Study, contestant: Contestant, seed: int, net: AVNet, store: Store, out: Path, device: torch.device
 ) -> None:
-    """Both features of the test clips, and where t-SNE puts them, as one safetensors file."""
+    """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
     path = out / "features" / f"{contestant.name}-{seed}.safetensors"
     if path.exists():
         return
     found, labels = [], []
     with torch.no_grad():
-        for batch in batches(store, "test", study.view, study.batch):
+        for batch in batches(store, "test", study.view, study.batch, limit=DRAWN):
             found.append(net.represent(batch.to(device).x).map(lambda f: f.float().cpu()))
             labels.append(batch.label)
     f = AV(*(torch.cat(parts) for parts in zip(*(tuple(f) for f in found), strict=True)))

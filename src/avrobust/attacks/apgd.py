@@ -1,0 +1,158 @@
+"""APGD: gradient ascent that finds its own step length, clip by clip (Croce & Hein, ICML 2020, algorithm 1)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks import engine
+from avrobust.attacks.gradient import concise, goal, random_start, shift
+from avrobust.objectives import cross_entropy
+from avrobust.seeds import Seeds
+from avrobust.threat import Ball, Threat
+from avrobust.types import Model, Objective, Signals
+
+MOMENTUM = 0.75  # of the last move, in each next one
+ENOUGH = 0.75  # of the steps between two looks should have risen, or the steps get shorter
+
+
+@dataclass(frozen=True, repr=False)
+class APGD:
+    """Steps of twice the budget at first, halved when they stop paying, each time from the best place so far.
+
+    A clip has one step length, a share of the budget, for both modalities: that keeps them in proportion.  `stop`
+    leaves a clip alone once the model is surely wrong on it, as AutoAttack does.
+
+    >>> APGD().name, APGD(steps=100, restarts=5).name
+    ('APGD-50', 'APGD-100x5')
+    """
+
+    steps: int = 50
+    restarts: int = 1
+    stop: bool = True
+    objective: Objective = cross_entropy
+
+    def __post_init__(self) -> None:
+        if self.steps < 2 or self.restarts < 1:
+            raise ValueError(
+                f"expected 2 steps and 1 restart at least, got {self.steps} and {self.restarts}. Use FGSM for one."
+            )
+
+    def __repr__(self) -> str:
+        return concise(self)
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"APGD-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "") + goal(self.objective)
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`."""
+        if threat.subset == "clean":
+            return x
+        found = engine.Found(x, threat)
+        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+        for restart in range(self.restarts):
+            if len(work):
+                work = self.search(work, random_start(work.x, threat, work.seeds, restart), threat, found)
+        return shift(x, found.delta, threat)
+
+    def search(self, work: engine.Work, delta: Signals, threat: Threat, found: engine.Found) -> engine.Work:
+        """One run from `delta`; what it finds goes to `found`.  Returns the clips that are still right."""
+        looks = checkpoints(self.steps)
+        here = _Place.start(delta)
+        for k in range(self.steps):
+            value, grad, wrong = work.look(self.objective, shift(work.x, here.delta, threat), threat)
+            found.offer(work.clips, value, here.delta)
+            if self.stop and bool(wrong.any()):
+                found.settle(work.clips[wrong], here.delta.map(lambda d, wrong=wrong: d[wrong]))
+                on = ~wrong
+                work, here, value, grad = work.take(on), here.take(on), value[on], grad.map(lambda g, on=on: g[on])
+                if not len(work):
+                    return work
+            here.note(value, grad)
+            if k in looks:
+                here.shorten(k - max((c for c in looks if c < k), default=0))
+            here.move(work.x, threat, first=k == 0)
+        found.offer(work.clips, work.value(self.objective, shift(work.x, here.delta, threat))[0], here.delta)
+        return work
+
+
+def checkpoints(steps: int) -> frozenset[int]:
+    """The steps after which step lengths are looked at: at first 22 % of all, then closer and closer.
+
+    >>> sorted(checkpoints(100))[:4]
+    [22, 41, 57, 70]
+    """
+    before, here, found = 0.0, 0.22, set()
+    while here < 1:
+        found.add(int(round(here * steps, 6) + 0.999999))
+        before, here = here, here + max(here - before - 0.03, 0.06)
+    return frozenset(found)
+
+
+class _Place:
+    """Where each clip's search stands: the current and the last point, the best one with its gradient, the step length."""
+
+    def __init__(
+        self, delta: Signals, before: Signals, best: Signals, grad: Signals, best_grad: Signals, row: Tensor
+    ) -> None:
+        self.delta, self.before, self.best, self.grad, self.best_grad = delta, before, best, grad, best_grad
+        self.row = (
+            row  # (clips, 6): value, best value, best value at the last look, rises, step length, was it shortened
+        )
+
+    @classmethod
+    def start(cls, delta: Signals) -> "_Place":
+        row = torch.zeros(len(delta.audio), 6, dtype=delta.audio.dtype, device=delta.audio.device)
+        row[:, :3], row[:, 4] = -torch.inf, 2.0
+        return cls(delta, delta, delta, delta, delta, row)
+
+    def take(self, on: Tensor) -> "_Place":
+        def those(signals: Signals) -> Signals:
+            return signals.map(lambda s: s[on])
+
+        return _Place(
+            those(self.delta),
+            those(self.before),
+            those(self.best),
+            those(self.grad),
+            those(self.best_grad),
+            self.row[on],
+        )
+
+    def note(self, value: Tensor, grad: Signals) -> None:
+        """Take in what the current point is worth."""
+        row = self.row
+        row[:, 3] += value > row[:, 0]
+        row[:, 0] = value
+        better = value > row[:, 1]
+        row[:, 1] = torch.where(better, value, row[:, 1])
+        self.grad = grad
+        self.best = _where(better, self.delta, self.best)
+        self.best_grad = _where(better, grad, self.best_grad)
+
+    def shorten(self, interval: int) -> None:
+        """Halve the steps of clips that no longer gain, and send those back to their best point."""
+        row = self.row
+        stuck = (row[:, 3] < ENOUGH * interval) | ((row[:, 5] == 0) & (row[:, 1] <= row[:, 2]))
+        row[:, 4] = torch.where(stuck, row[:, 4] / 2, row[:, 4])
+        row[:, 5], row[:, 2], row[:, 3] = stuck.to(row.dtype), row[:, 1], 0
+        self.delta, self.before = _where(stuck, self.best, self.delta), _where(stuck, self.best, self.before)
+        self.grad = _where(stuck, self.best_grad, self.grad)
+
+    def move(self, x: Signals, threat: Threat, *, first: bool) -> None:
+        """One step along the gradient, and a part of the last move on top."""
+        step, share = self.row[:, 4], 1.0 if first else MOMENTUM
+        ahead = self.delta.map(lambda d, m: d + _each(step, d) * m, threat.map(Ball.ascent, self.grad, x))
+        ahead = threat.map(Ball.project, ahead, x)
+        mixed = self.delta.map(lambda d, a, b: d + share * (a - d) + (1 - share) * (d - b), ahead, self.before)
+        self.before, self.delta = self.delta, threat.map(Ball.project, mixed, x)
+
+
+def _each(value: Tensor, like: Tensor) -> Tensor:
+    return value.view(-1, *[1] * (like.ndim - 1))
+
+
+def _where(clips: Tensor, new: Signals, old: Signals) -> Signals:
+    return new.map(lambda n, o: torch.where(_each(clips, n), n, o), old)

@@ -1,0 +1,125 @@
+"""Square: a search that never asks for a gradient (Andriushchenko et al., ECCV 2020), for two modalities.
+
+Random patches of the picture and random stretches of the sound are pushed to the ends of their budgets, and kept where
+the objective rises.  What a model hides from gradients it does not hide from this.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avrobust.attacks import engine
+from avrobust.attacks.gradient import concise, goal, shift
+from avrobust.objectives import margin
+from avrobust.seeds import Seeds
+from avrobust.threat import Ball, Threat
+from avrobust.types import AV, Model, Objective, Signals
+
+# The share of a signal that a proposal covers falls along these shares of all queries (the authors' schedule).
+HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+@dataclass(frozen=True, repr=False)
+class Square:
+    """Linf only.  `queries` proposals per clip; `share` of a signal is covered at first.
+
+    It begins with stripes: each column of the picture and each thousandth of the sound at one end of the budget.  What
+    a clip is proposed depends on (seed, clip), not on its neighbours.
+
+    >>> Square().name
+    'Square-1000 (margin)'
+    """
+
+    queries: int = 1000
+    share: float = 0.3
+    stop: bool = True
+    objective: Objective = margin
+
+    def __post_init__(self) -> None:
+        if self.queries < 1 or not 0 < self.share <= 1:
+            raise ValueError(f"expected 1 query at least and a share in (0, 1], got {self.queries} and {self.share}.")
+
+    def __repr__(self) -> str:
+        return concise(self)
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"Square-{self.queries}{goal(self.objective)}"
+
+    @property
+    def steps(self) -> int:
+        """What it costs, in forward passes."""
+        return self.queries
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`."""
+        if threat.subset == "clean":
+            return x
+        if any(ball.active and ball.norm != "linf" for ball in threat):
+            raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
+        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+        found = engine.Found(x, threat)
+        draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
+        delta = self._stripes(x, threat, draws)
+        for query in range(self.queries + 1):
+            proposed = delta if query == 0 else self._proposal(delta, work, threat, draws, query)
+            value, wrong = work.value(self.objective, shift(work.x, proposed, threat))
+            better = found.offer(work.clips, value, proposed)
+            delta = delta.map(
+                lambda old, new, better=better: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old), proposed
+            )
+            if self.stop and bool(wrong.any()):
+                on = ~wrong
+                draws = [d for d, stays in zip(draws, on.tolist(), strict=True) if stays]
+                work, delta = work.take(on), delta.map(lambda d, on=on: d[on])
+                if not len(work):
+                    break
+        return shift(x, found.delta, threat)
+
+    def _stripes(self, x: Signals, threat: Threat, draws: list[np.random.Generator]) -> Signals:
+        counts = AV(audio=1000, visual=x.visual.shape[-1])
+        signs = x.map(lambda s, n: torch.stack([_stripe(s[i], n, g) for i, g in enumerate(draws)]), counts)
+        return threat.map(lambda ball, s, e: ball.project(e * ball.weight(s) * ball.eps, s), x, signs)
+
+    def _proposal(
+        self, delta: Signals, work: engine.Work, threat: Threat, draws: list[np.random.Generator], query: int
+    ) -> Signals:
+        """A patch and a stretch anew, each at an end of its budget; where both may be changed, sometimes only one is."""
+        share = self.share / 2 ** sum(query > h * self.queries for h in HALVINGS)
+        ends = delta.map(torch.clone)
+        for i, g in enumerate(draws):
+            both = threat.subset == "AV"
+            which = g.random() if both else 0.0  # a third each: sound, picture, both
+            if threat.audio.active and not (both and which < 1 / 3):
+                self._stretch(ends.audio[i], threat.audio, g, share)
+            if threat.visual.active and not (both and which > 2 / 3):
+                self._patch(ends.visual[i], threat.visual, g, share)
+        return threat.map(Ball.project, ends, work.x)
+
+    def _stretch(self, wave: Tensor, ball: Ball, g: np.random.Generator, share: float) -> None:
+        long = max(1, round(share * len(wave)))
+        start = int(g.integers(len(wave) - long + 1))
+        # Alternating ends in runs of random length: a constant would be no sound.
+        run = int(g.integers(1, 9))
+        signs = torch.from_numpy(np.repeat(g.choice([-1.0, 1.0], -(-long // run)), run)[:long]).to(wave)
+        wave[start : start + long] = signs * ball.weight(wave[None])[..., 0] * ball.eps
+
+    def _patch(self, frames: Tensor, ball: Ball, g: np.random.Generator, share: float) -> None:
+        high, wide = frames.shape[-2:]
+        side = max(1, min(high, wide, round((share * high * wide) ** 0.5)))
+        top, left = int(g.integers(high - side + 1)), int(g.integers(wide - side + 1))
+        signs = torch.from_numpy(g.choice([-1.0, 1.0], (len(frames), 3, 1, 1))).to(frames)
+        frames[..., top : top + side, left : left + side] = signs * ball.weight(frames[None])[0] * ball.eps
+
+
+def _stripe(signal: Tensor, count: int, g: np.random.Generator) -> Tensor:
+    """Ends of the budget as +1 and -1, constant along stripes: across a sound in time, across a picture in columns."""
+    if signal.ndim == 1:
+        wide = -(-len(signal) // count)
+        signs = np.repeat(g.choice([-1.0, 1.0], count), wide)[: len(signal)]
+        return torch.from_numpy(signs).to(signal)
+    signs = g.choice([-1.0, 1.0], (*signal.shape[:2], 1, signal.shape[-1]))
+    return torch.from_numpy(signs).to(signal).expand_as(signal)
