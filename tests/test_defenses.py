@@ -120,7 +120,7 @@ def test_a_code_does_not_depend_on_batch_mates_order_or_batch_size(exchanges, mo
     monkeypatch.setattr(sparse, "FIRST", 4)
     monkeypatch.setattr(sparse, "EXCHANGES", exchanges)
     whole = lasso(f, dictionary, weight)
-    assert exchanges or len(set(whole.iterations.tolist())) > 2  # clips leave one after another
+    assert exchanges or len(set(whole.iterations.tolist())) > 1  # clips leave one after another
     order = torch.tensor([8, 3, 0, 5, 1, 2, 7, 4, 6])
     turned = lasso(f[order], dictionary, weight[order]).codes
     alone = torch.cat([lasso(f[i : i + 1], dictionary, weight[i : i + 1]).codes for i in range(9)])
