@@ -29,11 +29,19 @@ def same(a: object, b: object) -> bool:
 def test_a_run_holds_what_it_promises(done):
     about = json.loads((done / "run.json").read_text())
     assert about["data"]["counts"] == {"train": [33, 33], "val": [11, 11], "test": [22, 22]}
-    assert set(about["models"]) == {"AV", "A", "V"}
+    assert list(about["models"]) == [c.name for c in study.contestants]
     assert about["models"]["A"]["parameters"] < about["models"]["AV"]["parameters"]
     assert about["code"]["version"]
     cells = [json.loads(f.read_text()) for f in done.glob("cells/*/cell.json")]
-    assert len(cells) == 3 + 9 + 1 + 1  # clean ones, and one per model x attack x threat
+    # Clean ones, and one per model x attack x threat: the first three, the attacker's losses, the one that points.
+    assert len(cells) == 7 + (9 + 1 + 1) + (3 + 3 * 6) + 6
+    (memory,) = (m["memory"] for m in about["models"].values() if "memory" in m)
+    assert 0 < memory["audio"]["nonzero"] <= 22 and memory["visual"]["gap"] < 1e-2
+    assert about["centre"]["clips"] == 22
+    (pointing,) = (r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "Attention")
+    assert [r["attack"] for r in pointing] == ["none"] * 22 + ["swapped"] * 22 + ["muted"] * 22
+    assert all(r["heat_moved"] == 0 for r in pointing[:22]) and any(r["heat_moved"] > 0 for r in pointing[22:])
+    assert sorted(f.name for f in (done / "features").iterdir()) == ["AV-0.safetensors", "MinSim-0.safetensors"]
     clean = next(r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "AV")
     assert len(clean) == 22
     attacked = next(r for r in rows_of(done).values() if r[0]["attack"] == "PGD-2")

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avrobust.attacks import FGSM, MIM, PGD, Published
+    from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square
     from avrobust.evaluation.record import Rows
     from avrobust.evaluation.run import evaluate
     from avrobust.objectives import cross_entropy, margin
@@ -30,24 +30,30 @@ _HOME = {
     "Threat": "threat",
     "cross_entropy": "objectives",
     "margin": "objectives",
+    "APGD": "attacks",
+    "AVAutoAttack": "attacks",
     "FGSM": "attacks",
     "MIM": "attacks",
     "PGD": "attacks",
     "Published": "attacks",
+    "Square": "attacks",
     "Rows": "evaluation.record",
     "evaluate": "evaluation.run",
 }
 __all__ = [
+    "APGD",
     "AV",
     "FGSM",
     "MIM",
     "PGD",
+    "AVAutoAttack",
     "Ball",
     "Batch",
     "BudgetError",
     "Published",
     "Rows",
     "Seeds",
+    "Square",
     "Threat",
     "__version__",
     "cross_entropy",

@@ -1,9 +1,10 @@
 """Search inside a threat.  An attack is any callable (model, x, y, threat, seeds) -> adversarial signals."""
 
 from avrobust.attacks.apgd import APGD
+from avrobust.attacks.combine import AVAutoAttack
 from avrobust.attacks.control import ANYTHING, Mute, Swap
 from avrobust.attacks.gradient import FGSM, MIM, PGD
 from avrobust.attacks.published import Published
 from avrobust.attacks.square import Square
 
-__all__ = ["ANYTHING", "APGD", "FGSM", "MIM", "PGD", "Mute", "Published", "Square", "Swap"]
+__all__ = ["ANYTHING", "APGD", "FGSM", "MIM", "PGD", "AVAutoAttack", "Mute", "Published", "Square", "Swap"]

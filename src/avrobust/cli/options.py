@@ -1,6 +1,6 @@
 """Options that several verbs share, and how they become the package's own values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from avrobust.attacks import FGSM, MIM, PGD
+from avrobust.attacks import APGD, FGSM, MIM, PGD, Square
 from avrobust.data.source import Source
 from avrobust.threat import Threat
 from avrobust.types import Attack
@@ -60,7 +60,7 @@ class Clips:
 
 
 def attack(text: str) -> Attack:
-    """An attack from its name: FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, or module:name of your own.
+    """An attack from its name: FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, or module:name.
 
     >>> attack("PGD-40x5").name
     'PGD-40x5'
@@ -70,14 +70,24 @@ def attack(text: str) -> Attack:
         return own
     method, _, size = text.partition("-")
     steps, _, restarts = size.partition("x")
-    kinds = {"FGSM": FGSM, "PGD": PGD, "MIM": MIM}
-    if method not in kinds or (size and not steps.isdecimal()) or (restarts and not restarts.isdecimal()):
-        raise ValueError(f"cannot read the attack {text!r}. Use FGSM, PGD-40, PGD-40x5, MIM-10, or module:name.")
-    if method == "FGSM":
-        if size:
-            raise ValueError(f"FGSM takes one step, got {text!r}. Use PGD-{size} for more.")
-        return FGSM()
-    return kinds[method](steps=int(steps or 10), restarts=int(restarts or 1))
+    counts = {"FGSM": 1, "PGD": 10, "MIM": 10, "APGD": 50, "Square": 1000}
+    if method not in counts or (size and not steps.isdecimal()) or (restarts and not restarts.isdecimal()):
+        raise ValueError(
+            f"cannot read the attack {text!r}. Use FGSM, PGD-40, PGD-40x5, MIM-10, APGD-50, Square-1000, or module:name."
+        )
+    if method == "FGSM" and size:
+        raise ValueError(f"FGSM takes one step, got {text!r}. Use PGD-{size} for more.")
+    if method in ("FGSM", "Square") and restarts:
+        raise ValueError(f"{method} has no restarts, got {text!r}. Use {method}-{steps}.")
+    count, times = int(steps or counts[method]), int(restarts or 1)
+    made: dict[str, Callable[[], Attack]] = {
+        "FGSM": FGSM,
+        "PGD": lambda: PGD(steps=count, restarts=times),
+        "MIM": lambda: MIM(steps=count, restarts=times),
+        "APGD": lambda: APGD(steps=count, restarts=times),
+        "Square": lambda: Square(queries=count),
+    }
+    return made[method]()
 
 
 def threat(audio: str, visual: str, norm: Literal["linf", "l2"]) -> Threat:

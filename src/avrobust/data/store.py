@@ -88,11 +88,11 @@ class Store:
     def box(self, id: str) -> Box | None:
         """Where the sounding object is seen, x0 y0 x1 y1 in [0, 1] of the prepared frame; None: not known, or cut off."""
         box = self.table.column("box")[self._readable(id)].as_py()
-        return None if box is None else self.seen(id, box)
+        return None if box is None else self.seen(id, (box[0], box[1], box[2], box[3]))
 
     def seen(self, id: str, box: Box) -> Box | None:
         """A box of the clip's whole picture, in the prepared frame; None: cut off."""
-        window: Box = self.table.column("window")[self._readable(id)].as_py()
+        window: list[float] = self.table.column("window")[self._readable(id)].as_py()
         return box_in_window(box, window)
 
     def counts(self, split: str) -> tuple[int, int]:
