@@ -25,7 +25,7 @@ def attack_on(attack, model, batch, threat, seed=0):
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 @pytest.mark.parametrize("model", [network(), linear], ids=["network", "linear"])
 def test_properties(attack, threat, model):
-    batch = clips()
+    batch = clips(24)
     adv = attack_on(attack, model, batch, threat)
     check(threat, batch.x, adv, batch.ids, attack.name)
     again = attack_on(attack, model, batch, threat)
