@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -6,6 +7,8 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,61 @@ def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> No
     subprocess.run(command, check=True)
     assert same(rows_of(out), expected)
     assert all(p.stat().st_mtime_ns == t for p, t in finished.items())
+
+
+# What Ctrl-C may fall into, in the order of a run, and how often that is passed before.
+STAGES = (
+    ("avrobust.study.run.prepare", 0),
+    ("avrobust.study.run.train", 1),
+    ("avrobust.study.run.batches", 5),
+    ("avrobust.study.run.write_cell", 1),
+    ("avrobust.study.run.embed", 0),
+    ("avrobust.study.showcase.attacked", 0),
+    ("avrobust.study.showcase.located", 0),
+    ("avrobust.study.showcase.samples", 0),
+    ("avrobust.report.page.html", 0),
+)
+
+
+def test_interrupted_in_every_stage_and_taken_up_again(tmp_path, done, cache, monkeypatch):
+    out, stopped = tmp_path / "run", []
+    for target, passed in STAGES:
+        module, name = target.rsplit(".", 1)
+        whole, visits = getattr(import_module(module), name), count()
+
+        def stopping(*args, whole=whole, visits=visits, passed=passed, **kwargs):
+            if next(visits) == passed:
+                raise KeyboardInterrupt
+            return whole(*args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(target, stopping)
+            try:
+                run(study, out, data=cache, progress=False)
+            except KeyboardInterrupt:
+                stopped.append(target)
+                assert not (out / "report.html").exists()
+    assert stopped == [target for target, _ in STAGES]
+    run(study, out, data=cache, progress=False)
+    assert same(rows_of(out), rows_of(done))
+    assert not list(out.glob("**/*.part")) and (out / "report.html").exists()
+
+
+def test_a_disk_that_is_full_is_said_and_what_was_done_is_kept(tmp_path, done, cache, monkeypatch):
+    out, written = tmp_path / "run", iter(range(100))
+    whole = Rows.save
+
+    def filling(rows, path):
+        if next(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        whole(rows, path)
+
+    monkeypatch.setattr(Rows, "save", filling)
+    with pytest.raises(OSError, match="No space left"):
+        run(study, out, data=cache, progress=False)
+    assert len(rows_of(out)) == 3
+    run(study, out, data=cache, progress=False)
+    assert same(rows_of(out), rows_of(done))
 
 
 def test_another_study_in_the_same_folder_is_refused(done, cache):
