@@ -22,7 +22,7 @@ from avrobust.training.views import View
 # The picture's budgets are four times the sound's; the last ones are past where the paper's axis ends.
 AUDIO = (0.0015, 0.003, 0.006, 0.012, 0.048, 0.096)
 CURVES = curves(AUDIO, tuple(4 * a for a in AUDIO))
-MORE = 3  # epochs of a training that starts from a finished network
+MORE = 2  # epochs of a training that starts from a finished network
 DEFENSES = ("AV, trained as long", "MinSim", "ExFMem", "MinSim+ExFMem")
 
 study = Study(

@@ -14,7 +14,7 @@ from avrobust.defenses import MAX_SIM, MIN_SIM, PCL, PUBLISHED, ExFMem, Prototyp
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3, TABLE3_X4, TEN_STEPS
 from avrobust.study.plan import Contestant, Trial
-from avrobust.study.quick import CURVES, MORE
+from avrobust.study.quick import CURVES
 from avrobust.study.quick import study as quick
 
 
@@ -55,7 +55,7 @@ study = replace(
     quick,
     name="standard",
     title="Does integration strengthen robustness? Every table and figure, on the orchestra",
-    contestants=contestants(width=32, more=MORE),
+    contestants=contestants(width=32, more=3),
     trials=(
         Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
         Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM), TABLE1_X4),
