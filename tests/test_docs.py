@@ -10,6 +10,7 @@ import torch
 from their_model import make
 
 from avrobust.cli import VERBS, main
+from nets import clips, network
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -17,9 +18,10 @@ README = (ROOT / "README.md").read_text()
 
 def test_readme_code_runs(capsys):
     my_net, wave, frames, y = make()
-    names = {"my_net": my_net, "wave": wave, "frames": frames, "y": y}
+    batch = clips(12)
+    names = {"my_net": my_net, "wave": wave, "frames": frames, "y": y, "net": network(), "training_batches": [batch]}
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, names)
     assert "PGD-40" in capsys.readouterr().out
