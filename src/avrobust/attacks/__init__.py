@@ -5,6 +5,7 @@ from avrobust.attacks.combine import AVAutoAttack
 from avrobust.attacks.control import ANYTHING, Mute, Swap
 from avrobust.attacks.gradient import FGSM, MIM, PGD
 from avrobust.attacks.published import Published
+from avrobust.attacks.saved import Saved
 from avrobust.attacks.square import Square
 
-__all__ = ["ANYTHING", "APGD", "FGSM", "MIM", "PGD", "AVAutoAttack", "Mute", "Published", "Square", "Swap"]
+__all__ = ["ANYTHING", "APGD", "FGSM", "MIM", "PGD", "AVAutoAttack", "Mute", "Published", "Saved", "Square", "Swap"]
