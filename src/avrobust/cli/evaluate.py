@@ -43,7 +43,7 @@ class Options:
     """The picture's budget: 2/255, 0.006, or "0.006 normalised"."""
     norm: Literal["linf", "l2"] = "linf"
     attacks: tuple[str, ...] = ("FGSM", "PGD-10", "MIM-10")
-    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, or module:name."""
+    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
     on: Literal["train", "val", "test"] = "test"
     """Which split."""
     limit: int | None = None

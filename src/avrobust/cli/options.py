@@ -8,12 +8,13 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from avrobust.attacks import APGD, FGSM, MIM, PGD, Square
+from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
 from avrobust.data.source import Source
 from avrobust.threat import Threat
 from avrobust.types import Attack
 
 T = TypeVar("T")
+NAMES = "FGSM, PGD-40, PGD-40x5, MIM-10, APGD-50, Square-1000, AVAutoAttack"
 
 
 def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, default: T | None = None) -> T:
@@ -60,7 +61,7 @@ class Clips:
 
 
 def attack(text: str) -> Attack:
-    """An attack from its name: FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, or module:name.
+    """An attack from its name, as `NAMES` writes them (steps, restarts), or module:name of your own.
 
     >>> attack("PGD-40x5").name
     'PGD-40x5'
@@ -70,14 +71,12 @@ def attack(text: str) -> Attack:
         return own
     method, _, size = text.partition("-")
     steps, _, restarts = size.partition("x")
-    counts = {"FGSM": 1, "PGD": 10, "MIM": 10, "APGD": 50, "Square": 1000}
+    counts = {"FGSM": 1, "PGD": 10, "MIM": 10, "APGD": 50, "Square": 1000, "AVAutoAttack": 50}
     if method not in counts or (size and not steps.isdecimal()) or (restarts and not restarts.isdecimal()):
-        raise ValueError(
-            f"cannot read the attack {text!r}. Use FGSM, PGD-40, PGD-40x5, MIM-10, APGD-50, Square-1000, or module:name."
-        )
+        raise ValueError(f"cannot read the attack {text!r}. Use {NAMES}, or module:name.")
     if method == "FGSM" and size:
         raise ValueError(f"FGSM takes one step, got {text!r}. Use PGD-{size} for more.")
-    if method in ("FGSM", "Square") and restarts:
+    if method in ("FGSM", "Square", "AVAutoAttack") and restarts:
         raise ValueError(f"{method} has no restarts, got {text!r}. Use {method}-{steps}.")
     count, times = int(steps or counts[method]), int(restarts or 1)
     made: dict[str, Callable[[], Attack]] = {
@@ -86,6 +85,7 @@ def attack(text: str) -> Attack:
         "MIM": lambda: MIM(steps=count, restarts=times),
         "APGD": lambda: APGD(steps=count, restarts=times),
         "Square": lambda: Square(queries=count),
+        "AVAutoAttack": lambda: AVAutoAttack(steps=count),
     }
     return made[method]()
 
