@@ -1,6 +1,6 @@
 """What does an attack cost?  Our engine beside torchattacks, foolbox, ART and a plain loop, in one run.
 
-    make bench                                            # the quick study's size, some minutes on two cores
+    make bench                                            # the quick study's inputs, some minutes on two cores
     .venv/bin/python benchmarks/attacks.py --paper        # 224 x 224 and 65,535 samples, batch 8
     .venv/bin/python benchmarks/attacks.py --paper --batch 32 --attacks PGD-10 --on AV
 
@@ -216,13 +216,13 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--paper", action="store_true", help="the paper's input sizes instead of the quick study's")
     words.add_argument("--batch", type=int, default=None)
-    words.add_argument("--repeats", type=int, default=3)
-    words.add_argument("--attacks", nargs="+", default=["PGD-10", "MIM-10"])
+    words.add_argument("--repeats", type=int, default=1)
+    words.add_argument("--attacks", nargs="+", default=["PGD-10"])
     words.add_argument("--on", nargs="+", default=list(BUDGETS), choices=list(BUDGETS))
     words.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     words.add_argument("--json", type=Path, default=None, help="the figures, for a picture of them")
     given = words.parse_args()
-    samples, size, batch = (65_535, 224, 8) if given.paper else (12_288, 64, 32)
+    samples, size, batch = (65_535, 224, 8) if given.paper else (12_288, 64, 16)
     batch = given.batch or batch
     net, x, y = problem(samples, size, batch)
     print(
