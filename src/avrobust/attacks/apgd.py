@@ -1,16 +1,18 @@
 """APGD: gradient ascent that finds its own step length, clip by clip (Croce & Hein, ICML 2020, algorithm 1)."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
-from avrobust.attacks.gradient import concise, goal, random_start, shift
+from avrobust.attacks.gradient import concise, goal, random_start, restarted, shift
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import Model, Objective, Signals
+from avrobust.types import AV, Model, Objective, Signals
 
 MOMENTUM = 0.75  # of the last move, in each next one
 ENOUGH = 0.75  # of the steps between two looks should have risen, or the steps get shorter
@@ -48,14 +50,10 @@ class APGD:
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
-        if threat.subset == "clean":
-            return x
-        found = engine.Found(x, threat)
-        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
-        for restart in range(self.restarts):
-            if len(work):
-                work = self.search(work, random_start(work.x, threat, work.seeds, restart), threat, found)
-        return shift(x, found.delta, threat)
+        return restarted(self.restarts, self._search, model, x, y, threat, seeds)
+
+    def _search(self, work: engine.Work, threat: Threat, restart: int, found: engine.Found) -> engine.Work:
+        return self.search(work, random_start(work.x, threat, work.seeds, restart), threat, found)
 
     def search(self, work: engine.Work, delta: Signals, threat: Threat, found: engine.Found) -> engine.Work:
         """One run from `delta`; what it finds goes to `found`.  Returns the clips that are still right."""
@@ -86,65 +84,58 @@ def checkpoints(steps: int) -> frozenset[int]:
     """
     before, here, found = 0.0, 0.22, set()
     while here < 1:
-        found.add(int(round(here * steps, 6) + 0.999999))
+        found.add(math.ceil(round(here * steps, 6)))  # what floats add to a whole number is no step
         before, here = here, here + max(here - before - 0.03, 0.06)
     return frozenset(found)
 
 
+@dataclass
 class _Place:
-    """Where each clip's search stands: the current and the last point, the best one with its gradient, the step length."""
+    """Where each clip's search stands."""
 
-    def __init__(
-        self, delta: Signals, before: Signals, best: Signals, grad: Signals, best_grad: Signals, row: Tensor
-    ) -> None:
-        self.delta, self.before, self.best, self.grad, self.best_grad = delta, before, best, grad, best_grad
-        self.row = (
-            row  # (clips, 6): value, best value, best value at the last look, rises, step length, was it shortened
-        )
+    delta: Signals
+    before: Signals  # where it was a step ago
+    grad: Signals
+    best: Signals
+    best_grad: Signals
+    value: Tensor
+    best_value: Tensor
+    best_value_then: Tensor  # at the last look at the step's length
+    rises: Tensor  # steps since then that raised the value
+    length: Tensor  # of a step, as a share of the budget
+    shortened: Tensor  # whether the last look halved it
 
     @classmethod
     def start(cls, delta: Signals) -> "_Place":
-        row = torch.zeros(len(delta.audio), 6, dtype=delta.audio.dtype, device=delta.audio.device)
-        row[:, :3], row[:, 4] = -torch.inf, 2.0
-        return cls(delta, delta, delta, delta, delta, row)
+        none = torch.full((len(delta.audio),), -torch.inf, device=delta.audio.device)
+        zero = torch.zeros_like(none)
+        return cls(delta, delta, delta, delta, delta, none, none, none, zero, zero + 2, zero.bool())
 
     def take(self, on: Tensor) -> "_Place":
-        def those(signals: Signals) -> Signals:
-            return signals.map(lambda s: s[on])
-
-        return _Place(
-            those(self.delta),
-            those(self.before),
-            those(self.best),
-            those(self.grad),
-            those(self.best_grad),
-            self.row[on],
-        )
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        those: dict[str, Any] = {k: v.map(lambda s: s[on]) if isinstance(v, AV) else v[on] for k, v in every.items()}
+        return _Place(**those)
 
     def note(self, value: Tensor, grad: Signals) -> None:
         """Take in what the current point is worth."""
-        row = self.row
-        row[:, 3] += value > row[:, 0]
-        row[:, 0] = value
-        better = value > row[:, 1]
-        row[:, 1] = torch.where(better, value, row[:, 1])
-        self.grad = grad
-        self.best = _where(better, self.delta, self.best)
-        self.best_grad = _where(better, grad, self.best_grad)
+        self.rises = self.rises + (value > self.value)
+        self.value, self.grad = value, grad
+        better = value > self.best_value
+        self.best_value = torch.where(better, value, self.best_value)
+        self.best, self.best_grad = _where(better, self.delta, self.best), _where(better, grad, self.best_grad)
 
     def shorten(self, interval: int) -> None:
         """Halve the steps of clips that no longer gain, and send those back to their best point."""
-        row = self.row
-        stuck = (row[:, 3] < ENOUGH * interval) | ((row[:, 5] == 0) & (row[:, 1] <= row[:, 2]))
-        row[:, 4] = torch.where(stuck, row[:, 4] / 2, row[:, 4])
-        row[:, 5], row[:, 2], row[:, 3] = stuck.to(row.dtype), row[:, 1], 0
+        stuck = (self.rises < ENOUGH * interval) | (~self.shortened & (self.best_value <= self.best_value_then))
+        self.length = torch.where(stuck, self.length / 2, self.length)
+        self.shortened, self.best_value_then, self.rises = stuck, self.best_value, torch.zeros_like(self.rises)
         self.delta, self.before = _where(stuck, self.best, self.delta), _where(stuck, self.best, self.before)
         self.grad = _where(stuck, self.best_grad, self.grad)
 
     def move(self, x: Signals, threat: Threat, *, first: bool) -> None:
         """One step along the gradient, and a part of the last move on top."""
-        step, share = self.row[:, 4], 1.0 if first else MOMENTUM
-        ahead = self.delta.map(lambda d, m: d + _each(step, d) * m, threat.map(Ball.ascent, self.grad, x))
+        share = 1.0 if first else MOMENTUM
+        ahead = self.delta.map(lambda d, m: d + _each(self.length, d) * m, threat.map(Ball.ascent, self.grad, x))
         ahead = threat.map(Ball.project, ahead, x)
         mixed = self.delta.map(lambda d, a, b: d + share * (a - d) + (1 - share) * (d - b), ahead, self.before)
         self.before, self.delta = self.delta, threat.map(Ball.project, mixed, x)

@@ -27,7 +27,8 @@ class AVAutoAttack:
 
     At the budgets of both modalities, in this order, each on the clips that still stand: APGD with cross entropy on
     sound alone and on picture alone; on both, from both of these solutions at once; on both from random starts, with
-    cross entropy, the margin, and DLR; Square.  Where only one modality may be touched, that one's searches.
+    cross entropy, the margin, and DLR (of three classes or more); Square (linf budgets only).  Where only one
+    modality may be touched, that one's searches.
 
     `steps` and `queries` say how long each search goes on.  Attacking both is never weaker than attacking one with
     the same budgets, as what fools a clip alone is kept.
@@ -48,7 +49,7 @@ class AVAutoAttack:
         return "AVAutoAttack"
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`; the clean ones, near a border, where nothing was found."""
+        """Adversarial signals inside `threat`, shaped as `x`: where nothing fooled the model, what came closest to it."""
         if threat.subset == "clean":
             return x
         found = engine.Found(x, threat)
@@ -63,7 +64,7 @@ class AVAutoAttack:
                 starts = starts.map(torch.add, reached)
             if len(work):
                 work = self._from(starts.map(lambda s: s[work.clips]), cross_entropy, work, threat, found)
-        losses: tuple[Objective, ...] = (cross_entropy, margin, *((dlr,) if self._classes(model, x) > 2 else ()))
+        losses: tuple[Objective, ...] = (cross_entropy, margin, *((dlr,) if _classes(model, x) > 2 else ()))
         for restart, objective in enumerate(losses):
             if len(work):
                 start = random_start(work.x, threat, work.seeds, restart)
@@ -105,10 +106,8 @@ class AVAutoAttack:
         found.settle(work.clips[fooled], own.delta.map(lambda d: d[fooled]))
         return work.take(~fooled)
 
-    def _classes(self, model: Model, x: Signals) -> int:
-        with torch.no_grad():
-            return (
-                int(model(x.map(lambda s: s[:1])).shape[1])
-                if not isinstance(model, engine.Streams)
-                else (model.net.classifier.out_features)
-            )
+
+@torch.no_grad()
+def _classes(model: Model, x: Signals) -> int:
+    """How many classes the model tells apart: asked of one clip."""
+    return int(model(x.map(lambda s: s[:1])).shape[1])

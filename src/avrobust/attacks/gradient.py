@@ -1,5 +1,6 @@
 """Search along the gradient inside a threat: FGSM, PGD and MIM are settings of one loop.  Knows no norms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -59,14 +60,7 @@ class PGD:
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
-        if threat.subset == "clean":
-            return x
-        found = engine.Found(x, threat)
-        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
-        for restart in range(self.restarts):
-            if len(work):
-                work = self._search(work, threat, restart, found)
-        return shift(x, found.delta, threat)
+        return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
     def _search(self, work: engine.Work, threat: Threat, restart: int, found: engine.Found) -> engine.Work:
         """One restart; what it finds goes to `found`.  Returns the clips that still stand."""
@@ -148,14 +142,34 @@ def concise(settings: Any) -> str:
     return f"{type(settings).__name__}({', '.join(words)})"
 
 
-def goal(objective: Objective) -> str:
+def restarted(
+    count: int,
+    search: Callable[[engine.Work, Threat, int, engine.Found], engine.Work],
+    model: Model,
+    x: Signals,
+    y: Tensor,
+    threat: Threat,
+    seeds: Seeds,
+) -> Signals:
+    """The best that `count` runs of a search find, each on the clips that the ones before it left standing."""
+    if threat.subset == "clean":
+        return x
+    found = engine.Found(x, threat)
+    work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+    for restart in range(count):
+        if len(work):
+            work = search(work, threat, restart, found)
+    return shift(x, found.delta, threat)
+
+
+def goal(objective: Objective, usual: Objective = cross_entropy) -> str:
     """What an attack's name says of its loss: nothing if it is the usual one.
 
     >>> from avrobust.objectives import margin
     >>> goal(cross_entropy), goal(margin)
     ('', ' (margin)')
     """
-    return "" if objective is cross_entropy else f" ({objective_name(objective)})"
+    return "" if objective is usual else f" ({objective_name(objective)})"
 
 
 def random_start(x: Signals, threat: Threat, seeds: Seeds, restart: int) -> Signals:

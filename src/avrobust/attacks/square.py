@@ -29,7 +29,7 @@ class Square:
     a clip is proposed depends on (seed, clip), not on its neighbours.
 
     >>> Square().name
-    'Square-1000 (margin)'
+    'Square-1000'
     """
 
     queries: int = 1000
@@ -47,7 +47,7 @@ class Square:
     @property
     def name(self) -> str:
         """How a table calls it."""
-        return f"Square-{self.queries}{goal(self.objective)}"
+        return f"Square-{self.queries}{goal(self.objective, usual=margin)}"
 
     @property
     def steps(self) -> int:

@@ -11,7 +11,6 @@ from avrobust import report
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, parse
 from avrobust.data.orchestra import Orchestra
-from avrobust.data.source import Source
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, named
 from avrobust.study.run import run
@@ -73,8 +72,6 @@ def main(argv: Sequence[str]) -> None:
             f"  avrobust study {first} --data /media/videos\n"
             f"  avrobust study {first} --data /media/videos --lists lists/"
         )
-    if isinstance(data, Source):
-        data.manifest()  # what is wrong with it is said before the run's folder is taken
     study = replace(
         study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,

@@ -229,6 +229,15 @@ def read(path: Path) -> Run:
     return Run(path, about, {c: a for c, a in every.items() if c not in controls}, controls)
 
 
+def usual(attack: str) -> bool:
+    """Whether an attack raises the loss that is usual for it: a name says in brackets which other one it raises.
+
+    >>> usual("PGD-10"), usual("PGD-10 (heat_shift)")
+    (True, False)
+    """
+    return "(" not in attack
+
+
 def method(attack: str) -> str:
     """The search behind an attack's name.
 

@@ -17,7 +17,7 @@ from avrobust.evaluation.metrics import (
     relative_improvement,
 )
 from avrobust.report import paper
-from avrobust.report.read import SUBSETS, Level, Run, method
+from avrobust.report.read import SUBSETS, Level, Run, method, usual
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def attack_tables(run: Run) -> list[AttackTable]:
         # Its own budgets decide who is in a table: one that repeats another table's numbers only would say nothing.
         own = {s: b for s, b in level.items() if b not in shown}
         # Attacks with another loss than the usual one stand in the table of defenses.
-        usual = [a for a in run.modes if "(" not in a]
-        names = [a for a in usual if any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())]
+        names = [
+            a for a in run.modes if usual(a) and any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())
+        ]
         rows = tuple(_row(run, a, level, None if tables else printed.get(method(a))) for a in names)
         tables.append(AttackTable(level, clean, rows))
         shown |= set(level.values())

@@ -52,6 +52,8 @@ def run(
     `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
     run goes on where it was: datasets clip by clip, trainings from their last state, cells one by one.
     """
+    # What is wrong with a user's clips is said before the folder is taken.
+    listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
     record = RunFile(out, describe_study(study))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     record.update(
@@ -61,7 +63,7 @@ def run(
     )  # fmt: skip
 
     with timed(record, "videos"):
-        manifest = _manifest(study, data, progress)
+        manifest = _orchestra(study, data, progress) if listed is None else listed
     with timed(record, "preparing"):
         store = prepare(manifest, study.clip, data / "prepared" / _folder(manifest, study), progress=progress)
     record.update(data=about_data(store, manifest))
@@ -70,7 +72,9 @@ def run(
         for contestant in study.contestants:
             with timed(record, f"training {contestant.name}"):
                 trained = _train(study, contestant, seed, store, out, progress, tracker)
-            record.update(models={contestant.name: about_model(study, contestant, trained)})
+            told = record.about.get("models", {}).get(contestant.name, {})
+            about = about_model(study, contestant, trained)
+            record.update(models={contestant.name: about})
             # The weights as they are on disk: a network that was just trained lies in memory in another layout,
             # and its last bits would differ from those of a run that was taken up again.
             net = load(trained.path)[0].to(device)
@@ -80,7 +84,8 @@ def run(
             if places:
                 record.update(centre=centre([box for box in places.boxes.values() if box]))
             if isinstance(net.guard, Memory):
-                about = record.about["models"][contestant.name] | {"memory": _diagnosis(study, net, store, device)}
+                known = told.get("memory") if told.get("sha256") == about["sha256"] else None
+                about["memory"] = known or _diagnosis(study, net, store, device)
                 record.update(models={contestant.name: about})
             if contestant.name in study.embedded:
                 with timed(record, "features"):
@@ -222,11 +227,10 @@ def timed(record: RunFile, stage: str) -> Iterator[None]:
         record.update(seconds={stage: round(seconds, 1)})
 
 
-def _manifest(study: Study, data: Path, progress: bool) -> Manifest:
-    if isinstance(study.data, Orchestra):
-        key = hashlib.sha256(json.dumps(describe(study.data)).encode()).hexdigest()[:8]
-        return orchestra.write(study.data, data / f"orchestra-{key}", progress=progress)
-    return study.data.manifest()
+def _orchestra(study: Study, data: Path, progress: bool) -> Manifest:
+    assert isinstance(study.data, Orchestra)
+    key = hashlib.sha256(json.dumps(describe(study.data)).encode()).hexdigest()[:8]
+    return orchestra.write(study.data, data / f"orchestra-{key}", progress=progress)
 
 
 def _folder(manifest: Manifest, study: Study) -> str:

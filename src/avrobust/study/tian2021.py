@@ -9,7 +9,7 @@ from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE3, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
-from avrobust.study.standard import DEFENSES, FUSIONS, POINTING, contestants
+from avrobust.study.standard import FUSIONS, POINTING, contestants, defenses
 from avrobust.threat import Threat
 from avrobust.training.recipe import RECIPES
 from avrobust.training.views import View
@@ -17,6 +17,8 @@ from avrobust.training.views import View
 # Figure 3 goes from 0 to 0.012 with the same number for both modalities.
 AXIS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012)
 CURVES = curves(AXIS, AXIS)
+PUBLISHED_MEMORY = "ExFMem published"
+DEFENSES = defenses(PUBLISHED_MEMORY)
 TRIALS = (
     Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
     Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
@@ -53,9 +55,12 @@ def on(name: str, title: str, data: Source, *, recipe: str, columns: int, blend:
 
 def networks(recipe: str, columns: int, blend: float) -> tuple[Contestant, ...]:
     """The paper's networks; a defense's second training is as long as its first, as in the published code."""
-    ours, theirs = ExFMem(columns=columns), replace(PUBLISHED, columns=columns, blend=blend)
-    guards = {"ExFMem": ours, "MinSim+ExFMem": ours, "ExFMem published": theirs}
-    trained = contestants(
-        width=64, more=RECIPES[recipe].epochs, recipe=recipe, visual_weights="microsoft/resnet-18", classifier_std=1e-4
+    return contestants(
+        width=64,
+        more=RECIPES[recipe].epochs,
+        memory=ExFMem(columns=columns),
+        published=(PUBLISHED_MEMORY, replace(PUBLISHED, columns=columns, blend=blend)),
+        recipe=recipe,
+        visual_weights="microsoft/resnet-18",
+        classifier_std=1e-4,
     )
-    return tuple(replace(c, guard=guards.get(c.name, c.guard)) for c in trained)
