@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avrobust.evaluation.answers import Budget, curves, shared, tabulate
-from avrobust.evaluation.flags import RULES, flags
+from avrobust.evaluation.flags import RULES, Evidence, flags
 from avrobust.evaluation.record import Rows
 
 N, CLASSES = 200, 10
@@ -44,8 +44,9 @@ def cell(
     return Rows.of(full | columns)
 
 
-def raised(*cells):
-    return {f.name: f for f in flags(tabulate(Rows.concat(cells).data), CLASSES)}
+def raised(*cells, controls=(), **probes):
+    table, other = (tabulate(Rows.concat(rows).data) for rows in (cells, controls))
+    return {f.name: f for f in flags(Evidence(table, CLASSES, other, probes))}
 
 
 SOUND = [cell(0.9), cell(0.7, audio=0.01), cell(0.4, audio=0.02), cell(0.1, audio=0.04)]
@@ -160,9 +161,77 @@ def test_attack_did_not_move(still, rises):
     assert ("attack did not move" in raised(cell(0.9), cell(0.4, audio=0.01, linf_audio=moved))) == rises
 
 
+@pytest.mark.parametrize("square, rises", [(0.2, True), (0.48, False), (0.7, False)])
+def test_gradient_free_beats_gradient_based(square, rises):
+    found = raised(cell(0.9), cell(0.5, audio=0.01, noise=1), cell(square, "Square-500", audio=0.01, noise=2))
+    assert ("gradient-free beats gradient-based" in found) == rises
+
+
+def test_the_strongest_attack_may_well_do_worse_than_square_within_it():
+    found = raised(
+        cell(0.9), cell(0.5, "AVAutoAttack", audio=0.01, noise=1), cell(0.2, "Square-500", audio=0.01, noise=2)
+    )
+    assert "gradient-free beats gradient-based" not in found
+
+
+@pytest.mark.parametrize("foreign, rises", [(0.2, True), (0.7, False)])
+def test_transfer_beats_white_box(foreign, rises):
+    found = raised(cell(0.9), cell(0.5, audio=0.01, noise=1), cell(foreign, "PGD-10 from AV", audio=0.01, noise=2))
+    assert ("transfer beats white-box" in found) == rises
+
+
+@pytest.mark.parametrize("longer, rises", [("PGD-100", True), ("MIM-100", False), ("PGD-100 (margin)", False)])
+def test_steps_ran_out(longer, rises):
+    found = raised(cell(0.9), cell(0.5, audio=0.01, noise=1), cell(0.3, longer, audio=0.01, noise=2))
+    assert ("steps ran out" in found) == rises
+    assert "steps ran out" not in raised(cell(0.9), cell(0.5, audio=0.01), cell(0.49, "PGD-100", audio=0.01))
+
+
+@pytest.mark.parametrize("strongest, rises", [(0.1, True), (0.45, False)])
+def test_overrated(strongest, rises):
+    found = raised(cell(0.9), cell(0.5, audio=0.01), cell(strongest, "AVAutoAttack", audio=0.01))
+    assert ("overrated by a plain attack" in found) == rises
+
+
+@pytest.mark.parametrize("changed, rises", [(0, True), (10, True), (60, False)])
+def test_a_modality_is_ignored(changed, rises):
+    attacked = cell(0.5, audio=0.01, visual=0.01)
+    pred = [1] * changed + [0] * (N - changed)
+    found = raised(cell(0.9), attacked, controls=[cell(0.9, "swapped", audio=2.0, mode="control", pred=pred)])
+    assert ("a modality is ignored" in found) == rises
+    if rises:
+        assert "sound" in found["a modality is ignored"].text
+
+
+def probed(random=0.0, sociable=0.0, faint=0.0, flat=0.0):
+    return {"clips": 64, "random": random, "sociable": sociable,
+            "faint": {"audio": faint, "visual": 0.0}, "flat": {"audio": flat, "visual": 0.0}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told, flag",
+    [
+        (probed(random=0.5), "random outputs"),
+        (probed(sociable=0.25), "output depends on batch mates"),
+        (probed(faint=0.5), "gradients vanish"),
+        (probed(flat=0.5), "gradients vanish"),
+        (probed(faint=0.03, flat=0.03), None),
+    ],
+)
+def test_what_a_probe_found(told, flag):
+    found = set(raised(*SOUND, AV=told)) - {"one seed"}
+    assert found == ({flag} if flag else set())
+
+
+def test_a_model_without_sound_need_not_have_its_gradient():
+    seeing = [cell(0.9), cell(0.7, visual=0.01), cell(0.1, visual=0.02)]
+    assert "gradients vanish" not in raised(*seeing, AV=probed(flat=1.0))
+
+
 def test_flags_come_gravest_first():
     levels = [
-        f.level for f in flags(tabulate(Rows.concat([cell(0.1, n=60), cell(0.1, audio=0.01, n=60)]).data), CLASSES)
+        f.level
+        for f in flags(Evidence(tabulate(Rows.concat([cell(0.1, n=60), cell(0.1, audio=0.01, n=60)]).data), CLASSES))
     ]
     assert levels == sorted(levels, key=["alarm", "warning", "note"].index)
     assert len(set(levels)) > 1

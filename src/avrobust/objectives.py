@@ -45,6 +45,19 @@ def dlr(model: Model, x: Signals, y: Tensor) -> PerClip:
     return margins(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
+def dlr_towards(model: Model, x: Signals, target: Tensor) -> PerClip:
+    """The targeted difference of logits ratio (Croce & Hein 2020, eq. 7): raised, it leads towards class `target`.
+
+    (z_t - z_y) / (z_1 - (z_3 + z_4) / 2), logits sorted.  We take the best logit but the target's for z_y: the same
+    number for as long as the clip is classified right, and so the true label is not asked for.  Needs four classes.
+    """
+    logits = model(x).float()
+    if logits.shape[1] < 4:
+        raise ValueError(f"expected at least 4 classes for targeted DLR, got {logits.shape[1]}. Use margin.")
+    top = logits.topk(4, dim=1).values
+    return -margins(logits, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
+
+
 @dataclass(frozen=True)
 class Targeted:
     """The log-probability of class number `target`: an attack towards it, whatever the true class."""

@@ -1,21 +1,22 @@
 """AVAutoAttack: several searches, each on the clips that the ones before it left standing; nothing to tune.
 
 What a robust accuracy is worth depends on the strongest attack that was tried.  Different searches fail on different
-models: a loss that saturates, a gradient that vanishes, a step of the wrong length.  Their worst case per clip fails
-on few.  On two modalities there is one more way to be weak: a joint search may miss what an attack on one modality
-finds.  So those come first, and the joint searches also start from what they found.
+models: a loss that saturates, a gradient that vanishes or leads astray, a step of the wrong length.  Their worst case
+per clip fails on few.  On two modalities there is one more way to be weak: a joint search may miss what an attack on
+one modality finds.  So whatever withstands the joint searches is attacked on each modality alone as well.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
+from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.gradient import concise, random_start, shift
 from avrobust.attacks.square import Square
-from avrobust.objectives import cross_entropy, dlr, margin
+from avrobust.objectives import TwoStream, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import Model, Objective, Signals
@@ -23,21 +24,25 @@ from avrobust.types import Model, Objective, Signals
 
 @dataclass(frozen=True, repr=False)
 class AVAutoAttack:
-    """The worst case per clip over APGD with three losses, from several starts, and Square.
+    """The worst case per clip over APGD with several losses and starts, ways around the defense, and Square.
 
-    At the budgets of both modalities, in this order, each on the clips that still stand: APGD with cross entropy on
-    sound alone and on picture alone; on both, from both of these solutions at once; on both from random starts, with
-    cross entropy, the margin, and DLR (of three classes or more); Square (linf budgets only).  Where only one
-    modality may be touched, that one's searches.
-
-    `steps` and `queries` say how long each search goes on.  Attacking both is never weaker than attacking one with
-    the same budgets, as what fools a clip alone is kept.
+    In this order, each on the clips that still stand, from random starts unless said otherwise:
+    1. APGD with cross entropy, the margin, and DLR (of three classes or more);
+    2. cross entropy plus and minus the cosine of both features, where the model shows two of one width;
+    3. targeted DLR towards the classes that come next on the clean clip, `targets` of them (of four classes or more);
+    4. along every one of the `adapt.ways` around a defense: APGD with cross entropy and the margin;
+    5. Square, where all budgets are linf;
+    6. where both modalities may be touched: 1 to 5 on sound alone and on picture alone, then APGD with the margin from
+       both of what these reached at once.
+    What the model itself gets wrong counts, whatever a gradient was taken of.  Attacking both is never weaker than
+    attacking one within the same budget, clip by clip.  `steps` and `queries` say how long each search goes on.
 
     >>> AVAutoAttack().name
     'AVAutoAttack'
     """
 
     steps: int = 50
+    targets: int = 3
     queries: int = 500
 
     def __repr__(self) -> str:
@@ -52,62 +57,102 @@ class AVAutoAttack:
         """Adversarial signals inside `threat`, shaped as `x`: where nothing fooled the model, what came closest to it."""
         if threat.subset == "clean":
             return x
-        found = engine.Found(x, threat)
-        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
-        _clean, wrong = work.value(margin, x)
-        found.settle(work.clips[wrong], x.map(lambda s: torch.zeros_like(s[wrong])))
-        work = work.take(~wrong)
-        starts = x.map(torch.zeros_like)
-        if threat.subset == "AV" and len(work):
+        both = _Run.of(self, model, x, y, threat, seeds)
+        both.keep(x.map(torch.zeros_like))
+        both.search()
+        if threat.subset == "AV":
+            starts = x.map(torch.zeros_like)
             for part in threat.subsets()[:2]:
-                work, reached = self._alone(model, x, y, part, seeds, work, found)
-                starts = starts.map(torch.add, reached)
-            if len(work):
-                work = self._from(starts.map(lambda s: s[work.clips]), cross_entropy, work, threat, found)
-        losses: tuple[Objective, ...] = (cross_entropy, margin, *((dlr,) if _classes(model, x) > 2 else ()))
-        for restart, objective in enumerate(losses):
-            if len(work):
-                start = random_start(work.x, threat, work.seeds, restart)
-                work = self._from(start, objective, work, threat, found)
-        if len(work) and all(ball.norm == "linf" or not ball.active for ball in threat):
-            adversarial = Square(queries=self.queries)(work.model, work.x, work.y, threat, work.seeds)
-            value, _ = work.value(margin, adversarial)
-            found.offer(work.clips, value, adversarial.map(torch.sub, work.x))
-        return shift(x, found.delta, threat)
-
-    def _alone(
-        self, model: Model, x: Signals, y: Tensor, part: Threat, seeds: Seeds, work: engine.Work, found: engine.Found
-    ) -> tuple[engine.Work, Signals]:
-        """APGD on one modality, the other's stream computed once; what it reached is returned for a joint start."""
-        on = torch.zeros_like(y, dtype=torch.bool)
-        on[work.clips] = True
-        alone = engine.Work.of(engine.pinned(model, x, part), x, y, seeds).take(on)
-        reached = engine.Found(x, part)
-        if len(alone):
-            start = random_start(alone.x, part, alone.seeds, 0)
-            left = APGD(steps=self.steps).search(alone, start, part, reached)
-            stands = torch.isin(work.clips, left.clips)
-            fooled = work.clips[~stands]
-            found.settle(fooled, reached.delta.map(lambda d: d[fooled]))
-            work = work.take(stands)
-        return work, reached.delta
-
-    def _from(
-        self, start: Signals, objective: Objective, work: engine.Work, threat: Threat, found: engine.Found
-    ) -> engine.Work:
-        """APGD on all that may be touched; what it finds counts by its margin, whatever it raised."""
-        own = engine.Found(work.x, threat)
-        here = engine.Work(work.model, work.x, work.y, work.seeds, torch.arange(len(work), device=work.y.device))
-        left = APGD(steps=self.steps, objective=objective).search(here, start, threat, own)
-        value, _ = work.value(margin, shift(work.x, own.delta, threat))
-        fooled = torch.ones(len(work), dtype=torch.bool, device=work.y.device)
-        fooled[left.clips] = False
-        found.offer(work.clips, value, own.delta)
-        found.settle(work.clips[fooled], own.delta.map(lambda d: d[fooled]))
-        return work.take(~fooled)
+                alone = _Run.of(self, model, x, y, part, seeds)
+                alone.take(both.work.clips)
+                alone.search()
+                both.keep(alone.found.delta.map(lambda d: d[both.work.clips]))
+                starts = starts.map(torch.add, alone.found.delta)
+            both.climb(margin, starts.map(lambda d: d[both.work.clips]))
+        return shift(x, both.found.delta, threat)
 
 
-@torch.no_grad()
-def _classes(model: Model, x: Signals) -> int:
-    """How many classes the model tells apart: asked of one clip."""
-    return int(model(x.map(lambda s: s[:1])).shape[1])
+@dataclass
+class _Run:
+    """The searches on one batch inside one threat: the clips that still stand, and the best that was found."""
+
+    settings: AVAutoAttack
+    threat: Threat
+    work: engine.Work
+    found: engine.Found
+    ways: tuple[Way, ...]
+    nearest: Tensor  # (b k): classes from the likeliest on the clean clip to the least, its own last
+    begun: int = 0  # searches, each of which has its own start
+
+    @classmethod
+    def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "_Run":
+        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+        with torch.no_grad():
+            others = work.model(x).scatter(1, y[:, None], -torch.inf)
+        nearest = others.argsort(dim=1, descending=True, stable=True)
+        return cls(settings, threat, work, engine.Found(x, threat), ways(work.model, x), nearest)
+
+    def take(self, clips: Tensor) -> None:
+        """Go on with those of these clips (their numbers) that still stand."""
+        self.work = self.work.take(torch.isin(self.work.clips, clips))
+
+    def search(self) -> None:
+        """Everything that is tried on what this threat allows at once."""
+        classes = self.nearest.shape[1]
+        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if two_features(self.work) else ()
+        for objective in (cross_entropy, margin, *((dlr,) if classes > 2 else ()), *cosines):
+            self.climb(objective)
+        for rank in range(min(self.settings.targets, classes - 1) if classes > 3 else 0):
+            self.climb(dlr_towards, aim=self.nearest[:, rank])
+        for way in self.ways[1:]:
+            for objective in (cross_entropy, margin):
+                self.climb(objective, way=way)
+        if len(self.work) and all(ball.norm == "linf" or not ball.active for ball in self.threat):
+            work = self.work
+            at = Square(queries=self.settings.queries)(work.model, work.x, work.y, self.threat, work.seeds)
+            self.keep(at.map(torch.sub, work.x))
+
+    def climb(
+        self, objective: Objective, start: Signals | None = None, *, aim: Tensor | None = None, way: Way | None = None
+    ) -> None:
+        """APGD on the clips that stand; what it finds counts by its margin on the model itself, whatever it raised."""
+        work = self.work
+        if not len(work):
+            return
+        start = random_start(work.x, self.threat, work.seeds, self.begun) if start is None else start
+        self.begun += 1
+        here = replace(
+            work,
+            model=(way or self.ways[0])(work.model),
+            clips=torch.arange(len(work), device=work.y.device),
+            aim=None if aim is None else aim[work.clips],
+        )
+        own = engine.Found(work.x, self.threat)
+        # Elsewhere than on the model itself, being wrong is no reason to stop.
+        search = APGD(steps=self.settings.steps, objective=objective, stop=here.model is work.model)
+        search.search(here, start, self.threat, own)
+        self.keep(own.delta)
+
+    def keep(self, delta: Signals) -> None:
+        """Take in one perturbation for each clip that stands; those that fool the model are done with.
+
+        Those that fool a random model once are not: what counts is the mean of its answers, as far up as it goes.
+        """
+        work = self.work
+        if not len(work):
+            return
+        judge = self.ways[0](work.model)
+        value, wrong = replace(work, model=judge).value(margin, shift(work.x, delta, self.threat))
+        self.found.offer(work.clips, value, delta)
+        if judge is work.model:
+            self.found.settle(work.clips[wrong], delta.map(lambda d: d[wrong]))
+            self.work = work.take(~wrong)
+
+
+def two_features(work: engine.Work) -> bool:
+    """Whether the model shows a vector for sound and one for the picture, of one width."""
+    if not len(work) or not isinstance(work.model, TwoStream):
+        return False
+    with torch.no_grad():
+        f = work.model.represent(work.x)
+    return f.audio.ndim == 2 and f.audio.shape == f.visual.shape

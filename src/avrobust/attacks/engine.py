@@ -10,14 +10,14 @@ Four savings, all of them exact or checked:
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from avrobust.models.fusion import Attention
 from avrobust.models.network import AVNet
-from avrobust.objectives import margins
+from avrobust.objectives import TwoStream, margins
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
@@ -66,13 +66,17 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given."""
+    """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
+
+    `aim` are the classes that a targeted objective gets instead of the labels; whether a clip is wrong is up to those.
+    """
 
     model: Model
     x: Signals
     y: Tensor
     seeds: Seeds
     clips: Tensor
+    aim: Tensor | None = None
 
     @classmethod
     def of(cls, model: Model, x: Signals, y: Tensor, seeds: Seeds) -> "Work":
@@ -90,19 +94,24 @@ class Work:
         if isinstance(model, Streams):
             known = model.known.map(lambda f: None if f is None else f[on])
             model = replace(model, known=known, clean=model.clean and model.clean.map(lambda f: f[on]))
-        return Work(model, x, self.y[on], self.seeds.take(on.nonzero().flatten()), self.clips[on])
+        aim = None if self.aim is None else self.aim[on]
+        return Work(model, x, self.y[on], self.seeds.take(on.nonzero().flatten()), self.clips[on], aim)
 
     def look(self, objective: Objective, at: Signals, threat: Threat) -> tuple[PerClip, Signals, Tensor]:
         """The objective at these points, its gradient, and on which clips the model is surely wrong."""
         model, heard = _listening(self.model)
-        value, grad = gradient(model, objective, at, self.y, threat)
+        value, grad = gradient(model, objective, at, self._goal, threat)
         return value, grad, self._wrong(heard)
 
     @torch.no_grad()
     def value(self, objective: Objective, at: Signals) -> tuple[PerClip, Tensor]:
         """The objective at these points, and on which clips the model is surely wrong."""
         model, heard = _listening(self.model)
-        return objective(model, at, self.y), self._wrong(heard)
+        return objective(model, at, self._goal), self._wrong(heard)
+
+    @property
+    def _goal(self) -> Tensor:
+        return self.y if self.aim is None else self.aim
 
     def _wrong(self, heard: list[Tensor]) -> Tensor:
         """Wrong by more than what this arithmetic may be off.  No clip, where the objective did not ask for logits."""
@@ -119,12 +128,32 @@ def _listening(model: Model) -> tuple[Model, list[Tensor]]:
     if isinstance(model, Streams):
         return replace(model, heard=heard), heard
 
-    def aloud(x: Signals) -> Tensor:
-        logits = model(x)
-        heard.append(logits.detach())
+    return (_AloudInTwo if isinstance(model, TwoStream) else _Aloud)(model, heard), heard
+
+
+class _Aloud:
+    """Any callable, its logits kept."""
+
+    def __init__(self, model: Any, heard: list[Tensor]) -> None:
+        self.model, self.heard = model, heard
+
+    def __call__(self, x: Signals) -> Tensor:
+        return self._hear(self.model(x))
+
+    def _hear(self, logits: Tensor) -> Tensor:
+        self.heard.append(logits.detach())
         return logits
 
-    return aloud, heard
+
+class _AloudInTwo(_Aloud):
+    """The same of a model that shows its features."""
+
+    def represent(self, x: Signals) -> AV[Tensor]:
+        features: AV[Tensor] = self.model.represent(x)
+        return features
+
+    def decide(self, f: AV[Tensor]) -> Tensor:
+        return self._hear(self.model.decide(f))
 
 
 def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
@@ -177,7 +206,9 @@ class Streams:
     """A two-stream network as an attack sees it.
 
     A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand, with no
-    guard between: a network that points at places has none.
+    guard between: a network that points at places has none.  `guard` is how gradients meet the network's guard:
+    they go "through" it, "straight" back as if it were not there (what it gives is as it is; Athalye et al. 2018),
+    or everything goes "past" it.  With several `draws` of a random guard, logits are the mean over them.
     """
 
     net: AVNet
@@ -185,18 +216,29 @@ class Streams:
     known: AV[Tensor | None] = field(default_factory=lambda: AV(audio=None, visual=None))
     clean: AV[Tensor] | None = None
     heard: list[Tensor] | None = None
+    guard: Literal["through", "straight", "past"] = "through"
+    draws: int = 1
 
     def __call__(self, x: Signals) -> Tensor:
-        return self.decide(self.represent(x))
+        f = self.embed(x)
+        every = [self.net.decide(self._guarded(f)) for _ in range(self.draws)]
+        return self._hear(torch.stack(every).mean(0) if self.draws > 1 else every[0])
 
     def represent(self, x: Signals) -> AV[Tensor]:
         """The features that the decision is made from, in float32."""
-        f: AV[Tensor] = self.net.guard(self.embed(x))
-        return f
+        return self._guarded(self.embed(x))
+
+    def _guarded(self, f: AV[Tensor]) -> AV[Tensor]:
+        if self.guard == "past":
+            return f
+        clean: AV[Tensor] = self.net.guard(f)
+        return clean if self.guard == "through" else f.map(lambda s, c: s + (c - s).detach(), clean)
 
     def decide(self, f: AV[Tensor]) -> Tensor:
         """Logits of such features."""
-        logits = self.net.decide(f)
+        return self._hear(self.net.decide(f))
+
+    def _hear(self, logits: Tensor) -> Tensor:
         if self.heard is not None:
             self.heard.append(logits.detach())
         return logits
@@ -219,6 +261,7 @@ class Streams:
 
 def pinned(model: Model, x: Signals, threat: Threat) -> Model:
     """`model` with the streams that `threat` leaves alone computed once, at the clean `x`."""
+    model = exact(model)
     if not isinstance(model, Streams):
         return model
     with torch.no_grad():

@@ -5,18 +5,24 @@ from typing import Any
 
 from torch import nn
 
+from avrobust.defenses.adversarial import FAST, Adversarial
+from avrobust.defenses.broken import Broken, Disguise
 from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
 
 __all__ = [
+    "FAST",
     "MAX_SIM",
     "MIN_SIM",
     "PCL",
     "PUBLISHED",
+    "Adversarial",
+    "Broken",
     "Centres",
     "Dictionary",
+    "Disguise",
     "ExFMem",
     "Memory",
     "Prototypes",
@@ -41,6 +47,8 @@ def guard(spec: Mapping[str, Any] | None) -> nn.Module:
         return Memory.rebuild(spec)
     if spec["kind"] == "Centres":
         return Centres(spec["classes"], spec["width"])
+    if spec["kind"] == "Broken":
+        return Disguise.rebuild(spec)
     raise ValueError(
-        f"expected a guard of ExFMem or Centres, got {spec['kind']!r}. Is the checkpoint of a newer version?"
+        f"expected a guard of ExFMem, Centres or Broken, got {spec['kind']!r}. Is the checkpoint of a newer version?"
     )

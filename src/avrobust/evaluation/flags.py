@@ -1,13 +1,16 @@
-"""What looks wrong with a study, said from its rows alone.  Each flag has its section in docs/flags.md.
+"""What looks wrong with a study, said from its rows and from probes of its models.
+
+Each flag has its section in docs/flags.md.
 
 A flag rises on evidence, not on noise: comparisons are paired on the same clips, and where a rule looks at many
 pairs its p values are corrected for their number (Holm) before they count.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +23,11 @@ Level = Literal["note", "warning", "alarm"]
 LEVELS: tuple[Level, ...] = ("alarm", "warning", "note")  # gravest first
 SIGNIFICANT = 0.05
 OVER_BUDGET = 1.001  # what float32 rounding may add, generously
+UNFINISHED, OVERRATED = 0.03, 0.1  # points of accuracy that are worth a word
+IGNORED = 0.1  # of the answers; a modality that decides fewer is hardly used
+ENOUGH = 0.05  # of the clips without a gradient
+STRONGEST = "AVAutoAttack"
+SENSE = {"A": "sound", "V": "picture"}
 FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points at 50 %
 
 
@@ -32,15 +40,29 @@ class Flag:
     text: str
 
 
-def flags(table: Table, classes: int) -> tuple[Flag, ...]:
-    """All flags of a study, gravest first; `table` comes from `tabulate`, `classes` sets what chance is."""
-    found = [flag for rule in RULES for flag in rule(table, classes)]
+@dataclass(frozen=True)
+class Evidence:
+    """What rules look at: all attacked and clean answers, and how many `classes` set what chance is.
+
+    `controls` are the answers to clips that no attacker made, `probes` what `probe.probe` found, by
+    model.
+    """
+
+    table: Table
+    classes: int
+    controls: Table = field(default_factory=dict)
+    probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def flags(seen: Evidence) -> tuple[Flag, ...]:
+    """All flags of a study, gravest first."""
+    found = [flag for rule in RULES for flag in rule(seen)]
     return tuple(sorted(found, key=lambda flag: LEVELS.index(flag.level)))
 
 
-def few_clips(table: Table, classes: int) -> Iterable[Flag]:
+def few_clips(seen: Evidence) -> Iterable[Flag]:
     """Intervals too wide to say much."""
-    n = min((len(a.clips) for a in table.values()), default=0)
+    n = min((len(a.clips) for a in seen.table.values()), default=0)
     if n < FEW_CLIPS:
         half = (estimate(np.arange(n)[None] % 2 == 0).high - 0.5) if n else math.nan
         width = f", so an accuracy near 50 % is known to ±{100 * half:.0f} points at best" if n else ""
@@ -48,11 +70,11 @@ def few_clips(table: Table, classes: int) -> Iterable[Flag]:
         yield Flag("few clips", level, f"The smallest cell has {n} clips{width}.")
 
 
-def clips_unreadable(table: Table, classes: int) -> Iterable[Flag]:
+def clips_unreadable(seen: Evidence) -> Iterable[Flag]:
     """Clips that were asked for and have no answer; they lower the count, never the accuracy."""
-    if not table:
+    if not seen.table:
         return
-    worst = max(table.values(), key=lambda a: a.listed - len(a.clips))
+    worst = max(seen.table.values(), key=lambda a: a.listed - len(a.clips))
     missing = worst.listed - len(worst.clips)
     if missing:
         share = missing / worst.listed
@@ -61,85 +83,85 @@ def clips_unreadable(table: Table, classes: int) -> Iterable[Flag]:
         yield Flag("clips unreadable", level, text)
 
 
-def clean_near_chance(table: Table, classes: int) -> Iterable[Flag]:
+def clean_near_chance(seen: Evidence) -> Iterable[Flag]:
     """A model that has not learnt its task cannot lose anything to an attack."""
-    for c, a in table.items():
-        if c.subset == "clean" and (e := estimate(a["correct"])).low <= 1 / classes:
-            text = f"{c.model} is right on {e} without any attack; guessing gives {percent(1 / classes)} %."
+    for c, a in seen.table.items():
+        if c.subset == "clean" and (e := estimate(a["correct"])).low <= 1 / seen.classes:
+            text = f"{c.model} is right on {e} without any attack; guessing gives {percent(1 / seen.classes)} %."
             yield Flag("clean accuracy near chance", "alarm", text)
 
 
-def one_seed(table: Table, classes: int) -> Iterable[Flag]:
+def one_seed(seen: Evidence) -> Iterable[Flag]:
     """Intervals over clips do not know how much another training run would differ."""
-    if table and max(len(a.seeds) for a in table.values()) == 1:
+    if seen.table and max(len(a.seeds) for a in seen.table.values()) == 1:
         text = "Each model was trained once. The intervals range over clips; another training run may differ by more."
         yield Flag("one seed", "note", text)
 
 
-def only_single_step(table: Table, classes: int) -> Iterable[Flag]:
+def only_single_step(seen: Evidence) -> Iterable[Flag]:
     """One step flatters: nothing can be called robust from FGSM alone."""
-    attacks = {c.attack for c in table if c.subset != "clean"}
+    attacks = {c.attack for c in seen.table if c.subset != "clean"}
     if attacks and all(single_step(a) for a in attacks):
         text = f"Only single-step attacks ran ({', '.join(sorted(attacks))}). Iterative ones will leave less."
         yield Flag("only single-step attacks", "warning", text)
 
 
-def single_step_beats_iterative(table: Table, classes: int) -> Iterable[Flag]:
+def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
     """More steps should never help the defender: if they do, gradients mislead the attack or it is set badly."""
     pairs = [
         (fast, slow)
-        for fast in table
-        for slow in table
+        for fast in seen.table
+        for slow in seen.table
         if single_step(fast.attack)
         and not single_step(slow.attack)
         and (fast.model, fast.subset, fast.budget) == (slow.model, slow.subset, slow.budget)
-        and table[fast].mode == table[slow].mode
+        and seen.table[fast].mode == seen.table[slow].mode
     ]
-    for fast, slow, r in significant(table, pairs):
+    for fast, slow, r in significant(seen.table, pairs):
         text = (
-            f"{fast.attack} beats {slow.attack} on {where(fast)}: it leaves {accuracy(table, fast)} % right against "
-            f"{accuracy(table, slow)} % ({r})."
+            f"{fast.attack} beats {slow.attack} on {where(fast)}: it leaves {accuracy(seen.table, fast)} % right against "
+            f"{accuracy(seen.table, slow)} % ({r})."
         )
         yield Flag("single-step beats iterative", "alarm", text)
 
 
-def not_monotone(table: Table, classes: int) -> Iterable[Flag]:
+def not_monotone(seen: Evidence) -> Iterable[Flag]:
     """A larger budget contains the smaller one, so it should never help the defender."""
     pairs = [
         (small, large)
-        for curve in curves(table)
+        for curve in curves(seen.table)
         for i, small in enumerate(curve)
         for large in curve[i + 1 :]
         if small.budget.eps_audio <= large.budget.eps_audio and small.budget.eps_visual <= large.budget.eps_visual
     ]
-    for small, large, r in significant(table, pairs):
+    for small, large, r in significant(seen.table, pairs):
         text = (
             f"{large.model} under {large.attack} is right more often at the larger budget {words(large)} "
-            f"({accuracy(table, large)} %) than at {words(small)} ({accuracy(table, small)} %; {r})."
+            f"({accuracy(seen.table, large)} %) than at {words(small)} ({accuracy(seen.table, small)} %; {r})."
         )
         yield Flag("accuracy not monotone in budget", "warning", text)
 
 
-def stays_above_chance(table: Table, classes: int) -> Iterable[Flag]:
+def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
     """An attack on all that a model perceives should bring it down to guessing once the budget is large."""
-    for curve in curves(table):
+    for curve in curves(seen.table):
         last = curve[-1]
-        if len(curve) < 3 or last.subset != perceives(table, last.model):
+        if len(curve) < 3 or last.subset != perceives(seen.table, last.model):
             continue
-        e = estimate(table[last]["correct"])
-        if e.low > 1 / classes and not single_step(last.attack):
+        e = estimate(seen.table[last]["correct"])
+        if e.low > 1 / seen.classes and not single_step(last.attack):
             text = (
                 f"{last.model} under {last.attack} is still right on {e} at the largest budget, {words(last)}; "
-                f"guessing gives {percent(1 / classes)} %."
+                f"guessing gives {percent(1 / seen.classes)} %."
             )
             yield Flag("largest budget does not reach chance", "warning", text)
 
 
-def left_its_budget(table: Table, classes: int) -> Iterable[Flag]:
+def left_its_budget(seen: Evidence) -> Iterable[Flag]:
     """An attack that goes further than it may wins unfairly; the published MIM does."""
     times: dict[tuple[str, str], dict[str, float]] = {}
     share: dict[tuple[str, str], float] = {}
-    for c, a in table.items():
+    for c, a in seen.table.items():
         key = c.attack, a.mode
         for modality in ("audio", "visual"):
             used = a[f"used_{modality}"]
@@ -157,29 +179,29 @@ def left_its_budget(table: Table, classes: int) -> Iterable[Flag]:
         yield Flag("an attack left its budget", "warning" if known else "alarm", text)
 
 
-def joint_weaker_than_part(table: Table, classes: int) -> Iterable[Flag]:
+def joint_weaker_than_part(seen: Evidence) -> Iterable[Flag]:
     """Whoever may change both modalities may also leave one alone, so both is never weaker than one."""
     pairs = [
         (part, joint)
-        for joint in table
-        for part in table
+        for joint in seen.table
+        for part in seen.table
         if joint.subset == "AV"
         and part.subset in ("A", "V")
         and (part.model, part.attack) == (joint.model, joint.attack)
         and (part.subset == "V" or part.budget.audio == joint.budget.audio)
         and (part.subset == "A" or part.budget.visual == joint.budget.visual)
     ]
-    for part, joint, r in significant(table, pairs):
+    for part, joint, r in significant(seen.table, pairs):
         text = (
-            f"{joint.attack} on both modalities of {joint.model} ({words(joint)}) leaves {accuracy(table, joint)} % right, "
-            f"on {part.subset} alone {accuracy(table, part)} % ({r})."
+            f"{joint.attack} on both modalities of {joint.model} ({words(joint)}) leaves {accuracy(seen.table, joint)} % right, "
+            f"on {part.subset} alone {accuracy(seen.table, part)} % ({r})."
         )
         yield Flag("joint attack weaker than its parts", "alarm", text)
 
 
-def attack_did_not_move(table: Table, classes: int) -> Iterable[Flag]:
+def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
     """A clip that was right and comes back unchanged points at a gradient that is zero, not at robustness."""
-    for c, a in table.items():
+    for c, a in seen.table.items():
         for modality, letter in (("audio", "A"), ("visual", "V")):
             if letter in c.subset and c.subset != "clean" and a["correct_clean"].any():
                 still = float((a[f"linf_{modality}"][a["correct_clean"]] == 0).mean())
@@ -188,7 +210,123 @@ def attack_did_not_move(table: Table, classes: int) -> Iterable[Flag]:
                     yield Flag("attack did not move", "alarm", text)
 
 
-RULES: tuple[Callable[[Table, int], Iterable[Flag]], ...] = (
+def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
+    """A search without gradients has no advantage, unless gradients are of no use."""
+    pairs = [
+        (blind, slope)
+        for blind in seen.table
+        for slope in seen.table
+        if blind.attack.startswith("Square") and not blind_or_strongest(slope.attack) and same_threat(blind, slope)
+    ]
+    for blind, slope, r in significant(seen.table, pairs):
+        text = (
+            f"{blind.attack}, which asks for no gradient, beats {slope.attack} on {where(blind)}: it leaves "
+            f"{accuracy(seen.table, blind)} % right against {accuracy(seen.table, slope)} % ({r})."
+        )
+        yield Flag("gradient-free beats gradient-based", "alarm", text)
+
+
+def transfer_beats_white_box(seen: Evidence) -> Iterable[Flag]:
+    """What was crafted on another model should fool this one less than what was crafted on it."""
+    pairs = [
+        (foreign, own)
+        for foreign in seen.table
+        for own in seen.table
+        if foreign.attack.startswith(f"{own.attack} from ") and same_threat(foreign, own)
+    ]
+    for foreign, own, r in significant(seen.table, pairs):
+        text = (
+            f"{foreign.attack} beats {own.attack} on {where(own)}: it leaves {accuracy(seen.table, foreign)} % right "
+            f"against {accuracy(seen.table, own)} % ({r})."
+        )
+        yield Flag("transfer beats white-box", "alarm", text)
+
+
+def steps_ran_out(seen: Evidence) -> Iterable[Flag]:
+    """If the same search finds much more with more steps, it had not ended when it was stopped."""
+    pairs = [
+        (long, short)
+        for long in seen.table
+        for short in seen.table
+        if same_threat(long, short) and longer(long.attack, short.attack)
+    ]
+    for long, short, r in significant(seen.table, pairs):
+        if r.difference > UNFINISHED:
+            text = (
+                f"{long.attack} leaves {accuracy(seen.table, long)} % right on {where(long)}, {short.attack} "
+                f"{accuracy(seen.table, short)} % ({r}): the shorter one's loss was still rising."
+            )
+            yield Flag("steps ran out", "warning", text)
+
+
+def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
+    """What survives an attack that knows nothing of the defense is not what survives one that does."""
+    pairs = [
+        (strongest, plain)
+        for strongest in seen.table
+        for plain in seen.table
+        if strongest.attack == STRONGEST
+        and not single_step(plain.attack)
+        and same_threat(strongest, plain)
+        and not blind_or_strongest(plain.attack)
+    ]
+    for strongest, plain, r in significant(seen.table, pairs):
+        if r.difference > OVERRATED:
+            text = (
+                f"{plain.attack} leaves {accuracy(seen.table, plain)} % right on {where(plain)}, {STRONGEST} "
+                f"{accuracy(seen.table, strongest)} % ({r})."
+            )
+            yield Flag("overrated by a plain attack", "warning", text)
+
+
+def ignored_modality(seen: Evidence) -> Iterable[Flag]:
+    """Robust to an attack on its sound may only mean deaf."""
+    for c, a in seen.controls.items():
+        if c.attack == "swapped" and c.subset in ("A", "V") and perceives(seen.table, c.model) == "AV":
+            moved = estimate(a["pred"] != a["pred_clean"])
+            if moved.high < IGNORED:
+                sense, left = ("sound", "deaf") if c.subset == "A" else ("picture", "blind")
+                text = (
+                    f"{c.model} hardly uses its {sense}: with another clip's, its answer changes on {moved}. Robust to an "
+                    f"attack on the {sense} then means {left}."
+                )
+                yield Flag("a modality is ignored", "warning", text)
+
+
+def random_outputs(seen: Evidence) -> Iterable[Flag]:
+    """One answer of a random model is no measurement, and its gradient is noise."""
+    for model, p in seen.probes.items():
+        if p["random"] > 0:
+            text = f"{model} answers differently when asked again, on {share(p, p['random'])}. Attack the mean of its answers."
+            yield Flag("random outputs", "alarm", text)
+
+
+def depends_on_batch(seen: Evidence) -> Iterable[Flag]:
+    """A clip's answer should be its own."""
+    for model, p in seen.probes.items():
+        if p["sociable"] > 0:
+            text = f"{model} answers differently when a clip is alone in its batch, on {share(p, p['sociable'])}."
+            yield Flag("output depends on batch mates", "alarm", text)
+
+
+def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
+    """Gradients that are zero lead nowhere; most attacks then return the clip as it was."""
+    for model, p in seen.probes.items():
+        for modality, letter in (("audio", "A"), ("visual", "V")):
+            if letter in perceives(seen.table, model):
+                flat, faint = p["flat"][modality], p["faint"][modality]
+                if flat > ENOUGH:
+                    text = f"{model} has no gradient with respect to its {SENSE[letter]}, on {share(p, flat)}."
+                    yield Flag("gradients vanish", "alarm", text)
+                elif faint > ENOUGH:
+                    text = (
+                        f"The cross entropy of {model} has no gradient left with respect to its {SENSE[letter]}, on "
+                        f"{share(p, faint)}, while the margin has. Attack the margin."
+                    )
+                    yield Flag("gradients vanish", "alarm", text)
+
+
+RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     few_clips,
     clips_unreadable,
     clean_near_chance,
@@ -200,6 +338,14 @@ RULES: tuple[Callable[[Table, int], Iterable[Flag]], ...] = (
     left_its_budget,
     joint_weaker_than_part,
     attack_did_not_move,
+    gradient_free_beats_gradients,
+    transfer_beats_white_box,
+    steps_ran_out,
+    adapted_beats_plain,
+    ignored_modality,
+    random_outputs,
+    depends_on_batch,
+    gradient_vanishes,
 )
 
 
@@ -224,6 +370,31 @@ def perceives(table: Table, model: str) -> str:
 def single_step(attack: str) -> bool:
     """Whether an attack, by its name, takes one step."""
     return attack.startswith("FGSM")
+
+
+def blind_or_strongest(attack: str) -> bool:
+    """Whether an attack, by its name, is no plain search along a gradient."""
+    return attack.startswith("Square") or attack == STRONGEST
+
+
+def longer(long: str, short: str) -> bool:
+    """Whether two attacks, by their names, are one with more and with fewer steps.
+
+    >>> longer("PGD-100", "PGD-10"), longer("PGD-100", "MIM-10"), longer("PGD-100 (margin)", "PGD-10")
+    (True, False, False)
+    """
+    a, b = (re.fullmatch(r"([A-Za-z]+)-(\d+)(.*)", name) for name in (long, short))
+    return bool(a and b and (a[1], a[3]) == (b[1], b[3]) and int(a[2]) > int(b[2]))
+
+
+def same_threat(a: Condition, b: Condition) -> bool:
+    """Whether two attacks had the same task."""
+    return (a.model, a.subset, a.budget) == (b.model, b.subset, b.budget)
+
+
+def share(p: Mapping[str, Any], value: float) -> str:
+    """A share of the clips that were probed, as a count."""
+    return f"{round(value * p['clips'])} of {p['clips']} clips"
 
 
 def accuracy(table: Table, c: Condition) -> str:

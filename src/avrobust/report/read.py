@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shared, tabulate
-from avrobust.evaluation.flags import OVER_BUDGET, Flag, flags
+from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.record import Rows
 
 SUBSETS = ("A", "V", "AV")
@@ -54,7 +54,8 @@ class Run:
         return 1 / self.classes
 
     def flags(self) -> tuple[Flag, ...]:
-        return flags(self.table, self.classes)
+        probes = {name: told["probe"] for name, told in (self.about.get("models") or {}).items() if "probe" in told}
+        return flags(Evidence(self.table, self.classes, self.controls, probes))
 
     def told(self, model: str) -> Mapping[str, Any]:
         """What run.json says of a model."""

@@ -1,0 +1,83 @@
+"""Ways around a defense: what to take gradients of, where the model's own are of no use.
+
+A defense may hide gradients (a code that jumps), weaken them (a feature replaced by its reconstruction) or make them
+noisy (random preprocessing).  An attack that adapts takes them of something else and judges by the model itself:
+straight through the defense, past it, or of the mean over its draws (Athalye et al. 2018; Tramer et al. 2020).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks.engine import Streams
+from avrobust.types import Model, Signals
+
+DRAWS = 8  # of a random model, for one gradient
+
+# Makes of the model, as it stands for the clips at hand, what gradients are taken of.
+Way = Callable[[Model], Model]
+
+
+@runtime_checkable
+class Declared(Protocol):
+    """A model that says how it is best attacked: `ways` are differentiable models to take gradients of instead."""
+
+    def __call__(self, x: Signals) -> Tensor: ...
+    def ways(self) -> tuple[Model, ...]: ...
+
+
+def ways(model: Model, x: Signals) -> tuple[Way, ...]:
+    """What to take gradients of when attacking `model` at the clips `x`: itself first, then what leads around it.
+
+    For a two-stream network with a guard: straight through the guard, and past it.  For any other model: what its
+    method `ways`, if there is one, gives.  Where two runs on the same clips differ, each is averaged over draws.
+
+    >>> from avrobust.types import AV
+    >>> len(ways(lambda s: s.audio, AV(torch.zeros(2, 3), torch.zeros(2, 3))))
+    1
+    """
+    found: list[Way] = [lambda m: m]
+    if isinstance(model, Streams):
+        if guarded(model, x):
+            found += [partial(replace, guard="straight"), partial(replace, guard="past")]
+    elif isinstance(model, Declared):
+        found += [partial(_instead, other) for other in model.ways()]
+    return tuple(partial(_averaged, way) for way in found) if is_random(model, x) else tuple(found)
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The mean logits of `draws` runs of a random model: its gradient is that of an expectation (EOT)."""
+
+    model: Model
+    draws: int = DRAWS
+
+    def __call__(self, x: Signals) -> Tensor:
+        return torch.stack([self.model(x) for _ in range(self.draws)]).mean(0)
+
+
+@torch.no_grad()
+def guarded(model: Streams, x: Signals) -> bool:
+    """Whether the network's guard does anything to the features of these clips."""
+    f = model.embed(x)
+    return any(after is not before for after, before in zip(model.net.guard(f), f, strict=True))
+
+
+@torch.no_grad()
+def is_random(model: Model, x: Signals) -> bool:
+    """Whether the model answers the same clips differently when it is asked again."""
+    first, again = model(x), model(x)
+    return not torch.allclose(first, again, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
+
+
+def _instead(other: Model, model: Model) -> Model:
+    return other
+
+
+def _averaged(way: Way, model: Model) -> Model:
+    there = way(model)
+    return replace(there, draws=DRAWS) if isinstance(there, Streams) else Averaged(there)

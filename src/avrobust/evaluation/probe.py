@@ -1,0 +1,58 @@
+"""What a model is like to an attacker, asked of the model itself: the questions that rows of answers cannot settle."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks import engine
+from avrobust.objectives import cross_entropy, margin
+from avrobust.threat import Threat
+from avrobust.types import AV, Batch, Model, PerClip, Signals
+
+CLIPS = 64  # asked of: enough for shares of a few per cent
+SAME = 1e-3  # logits that agree to this share of their size are the same
+FAINT = 1e-6  # of the margin's gradient: where cross entropy has less, float32 has nothing left
+
+
+def probe(model: Model, batch: Batch) -> dict[str, Any]:
+    """Ask `model` about at most `CLIPS` clips of the batch; plain data, shares of these `clips` in [0, 1].
+
+    `random`: the logits differ when the model is asked again.  `sociable`: they differ when the clip is alone in its
+    batch.  `faint`: the gradient of cross entropy is zero or lost in rounding, while that of the margin is not.
+    `flat`: the gradient of the margin is zero too; these two per modality.
+
+    >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
+    >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
+    >>> found["random"], found["sociable"], found["flat"]
+    (0.0, 0.0, {'audio': 0.0, 'visual': 1.0})
+    """
+    x, y = batch.x.map(lambda s: s[:CLIPS]), batch.label[:CLIPS]
+    with torch.no_grad():
+        first = model(x)
+        again = model(x)
+        alone = torch.cat([model(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(y))])
+    random = _share(_differ(first, again))
+    strong, weak = _sizes(model, margin, x, y), _sizes(model, cross_entropy, x, y)
+    return {
+        "clips": len(y),
+        "random": random,
+        # What is random differs alone as well; that says nothing of its company.
+        "sociable": 0.0 if random else _share(_differ(first, alone)),
+        "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()),
+        "flat": dict(strong.map(lambda m: _share(m == 0)).items()),
+    }
+
+
+def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tensor) -> AV[Tensor]:
+    _, grads = engine.gradient(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
+    return grads.map(lambda g: g.flatten(1).double().norm(dim=1))
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().amax(1) > SAME * a.abs().amax(1)
+
+
+def _share(clips: Tensor) -> float:
+    return float(clips.double().mean())

@@ -1,0 +1,154 @@
+"""Defenses that do not defend: each makes a plain attack fail, is found out by a probe, and falls to the adapted attack."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avrobust import PGD, AVAutoAttack, Seeds, Threat
+from avrobust.attacks import engine
+from avrobust.attacks.adapt import is_random, ways
+from avrobust.defenses import Broken, ExFMem, guard
+from avrobust.evaluation.probe import probe
+from avrobust.objectives import dlr_towards, margins
+from avrobust.types import AV
+from nets import clips, linear, network
+
+THREAT = Threat.linf(audio=0.05, visual="8/255")
+BROKEN = {"rounded": 2.0, "noisy": 0.3, "saturated": 1e5, "sociable": 0.8}
+
+
+def right(model, adv, batch):
+    with torch.no_grad():
+        return margins(model(adv), batch.label) <= 0
+
+
+def attacked(attack, model, batch):
+    return attack(engine.exact(model), batch.x, batch.label, THREAT, Seeds(0, batch.ids))
+
+
+@torch.no_grad()
+def behind(guard, batch):
+    """A network with this guard that does not prefer one class for all of these clips."""
+    net = network()
+    if guard:
+        net.guard = guard.fill(net, [batch], seed=0)
+    net.classifier.bias -= net(batch.x).mean(0)
+    return net
+
+
+@pytest.fixture(scope="module")
+def defended():
+    """The same network behind each broken guard, with clips that it gets right without one."""
+    batch = clips(40)
+    net = behind(None, batch)
+    with torch.no_grad():
+        batch = replace(batch, label=net(batch.x).argmax(1))
+    return net, {how: behind(Broken(how, amount), batch) for how, amount in BROKEN.items()}, batch
+
+
+@pytest.mark.parametrize("how", ["rounded", "saturated"])
+def test_a_plain_attack_is_stopped_and_the_adapted_one_is_not(defended, how):
+    net, nets, batch = defended
+    with torch.no_grad():
+        own = replace(batch, label=nets[how](batch.x).argmax(1))
+    plain = right(nets[how], attacked(PGD(steps=10, random_start=False), nets[how], own), own).float().mean()
+    adapted = right(nets[how], attacked(AVAutoAttack(steps=10, queries=20), nets[how], own), own).float().mean()
+    bare = right(net, attacked(PGD(steps=10), net, batch), batch).float().mean()
+    assert plain > 0.9  # nothing to climb
+    assert adapted < 0.5 * plain and adapted <= bare + 0.25
+
+
+def test_probes_tell_them_apart(defended):
+    net, nets, batch = defended
+    found = {how: probe(engine.exact(model), batch) for how, model in nets.items()}
+    quiet = {
+        "random": 0.0,
+        "sociable": 0.0,
+        "faint": {"audio": 0.0, "visual": 0.0},
+        "flat": {"audio": 0.0, "visual": 0.0},
+    }
+    assert probe(engine.exact(net), batch) == {"clips": 40} | quiet
+    assert found["noisy"]["random"] > 0.9 and found["noisy"]["sociable"] == 0
+    assert found["sociable"]["sociable"] > 0.9 and found["sociable"]["random"] == 0
+    assert found["saturated"]["faint"]["audio"] > 0.5 and found["saturated"]["flat"]["audio"] == 0
+    assert found["rounded"]["flat"] == {"audio": 1.0, "visual": 1.0}
+
+
+def test_ways_around_a_guard(defended):
+    net, nets, batch = defended
+    assert len(ways(engine.exact(net), batch.x)) == 1
+    model = engine.exact(nets["rounded"])
+    through, straight, past = (way(model) for way in ways(model, batch.x))
+    for other in (straight, past):
+        _, grad = engine.gradient(other, lambda m, x, y: margins(m(x), y), batch.x, batch.label, THREAT)
+        assert (grad.audio.abs().amax(1) > 0).all()
+    with torch.no_grad():
+        assert torch.allclose(straight(batch.x), through(batch.x), atol=1e-5)
+        assert torch.allclose(past(batch.x), model.net.decide(model.net.embed(batch.x)), atol=1e-5)
+
+
+def test_a_sparse_code_is_gone_around_too(defended):
+    _net, _, batch = defended
+    remembering = behind(ExFMem(columns=8), batch)
+    assert len(ways(engine.exact(remembering), batch.x)) == 3
+
+
+def test_a_random_model_is_averaged(defended):
+    _, nets, batch = defended
+    model = engine.exact(nets["noisy"])
+    assert is_random(model, batch.x) and not is_random(linear, batch.x)
+    way = ways(model, batch.x)[0](model)
+    with torch.no_grad():
+        spread = torch.stack([model(batch.x) for _ in range(32)]).std(0).mean()
+        averaged = torch.stack([way(batch.x) for _ in range(32)]).std(0).mean()
+    assert averaged / spread == pytest.approx(8**-0.5, rel=0.2)
+
+    def careless(x):
+        return linear(x) + torch.randn(len(x.audio), 4)
+
+    assert len(ways(careless, batch.x)) == 1 and ways(careless, batch.x)[0](careless) is not careless
+
+
+class Hidden:
+    """A model of somebody's own, without a gradient, that says where to find one."""
+
+    def __call__(self, x):
+        return (linear(x) * 20).detach().round() / 20 + 0 * x.audio.sum()
+
+    def ways(self):
+        return (linear,)
+
+
+def test_a_model_may_say_how_it_is_best_attacked():
+    batch, model = clips(40), Hidden()
+    batch = replace(batch, label=model(batch.x).argmax(1))
+    small = Threat.linf(audio=0.02, visual="2/255")
+    found = {
+        type(a).__name__: right(model, a(model, batch.x, batch.label, small, Seeds(0, batch.ids)), batch).sum()
+        for a in (PGD(), AVAutoAttack(steps=10, queries=5))
+    }
+    assert found["AVAutoAttack"] < 0.7 * found["PGD"]
+
+
+def test_targeted_dlr_is_that_of_the_paper_where_the_clip_is_right():
+    logits = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
+    y = logits.argmax(1)
+    target = (y + 1) % 6
+    z = logits.sort(descending=True).values
+    wanted = (logits.gather(1, target[:, None])[:, 0] - logits.gather(1, y[:, None])[:, 0]) / (
+        z[:, 0] - (z[:, 2] + z[:, 3]) / 2
+    )
+    assert torch.allclose(dlr_towards(lambda s: s.audio, AV(logits, logits), target), wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="4 classes"):
+        dlr_towards(lambda s: s.audio[:, :3], AV(logits, logits), target)
+
+
+def test_a_broken_guard_is_built_again_from_its_spec(defended):
+    _, nets, _ = defended
+    for net in nets.values():
+        again = guard(net.guard.spec)
+        again.load_state_dict(net.guard.state_dict())
+        assert again.settings == net.guard.settings
+    with pytest.raises(ValueError, match="expected one of"):
+        Broken("clever", 1.0)
