@@ -84,4 +84,18 @@ class Absent(nn.Module):
 
 
 # What training pushes DOWN: one number for the batch.  The seeds name the clips, for losses that draw.
+# A loss may have two methods more.  `at(progress)` is the loss when that share of the steps is done, in [0, 1).
+# `clips(net, batch, seeds)` is the batch as the loss in the end trains on it: what validation is made of, too.
 Loss = Callable[[AVNet, Batch, Seeds], Tensor]
+
+
+def loss_at(loss: Loss, progress: float) -> Loss:
+    """The loss when this share of the steps is done; itself, where it does not change."""
+    at: Callable[[float], Loss] | None = getattr(loss, "at", None)
+    return loss if at is None else at(progress)
+
+
+def loss_clips(loss: Loss, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
+    """The batch as the loss trains on it; itself, where it changes no clips."""
+    clips: Callable[[AVNet, Batch, Seeds], Batch] | None = getattr(loss, "clips", None)
+    return batch if clips is None else clips(net, batch, seeds)

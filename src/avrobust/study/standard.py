@@ -4,7 +4,7 @@
 Five fusions (Table 2), every defense (Table 3), localisation with the paper's attention and the scaled one (Figure 4),
 features with and without MinSim (Figure 5).  Networks, clips and budgets are those of the quick study.  MinSim and
 MaxSim train from scratch, as in the paper; PCL and ExFMem go on from a finished network, so a row that only trained as
-long stands beside them.
+long stands beside them.  So does adversarial training, which is not in the paper: the same steps from the same network.
 Ours, one seed, 120 attacked clips, PGD-10 at 0.006 / 0.024, clean | A, V, AV: none 81.7 | 60, 73, 48; trained as long
 85.6 | 61, 78, 53; MinSim 79.7 | 59, 78, 48; ExFMem 86.2 | 60, 79, 54; MinSim+ExFMem 81.5 | 61, 75, 47.  No defense is
 clearly better than training on.  The published ExFMem, here of 50 iterations, leaves
@@ -14,12 +14,14 @@ all 288 coefficients different from 0; the solved one 7.
 from dataclasses import replace
 
 from avrobust.attacks import FGSM, PGD, Published
-from avrobust.defenses import MAX_SIM, MIN_SIM, PCL, PUBLISHED, ExFMem, Prototypes
+from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversarial, ExFMem, Prototypes
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3, TABLE3_X4, TEN_STEPS
 from avrobust.study.plan import Contestant, Trial
 from avrobust.study.quick import CURVES
 from avrobust.study.quick import study as quick
+from avrobust.threat import Threat
+from avrobust.training.recipe import cross_entropy
 
 FUSIONS = ("AV", "Sum", "FiLM", "Gated-Sum", "Gated-Concat")
 POINTING = ("Attention", "Attention, paper")
@@ -29,16 +31,23 @@ PUBLISHED_MEMORY = "ExFMem published, 50 steps"
 
 def defenses(published: str) -> tuple[str, ...]:
     """The names of Table 3; `published` is what the published code's memory is called."""
-    return ("AV, trained as long", "MaxSim", "MinSim", "PCL", "ExFMem", published, "MinSim+ExFMem")
+    return ("AV, trained as long", "MaxSim", "MinSim", "PCL", "ExFMem", published, "MinSim+ExFMem", "Adversarial")
 
 
 def contestants(
-    width: int, more: int, *, memory: ExFMem, published: tuple[str, ExFMem], **common: object
+    width: int,
+    more: int,
+    *,
+    memory: ExFMem,
+    published: tuple[str, ExFMem],
+    threats: tuple[Threat, ...],
+    **common: object,
 ) -> tuple[Contestant, ...]:
-    """The paper's networks: the base and its parts, fusions, defenses, localisers.
+    """The paper's networks: the base and its parts, fusions, defenses, localisers; and one trained adversarially.
 
     `more` are the epochs of what goes on from a finished network; `memory` is the one that is solved, `published` the
-    one that runs as in the published code, with its name.
+    one that runs as in the published code, with its name.  `threats` are those of adversarial training, beside clean
+    clips; its budgets grow over the first third.
     """
 
     def one(name: str, **kind: object) -> Contestant:
@@ -59,6 +68,12 @@ def contestants(
         one("ExFMem", start="AV", epochs=more, guard=memory),
         one(published[0], start="AV", epochs=more, guard=published[1]),
         one("MinSim+ExFMem", start="MinSim", epochs=more, loss=MIN_SIM, guard=memory),
+        one(
+            "Adversarial",
+            start="AV",
+            epochs=more,
+            loss=Adversarial(cross_entropy, (Threat.linf(), *threats), FAST, 1 / 3),
+        ),
         one("Attention", fusion="attention"),
         one("Attention, paper", fusion="attention-raw"),
     )
@@ -69,7 +84,11 @@ study = replace(
     name="standard",
     title="Does integration strengthen robustness? Every table and figure, on the orchestra",
     contestants=contestants(
-        width=32, more=3, memory=ExFMem(), published=(PUBLISHED_MEMORY, replace(PUBLISHED, iterations=50))
+        width=32,
+        more=3,
+        memory=ExFMem(),
+        published=(PUBLISHED_MEMORY, replace(PUBLISHED, iterations=50)),
+        threats=TABLE1_X4,
     ),
     trials=(
         Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),

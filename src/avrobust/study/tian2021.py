@@ -60,6 +60,7 @@ def networks(recipe: str, columns: int, blend: float) -> tuple[Contestant, ...]:
         more=RECIPES[recipe].epochs,
         memory=ExFMem(columns=columns),
         published=(PUBLISHED_MEMORY, replace(PUBLISHED, columns=columns, blend=blend)),
+        threats=TABLE1,
         recipe=recipe,
         visual_weights="microsoft/resnet-18",
         classifier_std=1e-4,

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avrobust.models.network import AVNet, Loss
+from avrobust.models.network import AVNet, Loss, loss_at, loss_clips
 from avrobust.seeds import Seeds, digest
 from avrobust.training import checkpoint, state
 from avrobust.training.identity import TrainingError, flat, identity, refuse_another
@@ -62,8 +62,9 @@ def train(
     """Train `net` in place on the "train" clips, and keep the weights that are best on the "val" clips.
 
     `loss` gets the network, not its logits, so that it may ask for features too; write it as a function or a
-    frozen dataclass, whose repr then stands in the checkpoint.  `progress` may be a running `rich` progress to
-    join.  `tracker` is one that accelerate knows, such as "tensorboard".
+    frozen dataclass, whose repr then stands in the checkpoint.  One that changes over training, or trains on other
+    clips than it is given, says so with the methods that `Loss` names.  `progress` may be a running `rich` progress
+    to join.  `tracker` is one that accelerate knows, such as "tensorboard".
 
     A folder `out` with the same training in it is loaded if that is finished, and taken up where it was saved
     last if not (every `save_every_s` seconds).  Another training in it is a TrainingError; so are splits without
@@ -138,8 +139,9 @@ class _Run:
         """One batch forth and back."""
         torch.manual_seed(digest(self.seed, "step", self.at.step, self.shard[0]))  # dropout and its like
         set_rates(self.optimizer, self.recipe.factor(self.at.step, self.per_epoch))
+        progress = self.at.step / (self.recipe.epochs * self.per_epoch)
         with self.autocast():
-            value = self.objective(batch, Seeds(digest(self.seed, "loss", epoch), batch.ids))
+            value = self.objective(batch, Seeds(digest(self.seed, "loss", epoch), batch.ids), progress)
         if not isfinite(value.item()):
             raise TrainingError(
                 f"expected a finite loss, got {value.item()} in step {self.at.step} (epoch {epoch + 1}). "
@@ -153,12 +155,16 @@ class _Run:
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """The mean loss and the accuracy on the "val" clips, at the centre view."""
+        """The mean cross entropy and the accuracy on the "val" clips, at the centre view, as the loss trains on them.
+
+        The same draws after every epoch, and the loss as it is in the end: epochs can be compared.
+        """
         self.net.eval()
         total = torch.zeros(3, device=self.accelerator.device)
         for batch in batches(self.store, "val", self.view, self.recipe.batch, shard=self.shard):
             batch = batch.to(self.accelerator.device)
             with self.autocast():
+                batch = loss_clips(self.loss, self.net, batch, Seeds(digest(self.seed, "validation"), batch.ids))
                 logits = self.net(batch.x)
             total[0] += F.cross_entropy(logits.float(), batch.label, reduction="sum")
             total[1] += (logits.argmax(1) == batch.label).sum()
@@ -233,8 +239,8 @@ class _Objective(nn.Module):
         super().__init__()
         self.net, self.loss = net, loss
 
-    def forward(self, batch: Batch, seeds: Seeds) -> Tensor:
-        return self.loss(self.net, batch, seeds)
+    def forward(self, batch: Batch, seeds: Seeds, progress: float) -> Tensor:
+        return loss_at(self.loss, progress)(self.net, batch, seeds)
 
 
 def _check(net: AVNet, store: Clips) -> None:

@@ -1,0 +1,376 @@
+"""Adversarial training: what clips become, what is left of the network, and what it is good for."""
+
+import copy
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
+from avrobust.attacks import engine
+from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
+from avrobust.evaluation.answers import Answers, Budget, Condition
+from avrobust.report.read import Run
+from avrobust.report.tables import defense_tables
+from avrobust.study import STUDIES, named
+from avrobust.study.run import about_model
+from avrobust.training import cross_entropy, load
+from nets import clips, network
+from test_training import RECIPE, assert_same, killed_at, run, weights
+
+BOTH = Threat.linf(audio=0.02, visual="4/255")
+THREATS = (Threat.linf(), *Threat.linf(audio=0.04, visual="8/255").subsets()[:2], BOTH)
+LOSS = Adversarial(cross_entropy, THREATS)
+
+
+def of(batch, order, seed=0):
+    """Some of the clips in some order, and their seeds."""
+    ids = tuple(batch.ids[i] for i in order)
+    return Batch(batch.x.map(lambda s: s[order]), batch.label[order], ids), Seeds(seed, ids)
+
+
+def moved(batch, made):
+    """By clip id: how far each modality went at most."""
+    far = made.x.map(lambda a, s: (a - s).flatten(1).abs().amax(1), batch.x)
+    return {id: (float(a), float(v)) for id, a, v in zip(made.ids, far.audio, far.visual, strict=True)}
+
+
+# --- which clip meets what
+
+
+def test_each_clip_meets_one_of_the_threats():
+    batch = clips(60)
+    made = LOSS.clips(network(), batch, Seeds(0, batch.ids))
+    assert (made.ids, made.label.tolist()) == (batch.ids, batch.label.tolist())
+    met = Counter()
+    for audio, visual in moved(batch, made).values():
+        # Every clip goes further in one of its modalities than a smaller threat would let it.
+        if audio == 0 or visual == 0:
+            met["A" if audio else "V" if visual else "clean"] += 1
+            assert audio == 0 or 0.02 < audio <= 0.04 + 1e-6
+            assert visual == 0 or 4 / 255 < visual <= 8 / 255 + 1e-6
+        else:
+            met["AV"] += 1
+            assert audio <= 0.02 + 1e-6 and visual <= 4 / 255 + 1e-6
+    assert set(met) == {"clean", "A", "V", "AV"} and min(met.values()) >= 6  # 15 each, give or take
+
+
+def test_a_clip_s_threat_and_start_belong_to_seed_and_clip():
+    net, batch = network(), clips(12)
+    whole = LOSS.clips(net, *of(batch, range(12)))
+    order = [7, 2, 11, 0, 5]
+    some = LOSS.clips(net, *of(batch, order))
+    assert some.ids == tuple(batch.ids[i] for i in order)
+    for a, b, s in zip(some.x, whole.x, batch.x, strict=True):
+        # A sign may turn where a gradient is nothing but rounding.
+        assert ((a - b[order]).abs() > 1e-5).float().mean() < 0.01
+        assert torch.equal((a != s[order]).flatten(1).any(1), (b != s)[order].flatten(1).any(1))
+    other = LOSS.clips(net, *of(batch, range(12), seed=1))
+    assert [v == (0, 0) for v in moved(batch, other).values()] != [v == (0, 0) for v in moved(batch, whole).values()]
+
+
+def test_the_fast_variant_by_hand():
+    """One step of 1.25 budgets along the gradient's sign, from a random place, back into the budget (Wong et al. 2020)."""
+    net, batch, eps = network(), clips(), AV(audio=0.02, visual=4 / 255)
+    seeds = Seeds(3, batch.ids)
+    x = AV(*(s.clone() for s in batch.x))
+    start = AV(
+        *(e * seeds.uniform(s, "start", name, 0) for s, e, name in zip(x, eps, ("audio", "visual"), strict=True))
+    )
+    at = AV(
+        audio=(x.audio + start.audio).clamp(-1, 1).requires_grad_(),
+        visual=(x.visual + start.visual).clamp(0, 1).requires_grad_(),
+    )
+    grads = torch.autograd.grad(F.cross_entropy(net(at), batch.label), tuple(at))
+    made = Adversarial(cross_entropy, (BOTH,), attack=FAST).clips(net, batch, seeds)
+    for found, s, a, e, g, low in zip(made.x, x, at, eps, grads, (-1, 0), strict=True):
+        delta = (a.detach() - s + 1.25 * e * g.sign()).clamp(-e, e)
+        torch.testing.assert_close(found, (s + delta).clamp(low, 1), rtol=0, atol=1e-6)
+
+
+def test_an_attack_that_leaves_its_budget_is_refused():
+    def far(model, x, y, threat, seeds):
+        return x.map(lambda s: s * 0)
+
+    batch = clips()
+    with pytest.raises(BudgetError, match=r"adversarial, <function .*far.* left its audio budget on clip 'clip/"):
+        Adversarial(cross_entropy, (BOTH,), attack=far).clips(network(), batch, Seeds(0, batch.ids))
+
+
+# --- the network is as it was
+
+
+def test_the_loss_is_the_inner_one_on_clips_crafted_in_evaluation_mode():
+    net, batch = network().train(), clips()
+    seeds, twin = Seeds(0, batch.ids), copy.deepcopy(net)
+    made = LOSS.clips(twin.eval(), batch, seeds)
+    expected = F.cross_entropy(twin.train()(made.x), made.label)
+    expected.backward()
+    value = LOSS(net, batch, seeds)
+    value.backward()
+    assert torch.equal(value, expected)
+    assert_same(weights(net), weights(twin))  # running statistics saw the adversarial batch, once
+    assert not torch.equal(net.audio.norm.running_mean, network().audio.norm.running_mean)
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert p.grad is not None and torch.equal(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_and_frozen_weights_come_back(fails):
+    def attack(model, x, y, threat, seeds):
+        assert not any(m.training for m in net.modules())
+        assert not any(p.requires_grad for p in net.parameters())
+        if fails:
+            raise RuntimeError("no more memory")
+        return FGSM()(model, x, y, threat, seeds)
+
+    net, batch = network().train(), clips()
+    net.visual.norm.eval()  # as someone would who keeps its statistics
+    net.audio.conv.requires_grad_(False)
+    before = weights(net)
+    loss = Adversarial(cross_entropy, (BOTH,), attack=attack)
+    if fails:
+        with pytest.raises(RuntimeError, match="no more memory"):
+            loss.clips(net, batch, Seeds(0, batch.ids))
+    else:
+        loss.clips(net, batch, Seeds(0, batch.ids))
+    assert [name for name, m in net.named_modules() if not m.training] == ["visual.norm"]
+    assert {n for n, p in net.named_parameters() if not p.requires_grad} == {"audio.conv.weight", "audio.conv.bias"}
+    assert all(p.grad is None for p in net.parameters())
+    assert_same(weights(net), before)
+
+
+def test_a_stream_that_nobody_touches_is_run_once():
+    net, batch = network(), clips()
+    calls = Counter()
+    for name in ("audio", "visual"):
+        getattr(net, name).register_forward_hook(lambda *_, name=name: calls.update([name]))
+    steps = PGD(steps=4, keep="last")
+    Adversarial(cross_entropy, (BOTH.only("A"),), attack=steps).clips(net, batch, Seeds(0, batch.ids))
+    assert calls["visual"] == 1 and calls["audio"] >= 4
+
+
+def test_low_precision_leaves_every_weight_its_gradient():
+    """Casts that an autocast keeps from crafting must not stand in for weights afterwards."""
+    net, batch = network().train(), clips()
+    twin, seeds = copy.deepcopy(net), Seeds(0, batch.ids)
+    seen = set()
+
+    def attack(model, x, y, threat, seeds):
+        seen.add(model.dtype)
+        return FAST(model, x, y, threat, seeds)
+
+    loss = Adversarial(cross_entropy, (BOTH, BOTH.only("A")), attack=attack)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(net, batch, seeds).backward()
+    assert seen == {torch.bfloat16}
+    F.cross_entropy(twin(loss.clips(twin, batch, seeds).x), batch.label).backward()
+    assert seen == {torch.bfloat16, torch.float32}
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert p.grad is not None
+        assert F.cosine_similarity(p.grad.flatten(), q.grad.flatten(), dim=0) > 0.9 or q.grad.norm() < 1e-3
+
+
+# --- with guards and other losses
+
+
+def test_it_attacks_through_a_memory_and_trains_with_another_loss():
+    net, batch = network(), clips(8)
+    net.guard = ExFMem(columns=8).fill(net, [clips(16, seed=7)], 0)
+    seeds, banks = Seeds(0, batch.ids), net.guard.audio.clone()
+    made = Adversarial(MIN_SIM, (BOTH,), attack=PGD(steps=5, keep="last")).clips(net, batch, seeds)
+    for name, ball in BOTH.items():
+        delta = getattr(made.x, name) - getattr(batch.x, name)
+        assert delta.abs().amax() <= ball.eps + 1e-6
+    with torch.no_grad():
+        assert F.cross_entropy(net(made.x), made.label) > F.cross_entropy(net(batch.x), batch.label) + 0.05
+    loss = Adversarial(MIN_SIM, (BOTH,), attack=PGD(steps=5, keep="last"))
+    assert torch.equal(loss(net, batch, seeds), MIN_SIM(net, made, seeds))
+    loss(net.train(), batch, seeds).backward()
+    assert all(p.grad is not None for p in net.parameters())
+    assert torch.equal(net.guard.audio, banks)
+
+
+def test_centres_follow_adversarial_clips_only():
+    """Crafting shows the network many a clip; the centres of PCL see those that it is trained on, once."""
+    net, batch = network().train(), clips(8)
+    net.guard = Centres.of(net).train()
+    twin, seeds = copy.deepcopy(net), Seeds(0, batch.ids)
+    loss = Adversarial(PCL(), THREATS)
+    PCL()(twin, loss.clips(twin, batch, seeds), seeds)
+    loss(net, batch, seeds)
+    assert net.guard.begun.all()
+    assert torch.equal(net.guard.centres, twin.guard.centres)
+
+
+def test_names():
+    assert LOSS.name == "adversarial, PGD-3"
+    assert Adversarial(MIN_SIM, THREATS, attack=FAST).name == "adversarial MinSim, PGD-1"
+    with pytest.raises(ValueError, match=r"expected threats with a budget, got \(Threat.*Give Threat\.linf"):
+        Adversarial(cross_entropy, (Threat.linf(),))
+    with pytest.raises(ValueError, match="expected threats with a budget, got \\(\\)"):
+        Adversarial(cross_entropy, ())
+    with pytest.raises(ValueError, match=r"a ramp in \[0, 1\), got 1"):
+        replace(LOSS, ramp=1.0)
+
+
+# --- losses that change over training, and clips of their own
+
+
+@dataclass(frozen=True)
+class Fading:
+    """Cross entropy that says when it is asked, and how far it has come."""
+
+    asked: list
+    progress: float | None = None
+
+    def at(self, progress):
+        return Fading(self.asked, progress)
+
+    def __call__(self, net, batch, seeds):
+        self.asked.append(self.progress)
+        return (1 + self.progress) * cross_entropy(net, batch, seeds)
+
+    def __repr__(self):
+        return "Fading()"
+
+
+def test_the_loop_asks_for_the_loss_of_each_step(tmp_path):
+    recipe, asked = replace(RECIPE, epochs=2), []
+    run(tmp_path / "fading", recipe, loss=Fading(asked))
+    assert asked == [step / 6 for step in range(6)]  # 13 clips in batches of 4, what is left over left out
+    again = []
+
+    class Killed(Fading):
+        def at(self, progress):
+            if len(self.asked) == 4:
+                raise KeyboardInterrupt
+            return super().at(progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", recipe, loss=Killed(again), save_every_s=0.0)
+    whole, resumed = (run(tmp_path / name, recipe, loss=Fading(again)) for name in ("fading", "killed"))
+    assert again == asked
+    assert_same(weights(whole.net), weights(resumed.net))
+
+
+def test_budgets_grow_and_so_does_what_is_inside():
+    loss = Adversarial(Fading([]), (BOTH, Threat.l2(audio=3.0)), ramp=0.5)
+    half = loss.at(0.25)
+    assert [(t.audio.eps, t.visual.eps) for t in half.threats] == [(0.01, 2 / 255), (1.5, 0.0)]
+    assert half.loss.progress == 0.25 and half.at(0.9).threats == half.threats
+    assert loss.at(0.5).threats == loss.at(0.99).threats == loss.threats
+    assert loss.at(0.0) == Fading(loss.loss.asked, 0.0)  # no budget yet, no attack
+    assert replace(loss, ramp=0.0).at(0.0).threats == loss.threats
+
+
+def test_validation_is_on_clips_as_the_loss_trains_on_them(tmp_path):
+    drawn = []
+
+    class Blank:
+        """Trains on the clips as they are, in the end on silence in the dark."""
+
+        def __call__(self, net, batch, seeds):
+            return cross_entropy(net, batch, seeds)
+
+        def clips(self, net, batch, seeds):
+            assert not net.training
+            drawn.append((seeds.seed, *seeds.ids))
+            return Batch(batch.x.map(torch.zeros_like), batch.label, batch.ids)
+
+    seen = run(tmp_path / "seen", replace(RECIPE, epochs=2))
+    blank = run(tmp_path / "blank", replace(RECIPE, epochs=2), loss=Blank())
+    assert [e.train_loss for e in blank.curve] == [e.train_loss for e in seen.curve]
+    assert {e.val_accuracy for e in blank.curve} == {1 / 3}  # one answer for all, of three classes
+    assert drawn[: len(drawn) // 2] == drawn[len(drawn) // 2 :]  # the same draws after each epoch
+
+
+def test_a_killed_adversarial_training_ends_as_if_nothing_had_happened(tmp_path):
+    """Within the ramp, between attacks of all subsets."""
+    recipe = replace(RECIPE, epochs=2)
+
+    def loss(inner):
+        return Adversarial(inner, THREATS, attack=FAST, ramp=0.9)
+
+    whole = run(tmp_path / "whole", recipe, loss=loss(cross_entropy))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", recipe, loss=loss(killed_at(4)), save_every_s=0.0)
+    resumed = run(tmp_path / "killed", recipe, loss=loss(cross_entropy))
+    assert_same(weights(resumed.net), weights(whole.net))
+    assert [replace(e, seconds=0.0) for e in resumed.curve] == [replace(e, seconds=0.0) for e in whole.curve]
+    assert "attack=PGD(steps=1, step=1.25, keep='last'), ramp=0.9" in load(whole.path)[1]["loss"]
+
+
+# --- what it is good for
+
+
+def lessons(n, seed):
+    """Clips whose class is a tone and a tint, in noise."""
+    g, y = torch.Generator().manual_seed(seed), torch.arange(n) % 4
+    tones = torch.sin(2 * torch.pi * torch.arange(96) / 96 * torch.tensor([[6], [12], [20], [28]]))
+    tints = torch.tensor([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, -1]])
+    wave = 0.25 * tones[y] + 0.1 * torch.randn(n, 96, generator=g)
+    frames = 0.5 + 0.075 * tints[y][:, None, :, None, None] + 0.05 * torch.randn(n, 2, 3, 8, 8, generator=g)
+    return Batch(AV(wave.clamp(-1, 1), frames.clamp(0, 1)), y, tuple(f"{seed}/{i}" for i in range(n)))
+
+
+def test_the_trained_network_stands_where_another_falls():
+    """Under an attacker of twenty steps, trained with one; both know the clean clips."""
+    lesson, exam = lessons(128, 0), lessons(64, 1)
+    threat = Threat.linf(audio=0.08, visual="12/255")
+
+    def right(net, x):
+        with torch.no_grad():
+            return float((net(x).argmax(1) == exam.label).float().mean())
+
+    found = []
+    for loss in (cross_entropy, Adversarial(cross_entropy, threat.subsets(), attack=FAST)):
+        net = network().train()
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+        for step in range(40):
+            optimizer.zero_grad()
+            loss(net, lesson, Seeds(step, lesson.ids)).backward()
+            optimizer.step()
+        net.eval()
+        attacked = PGD(steps=20)(engine.exact(net), exam.x, exam.label, threat, Seeds(0, exam.ids))
+        found.append((right(net, exam.x), right(net, attacked)))
+    (plain, fallen), (adversarial, standing) = found
+    assert min(plain, adversarial) > 0.95
+    assert standing > fallen + 0.3
+
+
+# --- in studies
+
+
+def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
+    contestant = next(c for c in named("standard").contestants if c.name == "Adversarial")
+    recipe = replace(RECIPE, epochs=1, batch=9)
+    trained = run(tmp_path, recipe, loss=contestant.loss)
+    about = {"models": {"AV": {"kind": "AV"}, "Adversarial": about_model(named("standard"), contestant, trained)}}
+    told = about["models"]["Adversarial"]
+    assert (told["loss"], told["start"], told["seconds"]) == ("adversarial, PGD-1", "AV", round(trained.seconds, 1))
+    table = {}
+    for model in about["models"]:
+        for threat in (Threat.linf(), *BOTH.subsets()):
+            budget = Budget(threat.audio.eps, threat.visual.eps, str(threat.audio), str(threat.visual))
+            met = Condition(model, "none" if threat.subset == "clean" else "FGSM", threat.subset, budget)
+            columns = {"correct": np.array([[model == "Adversarial" or threat.subset == "clean", True]])}
+            columns |= {f"used_{m}": np.ones((1, 2)) for m in ("audio", "visual")}
+            table[met] = Answers(met, "corrected", (0,), ("a", "b"), 2, columns)
+    (found,) = defense_tables(Run(tmp_path, about, table))
+    assert [row.name for row in found.rows] == ["None", "Adversarial"]
+    assert found.rows[1].ri.value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", [n for n in STUDIES if n == "standard" or n.startswith("tian2021")])
+def test_every_full_study_trains_it_at_the_budgets_of_its_table(name):
+    study = named(name)
+    contestant = next(c for c in study.contestants if c.name == "Adversarial")
+    longer = next(c for c in study.contestants if c.name == "AV, trained as long")
+    assert replace(longer, name="Adversarial", loss=contestant.loss) == contestant  # nothing else is different
+    assert set(contestant.loss.threats) == {Threat.linf(), *study.tables[-1]}
+    met = [t for t in study.trials if "Adversarial" in t.models]
+    assert {t.models for t in met} == {t.models for t in study.trials if "MinSim" in t.models}
