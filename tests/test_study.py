@@ -36,8 +36,9 @@ def test_a_run_holds_what_it_promises(done):
     assert about["models"]["A"]["parameters"] < about["models"]["AV"]["parameters"]
     assert about["code"]["version"]
     cells = [json.loads(f.read_text()) for f in done.glob("cells/*/cell.json")]
-    # Clean ones, and one per model x attack x threat: the first three, the attacker's losses, the one that points.
-    assert len(cells) == 7 + (9 + 1 + 1) + (3 + 3 * 6) + 6
+    # Clean ones, and one per model x attack x threat: the first three, the attacker's losses, the one that points,
+    # the strongest attack on two, and on the one that is broken what else there is.
+    assert len(cells) == 8 + (9 + 1 + 1) + (3 + 3 * 6) + 6 + (3 + 3) + (3 + 3)
     (memory,) = (m["memory"] for m in about["models"].values() if "memory" in m)
     assert 0 < memory["audio"]["nonzero"] <= 22 and memory["visual"]["gap"] < 1e-2
     assert about["centre"]["clips"] == 22
@@ -46,7 +47,18 @@ def test_a_run_holds_what_it_promises(done):
     assert all(r["heat_moved"] == 0 for r in pointing[:22]) and any(r["heat_moved"] > 0 for r in pointing[22:])
     assert sorted(f.name for f in (done / "features").iterdir()) == ["AV-0.safetensors", "MinSim-0.safetensors"]
     clean = next(r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "AV")
-    assert len(clean) == 22
+    controls = [(r["attack"], r["subset"]) for r in clean[22:]]
+    assert controls == [(name, m) for name in ("swapped", "muted") for m in ("A", "V") for _ in range(16)]
+    clean = clean[:22]
+    assert all(r["attack"] == "none" for r in clean)
+    broken = about["models"]["Rounded"]
+    assert broken["epochs"] == 0 and broken["val"] is None and broken["probe"]["flat"] == {"audio": 1.0, "visual": 1.0}
+    assert about["models"]["AV"]["probe"]["flat"] == {"audio": 0.0, "visual": 0.0}
+    foreign = next(r for r in rows_of(done).values() if r[0]["attack"] == "FGSM from AV" and r[0]["subset"] == "A")
+    own = next(
+        r for r in rows_of(done).values() if (r[0]["model"], r[0]["attack"], r[0]["subset"]) == ("AV", "FGSM", "A")
+    )
+    assert [r["linf_audio"] for r in foreign] == [r["linf_audio"] for r in own]  # the same clips, to another model
     attacked = next(r for r in rows_of(done).values() if r[0]["attack"] == "PGD-2")
     assert len(attacked) == 16
     page = (done / "report.html").read_text()

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from avrobust import FGSM, PGD, Published, Threat
+from avrobust import FGSM, PGD, AVAutoAttack, Published, Threat
+from avrobust.attacks import Transfer
 from avrobust.data.orchestra import Orchestra
-from avrobust.defenses import MIN_SIM, PCL, ExFMem, Prototypes
+from avrobust.defenses import MIN_SIM, PCL, Broken, ExFMem, Prototypes
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.study import Contestant, Study, Trial
@@ -25,12 +26,15 @@ study = Study(
         Contestant("PCL", width=16, start="AV", epochs=1, loss=PCL(), guard=Prototypes()),
         Contestant("MinSim+ExFMem", width=16, start="MinSim", epochs=1, loss=MIN_SIM, guard=ExFMem(columns=22)),
         Contestant("Attention", width=16, start="AV", epochs=1, fusion="attention"),
+        Contestant("Rounded", width=16, start="AV", epochs=0, guard=Broken("rounded", 2.0)),
     ),
     trials=(
         Trial(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),
         Trial(("A",), (FGSM(),), BOTH[:1]),
         Trial(("V",), (FGSM(),), BOTH[1:2]),
         Trial(("AV", "MinSim", "PCL", "MinSim+ExFMem"), (FGSM(objective=WithSimilarity()), FGSM()), BOTH),
+        Trial(("AV", "Rounded"), (FGSM(), AVAutoAttack(steps=2, queries=2, targets=1)), BOTH),
+        Trial(("Rounded",), (Transfer("AV", FGSM()),), BOTH),
         Trial(("Attention",), (FGSM(), PGD(steps=2, objective=heat_shift)), BOTH),
     ),
     tables=(BOTH,),

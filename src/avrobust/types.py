@@ -61,6 +61,9 @@ Objective = Callable[[Model, Signals, Tensor], Tensor]
 # (model, clean signals, labels, threat, seeds) -> adversarial signals
 Attack = Callable[[Model, Signals, Tensor, Any, Any], Signals]
 
+# What storing or sending does: signals in, signals of the same shapes out.
+Channel = Callable[[Signals], Signals]
+
 RANGE: AV[tuple[float, float]] = AV(audio=(-1.0, 1.0), visual=(0.0, 1.0))
 
 

@@ -1,5 +1,6 @@
 """Search inside a threat.  An attack is any callable (model, x, y, threat, seeds) -> adversarial signals."""
 
+from avrobust.attacks.adapt import Transfer
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.combine import AVAutoAttack
 from avrobust.attacks.control import ANYTHING, Mute, Swap
@@ -8,4 +9,17 @@ from avrobust.attacks.published import Published
 from avrobust.attacks.saved import Saved
 from avrobust.attacks.square import Square
 
-__all__ = ["ANYTHING", "APGD", "FGSM", "MIM", "PGD", "AVAutoAttack", "Mute", "Published", "Saved", "Square", "Swap"]
+__all__ = [
+    "ANYTHING",
+    "APGD",
+    "FGSM",
+    "MIM",
+    "PGD",
+    "AVAutoAttack",
+    "Mute",
+    "Published",
+    "Saved",
+    "Square",
+    "Swap",
+    "Transfer",
+]

@@ -13,8 +13,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from avrobust.attacks.engine import Streams
-from avrobust.types import Model, Signals
+from avrobust.attacks.engine import Streams, exact
+from avrobust.seeds import Seeds
+from avrobust.threat import Threat
+from avrobust.types import Attack, Model, Signals
 
 DRAWS = 8  # of a random model, for one gradient
 
@@ -58,6 +60,39 @@ class Averaged:
 
     def __call__(self, x: Signals) -> Tensor:
         return torch.stack([self.model(x) for _ in range(self.draws)]).mean(0)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """`attack` on another model, its clips then shown to the one at hand.
+
+    `source` is what tables call that model, and in a study the name of an earlier contestant; elsewhere give `model`
+    too.  Where clips made for another model fool this one more often than clips made for it, it hides its gradients.
+
+    >>> from avrobust.attacks import PGD
+    >>> Transfer("AV", PGD()).name
+    'PGD-10 from AV'
+    """
+
+    source: str
+    attack: Attack
+    model: Model | None = None
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"{getattr(self.attack, 'name', type(self.attack).__name__)} from {self.source}"
+
+    @property
+    def steps(self) -> int:
+        """What it costs, in gradient steps."""
+        return int(getattr(self.attack, "steps", 1))
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`."""
+        if self.model is None:
+            raise ValueError(f"expected the model {self.source!r} itself, got its name. Give model=...")
+        return self.attack(exact(self.model), x, y, threat, seeds)
 
 
 @torch.no_grad()

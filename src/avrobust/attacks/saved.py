@@ -1,31 +1,71 @@
-"""What is left of an attack when its clip is saved: 8 bits a colour, 16 bits a sample.
+"""An attack on the clip that a file holds: 8 bits a colour, 16 bits a sample.
 
 A perturbation of a third of a grey level exists in memory and in no file.  A picture that is rounded to 8 bits either
-loses it or moves by a whole level, which may be more than was allowed; so here each value goes to the nearest one that
-a file can hold *and* the budget allows.
+loses it or moves by a whole level, which may be more than was allowed.  So the search is after whole levels: the model
+answers to what a file would hold, and gradients go through the rounding as if it were not there.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from avrobust.attacks import engine
 from avrobust.attacks.gradient import concise
 from avrobust.seeds import Seeds
-from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Attack, Model, Signals
+from avrobust.threat import ROUNDING, Ball, Threat
+from avrobust.types import AV, Attack, Channel, Model, Signals
 
-# Steps per unit: 8-bit colours, 16-bit samples (as `media.write_wav` writes them).
-LEVELS = AV(audio=32768.0, visual=255.0)
+# Steps per unit, and the lowest and highest of them: 16-bit samples as `media.write_wav` writes them, 8-bit colours.
+LEVELS: AV[tuple[float, float, float]] = AV(audio=(32768.0, -32768.0, 32767.0), visual=(255.0, 0.0, 255.0))
+
+
+def on_levels(x: Signals) -> Signals:
+    """The nearest that 16-bit samples and 8-bit colours can hold.
+
+    >>> on_levels(AV(audio=torch.tensor([[1.0]]), visual=torch.tensor([0.5]))).map(lambda s: s.item())
+    AV(audio=0.999969482421875, visual=0.501960813999176)
+    """
+    return x.map(lambda s, levels: (s * levels[0]).round().clamp(*levels[1:]) / levels[0], LEVELS)
+
+
+def behind(channel: Channel, model: Model) -> Model:
+    """`model`, which meets what `channel` leaves of clips; gradients pass the channel as if it were not there.
+
+    Straight-through, as Bengio et al. 2013 pass a threshold and Athalye et al. 2018 a defense.
+    """
+    model = engine.exact(model)
+    if isinstance(model, engine.Streams):
+        known: dict[str, Any] = {field.name: getattr(model, field.name) for field in fields(model)}
+        return _Behind(**known | {"known": AV(audio=None, visual=None), "clean": None, "channel": channel})
+    return lambda x: model(_straight(channel, x))
+
+
+@dataclass(frozen=True)
+class _Behind(engine.Streams):
+    """A two-stream network behind a channel; the clean clips that it knows went through it too."""
+
+    channel: Channel = on_levels
+
+    def embed(self, x: Signals) -> AV[Tensor]:
+        return super().embed(_straight(self.channel, x))
+
+
+def _straight(channel: Channel, x: Signals) -> Signals:
+    """What the channel leaves, with the gradient of what went in."""
+    left = channel(x.map(Tensor.detach))
+    return x.map(lambda s, c: s + (c - s.detach()), left)
 
 
 @dataclass(frozen=True, repr=False)
 class Saved:
-    """`attack`, and then what a lossless file would keep of it.
+    """`attack`, made so that a lossless file keeps what it does.
 
-    Linf budgets.  Where the clean clip itself lies between two levels and neither is inside the budget, the value stays
-    clean: nothing that a file holds is allowed there.
+    It searches a ball that ends half a level beyond the whole levels of the budget, so that what it finds rounds to
+    allowed ones, and meets the model `behind` that rounding.  Linf budgets.  Where no level is inside the budget, which
+    takes a clean value between two of them, that value stays clean.
 
     >>> from avrobust.attacks import FGSM
     >>> Saved(FGSM()).name
@@ -50,19 +90,27 @@ class Saved:
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat` that a `.png` and a `.wav` can hold, shaped as `x`."""
-        if any(ball.active and ball.norm != "linf" for ball in threat):
+        if any(ball.active and (ball.norm != "linf" or ball.scale == "signal") for ball in threat):
             raise ValueError(f"saving knows linf budgets only, got {threat}. Round an L2 attack's clips yourself.")
-        adversarial = self.attack(model, x, y, threat, seeds)
+        whole = Threat(*threat.map(_whole, LEVELS))
+        adversarial = x if whole.subset == "clean" else self.attack(behind(on_levels, model), x, y, whole, seeds)
         return threat.map(_kept, x, adversarial, LEVELS)
 
 
-def _kept(ball: Ball, clean: Tensor, adversarial: Tensor, levels: float) -> Tensor:
+def _whole(ball: Ball, levels: tuple[float, float, float]) -> Ball:
+    """The ball of what rounds to whole levels inside `ball`, around a clip that lies on levels; none if there are none."""
+    steps = [math.floor((float(w) * ball.eps + ROUNDING) * levels[0]) for w in ball.scale]
+    scale = tuple((k + 0.49) / levels[0] for k in steps)  # not a half: it would round to the next level
+    return replace(ball, eps=1.0 if any(steps) else 0.0, scale=scale)
+
+
+def _kept(ball: Ball, clean: Tensor, adversarial: Tensor, levels: tuple[float, float, float]) -> Tensor:
+    """The nearest allowed level; in double precision, for a level of sound is a rounding error of 1 / 256 of a float."""
     if not ball.active:
         return clean
-    limit = ball.weight(clean) * ball.eps * (1 + 1e-6)
-    nearest = (adversarial * levels).round()
-    # One level back towards the clean clip, where the nearest one is too far.
-    back = nearest - (adversarial - clean).sign()
-    best = torch.where((nearest / levels - clean).abs() <= limit, nearest, back) / levels
-    allowed = ((best - clean).abs() <= limit) & (best >= ball.low) & (best <= ball.high)
-    return torch.where(allowed, best, clean)
+    per_unit, lowest, highest = levels
+    x, limit = clean.double(), ball.weight(clean.double()) * ball.eps + ROUNDING
+    low = ((x - limit) * per_unit).ceil().clamp_min(lowest)
+    high = ((x + limit) * per_unit).floor().clamp_max(highest)
+    nearest = torch.minimum(torch.maximum((adversarial.double() * per_unit).round(), low), high)
+    return torch.where(low <= high, (nearest / per_unit).to(clean), clean)

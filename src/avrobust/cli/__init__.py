@@ -13,6 +13,8 @@ VERBS = {
     "data": ("avrobust.cli.data", "write the orchestra, prepare clips, audit a dataset"),
     "train": ("avrobust.cli.train", "train a network on your clips"),
     "evaluate": ("avrobust.cli.evaluate", "attack a model and say how often it is still right"),
+    "plane": ("avrobust.cli.plane", "attack a model at every pair of budgets, and find each clip's smallest"),
+    "selftest": ("avrobust.cli.selftest", "show that broken defenses do not deceive this installation"),
     "attack": ("avrobust.cli.attack", "make one video adversarial: picture, sound, predictions"),
 }
 

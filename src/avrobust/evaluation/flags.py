@@ -33,11 +33,15 @@ FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points 
 
 @dataclass(frozen=True)
 class Flag:
-    """One thing a reader should know before believing the numbers; `name` is its heading in docs/flags.md."""
+    """One thing a reader should know before believing the numbers; `name` is its heading in docs/flags.md.
+
+    `model` is the one that it is about, "" where it is about the study.
+    """
 
     name: str
     level: Level
     text: str
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def clean_near_chance(seen: Evidence) -> Iterable[Flag]:
     for c, a in seen.table.items():
         if c.subset == "clean" and (e := estimate(a["correct"])).low <= 1 / seen.classes:
             text = f"{c.model} is right on {e} without any attack; guessing gives {percent(1 / seen.classes)} %."
-            yield Flag("clean accuracy near chance", "alarm", text)
+            yield Flag("clean accuracy near chance", "alarm", text, c.model)
 
 
 def one_seed(seen: Evidence) -> Iterable[Flag]:
@@ -122,7 +126,7 @@ def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
             f"{fast.attack} beats {slow.attack} on {where(fast)}: it leaves {accuracy(seen.table, fast)} % right against "
             f"{accuracy(seen.table, slow)} % ({r})."
         )
-        yield Flag("single-step beats iterative", "alarm", text)
+        yield Flag("single-step beats iterative", "alarm", text, fast.model)
 
 
 def not_monotone(seen: Evidence) -> Iterable[Flag]:
@@ -139,7 +143,7 @@ def not_monotone(seen: Evidence) -> Iterable[Flag]:
             f"{large.model} under {large.attack} is right more often at the larger budget {words(large)} "
             f"({accuracy(seen.table, large)} %) than at {words(small)} ({accuracy(seen.table, small)} %; {r})."
         )
-        yield Flag("accuracy not monotone in budget", "warning", text)
+        yield Flag("accuracy not monotone in budget", "warning", text, large.model)
 
 
 def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
@@ -154,7 +158,7 @@ def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
                 f"{last.model} under {last.attack} is still right on {e} at the largest budget, {words(last)}; "
                 f"guessing gives {percent(1 / seen.classes)} %."
             )
-            yield Flag("largest budget does not reach chance", "warning", text)
+            yield Flag("largest budget does not reach chance", "warning", text, last.model)
 
 
 def left_its_budget(seen: Evidence) -> Iterable[Flag]:
@@ -196,7 +200,7 @@ def joint_weaker_than_part(seen: Evidence) -> Iterable[Flag]:
             f"{joint.attack} on both modalities of {joint.model} ({words(joint)}) leaves {accuracy(seen.table, joint)} % right, "
             f"on {part.subset} alone {accuracy(seen.table, part)} % ({r})."
         )
-        yield Flag("joint attack weaker than its parts", "alarm", text)
+        yield Flag("joint attack weaker than its parts", "alarm", text, joint.model)
 
 
 def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
@@ -207,7 +211,7 @@ def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
                 still = float((a[f"linf_{modality}"][a["correct_clean"]] == 0).mean())
                 if still > 0.05:
                     text = f"{c.attack} left the {modality} of {percent(still)} % of the clips of {where(c)} unchanged."
-                    yield Flag("attack did not move", "alarm", text)
+                    yield Flag("attack did not move", "alarm", text, c.model)
 
 
 def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
@@ -223,7 +227,7 @@ def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
             f"{blind.attack}, which asks for no gradient, beats {slope.attack} on {where(blind)}: it leaves "
             f"{accuracy(seen.table, blind)} % right against {accuracy(seen.table, slope)} % ({r})."
         )
-        yield Flag("gradient-free beats gradient-based", "alarm", text)
+        yield Flag("gradient-free beats gradient-based", "alarm", text, blind.model)
 
 
 def transfer_beats_white_box(seen: Evidence) -> Iterable[Flag]:
@@ -239,7 +243,7 @@ def transfer_beats_white_box(seen: Evidence) -> Iterable[Flag]:
             f"{foreign.attack} beats {own.attack} on {where(own)}: it leaves {accuracy(seen.table, foreign)} % right "
             f"against {accuracy(seen.table, own)} % ({r})."
         )
-        yield Flag("transfer beats white-box", "alarm", text)
+        yield Flag("transfer beats white-box", "alarm", text, own.model)
 
 
 def steps_ran_out(seen: Evidence) -> Iterable[Flag]:
@@ -256,7 +260,7 @@ def steps_ran_out(seen: Evidence) -> Iterable[Flag]:
                 f"{long.attack} leaves {accuracy(seen.table, long)} % right on {where(long)}, {short.attack} "
                 f"{accuracy(seen.table, short)} % ({r}): the shorter one's loss was still rising."
             )
-            yield Flag("steps ran out", "warning", text)
+            yield Flag("steps ran out", "warning", text, long.model)
 
 
 def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
@@ -276,7 +280,7 @@ def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
                 f"{plain.attack} leaves {accuracy(seen.table, plain)} % right on {where(plain)}, {STRONGEST} "
                 f"{accuracy(seen.table, strongest)} % ({r})."
             )
-            yield Flag("overrated by a plain attack", "warning", text)
+            yield Flag("overrated by a plain attack", "warning", text, plain.model)
 
 
 def ignored_modality(seen: Evidence) -> Iterable[Flag]:
@@ -290,7 +294,7 @@ def ignored_modality(seen: Evidence) -> Iterable[Flag]:
                     f"{c.model} hardly uses its {sense}: with another clip's, its answer changes on {moved}. Robust to an "
                     f"attack on the {sense} then means {left}."
                 )
-                yield Flag("a modality is ignored", "warning", text)
+                yield Flag("a modality is ignored", "warning", text, c.model)
 
 
 def random_outputs(seen: Evidence) -> Iterable[Flag]:
@@ -298,7 +302,7 @@ def random_outputs(seen: Evidence) -> Iterable[Flag]:
     for model, p in seen.probes.items():
         if p["random"] > 0:
             text = f"{model} answers differently when asked again, on {share(p, p['random'])}. Attack the mean of its answers."
-            yield Flag("random outputs", "alarm", text)
+            yield Flag("random outputs", "alarm", text, model)
 
 
 def depends_on_batch(seen: Evidence) -> Iterable[Flag]:
@@ -306,7 +310,7 @@ def depends_on_batch(seen: Evidence) -> Iterable[Flag]:
     for model, p in seen.probes.items():
         if p["sociable"] > 0:
             text = f"{model} answers differently when a clip is alone in its batch, on {share(p, p['sociable'])}."
-            yield Flag("output depends on batch mates", "alarm", text)
+            yield Flag("output depends on batch mates", "alarm", text, model)
 
 
 def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
@@ -317,13 +321,13 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
                 flat, faint = p["flat"][modality], p["faint"][modality]
                 if flat > ENOUGH:
                     text = f"{model} has no gradient with respect to its {SENSE[letter]}, on {share(p, flat)}."
-                    yield Flag("gradients vanish", "alarm", text)
+                    yield Flag("gradients vanish", "alarm", text, model)
                 elif faint > ENOUGH:
                     text = (
                         f"The cross entropy of {model} has no gradient left with respect to its {SENSE[letter]}, on "
                         f"{share(p, faint)}, while the margin has. Attack the margin."
                     )
-                    yield Flag("gradients vanish", "alarm", text)
+                    yield Flag("gradients vanish", "alarm", text, model)
 
 
 RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (

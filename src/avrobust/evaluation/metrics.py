@@ -5,6 +5,7 @@ Fractions lie in [0, 1] everywhere here; pages multiply by 100.  Every interval 
 for others of their kind, so clips (and seeds, when there are several) are what the intervals range over.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -257,6 +258,20 @@ def paired(correct1: Scores, correct2: Scores) -> Paired:
     half = Z * np.sqrt(variance)
     low, high = max(-1.0, by_clip.mean() - half), min(1.0, by_clip.mean() + half)
     return Paired(n, better, worse, float(gap.mean()), float(low), float(high), p, seeds)
+
+
+def clips_needed(gap: Scores, points: float = 0.03, power: float = 0.8) -> int:
+    """How many clips a paired test needs to see a true difference of `points` (0.03 is 3 points) with this power.
+
+    `gap` are the differences that were seen, (seeds, clips); what counts of them is how much they vary from clip to
+    clip, about the share of clips on which the two disagree.  Two-sided at 5 %; `points` is where the mean would lie.
+
+    >>> clips_needed(np.array([[1.0] * 12 + [-1.0] * 8 + [0.0] * 80]))
+    1736
+    """
+    variance = gap.mean(0).var()
+    needed = (Z + float(stats.norm.ppf(power))) ** 2 * float(variance) / points**2
+    return max(1, math.ceil(needed))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

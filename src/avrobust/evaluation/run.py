@@ -6,13 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust.attacks import ANYTHING, engine
 from avrobust.evaluation.inputs import check_batch, check_logits, check_model
 from avrobust.evaluation.record import Rows
 from avrobust.objectives import margins
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat, check
-from avrobust.types import Attack, Batch, Model, Signals
+from avrobust.types import Attack, Batch, Channel, Model, Signals
 
 UNTOUCHED = Threat.linf()
 # (model, batch, the signals at hand) -> columns of the rows, one value per clip
@@ -100,19 +100,24 @@ class Subject:
             parts.append(Rows.of(columns | self._more(judge, batch, batch.x, UNTOUCHED)))
         return Rows.concat(parts)
 
-    def under(self, attack: Attack, threat: Threat, seed: int = 0) -> Rows:
-        """Rows of the clips under one attack inside one threat."""
+    def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
+        """Rows of the clips under one attack inside one threat, and of what each channel leaves of those."""
+        title, mode = label(attack), getattr(attack, "mode", "corrected")
+        free = getattr(attack, "may_leave_budget", False)
         parts = []
         for batch, clean, judge, craft in zip(self._batches, self._clean, self._judges, self._crafts, strict=True):
             adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
-            title, mode = label(attack), getattr(attack, "mode", "corrected")
-            if not getattr(attack, "may_leave_budget", False):
+            if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
-            with torch.no_grad():
-                logits = engine.pinned(judge, batch.x, threat)(adversarial).float()
-            columns = self._columns(batch, clean, logits, title, mode, threat, seed)
-            more = sizes(threat, batch.x, adversarial) | self._more(judge, batch, adversarial, threat)
-            parts.append(Rows.of(columns | more))
+            # Only what was checked to be untouched is taken for it; a channel changes both modalities.
+            made = [(title, mode, ANYTHING if free else threat, adversarial)]
+            made += [(f"{title} > {label(channel)}", "sent", ANYTHING, channel(adversarial)) for channel in sent]
+            for name, kind, touched, x in made:
+                with torch.no_grad():
+                    logits = engine.pinned(judge, batch.x, touched)(x).float()
+                columns = self._columns(batch, clean, logits, name, kind, threat, seed)
+                more = sizes(threat, batch.x, x) | self._more(judge, batch, x, touched)
+                parts.append(Rows.of(columns | more))
         return Rows.concat(parts)
 
     def _more(self, judge: Model, batch: Batch, x: Signals, threat: Threat) -> dict[str, Sequence[float]]:
@@ -133,8 +138,8 @@ class Subject:
         }  # fmt: skip
 
 
-def label(attack: Attack) -> str:
-    """How a table calls an attack: its `name`, or else its own."""
+def label(attack: Attack | Channel) -> str:
+    """How a table calls an attack, or a channel: its `name`, or else its own."""
     return str(getattr(attack, "name", None) or getattr(attack, "__name__", type(attack).__name__))
 
 

@@ -1,6 +1,7 @@
 """Claims as comparisons: what is said to be larger, by how much it is, and whether these clips can tell."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,8 @@ from scipy import stats
 
 from avrobust.evaluation.answers import Answers, Budget, shared
 from avrobust.evaluation.flags import SIGNIFICANT
-from avrobust.evaluation.metrics import Estimate, Paired, Z, estimate, paired
+from avrobust.evaluation.metrics import Estimate, Paired, Z, avg_attacked, estimate, paired
+from avrobust.report.read import SUBSETS
 from avrobust.report.words import picture, sound
 
 NAME = {"A": "sound", "V": "picture"}
@@ -79,6 +81,16 @@ def compare(
     if not gap.n:
         return []
     return [Comparison(low_name, high_name, estimate(a), estimate(b), gap, _p(gap, margin), margin)]
+
+
+def mean_attacked(answers: Sequence[Answers | None]) -> Answers | None:
+    """The mean of answers under attacks on A, V and AV as one value per clip; None where one of them is missing."""
+    found = [a for a in answers if a is not None]
+    if len(found) < len(SUBSETS):
+        return None
+    same = shared(*found)
+    mean = avg_attacked(*(a["correct"].astype(float) for a in same))
+    return replace(same[0], columns=dict(same[0].columns) | {"correct": mean})
 
 
 def _p(gap: Paired, margin: float) -> float:

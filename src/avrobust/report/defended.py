@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from avrobust.evaluation.answers import Answers, shared
-from avrobust.evaluation.metrics import avg_attacked
-from avrobust.report.comparisons import Claim, Comparison, at, compare
+from avrobust.report.comparisons import Claim, Comparison, at, compare, mean_attacked
 from avrobust.report.read import SUBSETS, Level, Run, usual
 
 KEPT = 0.03  # clean accuracy counts as kept when it falls by less
@@ -144,12 +143,7 @@ def _attacked(run: Run, model: str | None, level: Level) -> Answers | None:
     """The mean of A, V, AV in the worst case over attacks, as one column per clip."""
     if model is None or set(level) != set(SUBSETS):
         return None
-    answers = run.worst([(model, s, level[s]) for s in SUBSETS])
-    if any(a is None for a in answers):
-        return None
-    same = shared(*(a for a in answers if a is not None))
-    mean = avg_attacked(*(a["correct"].astype(float) for a in same))
-    return replace(same[0], columns=dict(same[0].columns) | {"correct": mean})
+    return mean_attacked(run.worst([(model, s, level[s]) for s in SUBSETS]))
 
 
 def _ri_half(run: Run, model: str, level: Level) -> Answers | None:

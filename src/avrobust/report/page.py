@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from avrobust.evaluation.metrics import Estimate, p_value, percent
-from avrobust.report import features, figures, gallery, paper, places, tables, words
+from avrobust.report import features, figures, gallery, paper, places, standing, tables, words
 from avrobust.report.claims import claims
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
@@ -51,6 +51,7 @@ def html(run: Run) -> str:
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
             fusions=tables.fusion_tables(run),
             defenses=tables.defense_tables(run),
+            standing=standing.tables(run),
             places=places.tables(run),
             centre=places.centre(run),
             strips={t.model: places.strips(run, t.model) for t in places.tables(run)},
@@ -99,9 +100,9 @@ def interval(e: Estimate) -> str:
     return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
 
 
-def heading(table: tables.AttackTable | tables.ModelTable) -> str:
+def heading(table: tables.AttackTable | tables.ModelTable | standing.Table) -> str:
     """What is said above a table of one set of budgets."""
-    theirs = paper.EPS_DEFENSE if isinstance(table, tables.ModelTable) else paper.EPS_ATTACK
+    theirs = paper.EPS_ATTACK if isinstance(table, tables.AttackTable) else paper.EPS_DEFENSE
     same = all((b.eps_audio, b.eps_visual) == theirs[s] for s, b in table.level.items())
     return "At the paper's budgets" if same else "At other budgets"
 

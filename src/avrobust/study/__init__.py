@@ -8,6 +8,8 @@ from avrobust.study.plan import Cell, Contestant, Study, Trial
 STUDIES = {
     "quick": "avrobust.study.quick",
     "standard": "avrobust.study.standard",
+    "worst_case": "avrobust.study.worst_case",
+    "selftest": "avrobust.study.selftest",
     "tian2021_music": "avrobust.study.tian2021_music",
     "tian2021_kinetics_sounds": "avrobust.study.tian2021_kinetics_sounds",
     "tian2021_ave": "avrobust.study.tian2021_ave",

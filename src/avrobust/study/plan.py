@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 from torch import nn
 
+from avrobust.attacks import ANYTHING
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
+from avrobust.evaluation.realize import Sent
 from avrobust.evaluation.run import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
@@ -18,7 +20,7 @@ from avrobust.study.record import describe
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 from avrobust.training.views import View
-from avrobust.types import Attack, Batch
+from avrobust.types import Attack, Batch, Channel
 
 
 @runtime_checkable
@@ -56,11 +58,15 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Trial:
-    """Every one of `models` under every one of `attacks` inside every one of `threats`."""
+    """Every one of `models` under every one of `attacks` inside every one of `threats`.
+
+    Through every channel of `sent` go the clips that the attacks made, and clean ones, to see what is left of either.
+    """
 
     models: tuple[str, ...]
     attacks: tuple[Attack, ...]
     threats: tuple[Threat, ...]
+    sent: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Cell:
     seed: int
     attack: Attack | None
     threat: Threat
+    sent: tuple[Channel, ...] = ()
 
     @property
     def attack_name(self) -> str:
@@ -84,7 +91,7 @@ class Cell:
 
     def key(self, *about: object) -> str:
         """The name of the cell's folder: everything that its rows depend on, `about` the weights and clips included."""
-        parts = describe([self.model, self.seed, self.attack, self.threat, *about])
+        parts = describe([self.model, self.seed, self.attack, self.threat, *self.sent, *about])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -132,12 +139,15 @@ class Study:
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""
         yield Cell(model, seed, None, Threat.linf())
-        seen, perceived = set(), next(c.modality for c in self.contestants if c.name == model)
+        perceived = next(c.modality for c in self.contestants if c.name == model)
+        found: dict[str, Cell] = {}  # by what is attacked: one search serves all trials that ask for it
         for trial in self.trials:
             if model in trial.models:
-                for attack in trial.attacks:
-                    for threat in trial.threats:
-                        cell = Cell(model, seed, attack, threat)
-                        if threat.subset in perceived and cell.key() not in seen:
-                            seen.add(cell.key())
-                            yield cell
+                wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in trial.sent]
+                wanted += [Cell(model, seed, a, t, trial.sent) for a in trial.attacks for t in trial.threats]
+                for cell in wanted:
+                    if cell.threat.subset in perceived:
+                        alone = replace(cell, sent=()).key()
+                        before = found[alone].sent if alone in found else ()
+                        found[alone] = replace(cell, sent=tuple(dict.fromkeys((*before, *cell.sent))))
+        yield from found.values()

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from avrobust import report
-from avrobust.attacks import ANYTHING, Mute, Swap
+from avrobust.attacks import ANYTHING, Mute, Swap, Transfer
+from avrobust.attacks.engine import exact
 from avrobust.data import orchestra
 from avrobust.data.manifest import Box, Manifest
 from avrobust.data.orchestra import Orchestra
@@ -22,6 +24,7 @@ from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.localisation import Localisation, centre
+from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Measure, Subject
 from avrobust.models.network import AVNet
@@ -74,6 +77,7 @@ def run(
                 trained = _train(study, contestant, seed, store, out, progress, tracker)
             told = record.about.get("models", {}).get(contestant.name, {})
             about = about_model(study, contestant, trained)
+            known = told if told.get("sha256") == about["sha256"] else {}
             record.update(models={contestant.name: about})
             # The weights as they are on disk: a network that was just trained lies in memory in another layout,
             # and its last bits would differ from those of a run that was taken up again.
@@ -83,10 +87,10 @@ def run(
                 measure(study, contestant, seed, net, store, out, device, progress, also=places)
             if places:
                 record.update(centre=centre([box for box in places.boxes.values() if box]))
+            about["probe"] = known.get("probe") or probe(exact(net), tested(study, store, device, study.attacked)[0])
             if isinstance(net.guard, Memory):
-                known = told.get("memory") if told.get("sha256") == about["sha256"] else None
-                about["memory"] = known or _diagnosis(study, net, store, device)
-                record.update(models={contestant.name: about})
+                about["memory"] = known.get("memory") or diagnosis(net, tested(study, store, device, study.attacked))
+            record.update(models={contestant.name: about})
             if contestant.name in study.embedded:
                 with timed(record, "features"):
                     write_features(study, contestant, seed, net, store, out, device)
@@ -126,34 +130,43 @@ def measure(
 ) -> None:
     """Compute the cells of one trained model that are not there yet."""
     about = (weights_sha256(net), store.sha256, describe(study.view), study.attacked, study.batch)
-    todo = {
-        key: cell
-        for cell in study.cells(contestant.name, seed)
-        if not (cell_folder(out, key := cell.key(*about))).exists()
-    }
+    source = cache(lambda name: load(_folder_of(name, seed, out) / "net.safetensors")[0].to(device))
+
+    def key(cell: Cell) -> str:
+        foreign = (weights_sha256(source(cell.attack.source)),) if isinstance(cell.attack, Transfer) else ()
+        return cell.key(*about, *foreign)
+
+    todo = {key(c): c for c in study.cells(contestant.name, seed) if not cell_folder(out, key(c)).exists()}
     if not todo:
         return
 
-    def clips(limit: int | None) -> list[Batch]:
-        return [b.to(device) for b in batches(store, "test", study.view, study.batch, limit=limit)]
-
-    subject: Subject | None = None
+    attacked = cache(
+        lambda: Subject(net, tested(study, store, device, study.attacked), name=contestant.name, also=also)
+    )
     total = sum(cell.steps + 1 for cell in todo.values())
     with bar(f"attacking {contestant.name} (seed {seed})", total, visible=progress, count=False) as advance:
-        for key, cell in todo.items():
+        for name, cell in todo.items():
             advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
             if cell.attack is None:
-                everyone = Subject(net, every := clips(None), name=cell.model, also=also)
+                everyone = Subject(net, every := tested(study, store, device, None), name=cell.model, also=also)
                 parts = [everyone.clean(seed), unreadable(store, cell)]
-                if also:  # a heat map should move with the sound
-                    sound = ANYTHING.only("A")
-                    parts += [everyone.under(Swap(every), sound, seed), everyone.under(Mute(), sound, seed)]
+                if contestant.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
+                    asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")
+                    controls = (Swap(every), Mute())
+                    parts += [asked.under(c, ANYTHING.only(m), seed) for c in controls for m in parts_of_clips]
                 rows = Rows.concat(parts)
             else:
-                subject = subject or Subject(net, clips(study.attacked), name=cell.model, also=also)
-                rows = subject.under(cell.attack, cell.threat, seed)
-            write_cell(out, key, cell, rows)
+                attack = cell.attack
+                if isinstance(attack, Transfer):
+                    attack = replace(attack, model=source(attack.source))
+                rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
+            write_cell(out, name, cell, rows)
             advance(cell.steps + 1)
+
+
+def tested(study: Study, store: Store, device: torch.device, limit: int | None) -> list[Batch]:
+    """The first `limit` test clips, or all of them."""
+    return [b.to(device) for b in batches(store, "test", study.view, study.batch, limit=limit)]
 
 
 def unreadable(store: Store, cell: Cell) -> Rows:
@@ -205,13 +218,14 @@ def about_data(store: Store, manifest: Manifest) -> dict[str, object]:
 
 def about_model(study: Study, contestant: Contestant, trained: Trained) -> dict[str, object]:
     """A trained model, as run.json tells of it."""
-    best = trained.curve[trained.best_epoch - 1]
+    best = trained.curve[trained.best_epoch - 1] if trained.curve else None
     return {
         "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
         "loss": objective_name(contestant.loss), "guard": contestant.guard and type(contestant.guard).__name__,
         "start": contestant.start,
         "parameters": count_parameters(trained.net), "sha256": weights_sha256(trained.net),
-        "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch, "val": best.val_accuracy,
+        "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch,
+        "val": best and best.val_accuracy,
         "curve": [asdict(e) for e in trained.curve],
     }  # fmt: skip
 
@@ -242,6 +256,10 @@ def _folder(manifest: Manifest, study: Study) -> str:
 def _train(
     study: Study, contestant: Contestant, seed: int, store: Store, out: Path, progress: bool, tracker: str | None
 ) -> Trained:
+    if contestant.epochs == 0:
+        path = _folder_of(contestant.name, seed, out) / "net.safetensors"
+        checkpoint.save(net := start(study, contestant, seed, store, out), path, {})
+        return Trained(path, net, curve=(), best_epoch=0, seconds=0.0)
     recipe = RECIPES[contestant.recipe]
     if epochs := contestant.epochs or study.epochs:
         # Where the rate falls goes along with how long it takes.
@@ -292,11 +310,6 @@ def localisation(study: Study, manifest: Manifest, store: Store) -> Localisation
         boxes={id: seen(id, e.box) for id, e in tested.items()},
         rivals={id: seen(id, e.rival) for id, e in tested.items()},
     )
-
-
-def _diagnosis(study: Study, net: AVNet, store: Store, device: torch.device) -> dict[str, dict[str, float]]:
-    clips = (b.to(device) for b in batches(store, "test", study.view, study.batch, limit=study.attacked))
-    return diagnosis(net, clips)
 
 
 def write_features(

@@ -1,0 +1,55 @@
+"""`avrobust selftest`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import parse
+from avrobust.evaluation.metrics import percent
+from avrobust.report import standing
+from avrobust.report.read import read
+from avrobust.study.run import run
+from avrobust.study.selftest import HOLDS, study
+
+ABOUT = """Show that this installation sees through defenses that do not defend, and leaves standing the one that does.
+
+Trains one network and puts it behind guards that are broken on purpose, then attacks each. Fails where a broken
+defense is neither broken nor flagged, or where the adversarially trained network is.
+
+example:
+  avrobust selftest          # some minutes; ends with runs/selftest/report.html
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    out: Path = Path("runs/selftest")
+    """The run's folder; the same command goes on where it was stopped."""
+    cache: Path = Path("data")
+    """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the study, print a line per defense; raises `ValueError` where the harness was deceived."""
+    options = parse(Options, argv, "selftest", ABOUT)
+    keep_memory()
+    page = run(study, options.out, data=options.cache, command="avrobust selftest", progress=not options.quiet)
+    (table,) = standing.tables(read(options.out))
+    lines: list[tuple[str, ...]] = [("defense", "clean", "FGSM", "worst", "verdict", "")]
+    deceived = []
+    for row in table.rows[1:]:
+        numbers = (percent(e.value) for e in (row.clean, row.weak, row.strong))
+        lines.append((row.model, *numbers, row.verdict, ", ".join(row.alarms)))
+        if (row.verdict == "stands") != (row.model == HOLDS):
+            deceived.append(f"{row.model} ({row.verdict})")
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print("\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines))
+    print(f"\nThe report: {page}")
+    if deceived:
+        raise ValueError(
+            f"expected {HOLDS} to stand and nothing else, got it otherwise for {', '.join(deceived)}. "
+            "Do not trust verdicts of this installation; look at the report."
+        )

@@ -1,0 +1,154 @@
+"""Is a clip still adversarial once it has been stored or sent?  What storing and sending do to signals, as channels.
+
+A perturbation lives in memory, in floating point.  What somebody plays came out of a file: whole grey levels, whole
+16-bit steps, or what a codec made of them.  A channel is any callable, signals in and signals of the same shapes out;
+those here are frozen dataclasses with a `name`, and give the same for a clip whatever its batch.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from scipy import signal
+from torch import Tensor
+
+from avrobust.attacks.gradient import concise
+from avrobust.attacks.saved import behind, on_levels
+from avrobust.evaluation.run import label
+from avrobust.media.channel import through_mp4
+from avrobust.seeds import Seeds
+from avrobust.threat import Threat
+from avrobust.types import AV, Attack, Channel, Frames, Model, Signals, Wave
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """Files that keep all they can hold: 8 bits a colour as in `.png`, 16 bits a sample as in `.wav`.
+
+    >>> x = AV(audio=torch.tensor([[0.2 / 32768]]), visual=torch.full((1, 1, 3, 1, 1), 2.4 / 255))
+    >>> Lossless()(x).map(lambda s: s.flatten()[0].item())
+    AV(audio=0.0, visual=0.007843137718737125)
+    """
+
+    name: ClassVar[str] = "8 and 16 bits"
+
+    def __call__(self, x: Signals) -> Signals:
+        """The nearest that files hold."""
+        return on_levels(x)
+
+
+@dataclass(frozen=True)
+class Coarser:
+    """Fewer samples and pixels on the way: sound of `rate` Hz at `to` Hz, sides of the picture times `size`; then back.
+
+    Both ways with a low-pass; rounded to 16 and 8 bits at either end.
+    """
+
+    rate: int = 11025
+    to: int = 8000
+    size: float = 0.5
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"{self.to:,} Hz, sides × {self.size:g}"
+
+    def __call__(self, x: Signals) -> Signals:
+        """The same clips with less in them."""
+        sides = [round(self.size * side) or 1 for side in x.visual.shape[-2:]]
+        there = on_levels(AV(_resampled(x.audio, self.rate, self.to), _resized(x.visual, *sides)))
+        back = AV(_resampled(there.audio, self.to, self.rate), _resized(there.visual, *x.visual.shape[-2:]))
+        return on_levels(AV(audio=back.audio[:, : x.audio.shape[1]], visual=back.visual))
+
+
+@dataclass(frozen=True)
+class Mp4:
+    """An `.mp4` file, H.264 and AAC, as `media.encode_mp4` writes it: `rate` Hz of sound, `fps` frames a second.
+
+    `crf` is x264's quality, 23 its own choice; `audio_bitrate` in bits per second.  The sound's encoder is kind to
+    what is faint: it substitutes no noise.
+
+    >>> Mp4(crf=28, audio_bitrate=32_000).name
+    'H.264 crf 28, AAC 32 kbit/s'
+    """
+
+    rate: int = 11025
+    fps: float = 4.0
+    crf: int = 23
+    audio_bitrate: int = 64_000
+
+    @property
+    def name(self) -> str:
+        """How a table calls it."""
+        return f"H.264 crf {self.crf}, AAC {self.audio_bitrate / 1000:g} kbit/s"
+
+    def __call__(self, x: Signals) -> Signals:
+        """What a player has of these clips."""
+        waves, pictures = x.audio.cpu().numpy(), x.visual.permute(0, 1, 3, 4, 2).cpu().numpy()
+        played = [
+            through_mp4(wave, frames, self.rate, self.fps, crf=self.crf, audio_bitrate=self.audio_bitrate)
+            for wave, frames in zip(waves, pictures, strict=True)
+        ]
+        wave, frames = (torch.from_numpy(np.stack(part)) for part in zip(*played, strict=True))
+        return AV(audio=wave.to(x.audio), visual=frames.permute(0, 1, 4, 2, 3).to(x.visual) / 255)
+
+
+def none(model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+    """No attack: the clips as they are."""
+    return x
+
+
+@dataclass(frozen=True, repr=False)
+class Sent:
+    """`attack`, and then what `channel` leaves of its clips, untouched modality included; by itself, of clean clips.
+
+    With `known`, the attacker knows the channel and attacks the model `behind` it.  To stay inside the budget after
+    rounding as well, which that does not, send what `Saved` made.
+
+    It is no attack inside a threat: nothing keeps a codec inside a budget.  `mode` "sent" keeps its rows out of the
+    tables of attacks; the row without an attack says what the channel itself costs.
+
+    >>> from avrobust.attacks import PGD
+    >>> Sent(Lossless(), PGD()).name, Sent(Lossless(), PGD(), known=True).name, Sent(Mp4()).name
+    ('PGD-10 > 8 and 16 bits', 'PGD-10, knowing > 8 and 16 bits', 'none > H.264 crf 23, AAC 64 kbit/s')
+    """
+
+    channel: Channel
+    attack: Attack = none
+    known: bool = False
+
+    mode: ClassVar[str] = "sent"
+    may_leave_budget: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return concise(self)
+
+    @property
+    def name(self) -> str:
+        """How a table calls it: "attack > channel"."""
+        return f"{label(self.attack)}{', knowing' if self.known else ''} > {label(self.channel)}"
+
+    @property
+    def steps(self) -> int:
+        """What it costs, in gradient steps."""
+        return int(getattr(self.attack, "steps", 1))
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """What arrives of the adversarial clips, shaped as `x`."""
+        model = behind(self.channel, model) if self.known else model
+        return self.channel(self.attack(model, x, y, threat, seeds))
+
+
+def _resampled(wave: Wave, rate: int, to: int) -> Float[Tensor, "b m"]:
+    """The sound at another rate, from the same first sample on; in [-1, 1]."""
+    other = torch.from_numpy(signal.resample_poly(wave.cpu().numpy(), to, rate, axis=1))
+    return other.to(wave).clamp(-1, 1)
+
+
+def _resized(frames: Frames, high: int, wide: int) -> Float[Tensor, "b t 3 high wide"]:
+    """The pictures with other sides; in [0, 1]."""
+    flat = F.interpolate(frames.flatten(0, 1), (high, wide), mode="bicubic", antialias=True, align_corners=False)
+    return flat.view(*frames.shape[:3], high, wide).clamp(0, 1)

@@ -1,0 +1,57 @@
+"""Does the harness see through defenses that do not defend, and leave standing the one that does?
+
+    avrobust selftest          # 8 min on two AVX2 cores without a GPU
+One network of the quick study behind guards that are broken on purpose: features rounded (no gradient), scaled until
+softmax saturates (no gradient left), made noisy, mixed with those of the batch.  PCL, which is known to fall to
+attacks that adapt.  And adversarial training, which is known to hold.
+"""
+
+from dataclasses import replace
+
+from avrobust.attacks import AVAutoAttack, Square
+from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
+from avrobust.study.budgets import ONE_STEP, TABLE1_X4, TEN_STEPS, together
+from avrobust.study.plan import Contestant, Trial
+from avrobust.study.quick import study as quick
+from avrobust.threat import Threat
+from avrobust.training.recipe import cross_entropy
+
+# Where half of the undefended network's answers are lost.
+THREATS = together(0.012, 0.048)
+BROKEN = {
+    "Rounded": Broken("rounded", 2.0),
+    "Saturated": Broken("saturated", 1e5),
+    "Noisy": Broken("noisy", 0.5),
+    "Sociable": Broken("sociable", 0.5),
+}
+HOLDS = "Adversarial"
+
+study = replace(
+    quick,
+    name="selftest",
+    title="Does the harness see through defenses that do not defend?",
+    contestants=(
+        Contestant("AV", width=32),
+        *(Contestant(name, width=32, start="AV", epochs=0, guard=guard) for name, guard in BROKEN.items()),
+        Contestant("PCL", width=32, start="AV", epochs=2, loss=PCL(), guard=Prototypes()),
+        Contestant(
+            HOLDS,
+            width=32,
+            start="AV",
+            epochs=4,
+            loss=Adversarial(cross_entropy, (Threat.linf(), *TABLE1_X4, *THREATS), FAST, 1 / 3),
+        ),
+    ),
+    trials=(
+        Trial(
+            ("AV", *BROKEN, "PCL", HOLDS),
+            (ONE_STEP, TEN_STEPS, Square(queries=100), AVAutoAttack(steps=20, queries=100)),
+            THREATS,
+        ),
+    ),
+    tables=(THREATS,),
+    defenses=(THREATS,),
+    embedded=(),
+    showcase=THREATS[2],
+    attacked=64,
+)

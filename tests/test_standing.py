@@ -1,0 +1,111 @@
+"""Which defense stands: drawn answers whose verdict is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from avrobust.evaluation.metrics import clips_needed, paired
+from avrobust.evaluation.record import Rows
+from avrobust.report import page, standing
+from avrobust.report.read import read
+
+N = 400
+EPS = {"A": (0.006, 0.0), "V": (0.0, 0.024), "AV": (0.006, 0.024)}
+# model: what run.json says of it, and the share that it keeps under FGSM and under AVAutoAttack
+MODELS = {
+    "AV": ({}, 0.6, 0.4),
+    "AV, trained as long": ({"start": "AV"}, 0.65, 0.45),
+    "PCL": ({"loss": "PCL", "start": "AV"}, 0.9, 0.40),
+    "Masked": ({"guard": "Broken", "start": "AV"}, 0.9, 0.6),
+    "Adversarial": ({"loss": "adversarial, PGD-3"}, 0.75, 0.7),
+    "Close": ({"loss": "MinSim"}, 0.66, 0.46),
+}
+
+
+def cell(model, attack, subset, share, mode="corrected"):
+    draw = np.random.default_rng(len(model) + len(attack) + len(subset))
+    right = (np.linspace(0, 1, N, endpoint=False) + draw.normal(0, 0.1, N)) < share
+    a, v = EPS.get(subset, (0.0, 0.0))
+    words = [f"linf {eps:g}" if eps else "untouched" for eps in (a, v)]
+    return Rows.of(
+        {
+            "model": model, "seed": 0, "attack": attack, "mode": mode, "subset": subset, "eps_audio": a, "eps_visual": v,
+            "threat": f"audio {words[0]}, visual {words[1]}", "clip": [f"c{i:03d}" for i in range(N)],
+            "label": [i % 11 for i in range(N)], "status": "ok", "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0,
+            "correct_clean": True, "correct": right.tolist(), "linf_audio": a, "linf_visual": v, "l2_audio": 1.0,
+            "l2_visual": 1.0, "used_audio": 1.0, "used_visual": 1.0, "snr_db": 20.0, "psnr_db": 40.0,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "run"
+    for model, (_, weak, strong) in MODELS.items():
+        parts = [cell(model, "none", "clean", 0.9)]
+        parts += [cell(model, "FGSM", s, weak) for s in EPS] + [cell(model, "AVAutoAttack", s, strong) for s in EPS]
+        folder = path / "cells" / model
+        folder.mkdir(parents=True)
+        Rows.concat(parts).save(folder / "rows.parquet")
+    flat = {"clips": 64, "random": 0.0, "sociable": 0.0, "faint": {"audio": 0.0, "visual": 0.0}, "flat": {"audio": 1.0, "visual": 1.0}}  # fmt: skip
+    about = {
+        name: {"kind": "AV", "fusion": "concat", "loss": "cross_entropy", "guard": None} | told
+        for name, (told, *_) in MODELS.items()
+    }
+    about["Masked"]["probe"] = flat
+    told = {
+        "models": about,
+        "defenses": [{s: list(e) for s, e in EPS.items()}],
+        "data": {"classes": list("abcdefghijk")},
+    }
+    (path / "run.json").write_text(json.dumps(told))
+    return read(path)
+
+
+def test_verdicts(run):
+    (table,) = standing.tables(run)
+    assert table.against == "AV, trained as long"
+    verdicts = {r.model: r.verdict for r in table.rows}
+    assert verdicts == {
+        "AV": "what it is measured by",
+        "AV, trained as long": "what it is measured by",
+        "PCL": "falls",
+        "Masked": "not to be believed",
+        "Adversarial": "stands",
+        "Close": "undecided",
+    }
+    rows = {r.model: r for r in table.rows}
+    assert rows["PCL"].weak.value > 0.8 > 0.5 > rows["PCL"].strong.value
+    assert rows["Masked"].alarms == ("gradients vanish",)
+    assert table.words == "Of 4 defenses, 1 stands in the worst case: Adversarial."
+
+
+def test_it_stands_on_the_page(run):
+    html = page.html(run)
+    assert 'id="standing"' in html and 'data-verdict="stands"' in html
+    assert "1 stands in the worst case: Adversarial" in html
+
+
+def test_no_table_without_the_strongest_attack(run, tmp_path):
+    from fake_run import fake_run
+
+    assert standing.tables(read(fake_run(tmp_path / "run", whole=True))) == []
+
+
+@pytest.mark.parametrize("points", [0.03, 0.1])
+def test_so_many_clips_would_do(points):
+    """Drawn anew that many times over, a difference of this size is found in four of five draws."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        second = rng.random(n) < 0.5
+        flips = rng.random(n)
+        # Of all answers, 10 % + points turn right and 10 % turn wrong.
+        first = np.where(second, flips >= 0.2, flips < 0.2 + 2 * points)
+        return first[None], second[None]
+
+    a, b = draw(20_000)
+    n = clips_needed(a.astype(float) - b, points)
+    found = np.mean([paired(*draw(n)).p < 0.05 for _ in range(400)])
+    assert found == pytest.approx(0.8, abs=0.09)
