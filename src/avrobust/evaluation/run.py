@@ -117,6 +117,8 @@ class Subject:
                     logits = engine.pinned(judge, batch.x, touched)(x).float()
                 columns = self._columns(batch, clean, logits, name, kind, threat, seed)
                 more = sizes(threat, batch.x, x) | self._more(judge, batch, x, touched)
+                if kind != "sent" and threat.subset == "AV":
+                    more |= halves(judge, batch, x)
                 parts.append(Rows.of(columns | more))
         return Rows.concat(parts)
 
@@ -136,6 +138,18 @@ class Subject:
             "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
             "correct_clean": (clean.argmax(1) == y).tolist(), "correct": (logits.argmax(1) == y).tolist(),
         }  # fmt: skip
+
+
+@torch.no_grad()
+def halves(judge: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
+    """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0."""
+    found = {}
+    for name, subset in (("audio", "A"), ("visual", "V")):
+        part = ANYTHING.only(subset)
+        half = part.map(lambda ball, a, s: a if ball.active else s, adversarial, batch.x)
+        right = engine.pinned(judge, batch.x, part)(half).argmax(1) == batch.label
+        found[f"right_{name}_half"] = right.double().tolist()
+    return found
 
 
 def label(attack: Attack | Channel) -> str:

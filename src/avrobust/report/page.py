@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from avrobust.evaluation.metrics import Estimate, p_value, percent
-from avrobust.report import features, figures, gallery, paper, places, standing, tables, words
+from avrobust.report import carried, features, figures, gallery, paper, places, standing, tables, words
 from avrobust.report.claims import claims
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
@@ -51,6 +51,7 @@ def html(run: Run) -> str:
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
             fusions=tables.fusion_tables(run),
             defenses=tables.defense_tables(run),
+            carried=carried.tables(run),
             standing=standing.tables(run),
             places=places.tables(run),
             centre=places.centre(run),

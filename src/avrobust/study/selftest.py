@@ -45,7 +45,7 @@ study = replace(
     trials=(
         Trial(
             ("AV", *BROKEN, "PCL", HOLDS),
-            (ONE_STEP, TEN_STEPS, Square(queries=100), AVAutoAttack(steps=20, queries=100)),
+            (ONE_STEP, TEN_STEPS, Square(queries=40), AVAutoAttack(steps=10, targets=2, queries=40)),
             THREATS,
         ),
     ),
@@ -53,5 +53,5 @@ study = replace(
     defenses=(THREATS,),
     embedded=(),
     showcase=THREATS[2],
-    attacked=64,
+    attacked=48,
 )

@@ -1,0 +1,64 @@
+"""Which modality carried a joint attack: what is left of it when either half is taken back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avrobust.evaluation.answers import Answers, Budget
+from avrobust.evaluation.metrics import MISSING, Estimate, estimate
+from avrobust.report.read import Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of the clips that were right and then `fooled`: shares that one half alone fools, and that take both."""
+
+    model: str
+    attack: str
+    fooled: Estimate
+    sound: Estimate
+    picture: Estimate
+    both: Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """All joint attacks within one budget."""
+
+    budget: Budget
+    rows: tuple[Row, ...]
+
+
+def tables(run: Run) -> list[Table]:
+    """A table per joint budget of Table 1; attacks that left their budget are in it, as it asks where they struck."""
+    found = []
+    for budget in dict.fromkeys(level["AV"] for level in run.levels() if "AV" in level):
+        rows = [
+            row
+            for attack in run.modes
+            for model in run.models("AV")[:1]
+            if (row := _row(model, attack, run.attacked(model, attack, "AV", budget)))
+        ]
+        if rows:
+            found.append(Table(budget, tuple(rows)))
+    return found
+
+
+def _row(model: str, attack: str, answers: Answers | None) -> Row | None:
+    if answers is None or np.isnan(answers["right_audio_half"]).any():
+        return None
+    fooled = answers["correct_clean"] & ~answers["correct"]
+    sound, picture = answers["right_audio_half"] == 0, answers["right_visual_half"] == 0
+    return Row(
+        model,
+        attack,
+        estimate(fooled),
+        _among(fooled, sound),
+        _among(fooled, picture),
+        _among(fooled, ~sound & ~picture),
+    )
+
+
+def _among(clips: np.ndarray, share: np.ndarray) -> Estimate:
+    """The share of some clips, all seeds together: seeds have different ones."""
+    return estimate(share[clips][None]) if clips.any() else MISSING
