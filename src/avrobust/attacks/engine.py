@@ -10,7 +10,7 @@ Four savings, all of them exact or checked:
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -128,32 +128,33 @@ def _listening(model: Model) -> tuple[Model, list[Tensor]]:
     if isinstance(model, Streams):
         return replace(model, heard=heard), heard
 
-    return (_AloudInTwo if isinstance(model, TwoStream) else _Aloud)(model, heard), heard
+    if isinstance(model, TwoStream):
+        return _Aloud(model, heard), heard
+
+    def aloud(x: Signals) -> Tensor:
+        logits = model(x)
+        heard.append(logits.detach())
+        return logits
+
+    return aloud, heard
 
 
 class _Aloud:
-    """Any callable, its logits kept."""
+    """A model of somebody's own that shows its features, its logits kept."""
 
-    def __init__(self, model: Any, heard: list[Tensor]) -> None:
+    def __init__(self, model: TwoStream, heard: list[Tensor]) -> None:
         self.model, self.heard = model, heard
 
     def __call__(self, x: Signals) -> Tensor:
-        return self._hear(self.model(x))
-
-    def _hear(self, logits: Tensor) -> Tensor:
-        self.heard.append(logits.detach())
-        return logits
-
-
-class _AloudInTwo(_Aloud):
-    """The same of a model that shows its features."""
+        return self.decide(self.represent(x))
 
     def represent(self, x: Signals) -> AV[Tensor]:
-        features: AV[Tensor] = self.model.represent(x)
-        return features
+        return self.model.represent(x)
 
     def decide(self, f: AV[Tensor]) -> Tensor:
-        return self._hear(self.model.decide(f))
+        logits = self.model.decide(f)
+        self.heard.append(logits.detach())
+        return logits
 
 
 def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
@@ -264,9 +265,16 @@ def pinned(model: Model, x: Signals, threat: Threat) -> Model:
     model = exact(model)
     if not isinstance(model, Streams):
         return model
-    with torch.no_grad():
-        clean = model.embed(x) if model.clean is None else model.clean
-    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean), clean=clean)
+    clean = model.clean
+    if clean is None:
+        # Only what is needed: an empty feature stands for a stream that is not run.  A heat map is compared with the
+        # clean one, which takes both.
+        points = isinstance(model.net.fusion, Attention)
+        spared = threat.map(lambda ball: torch.empty(0) if ball.active and not points else None)
+        with torch.no_grad():
+            clean = replace(model, known=spared).embed(x)
+        model = replace(model, clean=clean if points else None)
+    return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean))
 
 
 def fold_batchnorm(net: nn.Module, example: Signals) -> int:

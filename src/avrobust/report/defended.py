@@ -99,7 +99,7 @@ def full_defense_is_best(run: Run, level: Level) -> Claim:
     return Claim(
         "RI",
         "MinSim with ExFMem has the best relative improvement of all defenses, more training alone included.",
-        "RI: MIT-MUSIC 20.8, next best MinSim 16.4; Kinetics-Sounds 12.4, next best MinSim 9.0. More training alone is not in the paper.",
+        "RI: MIT-MUSIC 20.8, next best MinSim 16.4; Kinetics-Sounds 12.4, next best MinSim 9.0. More training alone and adversarial training are not in the paper.",
         tuple(found),
     )
 
