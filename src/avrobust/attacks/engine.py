@@ -277,11 +277,12 @@ def pinned(model: Model, x: Signals, threat: Threat) -> Model:
     return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean))
 
 
-def fold_batchnorm(net: nn.Module, example: Signals) -> int:
+def fold_batchnorm(net: AVNet, example: Signals) -> int:
     """Fold every BatchNorm that directly follows a convolution into it; returns how many were folded.
 
     Which one follows which is read off one forward pass, so it does not matter how the network is written.
-    Raises `RuntimeError` if the folded network does not give the same logits.
+    Raises `RuntimeError` if the folded network does not give the same logits, its guard left out: that has nothing to
+    fold, and may be random.
     """
     produced: dict[int, nn.Conv1d | nn.Conv2d] = {}
     outputs: list[Tensor] = []  # kept alive, so that an id stays unique
@@ -304,7 +305,7 @@ def fold_batchnorm(net: nn.Module, example: Signals) -> int:
         if isinstance(m, nn.modules.batchnorm._BatchNorm)
     ]
     with torch.no_grad():
-        before = net(example)
+        before = net.decide(net.embed(example))
     for hook in hooks:
         hook.remove()
 
@@ -318,7 +319,7 @@ def fold_batchnorm(net: nn.Module, example: Signals) -> int:
         folded += 1
     net.requires_grad_(False)
     with torch.no_grad():
-        after = net(example)
+        after = net.decide(net.embed(example))
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
         raise RuntimeError(
             f"folding BatchNorm changed the logits by {float((before - after).abs().max()):.2g}. Does a convolution's output go elsewhere than into its BatchNorm?"
