@@ -5,8 +5,9 @@ import torch
 
 from avrobust import AV, FGSM, PGD, Batch, Seeds, Threat, evaluate
 from avrobust.attacks import Saved
+from avrobust.attacks.saved import LEVELS, _kept
 from avrobust.threat import check
-from nets import clips, network
+from nets import clips, linear, network
 
 
 def on_levels(batch: Batch) -> Batch:
@@ -48,6 +49,54 @@ def test_the_harness_takes_it_and_it_still_attacks():
     rows = evaluate(network(), [batch], [PGD(steps=5), Saved(PGD(steps=5))], threat)
     plain, kept = (rows.where(attack=a, subset="AV").column("margin").mean() for a in ("PGD-5", "PGD-5, saved"))
     assert kept > rows.where(subset="clean").column("margin").mean() and abs(plain - kept) < 0.2
+
+
+def test_the_search_finds_what_whole_levels_can_do():
+    """On a linear model, where the most that they can do is known; an attack that stops at the border is undone by rounding."""
+    weights = torch.randn(384, 4, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        return (x.visual.flatten(1) - 0.5) @ weights
+
+    batch, threat, attack = on_levels(clips(200)), Threat.linf(visual="1.8/255"), PGD(steps=8, stop=True)
+    y, seeds = model(batch.x).argmax(1), Seeds(0, batch.ids)
+    towards = (weights.T - weights.T[y][:, None]).sign()  # (clips, classes, pixels)
+    pixels = (batch.x.visual.flatten(1)[:, None] + towards / 255).clamp(0, 1)
+    logits = torch.einsum("bjp,pk->bjk", pixels - 0.5, weights)
+    possible = (logits.argmax(2) != y[:, None]).any(1)
+    searched = model(Saved(attack)(model, batch.x, y, threat, seeds)).argmax(1) != y
+    found = attack(model, batch.x, y, threat, seeds)
+    rounded = model(threat.map(_kept, batch.x, found, LEVELS)).argmax(1) != y
+    assert possible.sum() > 40 and not searched[~possible].any()
+    assert searched[possible].float().mean() > 0.95 and rounded[possible].float().mean() < 0.6
+
+
+@pytest.mark.parametrize("model", [network(), linear], ids=["AVNet", "callable"])
+def test_the_search_meets_whole_levels_only(model):
+    """Whatever the attack looks at, what the model answers to is a clip of whole levels, whose rounding is allowed."""
+    batch, threat, asked = on_levels(clips()), Threat.linf(audio=0.01, visual="2.7/255"), []
+
+    def spying(seen, x, y, inside, seeds):
+        adversarial = AV(*(s + ball.random(s, seeds, "spy") for ball, s in zip(inside, x, strict=True)))
+        sound = (adversarial.audio * 32768).round().clamp(max=32767) / 32768
+        rounded = AV(audio=sound, visual=(adversarial.visual * 255).round() / 255)
+        asked.append(torch.allclose(seen(adversarial), model(rounded), atol=1e-5))
+        check(threat, x, rounded, seeds.ids, "rounded")
+        return adversarial
+
+    with torch.no_grad():
+        Saved(spying)(model, batch.x, batch.label, threat, Seeds(0, batch.ids))
+    assert asked == [True]
+
+
+def test_clips_between_levels_and_at_full_scale():
+    """Sound as a decoder gives it lies between levels; 16 bits do not reach +1."""
+    batch, threat = clips(), Threat.linf(audio="-80 dBFS", visual="3/255")
+    adv = saved(threat, batch)
+    check(threat, batch.x, adv, batch.ids, "saved")
+    steps = adv.audio.double() * 32768
+    assert (steps - steps.round()).abs().max() < 4e-3 and steps.max() == 32767
+    assert (adv.visual * 255 - (adv.visual * 255).round()).abs().max() < 1e-4
 
 
 def test_l2_is_refused():

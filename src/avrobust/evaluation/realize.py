@@ -5,13 +5,14 @@ A perturbation lives in memory, in floating point.  What somebody plays came out
 those here are frozen dataclasses with a `name`, and give the same for a clip whatever its batch.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from scipy import signal
 from torch import Tensor
 
@@ -88,11 +89,13 @@ class Mp4:
     def __call__(self, x: Signals) -> Signals:
         """What a player has of these clips."""
         waves, pictures = x.audio.cpu().numpy(), x.visual.permute(0, 1, 3, 4, 2).cpu().numpy()
-        played = [
-            through_mp4(wave, frames, self.rate, self.fps, crf=self.crf, audio_bitrate=self.audio_bitrate)
-            for wave, frames in zip(waves, pictures, strict=True)
-        ]
-        wave, frames = (torch.from_numpy(np.stack(part)) for part in zip(*played, strict=True))
+
+        def played(wave: Float32[np.ndarray, " n"], frames: Float32[np.ndarray, "t h w 3"]) -> tuple[Any, Any]:
+            return through_mp4(wave, frames, self.rate, self.fps, crf=self.crf, audio_bitrate=self.audio_bitrate)
+
+        with ThreadPoolExecutor() as side_by_side:
+            clips = zip(*side_by_side.map(played, waves, pictures), strict=True)
+        wave, frames = (torch.from_numpy(np.stack(part)) for part in clips)
         return AV(audio=wave.to(x.audio), visual=frames.permute(0, 1, 4, 2, 3).to(x.visual) / 255)
 
 

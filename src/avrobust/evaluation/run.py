@@ -101,23 +101,27 @@ class Subject:
         return Rows.concat(parts)
 
     def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
-        """Rows of the clips under one attack inside one threat, and of what each channel leaves of those."""
-        title, mode = label(attack), getattr(attack, "mode", "corrected")
+        """Rows of the clips under one attack inside one threat.
+
+        With `sent`, rows of mode "sent" instead: of these clips as made, and of what each channel leaves of them.
+        """
+        title, mode = label(attack), "sent" if sent else getattr(attack, "mode", "corrected")
         free = getattr(attack, "may_leave_budget", False)
+        # Only what was checked to be untouched is taken for it; a channel changes both modalities.
+        touched = ANYTHING if free or sent else threat
         parts = []
         for batch, clean, judge, craft in zip(self._batches, self._clean, self._judges, self._crafts, strict=True):
             adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
             if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
-            # Only what was checked to be untouched is taken for it; a channel changes both modalities.
-            made = [(title, mode, ANYTHING if free else threat, adversarial)]
-            made += [(f"{title} > {label(channel)}", "sent", ANYTHING, channel(adversarial)) for channel in sent]
-            for name, kind, touched, x in made:
+            arrived = {f"{title} > as made" if sent else title: adversarial}
+            arrived |= {f"{title} > {label(channel)}": channel(adversarial) for channel in sent}
+            for name, x in arrived.items():
                 with torch.no_grad():
                     logits = engine.pinned(judge, batch.x, touched)(x).float()
-                columns = self._columns(batch, clean, logits, name, kind, threat, seed)
+                columns = self._columns(batch, clean, logits, name, mode, threat, seed)
                 more = sizes(threat, batch.x, x) | self._more(judge, batch, x, touched)
-                if kind != "sent" and threat.subset == "AV":
+                if mode != "sent" and threat.subset == "AV":
                     more |= halves(judge, batch, x)
                 parts.append(Rows.of(columns | more))
         return Rows.concat(parts)

@@ -60,7 +60,8 @@ class Contestant:
 class Trial:
     """Every one of `models` under every one of `attacks` inside every one of `threats`.
 
-    Through every channel of `sent` go the clips that the attacks made, and clean ones, to see what is left of either.
+    With `sent`, what is left of the clips after each of these channels, and of clean ones, instead of tables of attacks.
+    An attack that stops where the model is wrong makes clips that anything undoes: give one that goes on.
     """
 
     models: tuple[str, ...]
@@ -140,14 +141,14 @@ class Study:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""
         yield Cell(model, seed, None, Threat.linf())
         perceived = next(c.modality for c in self.contestants if c.name == model)
-        found: dict[str, Cell] = {}  # by what is attacked: one search serves all trials that ask for it
+        found: dict[tuple[str, bool], Cell] = {}  # one search serves all channels that its clips are sent through
         for trial in self.trials:
             if model in trial.models:
                 wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in trial.sent]
                 wanted += [Cell(model, seed, a, t, trial.sent) for a in trial.attacks for t in trial.threats]
                 for cell in wanted:
                     if cell.threat.subset in perceived:
-                        alone = replace(cell, sent=()).key()
-                        before = found[alone].sent if alone in found else ()
-                        found[alone] = replace(cell, sent=tuple(dict.fromkeys((*before, *cell.sent))))
+                        same = replace(cell, sent=()).key(), bool(cell.sent)
+                        before = found[same].sent if same in found else ()
+                        found[same] = replace(cell, sent=tuple(dict.fromkeys((*before, *cell.sent))))
         yield from found.values()
