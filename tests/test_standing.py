@@ -93,6 +93,34 @@ def test_no_table_without_the_strongest_attack(run, tmp_path):
     assert standing.tables(read(fake_run(tmp_path / "run", whole=True))) == []
 
 
+@pytest.mark.parametrize("holds, deceived", [("Adversarial", False), ("PCL", True)])
+def test_the_selftest_fails_where_something_else_stands_than_should(run, monkeypatch, capsys, holds, deceived):
+    from avrobust.cli import selftest
+
+    monkeypatch.setattr(selftest, "run", lambda *_, **__: run.path / "report.html")
+    monkeypatch.setattr(selftest, "HOLDS", holds)
+    words = ["--out", str(run.path)]
+    if deceived:
+        with pytest.raises(
+            ValueError, match=r"expected PCL to stand and nothing else, got it otherwise for PCL.*Adversarial"
+        ):
+            selftest.main(words)
+    else:
+        selftest.main(words)
+    printed = capsys.readouterr().out
+    assert "gradients vanish" in printed and "stands" in printed
+
+
+def test_the_selftest_holds_every_broken_defense():
+    from avrobust.study import named
+    from avrobust.study.selftest import BROKEN, HOLDS
+
+    study = named("selftest")
+    names = {c.name for c in study.contestants}
+    assert {*BROKEN, "PCL", HOLDS} < names
+    assert {c.epochs for c in study.contestants if c.name in BROKEN} == {0}
+
+
 @pytest.mark.parametrize("points", [0.03, 0.1])
 def test_so_many_clips_would_do(points):
     """Drawn anew that many times over, a difference of this size is found in four of five draws."""

@@ -26,7 +26,7 @@ study = replace(
     trials=(
         Trial(
             (BASE, *DEFENSES),
-            (ONE_STEP, TEN_STEPS, FGSM(objective=WithSimilarity()), AVAutoAttack(steps=30, queries=200)),
+            (ONE_STEP, TEN_STEPS, FGSM(objective=WithSimilarity()), AVAutoAttack(steps=20, queries=100)),
             TABLE3_X4,
         ),
         Trial(DEFENSES, (Transfer(BASE, TEN_STEPS),), TABLE3_X4),
