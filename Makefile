@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 STUDY  ?= quick
+BENCH  ?= --size quick
+CLIPS  ?= 40
 BIN    := $(VENV)/bin
 
 .PHONY: study test check bench install format golden clean
@@ -42,9 +44,13 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
 	touch $@
 
+# About ten minutes on two cores; hours with BENCH="--size paper" CLIPS=200. What is kept of it, and where: benchmarks/README.md.
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/attacks.py $(BENCH)
+	$(BIN)/python benchmarks/table1.py $(BENCH) --clips $(CLIPS)
+	$(BIN)/python benchmarks/roofline.py $(BENCH)
 	$(BIN)/python benchmarks/sparse.py
+	$(BIN)/python benchmarks/figures.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

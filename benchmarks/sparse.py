@@ -11,6 +11,7 @@ leads; its gap is printed, not waited for.
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from avrobust.allocator import keep_memory
@@ -19,6 +20,7 @@ keep_memory()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from measure import RUNS, write  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
 from sklearn.linear_model import Lasso  # noqa: E402
 
@@ -61,9 +63,15 @@ def by_spams(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor) -> torc
 
     d = np.asfortranarray(atoms.double().numpy())
     x = np.asfortranarray(f.double().numpy().T)
+    threads = torch.get_num_threads()  # left to itself it takes all there are, and keeps them for what follows
     if len(weight.unique()) == 1:
-        return torch.from_numpy(spams.lasso(x, D=d, lambda1=float(weight[0]), mode=2).toarray().T).float()
-    columns = [spams.lasso(x[:, i : i + 1], D=d, lambda1=float(w), mode=2).toarray().T for i, w in enumerate(weight)]
+        return torch.from_numpy(
+            spams.lasso(x, D=d, lambda1=float(weight[0]), mode=2, numThreads=threads).toarray().T
+        ).float()
+    columns = [
+        spams.lasso(x[:, i : i + 1], D=d, lambda1=float(w), mode=2, numThreads=threads).toarray().T
+        for i, w in enumerate(weight)
+    ]
     return torch.from_numpy(np.concatenate(columns)).float()
 
 
@@ -82,6 +90,7 @@ def main() -> None:
     words.add_argument("--columns", type=int, default=1024)
     words.add_argument("--raw", action="store_true")
     words.add_argument("--repeats", type=int, default=3)
+    words.add_argument("--out", type=Path, default=RUNS)
     given = words.parse_args()
     f, atoms, weight = problem(given.clips, given.width, given.columns, given.raw)
     dictionary = Dictionary.of(atoms)
@@ -99,12 +108,13 @@ def main() -> None:
     )
     print(f"non-zero coefficients of the precise solution: {float((exact.codes != 0).sum(1).float().mean()):.1f}\n")
     print(f"{'':<16}{'seconds':>9}{'x ours':>9}{'largest gap':>13}{'mean gap':>10}")
-    base = 0.0
+    base, rows = 0.0, []
     for name, work in ways.items():
         try:
             codes, spent = work(), []
         except ImportError as error:
             print(f"{name:<16} not installed ({error.name})")
+            rows.append({"way": name, "failed": "not installed"})
             continue
         for _ in range(given.repeats if name != "published loop" else 1):
             began = time.perf_counter()
@@ -116,6 +126,10 @@ def main() -> None:
         print(
             f"{name:<16}{took:>9.3f}{took / base:>8.1f}x{float(gap.max()):>13.1e}{float(gap.mean()):>10.1e}", flush=True
         )
+        found = {"seconds": took, "times": took / base, "gap_max": float(gap.max()), "gap_mean": float(gap.mean())}
+        rows.append({"way": name} | found)
+    asked = {"clips": given.clips, "width": given.width, "columns": given.columns, "kind": kind}
+    write(given.out / f"sparse-{given.columns}{'-raw' * given.raw}.json", "sparse", asked, rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,323 @@
+"""The figures of a run as tables and one picture.  No number in either is typed by hand.
+
+.venv/bin/python benchmarks/figures.py                  # of runs/bench: printed, and drawn beside the figures
+.venv/bin/python benchmarks/figures.py --publish        # kept in results/ under the machine's name, README and picture renewed
+"""
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+RUNS, RESULTS, README, PICTURE = Path("runs/bench"), HERE / "results", HERE / "README.md", HERE / "figures.svg"
+BEGIN, END = "<!-- written by figures.py: begin -->", "<!-- end -->"
+
+SUBSETS = {"A": "sound", "V": "picture", "AV": "both"}
+INPUTS = {"quick": "64 × 64, 12,288 samples", "paper": "224 × 224, 65,535 samples"}
+Run = dict[str, Any]  # what a script wrote; see `measure.write`
+Row = dict[str, Any]
+
+
+# Tables
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def short(value: float | None, unit: str = "") -> str:
+    """Three digits that count.
+
+    >>> short(1234.5), short(0.04567, " s"), short(None)
+    ('1,234', '0.0457 s', '–')
+    """
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}{unit}"
+    return f"{value:#.3g}{unit}".replace(".e", "e")
+
+
+def beside(value: float | None, ratio: float | None) -> str:
+    """A figure, and in brackets what it is to the best peer's."""
+    return short(value) if ratio is None else f"{short(value)} ({ratio:.2f})"
+
+
+def attacks(run: Run) -> str:
+    """Speed, memory and strength of every way."""
+    size, batch, attack, repeats = (run["asked"][k] for k in ("size", "batch", "attack", "repeats"))
+    subsets = list(dict.fromkeys(r["on"] for r in run["rows"]))
+
+    def line(way: str) -> list[str]:
+        own = {r["on"]: r for r in run["rows"] if r["way"] == way}
+
+        def cells(say: Callable[[Row], str]) -> list[str]:
+            return [own[s].get("failed") or say(own[s]) for s in subsets]
+
+        return [
+            way,
+            *cells(lambda r: beside(r["clips_per_s"], r["faster"])),
+            *cells(lambda r: beside(r["memory_mb"], r["memory"])),
+            *cells(lambda r: f"{r['loss']:.3f}, {r['standing']} of {batch}"),
+        ]
+
+    heads = [f"{what}: {SUBSETS[s]}" for what in ("clips/s", "MB", "loss, standing") for s in subsets]
+    title = f"{attack}, {INPUTS[size]}, batch {batch}, {f'median of {repeats}' if repeats > 1 else 'one run'}"
+    return f"**{title}**; {origin(run)}.\n\n" + table(
+        ["", *heads], map(line, dict.fromkeys(r["way"] for r in run["rows"]))
+    )
+
+
+def table1(run: Run) -> str:
+    """Seconds, memory, and the clips that stand under each of the nine attacks."""
+    size, clips, batch = (run["asked"][k] for k in ("size", "clips", "batch"))
+
+    def line(r: Row) -> list[str]:
+        if "failed" in r:
+            return [r["way"], r["failed"], *[""] * 5]
+        clean, *under = r["standing"]
+        cells = [" · ".join(map(str, under[i : i + 3])) for i in (0, 3, 6)]
+        return [r["way"], beside(r["seconds"], r["faster"]), beside(r["memory_mb"], r["memory"]), str(clean), *cells]
+
+    head = ["", "seconds", "MB", "clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10"]
+    title = f"Table 1 of {clips} clips, {INPUTS[size]}, batch {batch}, one run; clips that stand"
+    return f"**{title}**; {origin(run)}.\n\n{table(head, map(line, run['rows']))}\n\n{precision(run)}"
+
+
+def precision(run: Run) -> str:
+    """What low precision changes in robust accuracy."""
+    standing = {r["way"]: r["standing"] for r in run["rows"] if "standing" in r}
+    if not run["machine"]["bfloat16"]:
+        return "Low precision against full: not here, as this machine is not fast at bfloat16."
+    if not {"engine", "engine, float32"} <= standing.keys():
+        return "Low precision against full: was not asked for."
+    points = [
+        100 * (low - full) / run["asked"]["clips"]
+        for low, full in zip(standing["engine"], standing["engine, float32"], strict=True)
+    ]
+    return f"Robust accuracy in bfloat16 less that in float32, in points: {min(points):+.1f} to {max(points):+.1f} over the nine attacks."
+
+
+def roofline(run: Run) -> str:
+    """Reach, and shares of time."""
+    size, batch = run["asked"]["size"], run["asked"]["batch"]
+    tops = ", ".join(f"{short(top)} GFLOP/s in {name}" for name, top in run["products"].items())
+    rows = run["rows"]
+    reach = table(
+        ["a step on", *(SUBSETS[r["on"]] for r in rows)],
+        [
+            ["milliseconds", *(short(r["ms"]) for r in rows)],
+            ["GFLOP a clip", *(short(r["gflop_per_clip"]) for r in rows)],
+            ["GFLOP/s", *(short(r["gflop_per_s"]) for r in rows)],
+            [f"of the product in {run['precision']}", *(f"{r['reached']:.0%}" for r in rows)],
+            *(
+                [f"{kind}: share of the time, GFLOP/s", *(kind_cell(r, kind) for r in rows)]
+                for kind in dict.fromkeys(k["kind"] for r in rows for k in r["kinds"])
+            ),
+        ],
+    )
+    title = f"Roofline, {INPUTS[size]}, batch {batch}: matrix product {tops}; {short(run['copy_gb_per_s'])} GB/s copied"
+    return f"**{title}**; {origin(run)}.\n\n{reach}"
+
+
+def kind_cell(row: Row, kind: str) -> str:
+    """One kind's share of one step."""
+    k = next((k for k in row["kinds"] if k["kind"] == kind), None)
+    if k is None:
+        return "–"
+    return f"{k['share']:.0%}" + ("" if k["gflop_per_s"] is None else f", {short(k['gflop_per_s'])}")
+
+
+def choices(run: Run) -> str:
+    """Clips a second, memory and the first step, by choice and batch size."""
+    batches = run["asked"]["batch"]
+
+    def line(choice: str) -> list[str]:
+        own = {r["batch"]: r for r in run["rows"] if r["choice"] == choice}
+        cells = [
+            own[b].get("failed") or f"{short(own[b]['clips_per_s'])}, {short(own[b]['memory_mb'])}" for b in batches
+        ]
+        return [choice, *cells, short(max((r["first_s"] for r in own.values() if "first_s" in r), default=None))]
+
+    head = ["clips/s, MB", *(f"batch {b}" for b in batches), "longest first step, s"]
+    title = f"Gradient steps on both, {INPUTS[run['asked']['size']]}, median of {run['asked']['repeats']}"
+    return f"**{title}**; {origin(run)}.\n\n" + table(head, map(line, dict.fromkeys(r["choice"] for r in run["rows"])))
+
+
+def sparse(run: Run) -> str:
+    """Seconds and gaps of sparse codes."""
+    a = run["asked"]
+    lines = [
+        [r["way"], r["failed"], "", "", ""]
+        if "failed" in r
+        else [r["way"], short(r["seconds"]), short(r["times"]), f"{r['gap_max']:.0e}", f"{r['gap_mean']:.0e}"]
+        for r in run["rows"]
+    ]
+    title = f"Sparse codes, {a['clips']} features of {a['width']} numbers over {a['columns']:,} {a['kind']}"
+    return f"**{title}**; {origin(run)}.\n\n" + table(["", "seconds", "times ours", "largest gap", "mean gap"], lines)
+
+
+TABLES: dict[str, Callable[[Run], str]] = {
+    "attacks": attacks, "table1": table1, "roofline": roofline, "choices": choices, "sparse": sparse,
+}  # fmt: skip
+
+
+def origin(run: Run) -> str:
+    """With what it was measured, and when."""
+    m, code = run["machine"], run["code"]
+    commit = "" if code["commit"] is None else f", code {code['commit'][:7]}{' with changes' if code['dirty'] else ''}"
+    return f"{m['threads']} thread{'s' * (m['threads'] > 1)}, torch {m['torch']}, {run['date']}{commit}"
+
+
+def machine(run: Run) -> str:
+    """The machine, in words."""
+    m = run["machine"]
+    fast = "fast" if m["bfloat16"] else "no fast"
+    return f"{'' if m['device'] == 'cpu' else m['device'] + ', '}{m['cpu']}, {m['cores']} cores, {m['instructions']}, {m['memory_gb']} GB, {fast} bfloat16"
+
+
+def slug(words: str) -> str:
+    """A name for a folder.
+
+    >>> slug("AMD EPYC, 2 cores")
+    'amd-epyc-2-cores'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def load(folder: Path) -> list[Run]:
+    """A machine's runs, in the order of `TABLES`."""
+    runs = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    return sorted(runs, key=lambda run: list(TABLES).index(run["question"]))
+
+
+def section(runs: list[Run]) -> str:
+    """All tables of one machine."""
+    return "\n\n".join([f"## {machine(runs[0])}", *(TABLES[run["question"]](run) for run in runs)])
+
+
+def readme(text: str, machines: Iterable[list[Run]]) -> str:
+    """The README with all machines' tables between its marks."""
+    before, rest = text.split(BEGIN)
+    body = "\n\n".join(section(runs) for runs in machines)
+    return f"{before}{BEGIN}\n{body}\n{END}{rest.split(END)[1]}"
+
+
+# The picture
+
+GREY, OURS = "#767676", "#3b82c4"  # read on white and on black
+STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.family": "sans-serif", "font.size": 10,
+    "text.color": GREY, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
+}  # fmt: skip
+
+
+def picture(runs: list[Run]) -> Figure | None:
+    """Speed and memory of each way as bars, beside the best peer's; of the largest inputs and first attack there are."""
+    runs = sorted(runs, key=headline)
+    tables = [run for run in runs if run["question"] == "table1"]
+    run = next((run for run in runs if run["question"] == "attacks"), None)
+    if run is None:
+        return None
+    rows, attack = run["rows"], run["asked"]["attack"]
+    subsets = dict.fromkeys(r["on"] for r in rows)
+    panels = [
+        (f"{attack} on {SUBSETS[s]}\ntimes as fast", [r for r in rows if r["on"] == s], "faster") for s in subsets
+    ]
+    panels += [("Table 1\ntimes as fast", table["rows"], "faster") for table in tables[:1]]
+    panels += [
+        (f"{attack} on {SUBSETS[s]}\nmemory", [r for r in rows if r["on"] == s], "memory") for s in list(subsets)[-1:]
+    ]
+    panels = [(title, [r for r in shown if r.get(key) is not None], key) for title, shown, key in panels]
+    names = list(dict.fromkeys(r["way"] for _, shown, _ in panels for r in shown))[::-1]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.1 * len(panels) + 1, 0.3 * len(names) + 1.1), layout="constrained")
+        for axes, (title, shown, key) in zip(
+            figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
+        ):
+            for r in shown:
+                y = names.index(r["way"])
+                axes.barh(
+                    y,
+                    r[key],
+                    height=0.62,
+                    color=OURS if r["way"] == "engine" else GREY,
+                    alpha=1 if r["way"] == "engine" else 0.55,
+                )
+                axes.text(r[key], y, f" {r[key]:.2g}", va="center", fontsize=9)
+            axes.axvline(1, color=GREY, lw=0.8, ls=(0, (2, 2)))
+            axes.set_title(title, fontsize=10)
+            axes.set_yticks(range(len(names)), names)
+            axes.set_xlim(0, 1.25 * max((r[key] for r in shown), default=1))
+            axes.set_xticks([])
+            axes.spines[["top", "right", "bottom"]].set_visible(False)
+            axes.tick_params(length=0)
+        figure.supxlabel(
+            f"beside the best peer = 1; {INPUTS[run['asked']['size']]}, batch {run['asked']['batch']}; {machine(run)}",
+            fontsize=8,
+        )
+    return figure
+
+
+def headline(run: Run) -> tuple[bool, bool, int]:
+    """Which of several runs the picture shows: the paper's inputs, PGD-10, few clips."""
+    asked = run["asked"]
+    return (
+        asked.get("size") != "paper",
+        asked.get("attack") != "PGD-10",
+        asked["batch"] if run["question"] == "attacks" else 0,
+    )
+
+
+def draw(runs: list[Run], file: Path) -> None:
+    """The picture as SVG; the same figures give the same file."""
+    figure = picture(runs)
+    if figure is not None:
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(file, transparent=True, metadata={"Date": None, "Creator": None})
+
+
+def publish(folder: Path) -> None:
+    """Keep a folder's figures under its machine's name, and renew README and picture from all that is kept."""
+    runs = load(folder)
+    if not runs:
+        raise FileNotFoundError(
+            f"expected figures in {folder}, got none. Run the scripts, for example with make bench."
+        )
+    kept = RESULTS / slug(machine(runs[0]))
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.json"):
+        shutil.copy(file, kept)
+    machines = sorted((load(f) for f in RESULTS.iterdir() if f.is_dir()), key=newest, reverse=True)
+    README.write_text(readme(README.read_text(), machines))
+    draw(machines[0], PICTURE)
+
+
+def newest(runs: list[Run]) -> str:
+    """The day of a machine's last run."""
+    return max(run["date"] for run in runs)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("folder", type=Path, nargs="?", default=RUNS)
+    words.add_argument("--publish", action="store_true")
+    given = words.parse_args()
+    if given.publish:
+        publish(given.folder)
+    else:
+        runs = load(given.folder)
+        print(section(runs))
+        draw(runs, given.folder / "figures.svg")
+
+
+if __name__ == "__main__":
+    main()

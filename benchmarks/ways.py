@@ -1,0 +1,265 @@
+"""The ways that are compared, and what all of them attack: the paper's network, clips, and budgets.
+
+Every way is a function (net, search, x, y, threat) -> adversarial signals, with the same start, number and length of
+steps.  The libraries take one tensor, so both inputs are packed into one: u in [0, 1] stands for x + eps (2 u - 1),
+clamped to the signal's range, which makes one ball of two budgets; where one modality is attacked, only that one is
+packed.  They are given frozen weights, as `requires_grad_(False)` costs a user one line.  foolbox's MIM adds gradients
+up as they are, without dividing each by its mean size first, so it may reach another loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from avrobust.allocator import keep_memory
+
+keep_memory()  # before the first tensor, in every process: peers gain from it too
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from avrobust import AV, FGSM, MIM, PGD, Seeds, Threat  # noqa: E402
+from avrobust.attacks import engine  # noqa: E402
+from avrobust.models.network import AVNet  # noqa: E402
+from avrobust.models.zoo import NetSpec, build, rebuild  # noqa: E402
+from avrobust.threat import Ball  # noqa: E402
+from avrobust.types import RANGE, Attack, Signals  # noqa: E402
+
+CLASSES = 11
+SIZES = {"quick": (12_288, 64), "paper": (65_535, 224)}  # samples of sound, pixels of a frame's side
+
+
+@dataclass(frozen=True)
+class Search:
+    """FGSM, PGD or MIM: what every library has, by the settings that all of them know.
+
+    >>> Search.parse("PGD-10").step
+    0.25
+    """
+
+    kind: Literal["FGSM", "PGD", "MIM"]
+    steps: int = 1
+    random_start: bool = False
+
+    @classmethod
+    def parse(cls, name: str) -> "Search":
+        """From a name in a table: "FGSM", "PGD-10", "MIM-10"."""
+        kind, _, steps = name.partition("-")
+        if kind not in ("FGSM", "PGD", "MIM"):
+            raise ValueError(f"expected FGSM, PGD-<steps> or MIM-<steps>, got '{name}'. Use for example PGD-10.")
+        return cls(kind, int(steps or 1))  # type: ignore[arg-type]
+
+    @property
+    def step(self) -> float:
+        """The length of a step, as a share of the budget."""
+        return {"FGSM": 1.0, "PGD": 2.5 / self.steps, "MIM": 1 / self.steps}[self.kind]
+
+    def ours(self) -> Attack:
+        """The same as one of our attacks: its last iterate counts, as the libraries have it."""
+        if self.kind == "FGSM":
+            return FGSM()
+        kind = MIM if self.kind == "MIM" else PGD
+        return kind(steps=self.steps, step=self.step, random_start=self.random_start, keep="last")
+
+
+# What is attacked
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A network in evaluation mode with frozen weights, and clips that it gets right."""
+
+    net: AVNet
+    x: Signals
+    y: Tensor
+
+    @classmethod
+    def make(cls, samples: int, pixels: int, clips: int, width: int = 64) -> "Problem":
+        """The paper's network with random encoders, clips of noise, and margins from a hundredth to ten.
+
+        BatchNorm knows the statistics of such clips, so that folding has something to fold.  The classifier is the
+        least one that gives every clip its own margin: every budget then takes some clips and leaves others, and a
+        weak attack shows.
+        """
+        draw = torch.Generator().manual_seed(0)
+        x = AV(
+            audio=torch.rand(clips, samples, generator=draw) - 0.5,
+            visual=torch.rand(clips, 1, 3, pixels, pixels, generator=draw),
+        )
+        net = build(NetSpec(classes=CLASSES, width=width), seed=0).requires_grad_(False)
+        for module in net.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.momentum = 1.0  # all of the one batch that follows
+        with torch.no_grad():
+            net.train()(x.map(lambda s: s[:8]))
+            net.eval()
+            parts = zip(*(s.split(8) for s in x), strict=True)
+            f = torch.cat([torch.cat(list(net.embed(AV(*part))), 1) for part in parts])
+            margin = 10 ** torch.linspace(-2, 1, clips)[torch.randperm(clips, generator=draw)]
+            wanted = torch.nn.functional.one_hot(torch.arange(clips) % CLASSES, CLASSES) * margin[:, None]
+            weight = torch.linalg.pinv(f - f.mean(0)) @ (wanted - wanted.mean(0))
+            net.classifier.weight.copy_(weight.T)
+            net.classifier.bias.copy_(wanted.mean(0) - f.mean(0) @ weight)
+            y = (f @ weight + net.classifier.bias).argmax(1)
+        return cls(net, x, y)
+
+    def save(self, file: Path) -> None:
+        """For processes that are to attack the very same weights and clips."""
+        whole = {"spec": self.net.spec, "weights": self.net.state_dict(), "x": list(self.x), "y": self.y}
+        torch.save(whole, file)
+
+    @classmethod
+    def load(cls, file: Path, device: torch.device) -> "Problem":
+        """What `save` wrote, on a device."""
+        found = torch.load(file, weights_only=True)
+        net = rebuild(found["spec"])
+        net.load_state_dict(found["weights"])
+        return cls(net.eval().requires_grad_(False), AV(*found["x"]), found["y"]).to(device)
+
+    def to(self, device: torch.device) -> "Problem":
+        """The same on another device."""
+        return Problem(self.net.to(device), self.x.map(lambda s: s.to(device)), self.y.to(device))
+
+    def first(self, clips: int) -> "Problem":
+        """The first of the clips."""
+        return Problem(self.net, self.x.map(lambda s: s[:clips]), self.y[:clips])
+
+
+# Packing: one tensor of numbers in [0, 1] for libraries that know only that
+
+
+class Packed(torch.nn.Module):
+    """`net` as a function of one tensor u: (b m) in [0, 1], 0.5 the clean clip, for the clips `x` and budgets `threat`."""
+
+    def __init__(self, net: AVNet, x: Signals, threat: Threat) -> None:
+        super().__init__()
+        self.net, self.x, self.threat = net, x, threat
+        self.sizes = threat.map(lambda ball, s: s[0].numel() if ball.active else 0, x)
+
+    def signals(self, u: Tensor) -> Signals:
+        """The clips that u stands for."""
+        parts = AV(*u.flatten(1).split(list(self.sizes), dim=1))
+
+        def unpack(ball: Ball, s: Tensor, part: Tensor, limits: tuple[float, float]) -> Tensor:
+            if not ball.active:
+                return s
+            return (s + (2 * part.view_as(s) - 1) * ball.weight(s) * ball.eps).clamp(*limits)
+
+        return self.threat.map(unpack, self.x, parts, RANGE)
+
+    def start(self) -> Tensor:
+        """The clean clips."""
+        return self.x.audio.new_full((len(self.x.audio), sum(self.sizes)), 0.5)
+
+    def forward(self, u: Tensor) -> Tensor:
+        logits: Tensor = self.net(self.signals(u))
+        return logits
+
+
+# The ways
+
+
+def plain(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    """The loop as it is often written: a full backward pass, parameters included, for every step."""
+    net.requires_grad_(True)
+    delta, velocity = x.map(torch.zeros_like), x.map(torch.zeros_like)
+    if search.random_start:
+        delta = threat.map(lambda ball, s: ball.project((2 * torch.rand_like(s) - 1) * ball.weight(s) * ball.eps, s), x)
+    for _ in range(search.steps):
+        at = x.map(lambda s, d: (s + d).requires_grad_(), delta)
+        net.zero_grad()
+        torch.nn.functional.cross_entropy(net(at), y, reduction="sum").backward()
+        grad = at.map(lambda a: a.grad)
+        if search.kind == "MIM":
+            grad = velocity = velocity.map(
+                lambda v, g: v + g / g.abs().flatten(1).mean(1).view(-1, *[1] * (g.ndim - 1)), grad
+            )
+        move = threat.map(Ball.ascent, grad, x)
+        delta = threat.map(lambda ball, d, m, s: ball.project(d + m * search.step, s), delta, move, x)
+    net.requires_grad_(False).zero_grad()
+    return x.map(lambda s, d: s + d, delta)
+
+
+def torchattacks(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    import torchattacks as library
+
+    packed = Packed(net, x, threat).eval()
+    path = {"eps": 0.5, "alpha": 0.5 * search.step, "steps": search.steps}
+    attack = {
+        "FGSM": lambda: library.FGSM(packed, eps=0.5),
+        "PGD": lambda: library.PGD(packed, random_start=search.random_start, **path),
+        "MIM": lambda: library.MIFGSM(packed, decay=1.0, **path),
+    }[search.kind]()
+    return packed.signals(attack(packed.start()[:, None, None], y).detach())
+
+
+def foolbox(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    import foolbox as library
+
+    packed = Packed(net, x, threat).eval()
+    model = library.PyTorchModel(packed, bounds=(0, 1), device=x.audio.device)
+    path = {"abs_stepsize": 0.5 * search.step, "steps": search.steps, "random_start": search.random_start}
+    attack = {
+        "FGSM": lambda: library.attacks.LinfFastGradientAttack(),
+        "PGD": lambda: library.attacks.LinfProjectedGradientDescentAttack(**path),
+        "MIM": lambda: library.attacks.LinfMomentumIterativeFastGradientMethod(**path),
+    }[search.kind]()
+    _, (u,), _ = attack(model, packed.start(), y, epsilons=[0.5])
+    return packed.signals(u.detach())
+
+
+def art(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    from art.attacks import evasion
+    from art.estimators.classification import PyTorchClassifier
+
+    packed = Packed(net, x, threat).eval()
+    start = packed.start()
+    model = PyTorchClassifier(
+        packed, torch.nn.CrossEntropyLoss(), input_shape=tuple(start.shape[1:]), nb_classes=CLASSES, clip_values=(0, 1),
+        device_type="gpu" if start.is_cuda else "cpu",
+    )  # fmt: skip
+    path = {"eps_step": 0.5 * search.step, "max_iter": search.steps, "verbose": False}
+    attack = {
+        "FGSM": lambda **size: evasion.FastGradientMethod(model, **size),
+        "PGD": lambda **size: evasion.ProjectedGradientDescentPyTorch(
+            model, num_random_init=int(search.random_start), **path, **size
+        ),
+        "MIM": lambda **size: evasion.MomentumIterativeMethod(model, **path, **size),
+    }[search.kind](eps=0.5, batch_size=len(y))
+    u = attack.generate(start.cpu().numpy(), np.asarray(y.cpu()))
+    return packed.signals(torch.from_numpy(u).to(start))
+
+
+def callable_(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    """Our search on the network as any callable: frozen weights, nothing else."""
+    return search.ours()(lambda s: net(s), x, y, threat, _seeds(y))
+
+
+def ours(precision: engine.Precision, net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    """Through the engine, everything counted: folding and the clean pass as well."""
+    return search.ours()(engine.crafting(net, x.map(lambda s: s[:2]), precision), x, y, threat, _seeds(y))
+
+
+def _seeds(y: Tensor) -> Seeds:
+    return Seeds(0, tuple(map(str, range(len(y)))))
+
+
+Way = Callable[[AVNet, Search, Signals, Tensor, Threat], Signals]
+PEERS: dict[str, Way] = {"plain loop": plain, "torchattacks": torchattacks, "foolbox": foolbox, "ART": art}
+OURS: dict[str, Way] = {
+    "any callable": callable_,
+    "engine, float32": partial(ours, "float32"),
+    "engine": partial(ours, "auto"),
+}
+WAYS = PEERS | OURS
+LIBRARY = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "art"}
+
+
+def usual(device: torch.device) -> list[str]:
+    """The ways worth a run: those that are installed; where bfloat16 is not fast, the engine is its float32 self."""
+    here = [name for name in WAYS if name not in LIBRARY or find_spec(LIBRARY[name])]
+    return [name for name in here if name != "engine, float32" or engine.fast_bfloat16(device)]
