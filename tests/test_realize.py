@@ -3,6 +3,7 @@
 import io
 import wave as riff
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +11,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from avrobust import AV, PGD, Batch, Rows, Seeds, Threat, evaluate
+from avrobust import AV, PGD, Batch, Rows, Seeds, Threat, evaluate, report
 from avrobust.attacks import ANYTHING, Published, Saved, engine
 from avrobust.attacks.saved import behind, on_levels
+from avrobust.evaluation.metrics import Proportion
 from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent
 from avrobust.evaluation.run import Subject
 from avrobust.media import ClipSpec, decode, encode_png, encode_wav, write_mp4
 from avrobust.media.channel import through_mp4
+from avrobust.report import sent
+from avrobust.report.read import read
 from avrobust.study.plan import Trial
+from avrobust.threat import IMAGENET_STD
+from fake_run import fake_run
 from nets import clips, linear, network
+from test_report import Page
 from tiny_study import study
 
 RATE = 11025
@@ -156,9 +163,11 @@ def test_coarser_keeps_what_is_slow_and_loses_what_is_fast():
     assert Lossless()(kept).map(torch.equal, kept) == AV(True, True)
 
 
-def test_a_rate_that_aac_does_not_know_is_refused():
-    with pytest.raises(ValueError, match=r"AAC carries .* got 11000"):
-        Mp4(rate=11_000)(signals(1))
+@pytest.mark.parametrize("rate", [5000, 11_000, 22_000])
+def test_a_rate_that_aac_does_not_know_goes_through_another(rate):
+    sound = np.sin(np.arange(6000) / 9).astype(np.float32) * 0.4 * np.hanning(6000).astype(np.float32)
+    y = Mp4(rate=rate)(AV(torch.from_numpy(sound)[None], torch.zeros(1, 1, 3, 8, 8)))
+    assert y.audio.shape == (1, 6000) and db(sound, y.audio[0].numpy()) > 25
 
 
 # Attacks that are sent
@@ -264,22 +273,26 @@ def test_who_knows_the_channel_keeps_more():
 
 def test_trials_share_what_is_attacked():
     threats = (Threat.linf(audio=0.01), THREAT)
-    crushed, lossless = (Trial(("AV",), (PGD(),), threats[1:], sent=(c,)) for c in (Mp4(), Lossless()))
+    crushed, lossless = (Trial(("AV",), (PGD(),), threats[1:], sent=(c,)) for c in (Mp4(rate=8000), Lossless()))
     plan = replace(study, trials=(Trial(("AV",), (PGD(),), threats), crushed, lossless, crushed))
     cells = list(plan.cells("AV", 0))
+    # One frame to 4096 samples, and the sound at the rate of the study's clips, whatever the trial says.
+    played = Mp4(rate=RATE, fps=RATE / 4096)
     found = [(c.attack_name, c.threat, c.sent) for c in cells[1:]]
     assert len({c.key() for c in cells}) == len(cells) == 6
     assert sorted(found, key=str) == sorted(
         [
             ("PGD-10", threats[0], ()),
             ("PGD-10", threats[1], ()),
-            ("PGD-10", threats[1], (Mp4(), Lossless())),
+            ("PGD-10", threats[1], (played, Lossless())),
             (f"none > {Mp4().name}", ANYTHING, ()),
             (f"none > {Lossless().name}", ANYTHING, ()),
         ],
         key=str,
     )
     assert cells[1].key() != replace(cells[1], sent=(Mp4(),)).key()
+    knowing = Trial(("AV",), (Sent(Mp4(rate=8000), PGD(), known=True),), threats[:1])
+    assert [c.attack for c in replace(plan, trials=(knowing,)).cells("AV", 0)][1].channel == played
     only = replace(plan, trials=(Trial(("A",), (PGD(),), threats, sent=(Mp4(),)),)).cells("A", 0)
     assert [c.threat.subset for c in only] == ["clean", "A", "A"]
 
@@ -290,3 +303,114 @@ def test_saved_clips_arrive_as_they_are():
     made, arrived = (rows.where(attack=f"PGD-3, saved{end}") for end in ("", " > 8 and 16 bits"))
     for name in ("pred", "linf_audio", "linf_visual"):
         assert np.allclose(made.column(name), arrived.column(name), atol=1e-7)
+
+
+# In a report
+
+
+def run_with(folder: Path, seeds: tuple[int, ...] = (0,), how: tuple[str, ...] = ("", ", knowing")) -> list[dict]:
+    """A run with clips that were sent, answers drawn at random; returns those rows."""
+    fake_run(folder, clips=90, attacked=60, seeds=seeds, unread=0, gallery=0, samples=0)
+    rng, made = np.random.default_rng(0), []
+    conditions = [("none", channel, "AV", 2.0, 1.0) for channel in (Lossless().name, Mp4().name)]
+    conditions += [
+        (f"PGD-10{h}", channel, subset, ea, ev)
+        for h in how
+        for channel in ("as made", Lossless().name, Mp4().name)
+        for subset, ea, ev in (("V", 0.0, 0.006), ("AV", 0.006, 0.024))
+        if not (h and channel == "as made")
+    ]
+    for i, (attack, channel, subset, ea, ev) in enumerate(conditions):
+        for seed in seeds:
+            clean = np.arange(60) % 5 > 0
+            right = rng.random(60) < 0.5
+            still = ev == 0.006 and channel == Lossless().name
+            words = f"audio {f'linf {ea:g}' if ea else 'untouched'}, visual linf {ev:g} normalised"
+            rows = Rows.of({
+                "model": "AV", "seed": seed, "attack": f"{attack} > {channel}", "mode": "sent", "subset": subset,
+                "eps_audio": ea, "eps_visual": ev, "threat": words, "clip": [f"clip{k:03d}" for k in range(60)],
+                "label": np.zeros(60, int), "status": "ok", "pred_clean": 1 - clean, "pred": 1 - right,
+                "margin_clean": 0.5 - clean, "margin": 0.5 - right, "correct_clean": clean, "correct": right,
+                "linf_audio": np.full(60, ea), "linf_visual": np.full(60, 0.0 if still else 3 / 255),
+                "used_audio": np.full(60, 9.0), "used_visual": np.full(60, 9.0),
+            })  # fmt: skip
+            cell = folder / "cells" / f"sent{i:02d}{seed}"
+            cell.mkdir()
+            rows.save(cell / "rows.parquet")
+            made += rows.data.to_pylist()
+    return made
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_what_stays_is_counted_clip_by_clip(tmp_path, seeds):
+    made = run_with(tmp_path / "r", seeds)
+    (table,) = sent.tables(read(tmp_path / "r"))
+    assert (table.model, table.attack, table.channels) == ("AV", "PGD-10", ("as made", Lossless().name, Mp4().name))
+    assert [(r.subset, r.knowing) for r in table.rows] == [("V", False), ("V", True), ("AV", False), ("AV", True)]
+    right = {(r["attack"], r["subset"], r["seed"], r["clip"]): r["correct"] for r in made}
+    clean = {(r["seed"], r["clip"]): r["correct_clean"] for r in made}
+    for row in table.rows:
+        for channel, arrival in row.arrivals.items():
+            name = f"PGD-10{', knowing' if row.knowing else ''} > {channel}"
+            before = [
+                key
+                for key in clean
+                if clean[key]
+                and not right["PGD-10 > as made", row.subset, *key]
+                and right.get((f"none > {channel}", "AV", *key), True)
+            ]
+            after = [key for key in before if not right[name, row.subset, *key]]
+            assert arrival.words == f"{len(after)} of {len(before)}"
+            pooled = Proportion(len(after), len(before))
+            if len(seeds) == 1:
+                assert (arrival.stay.low, arrival.stay.high) == pytest.approx((pooled.low, pooled.high))
+            else:  # a clip that two models saw is still one clip
+                assert (arrival.stay.low < pooled.low and arrival.stay.high > pooled.high) or pooled.value == 1
+            answers = [right[name, row.subset, *key] for key in clean]
+            assert arrival.right.value == pytest.approx(np.mean(answers))
+    assert table.clean["as made"].value == pytest.approx(np.mean(list(clean.values())))
+
+
+def test_what_is_sent_is_no_attack(tmp_path):
+    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    fake_run(plain, clips=90, attacked=60, unread=0, gallery=0, samples=0)
+    run_with(whole)
+    before, after = read(plain), read(whole)
+    assert len(after.sent) == 12 and not before.sent
+    assert list(after.table) == list(before.table) and after.modes == before.modes
+    assert after.flags() == before.flags() and after.levels() == before.levels()
+    assert report.summary(whole) == report.summary(plain)
+
+
+def test_the_page_has_its_section_only_where_clips_were_sent(tmp_path):
+    fake_run(tmp_path / "plain", clips=30, attacked=30, gallery=0, samples=0)
+    assert "stored or sent" not in report.write(tmp_path / "plain").read_text()
+    run_with(tmp_path / "whole")
+    page = Page(report.write(tmp_path / "whole").read_text())
+    assert page.crossed == [] and page.open == []
+    assert "Is it still adversarial when it is stored or sent?" in page.text
+    (table,) = sent.tables(read(tmp_path / "whole"))
+    assert table.words in page.text and "of the clips" in table.words.lower()
+    for row in table.rows:
+        for channel, arrival in row.arrivals.items():
+            if channel != "as made":
+                assert f"{arrival.words} stay fooled" in page.text
+
+
+def test_budgets_are_said_in_what_files_hold(tmp_path):
+    run_with(tmp_path / "r")
+    held = {(h.modality, h.budget.split(" ")[0]): h for h in sent.budgets(read(tmp_path / "r"))}
+    assert held["A", "0.006"].size == "196.6 steps of 16 bits" and held["A", "0.006"].room.startswith("196 whole")
+    small, paper, large = (held["V", eps] for eps in ("0.006", "0.012", "0.048"))
+    assert small.size == "0.34 to 0.35 grey levels of 255" and small.room.startswith("Less than half a grey level")
+    assert small.checked == "60 of 60 pictures came back clean, bit for bit."
+    assert paper.room.startswith("Less than a grey level") and not paper.checked
+    assert large.room == "2 whole grey levels."
+    assert held["V", "0.024"].checked.endswith("Pixels moved by up to 3.")
+
+
+def test_the_report_calls_things_as_rows_do():
+    assert Lossless().name == sent.LOSSLESS and sent.STD == IMAGENET_STD
+    assert sent.Way.read(Sent(Mp4(), PGD(), known=True).name) == ("PGD-10", True, Mp4().name)
+    assert sent.Way.read(Sent(Lossless(), Saved(PGD())).name) == ("PGD-10", True, sent.LOSSLESS)
+    assert sent.Way.read(Sent(Mp4()).name) == ("none", False, Mp4().name)

@@ -20,6 +20,7 @@ from avrobust.attacks.gradient import concise
 from avrobust.attacks.saved import behind, on_levels
 from avrobust.evaluation.run import label
 from avrobust.media.channel import through_mp4
+from avrobust.media.encode import AAC_RATES
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Channel, Frames, Model, Signals, Wave
@@ -69,8 +70,8 @@ class Coarser:
 class Mp4:
     """An `.mp4` file, H.264 and AAC, as `media.encode_mp4` writes it: `rate` Hz of sound, `fps` frames a second.
 
-    `crf` is x264's quality, 23 its own choice; `audio_bitrate` in bits per second.  The sound's encoder is kind to
-    what is faint: it substitutes no noise.
+    `crf` is x264's quality, 23 its own choice; `audio_bitrate` in bits per second.  A rate that AAC does not know goes
+    through the next higher one that it does.  The sound's encoder is kind to what is faint: it substitutes no noise.
 
     >>> Mp4(crf=28, audio_bitrate=32_000).name
     'H.264 crf 28, AAC 32 kbit/s'
@@ -88,15 +89,18 @@ class Mp4:
 
     def __call__(self, x: Signals) -> Signals:
         """What a player has of these clips."""
-        waves, pictures = x.audio.cpu().numpy(), x.visual.permute(0, 1, 3, 4, 2).cpu().numpy()
+        rate = min((rate for rate in AAC_RATES if rate >= self.rate), default=max(AAC_RATES))
+        waves = _resampled(x.audio, self.rate, rate).cpu().numpy()
+        pictures = x.visual.permute(0, 1, 3, 4, 2).cpu().numpy()
 
         def played(wave: Float32[np.ndarray, " n"], frames: Float32[np.ndarray, "t h w 3"]) -> tuple[Any, Any]:
-            return through_mp4(wave, frames, self.rate, self.fps, crf=self.crf, audio_bitrate=self.audio_bitrate)
+            return through_mp4(wave, frames, rate, self.fps, crf=self.crf, audio_bitrate=self.audio_bitrate)
 
         with ThreadPoolExecutor() as side_by_side:
             clips = zip(*side_by_side.map(played, waves, pictures), strict=True)
         wave, frames = (torch.from_numpy(np.stack(part)) for part in clips)
-        return AV(audio=wave.to(x.audio), visual=frames.permute(0, 1, 4, 2, 3).to(x.visual) / 255)
+        heard = _resampled(wave.to(x.audio), rate, self.rate)[:, : x.audio.shape[1]]
+        return AV(audio=heard, visual=frames.permute(0, 1, 4, 2, 3).to(x.visual) / 255)
 
 
 def none(model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
@@ -147,6 +151,8 @@ class Sent:
 
 def _resampled(wave: Wave, rate: int, to: int) -> Float[Tensor, "b m"]:
     """The sound at another rate, from the same first sample on; in [-1, 1]."""
+    if rate == to:
+        return wave
     other = torch.from_numpy(signal.resample_poly(wave.cpu().numpy(), to, rate, axis=1))
     return other.to(wave).clamp(-1, 1)
 

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from avrobust.evaluation.metrics import Estimate, p_value, percent
-from avrobust.report import carried, features, figures, gallery, paper, places, standing, tables, words
+from avrobust.report import carried, features, figures, gallery, paper, places, sent, standing, tables, words
 from avrobust.report.claims import claims
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
@@ -53,6 +53,8 @@ def html(run: Run) -> str:
             defenses=tables.defense_tables(run),
             carried=carried.tables(run),
             standing=standing.tables(run),
+            sent=sent.tables(run),
+            held=sent.budgets(run),
             places=places.tables(run),
             centre=places.centre(run),
             strips={t.model: places.strips(run, t.model) for t in places.tables(run)},

@@ -27,13 +27,15 @@ class RunError(ValueError):
 class Run:
     """A study as its files tell it: `about` is run.json, `table` every answer by condition.
 
-    `controls` are the answers to clips that no attacker made: another clip's sound, silence.
+    `controls` are the answers to clips that no attacker made: another clip's sound, silence.  `sent` are those to
+    clips that were stored or sent, attacked or not: nothing keeps them inside a budget.
     """
 
     path: Path
     about: Mapping[str, Any]
     table: Mapping[Condition, Answers]
     controls: Mapping[Condition, Answers] = field(default_factory=dict)
+    sent: Mapping[Condition, Answers] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -226,8 +228,9 @@ def read(path: Path) -> Run:
         every = tabulate(Rows.concat(parts).data)
     except ValueError as e:
         raise RunError(f"{path / 'cells'}: {e}") from None
-    controls = {c: a for c, a in every.items() if a.mode == "control"}
-    return Run(path, about, {c: a for c, a in every.items() if c not in controls}, controls)
+    controls, sent = ({c: a for c, a in every.items() if a.mode == mode} for mode in ("control", "sent"))
+    table = {c: a for c, a in every.items() if c not in controls and c not in sent}
+    return Run(path, about, table, controls, sent)
 
 
 def usual(attack: str) -> bool:

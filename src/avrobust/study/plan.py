@@ -4,14 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
 from avrobust.attacks import ANYTHING
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
-from avrobust.evaluation.realize import Sent
+from avrobust.evaluation.realize import Coarser, Mp4, Sent
 from avrobust.evaluation.run import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
@@ -144,11 +144,22 @@ class Study:
         found: dict[tuple[str, bool], Cell] = {}  # one search serves all channels that its clips are sent through
         for trial in self.trials:
             if model in trial.models:
-                wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in trial.sent]
-                wanted += [Cell(model, seed, a, t, trial.sent) for a in trial.attacks for t in trial.threats]
+                attacks, sent = (tuple(map(self._at_rates, those)) for those in (trial.attacks, trial.sent))
+                wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in sent]
+                wanted += [Cell(model, seed, attack, threat, sent) for attack in attacks for threat in trial.threats]
                 for cell in wanted:
                     if cell.threat.subset in perceived:
                         same = replace(cell, sent=()).key(), bool(cell.sent)
                         before = found[same].sent if same in found else ()
                         found[same] = replace(cell, sent=tuple(dict.fromkeys((*before, *cell.sent))))
         yield from found.values()
+
+    def _at_rates(self, what: Any) -> Any:
+        """An attack or a channel; those that must know how fast clips are played are told the study's own rates."""
+        if isinstance(what, Sent):
+            return replace(what, channel=self._at_rates(what.channel))
+        if isinstance(what, Coarser):
+            return replace(what, rate=self.clip.rate)
+        if isinstance(what, Mp4):
+            return replace(what, rate=self.clip.rate, fps=self.view.frames * self.clip.rate / self.view.samples)
+        return what
