@@ -95,6 +95,11 @@ def test_single_step_beats_iterative(pgd, rises):
     assert ("single-step beats iterative" in found) == rises
 
 
+def test_a_search_without_gradients_may_do_worse_than_one_step():
+    found = raised(cell(0.9), cell(0.3, "FGSM", audio=0.01, noise=1), cell(0.5, "Square-40", audio=0.01, noise=2))
+    assert "single-step beats iterative" not in found
+
+
 def test_single_step_is_compared_at_the_same_budget_only():
     found = raised(cell(0.9), cell(0.3, "FGSM", audio=0.02), cell(0.6, audio=0.01))
     assert "single-step beats iterative" not in found
