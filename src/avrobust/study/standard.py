@@ -13,8 +13,9 @@ all 288 coefficients different from 0; the solved one 7.
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, PGD, Published
+from avrobust.attacks import FGSM, PGD, Published, Saved
 from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversarial, ExFMem, Prototypes
+from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3, TABLE3_X4, TEN_STEPS
 from avrobust.study.plan import Contestant, Trial
@@ -100,6 +101,9 @@ study = replace(
         Trial((*FUSIONS, *defenses(PUBLISHED_MEMORY)), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
         Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1_X4),
         Trial(POINTING[:1], (PGD(),), tuple(t for threats in CURVES.values() for t in threats[1::2])),
+        Trial(("AV",), (PGD(),), TABLE1_X4, sent=(Lossless(), Coarser(), Mp4(), Mp4(crf=28, audio_bitrate=32_000))),
+        Trial(("AV",), (PGD(),), TABLE1[1:], sent=(Lossless(),)),
+        Trial(("AV",), (Sent(Lossless(), Saved(TEN_STEPS)), Sent(Mp4(), TEN_STEPS, known=True)), TABLE1_X4),
     ),
     defenses=(TABLE3, TABLE3_X4),
     seeds=(0, 1, 2),
