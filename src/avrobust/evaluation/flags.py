@@ -25,7 +25,7 @@ SIGNIFICANT = 0.05
 OVER_BUDGET = 1.001  # what float32 rounding may add, generously
 UNFINISHED, OVERRATED = 0.03, 0.1  # points of accuracy that are worth a word
 IGNORED = 0.1  # of the answers; a modality that decides fewer is hardly used
-ENOUGH = 0.05  # of the clips without a gradient
+ENOUGH = 0.05  # of the clips, without a gradient or unmoved
 STRONGEST = "AVAutoAttack"
 SENSE = {"A": "sound", "V": "picture"}
 FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points at 50 %
@@ -206,13 +206,19 @@ def joint_weaker_than_part(seen: Evidence) -> Iterable[Flag]:
 
 def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
     """A clip that was right and comes back unchanged points at a gradient that is zero, not at robustness."""
+    still: dict[tuple[str, str, str], list[float]] = {}
     for c, a in seen.table.items():
         for modality, letter in (("audio", "A"), ("visual", "V")):
             if letter in c.subset and c.subset != "clean" and a["correct_clean"].any():
-                still = float((a[f"linf_{modality}"][a["correct_clean"]] == 0).mean())
-                if still > 0.05:
-                    text = f"{c.attack} left the {modality} of {percent(still)} % of the clips of {where(c)} unchanged."
-                    yield Flag("attack did not move", "alarm", text, c.model)
+                unmoved = float((a[f"linf_{modality}"][a["correct_clean"]] == 0).mean())
+                if unmoved > ENOUGH:
+                    still.setdefault((c.model, c.attack, SENSE[letter]), []).append(unmoved)
+    for (model, attack, sense), shares in still.items():
+        text = (
+            f"{attack} left the {sense} of up to {percent(max(shares))} % of the clips that {model} had right unchanged, "
+            f"under {len(shares)} budget{'s' if len(shares) > 1 else ''}."
+        )
+        yield Flag("attack did not move", "alarm", text, model)
 
 
 def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def html(run: Run) -> str:
         .get_template("report.html.j2")
         .render(
             run=run,
-            answer=answer(claimed),
+            answer=answer(claimed, stand := standing.tables(run)),
             glance=tables.glance(run),
             flags=run.flags(),
             counts=counts(run),
@@ -52,7 +52,7 @@ def html(run: Run) -> str:
             fusions=tables.fusion_tables(run),
             defenses=tables.defense_tables(run),
             carried=carried.tables(run),
-            standing=standing.tables(run),
+            standing=stand,
             sent=sent.tables(run),
             held=sent.budgets(run),
             places=places.tables(run),
@@ -122,8 +122,11 @@ def place(path: Path) -> str:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def answer(found: tuple[Claim, ...]) -> str:
-    """The page's one sentence: where integration helps, where it hurts, where these clips cannot tell."""
+def answer(found: tuple[Claim, ...], stand: Sequence[standing.Table] = ()) -> str:
+    """The page's one sentence: where integration helps, where it hurts, where these clips cannot tell.
+
+    Where a run did not ask that, which defenses stand.
+    """
     says = {c.name: c.verdict for c in found}
     helps = {"clean": "holds", "A": "does not hold", "V": "does not hold"}
     hurts = {"clean": "does not hold", "A": "holds", "V": "holds"}
@@ -134,7 +137,7 @@ def answer(found: tuple[Claim, ...]) -> str:
     }
     parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items() if places]
     if not parts:
-        return "This run has not yet measured what the question needs."
+        return stand[0].words if stand else "This run has not yet measured what the question needs."
     return f"Here, hearing and seeing together {words.listing(parts)}."
 
 
@@ -217,7 +220,7 @@ def summary(run_dir: Path) -> str:
     Accuracy in per cent; a dash is a cell that was not computed.
     """
     run = read(run_dir)
-    lines = [answer(claims(run)), ""]
+    lines = [answer(claims(run), standing.tables(run)), ""]
     for table in tables.attack_tables(run):
         level = table.level
         lines.append("; ".join(f"{SHORT[s]} ({s}) at {budget_words(s, b)}" for s, b in level.items()))
