@@ -9,16 +9,20 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
+from avrobust.attacks import ANYTHING, Swap, engine
 from avrobust.cli import options as shared
 from avrobust.cli.options import Clips, parse
 from avrobust.data.prepare import prepare
+from avrobust.evaluation.answers import tabulate
+from avrobust.evaluation.flags import Evidence, Flag, flags
+from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject
 from avrobust.media import ClipSpec
 from avrobust.progress import bar
 from avrobust.training import View, batches, checkpoint
 from avrobust.training.published import load_any
-from avrobust.types import Model
+from avrobust.types import Batch, Model
 
 ABOUT = """Attack a model on your clips and say how often it is still right: on sound, on picture, on both.
 
@@ -61,7 +65,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse, attack, print the table."""
+    """Parse, attack, print the table and what raises doubt in it."""
     options = parse(Options, argv, "evaluate", ABOUT)
     keep_memory()
     source = options.clips.source()
@@ -79,9 +83,8 @@ def main(argv: Sequence[str]) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(model, torch.nn.Module):
         model.to(device)
-    subject = Subject(
-        model, [b.to(device) for b in batches(store, options.on, view, options.batch, limit=options.limit)]
-    )
+    clips = [b.to(device) for b in batches(store, options.on, view, options.batch, limit=options.limit)]
+    subject = Subject(model, clips)
     cells = [subject.clean(options.seed)]
     todo = [(attack, t) for attack in attacks for t in threat.subsets()]
     with bar("attacking", len(todo)) as advance:
@@ -90,6 +93,8 @@ def main(argv: Sequence[str]) -> None:
             advance()
     rows = Rows.concat(cells)
     print(rows.table())
+    for flag in raised(rows, subject, model, clips, len(store.classes), options.seed):
+        print(f"{flag.level}: {flag.text}")
     readable, listed = store.counts(options.on)
     if readable < listed:
         print(
@@ -97,6 +102,15 @@ def main(argv: Sequence[str]) -> None:
         )
     if options.out is not None:
         rows.save(options.out)
+
+
+def raised(rows: Rows, subject: Subject, model: Model, clips: list[Batch], classes: int, seed: int) -> tuple[Flag, ...]:
+    """What raises doubt in these rows: see docs/flags.md."""
+    swaps = [subject.under(Swap(clips), ANYTHING.only(m), seed) for m in ("A", "V")] if sum(map(len, clips)) > 1 else []
+    seen = Evidence(
+        tabulate(rows.data), classes, tabulate(Rows.concat(swaps).data), {"model": probe(engine.exact(model), clips[0])}
+    )
+    return flags(seen)
 
 
 def model_of(text: str, clip: ClipSpec, view: View) -> tuple[Model, ClipSpec, View, tuple[str, ...]]:
