@@ -68,10 +68,10 @@ class Coarser:
 
 @dataclass(frozen=True)
 class Mp4:
-    """An `.mp4` file, H.264 and AAC, as `media.encode_mp4` writes it: `rate` Hz of sound, `fps` frames a second.
+    """An `.mp4` file, H.264 and AAC with FFmpeg's encoders: `rate` Hz of sound, `fps` frames a second.
 
-    `crf` is x264's quality, 23 its own choice; `audio_bitrate` in bits per second.  A rate that AAC does not know goes
-    through the next higher one that it does.  The sound's encoder is kind to what is faint: it substitutes no noise.
+    `crf` is x264's quality, 23 its own choice; `audio_bitrate` in bits per second, of one channel of sound.  A rate that
+    AAC does not know goes through the next higher one that it does.
 
     >>> Mp4(crf=28, audio_bitrate=32_000).name
     'H.264 crf 28, AAC 32 kbit/s'

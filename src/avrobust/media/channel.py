@@ -22,14 +22,15 @@ def through_mp4(
 ) -> tuple[Float32[np.ndarray, " n"], UInt8[np.ndarray, "t h w 3"]]:
     """Sound and picture after H.264 and AAC: as long, as large and on the same clock as what was put in.
 
-    Arguments as for `encode_mp4`.  AAC begins with 1024 samples that nobody should hear; the file says so, and they
-    are skipped.  Nothing is written to disk.
+    Arguments as for `encode_mp4`; AAC as FFmpeg writes it when nobody asks for more.  It begins with 1024 samples that
+    nobody should hear; the file says so, and they are skipped.  Nothing is written to disk.
 
     >>> wave, frames = np.zeros(5, np.float32), np.zeros((1, 3, 5, 3), np.uint8)
     >>> [x.shape for x in through_mp4(wave, frames, 8000, 4.0)]
     [(5,), (1, 3, 5, 3)]
     """
-    data = encode_mp4(np.pad(wave, (0, FRAME)), frames, rate, fps, crf=crf, audio_bitrate=audio_bitrate)
+    longer = np.pad(wave, (0, FRAME))
+    data = encode_mp4(longer, frames, rate, fps, crf=crf, audio_bitrate=audio_bitrate, aac_coder="twoloop")
     with av.open(io.BytesIO(data)) as file:
         heard = [frame.to_ndarray()[0] for frame in _decoded(file, file.streams.audio[0])]
     with av.open(io.BytesIO(data)) as file:
