@@ -9,40 +9,38 @@ fool it, budgets on the other do not, and a handful of attacks finds where it ru
 Clips that are to be tried at the same budgets go together, whichever batch they came in, so that batches stay full.
 """
 
-import copy
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avrobust.attacks import engine
 from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Subject, label
+from avrobust.evaluation.run import Subject, label, sizes
 from avrobust.seeds import Seeds
-from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Attack, Batch, Model, Signals
+from avrobust.threat import Ball, Threat, check
+from avrobust.types import AV, Attack, Batch, Model
 
-T = TypeVar("T")
 Table = Bool[np.ndarray, "n c"]  # clips x cells
-Clips = Int[np.ndarray, " m"]  # their numbers
+Numbers = Int[np.ndarray, " m"]  # of clips, or of a cell for each clip
 COMPUTED, FOOLED, STANDS = "computed", "fooled", "stands"  # how an answer is known
-# What an attack leaves behind; nothing is known of it where none was run.
-MEASURED = (
-    "pred", "margin", "linf_audio", "linf_visual", "l2_audio", "l2_visual", "used_audio", "used_visual", "snr_db", "psnr_db",
-)  # fmt: skip
-# A clip that stands costs the whole search, one that falls a part of it: so try budgets where it is likelier to fall.
+# Of rows that nothing was run for, no more than this is known.
+KNOWN = {
+    "model", "seed", "attack", "mode", "subset", "eps_audio", "eps_visual", "threat", "clip", "label", "status",
+    "pred_clean", "margin_clean", "correct_clean", "correct",
+}  # fmt: skip
+# A clip that stands costs the whole search and one that falls a part of it, so budgets are tried where it likelier falls.
 EAGER = 2.0
-WARM = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Plane:
 
 
 class Pool(Subject):
-    """A subject of which any clips can be taken, from whichever batches they came."""
+    """A subject of which any clips can be attacked together, from whichever batches they came."""
 
     def __init__(
         self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto"
@@ -108,44 +106,56 @@ class Pool(Subject):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, clips: Clips) -> Subject:
-        """These clips in one batch, with what is known of them already."""
-        places = [self._places[clip] for clip in clips.tolist()]
+    def tried(self, clips: Numbers, attack: Attack, threat: Threat, seed: int, ends: AV[dict[str, Tensor]]) -> Rows:
+        """Rows of these clips under one attack inside one threat; where it ended goes to `ends`."""
+        batch = Batch(
+            self._both(clips, [b.x for b in self._all]),
+            self._rows(clips, [b.label for b in self._all]),
+            tuple(self.ids[clip] for clip in clips),
+        )
+        craft, judge = self._of(clips, self._crafts), self._of(clips, self._judges)
+        adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
+        check(threat, batch.x, adversarial, batch.ids, label(attack))
+        for ball, known, made, x in zip(threat, ends, adversarial, batch.x, strict=True):
+            if ball.active:
+                known.update(zip(batch.ids, (made - x) / ball.eps, strict=True))
+        with torch.no_grad():
+            logits = engine.pinned(judge, batch.x, threat)(adversarial).float()
+        mode, clean = getattr(attack, "mode", "corrected"), self._rows(clips, self._clean)
+        columns = self._columns(batch, clean, logits, label(attack), mode, threat, seed)
+        return Rows.of(columns | sizes(threat, batch.x, adversarial))
 
-        def rows(parts: Sequence[Tensor]) -> Tensor:
-            return torch.stack([parts[b][row] for b, row in places])
+    def _of(self, clips: Numbers, models: Sequence[Model]) -> Model:
+        """One of these stand-ins for the model, with what all of them know of these clips."""
+        streams = [m for m in models if isinstance(m, engine.Streams)]
+        clean = [m.clean for m in streams if m.clean is not None]
+        return replace(streams[0], clean=self._both(clips, clean)) if clean else models[0]
 
-        def each(parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
-            return AV(audio=rows([p.audio for p in parts]), visual=rows([p.visual for p in parts]))
+    def _both(self, clips: Numbers, parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
+        return AV(
+            audio=self._rows(clips, [p.audio for p in parts]), visual=self._rows(clips, [p.visual for p in parts])
+        )
 
-        def known(models: Sequence[Model]) -> Model:
-            clean = [m.clean for m in models if isinstance(m, engine.Streams) and m.clean is not None]
-            return replace(models[0], clean=each(clean)) if isinstance(models[0], engine.Streams) else models[0]
-
-        ids = tuple(self._all[b].ids[row] for b, row in places)
-        some = copy.copy(self)
-        some._batches = [Batch(each([b.x for b in self._all]), rows([b.label for b in self._all]), ids)]
-        some._clean = [rows(self._clean)]
-        some._judges, some._crafts = [known(self._judges)], [known(self._crafts)]
-        return some
+    def _rows(self, clips: Numbers, parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack([parts[b][row] for b, row in (self._places[clip] for clip in clips)])
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """Every clip under every threat: `rows` with one more column, `how`.
 
-    `tests` counts the attacks that were run, a clip each.  Of the implied answers, `checked` were tried after all, one
-    per clip that stands somewhere, drawn at random; `missed` of them fell.
+    `attacks` counts those that were run, a clip each.  Of the answers that another one implies, `checked` were tried
+    after all, one for each clip that stands somewhere; `missed` of them fell.
     """
 
     rows: pa.Table
-    tests: int
+    attacks: int
     checked: int
     missed: int
 
     def save(self, path: Path, about: Mapping[str, Any]) -> None:
         """To a Parquet file, whole or not at all; `about` goes into its metadata."""
-        told = {"about": dict(about) | {name: getattr(self, name) for name in ("tests", "checked", "missed")}}
+        told = {"about": dict(about) | {name: getattr(self, name) for name in ("attacks", "checked", "missed")}}
         half = path.with_name(f".{path.name}")
         pq.write_table(self.rows.replace_schema_metadata({"avrobust": json.dumps(told)}), half)
         half.replace(path)
@@ -157,22 +167,24 @@ def frontiers(
     threats: Iterable[Threat],
     *,
     seed: int = 0,
-    check: bool = True,
+    recheck: bool = True,
     advance: Callable[[int], object] = lambda decided: None,
 ) -> Found:
-    """Whether each clip stands in each of these threats, whatever their order: a plane, a curve, a ladder, or all of them.
+    """Whether each clip stands in each of these threats: a plane, a curve, a ladder, or all of them together.
 
-    A computed answer is the attack's own, with nothing carried over.  An attack that can stop once a clip is wrong does.
-    `check` tries one implied answer per clip, and what it finds counts.  Results depend on (seed, clip), not on which
-    clips happen to go together.
+    A search that begins somewhere random begins where the clip's last one ended, fitted to the budgets at hand.  An
+    attack that can stop once a clip is wrong does.  `recheck` tries one implied answer per clip after all, afresh, and
+    what it finds counts.  Results depend on (seed, clip), not on which clips happen to go together.
 
     >>> from avrobust.attacks import FGSM
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)) - 0.5], 1)
     >>> x = AV(audio=torch.full((2, 8), 0.009), visual=torch.full((2, 1, 3, 2, 2), 0.5))
     >>> pool = Pool(model, [Batch(x, torch.tensor([0, 1]))])
     >>> found = frontiers(pool, FGSM(), [Threat.linf(audio=0.002 * k) for k in range(1, 9)])
-    >>> Rows(found.rows).where(clip="0").column("correct").tolist(), found.tests
-    ([True, True, True, True, False, False, False, False], 4)
+    >>> Rows(found.rows).where(clip="0").column("correct").tolist()
+    [True, True, True, True, False, False, False, False]
+    >>> found.attacks
+    5
     """
     if getattr(attack, "may_leave_budget", False):
         raise ValueError(
@@ -181,86 +193,55 @@ def frontiers(
     attack = replace(attack, stop=True) if hasattr(attack, "stop") else attack  # type: ignore[type-var]
     known = _Known(tuple(dict.fromkeys(threats)), pool.clean(seed))
     advance(known.decided)
+    ends: AV[dict[str, Tensor]] = AV(audio={}, visual={})
+    attacks = 0
 
-    def run(attack: Attack, cell: int, clips: Clips) -> None:
-        before = known.decided
-        known.learn(clips, known.eps[cell], pool.take(clips).under(attack, known.threats[cell], seed))
-        advance(known.decided - before)
-
-    warm = Warm(attack) if WARM else attack
-
-    while (wanted := known.wanted()).any():
-        # The budgets that most clips wait for: batches stay full, and what a clip gets does not depend on when.
-        cell = int(wanted.sum(0).argmax())
-        run(warm, cell, np.flatnonzero(wanted[:, cell])[: pool.room])
-    drawn = known.drawn(Seeds(seed, pool.ids)) if check else np.zeros_like(known.fooled)
-    for cell in np.flatnonzero(drawn.any(0)).tolist():
-        clips = np.flatnonzero(drawn[:, cell])
+    def run(clips: Numbers, cell: int, threat: Threat) -> None:
+        nonlocal attacks
         for first in range(0, len(clips), pool.room):
-            run(attack, cell, clips[first : first + pool.room])
-    return Found(known.rows(label(attack)), known.tests, int(drawn.sum()), int((drawn & known.fooled).sum()))
+            some, before = clips[first : first + pool.room], known.decided
+            known.learn(some, known.eps[cell], pool.tried(some, attack, threat, seed, ends))
+            attacks += len(some)
+            advance(known.decided - before)
 
-
-@dataclass(frozen=True)
-class Warm:
-    """`attack`, whose searches that begin somewhere random begin where the clip's last one ended, fitted to this budget.
-
-    What was found inside other budgets is stretched or shrunk to this one.  It is remembered clip by clip, so what a
-    clip gets does not depend on others.  Restarts after the first begin at random, and so does what is not a search.
-    """
-
-    attack: Attack
-    ends: AV[dict[str, Tensor]] = field(default_factory=lambda: AV(audio={}, visual={}))  # as shares of the budget
-
-    @property
-    def name(self) -> str:
-        """How a table calls it."""
-        return label(self.attack)
-
-    @property
-    def mode(self) -> str:
-        """As the attack's."""
-        return str(getattr(self.attack, "mode", "corrected"))
-
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`."""
-        begun = Threat(*threat.map(_begun, self.ends))
-        adversarial = self.attack(model, x, y, begun, seeds)
-
-        def remember(ball: Ball, ends: dict[str, Tensor], a: Tensor, s: Tensor) -> None:
-            if ball.active:
-                ends.update(zip(seeds.ids, (a - s) / ball.eps, strict=True))
-
-        threat.map(remember, self.ends, adversarial, x)
-        return adversarial
+    while ((wanted := known.wanted()) >= 0).any():
+        # The cell that most clips wait for: batches stay full, and what a clip gets does not depend on when.
+        cell = int(np.bincount(wanted[wanted >= 0]).argmax())
+        run(np.flatnonzero(wanted == cell), cell, Threat(*known.threats[cell].map(_Begun.of, ends)))
+    drawn = known.drawn(Seeds(seed, pool.ids)) if recheck else np.full(len(pool), -1)
+    for cell in np.unique(drawn[drawn >= 0]).tolist():
+        run(np.flatnonzero(drawn == cell), cell, known.threats[cell])
+    again = np.flatnonzero(drawn >= 0)
+    return Found(known.rows(label(attack)), attacks, len(again), int(known.fooled[again, drawn[again]].sum()))
 
 
 @dataclass(frozen=True)
 class _Begun(Ball):
-    """A ball that knows where each clip's search begins."""
+    """A ball that knows where searches ended: one that would begin somewhere random begins there."""
 
-    ends: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    ends: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)  # by clip, as shares of budgets
+
+    @classmethod
+    def of(cls, ball: Ball, ends: Mapping[str, Tensor]) -> "_Begun":
+        return cls(ball.eps, ball.norm, ball.scale, ball.low, ball.high, ends)
 
     def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
         drawn = super().random(x, seeds, *purpose)
-        if purpose[:1] != ("start",) or purpose[-1] != 0:
+        if purpose[:1] != ("start",) or purpose[-1] != 0:  # restarts are there to begin elsewhere
             return drawn
         begun = [self.ends[id] * self.eps if id in self.ends else d for id, d in zip(seeds.ids, drawn, strict=True)]
         return self.project(torch.stack(begun), x)
-
-
-def _begun(ball: Ball, ends: Mapping[str, Tensor]) -> Ball:
-    return _Begun(ball.eps, ball.norm, ball.scale, ball.low, ball.high, ends)
 
 
 class _Known:
     """What tests have shown so far.  The first tests are the clean clips: no budget at all."""
 
     def __init__(self, threats: Sequence[Threat], clean: Rows) -> None:
-        kinds = {tuple((ball.norm, ball.scale) for ball in t if ball.active) for t in threats if t.subset == "AV"}
-        if not threats or len(kinds) > 1:
+        kinds = {(name, ball.norm, ball.scale) for t in threats for name, ball in t.items() if ball.active}
+        if len(kinds) != len({name for name, *_ in kinds}) or not kinds:
             raise ValueError(
-                f"expected threats of one kind, whose budgets differ by their size only; got {len(kinds)} kinds."
+                f"expected budgets that differ by their size only, got {len(kinds)} kinds in {len(threats)} threats. "
+                "Give linf budgets or L2 budgets, all of them in one unit."
             )
         self.threats = threats
         self.eps = np.array([[ball.eps for ball in t] for t in threats])  # (cells, 2)
@@ -272,48 +253,35 @@ class _Known:
         self.learn(np.arange(len(clean)), np.zeros(2), clean)
 
     @property
-    def tests(self) -> int:
-        """How many attacks were run, a clip each."""
-        return len(self._at) - len(self.fooled)
-
-    @property
     def decided(self) -> int:
         """How many answers are known."""
         return int((self._test >= 0).sum())
 
-    def learn(self, clips: Clips, eps: np.ndarray, rows: Rows) -> None:
+    def learn(self, clips: Numbers, eps: Float[np.ndarray, "2"], rows: Rows) -> None:
         """Take in what came of these clips inside these budgets."""
         number = len(self._at) + np.arange(len(clips))
         self._at = np.concatenate([self._at, np.broadcast_to(eps, (len(clips), 2))])
         self._answers.append(rows)
         size = eps * np.nan_to_num(np.stack([rows.column("used_audio"), rows.column("used_visual")], 1))
-        holds = ((eps <= self.eps) | (size[:, None] <= self.eps)).all(
-            2
-        )  # (clips, cells): these very signals are allowed
+        holds = ((eps <= self.eps) | (size[:, None] <= self.eps)).all(2)  # which cells hold these very signals
         wrong = ~rows.column("correct").astype(bool)[:, None]
         here, below = (self.eps == eps).all(1), (self.eps <= eps).all(1)
         tells = np.where(wrong, holds, here | (below & (self._test[clips] < 0))) & ~self.fooled[clips]
         self._test[clips] = np.where(tells, number[:, None], self._test[clips])
         self.fooled[clips] |= wrong & holds
 
-    def wanted(self) -> Table:
-        """For each clip with open answers, the budgets to try next: those that settle most, however it ends."""
+    def wanted(self) -> Numbers:
+        """The cell to try next for each clip, the one that settles most however it ends; -1 where all is known."""
         open = (self._test < 0).astype(np.float32)
-        settles = np.minimum(EAGER * (open @ self._inside.T), open @ self._inside) * open
-        settles = np.where(
-            self._inside.all(0) & (open > 0), np.inf, settles
-        )  # first of all the budgets that hold all others
-        best = settles.argmax(1)
-        wanted: Table = (np.arange(len(self.eps)) == best[:, None]) & (open.sum(1) > 0)[:, None]
-        return wanted
+        settles = np.minimum(EAGER * (open @ self._inside.T), open @ self._inside)
+        settles[:, self._inside.all(0)] = np.inf  # first of all the cell that holds all others
+        return np.where(open.any(1), np.where(open > 0, settles, -np.inf).argmax(1), -1)
 
-    def drawn(self, seeds: Seeds) -> Table:
-        """One of each clip's answers that only the failure inside larger budgets speaks for, drawn at random."""
+    def drawn(self, seeds: Seeds) -> Numbers:
+        """For each clip a cell, at random, that it stands in by implication; -1 where there is none."""
         implied = ~self.fooled & ~self._own
-        drawn: Table = np.zeros_like(implied)
-        for clip in np.flatnonzero(implied.any(1)).tolist():
-            drawn[clip, seeds.generator(clip, "check").choice(np.flatnonzero(implied[clip]))] = True
-        return drawn
+        options = [np.flatnonzero(cells) for cells in implied]
+        return np.array([seeds.generator(i, "recheck").choice(o) if len(o) else -1 for i, o in enumerate(options)])
 
     @property
     def _own(self) -> Table:
@@ -323,28 +291,23 @@ class _Known:
 
     def rows(self, attack: str) -> pa.Table:
         """A row per threat and clip, threat by threat."""
-        clips, cells = self.fooled.shape
-        order = self._test.T.ravel()
-        how = np.where(self._own, COMPUTED, np.where(self.fooled, FOOLED, STANDS)).T.ravel()
-        data = Rows.concat(self._answers).data.take(order)
-        cell = np.repeat(np.arange(cells), clips)
+        clips = len(self.fooled)
+        test, own, fooled = (t.T.ravel() for t in (self._test, self._own, self.fooled))
+        how = np.where(own, COMPUTED, np.where(fooled, FOOLED, STANDS))
+        found = Rows.concat(self._answers).data.take(test)
+        at, eps = self._at[test], np.repeat(self.eps, clips, 0)
+        used = [
+            np.nan_to_num(found[name].to_numpy()) * at[:, i] for i, name in enumerate(("used_audio", "used_visual"))
+        ]
+        share = [np.divide(u, e, out=np.full(len(u), np.nan), where=e > 0) for u, e in zip(used, eps.T, strict=True)]
         told = {
-            "attack": [attack if t.subset != "clean" else "none" for t in self.threats],
-            "subset": [t.subset for t in self.threats], "threat": [str(t) for t in self.threats],
-            "eps_audio": self.eps[:, 0], "eps_visual": self.eps[:, 1],
+            "attack": np.repeat([attack if t.subset != "clean" else "none" for t in self.threats], clips),
+            "subset": np.repeat([t.subset for t in self.threats], clips),
+            "threat": np.repeat([str(t) for t in self.threats], clips),
+            "eps_audio": eps[:, 0], "eps_visual": eps[:, 1], "used_audio": share[0], "used_visual": share[1],
         }  # fmt: skip
-        columns = {name: data[name] for name in data.column_names}
-        columns |= {name: pa.array(np.asarray(values)[cell]) for name, values in told.items()}
-        for i, name in enumerate(("used_audio", "used_visual")):
-            size = self._at[order, i] * np.nan_to_num(columns[name].to_numpy(zero_copy_only=False))
-            with np.errstate(invalid="ignore"):
-                columns[name] = pa.array(
-                    np.where(
-                        self.eps[cell, i] > 0, size / np.where(self.eps[cell, i] > 0, self.eps[cell, i], 1), np.nan
-                    ),
-                    from_pandas=False,
-                )
-        unknown = pa.array(how == STANDS)  # how wrong it could be made there was not tried
-        for name in MEASURED:
-            columns[name] = pc.if_else(unknown, pa.scalar(None, columns[name].type), columns[name])
-        return pa.table(columns).append_column("how", pa.array(how))
+        columns = {name: pa.array(told[name]) if name in told else found[name] for name in found.column_names}
+        nothing = pa.array(how == STANDS)
+        for name in columns.keys() - KNOWN:
+            columns[name] = pc.if_else(nothing, pa.scalar(None, columns[name].type), columns[name])
+        return pa.table({**columns, "how": how})

@@ -329,7 +329,7 @@ def facts(surface: Surface) -> list[tuple[str, str]]:
         ("Budgets", f"up to {at('AV', surface.top)}; {about['levels']} equal steps of each, and {len(surface.together) - 1} shares of both"),
         ("Clips", _join(f"{clips}", about.get("data"))),
         ("Seed", str(about["seed"])),
-        ("Cost", f"{about['tests']} attacks, {about['tests'] / clips:.1f} for a clip; {duration(about['seconds'])}"),
+        ("Cost", f"{about['attacks']} attacks, {about['attacks'] / clips:.1f} for a clip; {duration(about['seconds'])}"),
         ("Machine", _join(world.get("cpu"), world.get("device"), _threads(world), _named("torch", world.get("torch")))),
         ("Code", _join(_named("avrobust", code.get("version")), _named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
     ]  # fmt: skip
