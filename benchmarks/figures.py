@@ -196,7 +196,7 @@ def slug(words: str) -> str:
 def load(folder: Path) -> list[Run]:
     """A machine's runs, in the order of `TABLES`."""
     runs = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
-    return sorted(runs, key=lambda run: list(TABLES).index(run["question"]))
+    return sorted(runs, key=lambda run: (list(TABLES).index(run["question"]), *headline(run)))
 
 
 def section(runs: list[Run]) -> str:
@@ -234,7 +234,8 @@ def picture(runs: list[Run]) -> Figure | None:
     ]
     panels += [("Table 1\ntimes as fast", table["rows"], "faster") for table in tables[:1]]
     panels += [
-        (f"{attack} on {SUBSETS[s]}\nmemory", [r for r in rows if r["on"] == s], "memory") for s in list(subsets)[-1:]
+        (f"{attack} on {SUBSETS[s]}\nshare of memory", [r for r in rows if r["on"] == s], "memory")
+        for s in list(subsets)[-1:]
     ]
     panels = [(title, [r for r in shown if r.get(key) is not None], key) for title, shown, key in panels]
     names = list(dict.fromkeys(r["way"] for _, shown, _ in panels for r in shown))[::-1]

@@ -101,7 +101,10 @@ def _load(file: Path, ready: Callable[[Problem], None]) -> None:
 
 def _run(task: Task) -> dict[str, Any]:
     rest()
-    return task(_here[0])
+    try:
+        return task(_here[0])
+    finally:
+        rest()  # nothing is held while other ways have their turn
 
 
 class Process:

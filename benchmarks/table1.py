@@ -9,8 +9,8 @@ budgets.  Ours is one call, `avrobust.evaluate`: it leaves a clip alone once the
 table of accuracies needs, checks every budget, and measures every perturbation.  It is also run to the end on every
 clip ("every clip"), and on the network as any callable.  The libraries get packed inputs and frozen weights (`ways.py`)
 and do no more than the attack and the prediction.  One run each, nothing warmed up; each way in a process of its own.
-The networks' margins go from a hundredth to ten (`Problem.make`), so about half of the clips stand: where attacks
-succeed more often, as in the paper, leaving clips alone gains more.
+The clips' margins go from a hundredth to ten (`Problem.make`), so that every attack takes some and leaves some; the more
+an attack takes, the more is gained by leaving clips alone.
 """
 
 import argparse
