@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import tyro
 
+from avrobust.attacks.saved import on_levels
 from avrobust.cli import options as shared
 from avrobust.cli.options import parse
 from avrobust.evaluation.inputs import check_logits
@@ -88,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     found = {
         "clean": predict(net, x, classes),
         "adversarial": predict(net, adversarial, classes),
-        "adversarial, 8-bit pixels and 16-bit samples": predict(net, rounded(adversarial), classes),
+        "adversarial, 8-bit pixels and 16-bit samples": predict(net, on_levels(adversarial), classes),
         "adversarial, decoded from the .mp4": predict(net, reread(video, spec, view, fps), classes),
     }
     about = {
@@ -118,11 +119,6 @@ def predict(net: Model, x: Signals, classes: Sequence[str]) -> list[tuple[str, f
         logits = check_logits(net(x), Batch(x, torch.zeros(1, dtype=torch.long)))
     p, k = logits.softmax(1)[0].topk(min(3, len(classes)))
     return [(classes[int(j)], float(v)) for v, j in zip(p, k, strict=True)]
-
-
-def rounded(x: Signals) -> Signals:
-    """What .png and 16-bit .wav files keep."""
-    return AV(audio=(x.audio * 32767).round() / 32767, visual=(x.visual * 255).round() / 255)
 
 
 def reread(video: Path, spec: ClipSpec, view: View, fps: float) -> Signals:
