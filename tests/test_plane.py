@@ -42,7 +42,7 @@ def table(found, column="correct"):
 
 def test_a_linear_model_s_plane_is_the_one_in_closed_form():
     clean = pool(linear).clean()
-    found = frontiers(pool(linear), PGD(objective=margin), Plane(BOTH, levels=5).cells)
+    found = frontiers(pool(linear), PGD(objective=margin), Plane(BOTH, levels=3).cells)
     correct, eps = table(found)
     # 20 times means over samples and pixels of one class against another: a budget raises the margin by 40 times itself
     reached = clean.column("margin") + 40 * eps.sum(1, keepdims=True)
@@ -58,9 +58,9 @@ def test_a_linear_model_s_plane_is_the_one_in_closed_form():
 
 def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
     clean = pool(linear).clean()
-    plane = Plane(BOTH, levels=2, floor_db=20, step_db=0.5)
+    plane = Plane(BOTH, levels=1, floor_db=20, step_db=0.5)
     found = frontiers(pool(linear), PGD(objective=margin), [*plane.cells, *plane.ladder])
-    found.save(tmp_path / "plane.parquet", ABOUT | {"levels": 2, "floor_db": 20, "step_db": 0.5})
+    found.save(tmp_path / "plane.parquet", ABOUT | {"levels": 1, "floor_db": 20, "step_db": 0.5})
     smallest = report.Surface.read(tmp_path / "plane.parquet").smallest
     exact = dict(
         zip(clean.column("clip"), -clean.column("margin") / (40 * (BOTH.audio.eps + BOTH.visual.eps)), strict=True)
@@ -99,6 +99,32 @@ def test_what_a_clip_gets_does_not_depend_on_which_clips_go_with_it():
         assert whole.rows[column].equals(halves.rows[column])
     a, b = (Rows(f.rows).column("margin") for f in (whole, halves))
     assert np.allclose(a, b, atol=1e-3, equal_nan=True)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_clips_with_different_budgets_go_together_and_get_what_they_get_apart(silent, monkeypatch):
+    def found():
+        subject = pool(network(), 12, 12)
+        if silent:  # nothing tells these sounds apart
+            x = AV(
+                audio=torch.zeros_like(subject.take(np.arange(12)).x.audio), visual=subject.take(np.arange(12)).x.visual
+            )
+            subject = Pool(network(), [Batch(x, network()(x).argmax(1), subject.ids)], precision="float32")
+        seen, own = [], Pool.attacked
+        monkeypatch.setattr(
+            Pool, "attacked", lambda self, clips, *rest: seen.append(len(clips)) or own(self, clips, *rest)
+        )
+        rows = frontiers(subject, PGD(steps=4), Plane(BOTH, levels=4).cells).rows
+        monkeypatch.setattr(Pool, "attacked", own)
+        return rows, np.mean(seen)
+
+    together, full = found()
+    monkeypatch.setattr("avrobust.evaluation.plane.MIXED", ())
+    apart, thin = found()
+    for column in ("clip", "correct", "how"):
+        assert together[column].equals(apart[column])
+    assert np.allclose(Rows(together).column("margin"), Rows(apart).column("margin"), atol=1e-3, equal_nan=True)
+    assert full > thin * (1 if silent else 1.5)
 
 
 def test_eight_by_eight_costs_no_more_than_twelve_cells(monkeypatch):
@@ -220,7 +246,7 @@ def test_a_search_goes_on_where_the_last_one_ended():
 def test_what_has_no_plane_is_refused():
     with pytest.raises(ValueError, match="stays in its budget"):
         frontiers(pool(network()), Published("MIM"), [Threat.tian2021(0.01, 0.01)])
-    with pytest.raises(ValueError, match="one kind"):
+    with pytest.raises(ValueError, match="by their size only"):
         frontiers(pool(network()), PGD(), [BOTH, Threat.l2(audio=1.0, visual=1.0)])
     with pytest.raises(ValueError, match="sound and picture"):
         Plane(Threat.linf(audio=0.1))
@@ -301,7 +327,7 @@ def videos(tmp_path_factory):
 def words(videos, out):
     return [
         "plane", "loud:model", "--data", str(videos / "clips.csv"), "--audio", "0.2", "--visual", "60/255",
-        "--levels", "2", "--attack", "PGD-3", "--prepared", str(out.parent / "clips"), "--out", str(out),
+        "--levels", "2", "--attack", "PGD-3", "--prepared", str(videos / "prepared"), "--out", str(out),
         "--clip.seconds", "0.5", "--clip.size", "32", "--view.samples", "4000", "--view.size", "32",
     ]  # fmt: skip
 
@@ -336,8 +362,7 @@ def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):
     def stopped(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pq, "write_table", stopped)
-    monkeypatch.setattr("avrobust.evaluation.plane.Pool.take", stopped)
+    monkeypatch.setattr(Pool, "attacked", stopped)
     assert main(words(videos, loud)) == 130
     assert not list(loud.parent.glob("*.html")) + list(loud.parent.glob("*.parquet"))
 

@@ -11,6 +11,7 @@ Clips that are to be tried at the same budgets go together, whichever batch they
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,15 +25,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust.attacks import APGD, PGD, engine
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, label, sizes
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat, check
-from avrobust.types import AV, Attack, Batch, Model
+from avrobust.types import AV, Attack, Batch, Model, Signals
 
 Table = Bool[np.ndarray, "n c"]  # clips x cells
-Numbers = Int[np.ndarray, " m"]  # of clips, or of a cell for each clip
+Clips = Int[np.ndarray, " m"]  # numbers of some clips
+Cells = Int[np.ndarray, " n"]  # a cell's number for each clip, -1 for none
 COMPUTED, FOOLED, STANDS = "computed", "fooled", "stands"  # how an answer is known
 # Of rows that nothing was run for, no more than this is known.
 KNOWN = {
@@ -40,7 +42,10 @@ KNOWN = {
     "pred_clean", "margin_clean", "correct_clean", "correct",
 }  # fmt: skip
 # A clip that stands costs the whole search and one that falls a part of it, so budgets are tried where it likelier falls.
-EAGER = 2.0
+EAGER = 3.0
+# They meet budgets in the methods of a `Ball` only, so clips of different budgets can go together.
+MIXED = (PGD, APGD)
+MARKS = 32
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class Pool(Subject):
         super().__init__(model, self._all, name=name, precision=precision)
         self._places = [(b, row) for b, batch in enumerate(self._all) for row in range(len(batch))]
         self.ids = tuple(id for batch in self._all for id in batch.ids)
+        both = [b.x.map(lambda s: [tuple(values) for values in marks(s).tolist()]) for b in self._all]
+        self.marks = [AV(audio=both[b].audio[row], visual=both[b].visual[row]) for b, row in self._places]
         if len(set(self.ids)) < len(self.ids):
             twice = next(id for id in self.ids if self.ids.count(id) > 1)
             raise ValueError(f"clip id '{twice}' stands in two batches. Ids name clips: give each its own.")
@@ -106,37 +113,46 @@ class Pool(Subject):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def tried(self, clips: Numbers, attack: Attack, threat: Threat, seed: int, ends: AV[dict[str, Tensor]]) -> Rows:
-        """Rows of these clips under one attack inside one threat; where it ended goes to `ends`."""
-        batch = Batch(
-            self._both(clips, [b.x for b in self._all]),
-            self._rows(clips, [b.label for b in self._all]),
-            tuple(self.ids[clip] for clip in clips),
-        )
-        craft, judge = self._of(clips, self._crafts), self._of(clips, self._judges)
-        adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
-        check(threat, batch.x, adversarial, batch.ids, label(attack))
-        for ball, known, made, x in zip(threat, ends, adversarial, batch.x, strict=True):
-            if ball.active:
-                known.update(zip(batch.ids, (made - x) / ball.eps, strict=True))
-        with torch.no_grad():
-            logits = engine.pinned(judge, batch.x, threat)(adversarial).float()
-        mode, clean = getattr(attack, "mode", "corrected"), self._rows(clips, self._clean)
-        columns = self._columns(batch, clean, logits, label(attack), mode, threat, seed)
-        return Rows.of(columns | sizes(threat, batch.x, adversarial))
+    def take(self, clips: Clips) -> Batch:
+        """These clips in one batch."""
+        x, y = self._both(clips, [b.x for b in self._all]), self._rows(clips, [b.label for b in self._all])
+        return Batch(x, y, tuple(self.ids[clip] for clip in clips))
 
-    def _of(self, clips: Numbers, models: Sequence[Model]) -> Model:
+    def attacked(self, clips: Clips, attack: Attack, threat: Threat, seed: int) -> Signals:
+        """What the attack makes of these clips."""
+        batch = self.take(clips)
+        return attack(self._of(clips, self._crafts), batch.x, batch.label, threat, Seeds(seed, batch.ids))
+
+    def judged(self, clips: Clips, made: Signals, threats: Sequence[Threat], attack: Attack, seed: int) -> Rows:
+        """Rows of these clips as the attack made them, each inside a threat of its own; all in one pass.
+
+        Raises `BudgetError` for a clip that leaves its threat.
+        """
+        batch, clean = self.take(clips), self._rows(clips, self._clean)
+        with torch.no_grad():
+            logits = engine.pinned(self._of(clips, self._judges), batch.x, threats[0])(made).float()
+        mode, parts, order = getattr(attack, "mode", "corrected"), [], []
+        for threat in dict.fromkeys(threats):
+            on = [i for i, t in enumerate(threats) if t == threat]
+            some = Batch(_some(batch.x, on), batch.label[on], tuple(batch.ids[i] for i in on))
+            check(threat, some.x, _some(made, on), some.ids, label(attack))
+            columns = self._columns(some, clean[on], logits[on], label(attack), mode, threat, seed)
+            parts.append(Rows.of(columns | sizes(threat, some.x, _some(made, on))))
+            order += on
+        return Rows(Rows.concat(parts).data.take(np.argsort(order)))
+
+    def _of(self, clips: Clips, models: Sequence[Model]) -> Model:
         """One of these stand-ins for the model, with what all of them know of these clips."""
         streams = [m for m in models if isinstance(m, engine.Streams)]
         clean = [m.clean for m in streams if m.clean is not None]
         return replace(streams[0], clean=self._both(clips, clean)) if clean else models[0]
 
-    def _both(self, clips: Numbers, parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
+    def _both(self, clips: Clips, parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
         return AV(
             audio=self._rows(clips, [p.audio for p in parts]), visual=self._rows(clips, [p.visual for p in parts])
         )
 
-    def _rows(self, clips: Numbers, parts: Sequence[Tensor]) -> Tensor:
+    def _rows(self, clips: Clips, parts: Sequence[Tensor]) -> Tensor:
         return torch.stack([parts[b][row] for b, row in (self._places[clip] for clip in clips)])
 
 
@@ -192,45 +208,124 @@ def frontiers(
         )
     attack = replace(attack, stop=True) if hasattr(attack, "stop") else attack  # type: ignore[type-var]
     known = _Known(tuple(dict.fromkeys(threats)), pool.clean(seed))
+    search = _Search(pool, attack, known, seed)
     advance(known.decided)
-    ends: AV[dict[str, Tensor]] = AV(audio={}, visual={})
-    attacks = 0
 
-    def run(clips: Numbers, cell: int, threat: Threat) -> None:
-        nonlocal attacks
-        for first in range(0, len(clips), pool.room):
-            some, before = clips[first : first + pool.room], known.decided
-            known.learn(some, known.eps[cell], pool.tried(some, attack, threat, seed, ends))
-            attacks += len(some)
-            advance(known.decided - before)
+    def follow(wanted: Cells, *, afresh: bool = False) -> None:
+        before = known.decided
+        search.run(clips := search.lot(wanted), wanted[clips], afresh=afresh)
+        wanted[clips] = -1
+        advance(known.decided - before)
 
     while ((wanted := known.wanted()) >= 0).any():
-        # The cell that most clips wait for: batches stay full, and what a clip gets does not depend on when.
-        cell = int(np.bincount(wanted[wanted >= 0]).argmax())
-        run(np.flatnonzero(wanted == cell), cell, Threat(*known.threats[cell].map(_Begun.of, ends)))
+        follow(wanted)
     drawn = known.drawn(Seeds(seed, pool.ids)) if recheck else np.full(len(pool), -1)
-    for cell in np.unique(drawn[drawn >= 0]).tolist():
-        run(np.flatnonzero(drawn == cell), cell, known.threats[cell])
-    again = np.flatnonzero(drawn >= 0)
-    return Found(known.rows(label(attack)), attacks, len(again), int(known.fooled[again, drawn[again]].sum()))
+    again, todo = np.flatnonzero(drawn >= 0), drawn.copy()
+    while (todo >= 0).any():
+        follow(todo, afresh=True)
+    return Found(known.rows(label(attack)), search.attacks, len(again), int(known.fooled[again, drawn[again]].sum()))
 
 
-@dataclass(frozen=True)
-class _Begun(Ball):
-    """A ball that knows where searches ended: one that would begin somewhere random begins there."""
+@dataclass
+class _Search:
+    """An attack at work on some clips, and where it ended on each of them."""
 
-    ends: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)  # by clip, as shares of budgets
+    pool: Pool
+    attack: Attack
+    known: "_Known"
+    seed: int
+    attacks: int = 0  # that were run, a clip each
+    ends: AV[dict[str, Tensor]] = field(default_factory=lambda: AV(audio={}, visual={}))  # as shares of the budgets
+
+    def lot(self, wanted: Cells) -> Clips:
+        """Clips to attack together, of those that have a cell to be tried at.
+
+        They share a cell, or no more than which modalities may be touched, if the attack can take budgets clip by clip.
+        What a clip gets does not depend on when, so those go first of which there are most: batches stay full.
+        """
+        threats, todo = self.known.threats, np.flatnonzero(wanted >= 0)
+        kinds = [threats[cell].subset if isinstance(self.attack, MIXED) else str(cell) for cell in wanted[todo]]
+        most = Counter(kinds).most_common(1)[0][0]
+        lot: list[int] = []
+        taken: AV[dict[Any, float]] = AV(audio={}, visual={})
+        for clip in todo[[kind == most for kind in kinds]][: 2 * self.pool.room].tolist():
+            budgets = AV(*self.known.eps[wanted[clip]])
+            # Clips that nothing tells apart wait for each other, unless their budgets are the same.
+            fits = taken.map(lambda t, mark, eps: t.setdefault(mark, eps) == eps, self.pool.marks[clip], budgets)
+            if all(fits) and len(lot) < self.pool.room:
+                lot.append(clip)
+        return np.array(lot)
+
+    def run(self, clips: Clips, cells: Clips, *, afresh: bool) -> None:
+        """Attack these clips, each inside the budgets of its cell, from where their last attacks ended."""
+        batch, threats = self.pool.take(clips), [self.known.threats[cell] for cell in cells]
+        ends: AV[dict[str, Tensor]] = AV(audio={}, visual={}) if afresh else self.ends
+        budgets = AV(*torch.from_numpy(self.known.eps[cells].T))
+        threat = Threat(*threats[0].map(_Each.of, budgets, batch.x, ends))
+        made = self.pool.attacked(clips, self.attack, threat, self.seed)
+        rows = self.pool.judged(clips, made, threats, self.attack, self.seed)
+        for ball, before, after, x, eps in zip(threat, self.ends, made, batch.x, budgets, strict=True):
+            if ball.active:
+                before.update(zip(batch.ids, _by_clip(after - x, 1 / eps, x), strict=True))
+        self.known.learn(clips, self.known.eps[cells], rows)
+        self.attacks += len(clips)
+
+
+@dataclass(frozen=True, eq=False)
+class _Each(Ball):
+    """A ball of each clip's own size, in which searches begin where the clip's last one ended.
+
+    `eps` is the largest size and `shares` are of it, None where all are equal.  An attack that lets clips go does not
+    say which it keeps, so a clip is known by its marks: some values of its clean signal.
+    """
+
+    shares: Tensor | None = None
+    marks: Tensor | None = None
+    ends: Mapping[str, Tensor] = field(default_factory=dict)  # by clip, as shares of its budget
 
     @classmethod
-    def of(cls, ball: Ball, ends: Mapping[str, Tensor]) -> "_Begun":
-        return cls(ball.eps, ball.norm, ball.scale, ball.low, ball.high, ends)
+    def of(cls, ball: Ball, budgets: Tensor, x: Tensor, ends: Mapping[str, Tensor]) -> Ball:
+        """The ball of clips that have these budgets."""
+        if not ball.active:
+            return ball
+        eps, same = float(budgets.max()), bool((budgets == budgets[0]).all())
+        shares = None if same else (budgets / eps).to(x)
+        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares, marks(x), ends)
+
+    def weight(self, x: Tensor) -> Tensor:
+        """The scale, times each clip's share."""
+        return super().weight(x) if self.shares is None else _by_clip(super().weight(x), self._share(x), x)
 
     def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
+        """Where the last search ended; a random place, if there was none, or if it is not a search's first start."""
         drawn = super().random(x, seeds, *purpose)
         if purpose[:1] != ("start",) or purpose[-1] != 0:  # restarts are there to begin elsewhere
             return drawn
-        begun = [self.ends[id] * self.eps if id in self.ends else d for id, d in zip(seeds.ids, drawn, strict=True)]
-        return self.project(torch.stack(begun), x)
+        begun = [self.ends.get(id) for id in seeds.ids]
+        size = self._share(x) * self.eps
+        fitted = [d if b is None else b * s for b, s, d in zip(begun, size, drawn, strict=True)]
+        return self.project(torch.stack(fitted), x)
+
+    def _share(self, x: Tensor) -> Tensor:
+        if self.shares is None or self.marks is None:
+            return torch.ones(len(x)).to(x)
+        same = (marks(x)[:, None] == self.marks.to(x)).all(2)
+        found = self.shares[same.int().argmax(1)].to(x)
+        return torch.where(same.any(1), found, torch.nan)  # what is no clean clip has no budget
+
+
+def marks(x: Tensor) -> Tensor:
+    """Some values of each signal, spread over it, by which it is known among others."""
+    flat = x.flatten(1)
+    return flat[:, torch.linspace(0, flat.shape[1] - 1, MARKS).long()]
+
+
+def _by_clip(values: Tensor, factor: Tensor, x: Tensor) -> Tensor:
+    return values * factor.to(x).view(-1, *[1] * (x.ndim - 1))
+
+
+def _some(x: Signals, on: Sequence[int]) -> Signals:
+    return x.map(lambda s: s[on])
 
 
 class _Known:
@@ -250,34 +345,35 @@ class _Known:
         self._at = np.zeros((0, 2))  # the budgets of each test
         self._answers: list[Rows] = []
         self._inside = (self.eps[:, None] <= self.eps).all(2).astype(np.float32)  # cell i lies in cell j
-        self.learn(np.arange(len(clean)), np.zeros(2), clean)
+        self.learn(np.arange(len(clean)), np.zeros((len(clean), 2)), clean)
 
     @property
     def decided(self) -> int:
         """How many answers are known."""
         return int((self._test >= 0).sum())
 
-    def learn(self, clips: Numbers, eps: Float[np.ndarray, "2"], rows: Rows) -> None:
-        """Take in what came of these clips inside these budgets."""
+    def learn(self, clips: Clips, eps: Float[np.ndarray, "m 2"], rows: Rows) -> None:
+        """Take in what came of these clips, each inside budgets of its own."""
         number = len(self._at) + np.arange(len(clips))
-        self._at = np.concatenate([self._at, np.broadcast_to(eps, (len(clips), 2))])
+        self._at = np.concatenate([self._at, eps])
         self._answers.append(rows)
         size = eps * np.nan_to_num(np.stack([rows.column("used_audio"), rows.column("used_visual")], 1))
+        eps = eps[:, None]
         holds = ((eps <= self.eps) | (size[:, None] <= self.eps)).all(2)  # which cells hold these very signals
         wrong = ~rows.column("correct").astype(bool)[:, None]
-        here, below = (self.eps == eps).all(1), (self.eps <= eps).all(1)
+        here, below = (self.eps == eps).all(2), (self.eps <= eps).all(2)
         tells = np.where(wrong, holds, here | (below & (self._test[clips] < 0))) & ~self.fooled[clips]
         self._test[clips] = np.where(tells, number[:, None], self._test[clips])
         self.fooled[clips] |= wrong & holds
 
-    def wanted(self) -> Numbers:
+    def wanted(self) -> Cells:
         """The cell to try next for each clip, the one that settles most however it ends; -1 where all is known."""
         open = (self._test < 0).astype(np.float32)
         settles = np.minimum(EAGER * (open @ self._inside.T), open @ self._inside)
         settles[:, self._inside.all(0)] = np.inf  # first of all the cell that holds all others
         return np.where(open.any(1), np.where(open > 0, settles, -np.inf).argmax(1), -1)
 
-    def drawn(self, seeds: Seeds) -> Numbers:
+    def drawn(self, seeds: Seeds) -> Cells:
         """For each clip a cell, at random, that it stands in by implication; -1 where there is none."""
         implied = ~self.fooled & ~self._own
         options = [np.flatnonzero(cells) for cells in implied]
