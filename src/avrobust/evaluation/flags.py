@@ -118,7 +118,8 @@ def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
         for slow in seen.table
         if single_step(fast.attack)
         and not single_step(slow.attack)
-        and not slow.attack.startswith("Square")  # no gradient, no steps along it
+        and climbs(fast.attack)
+        and climbs(slow.attack)
         and (fast.model, fast.subset, fast.budget) == (slow.model, slow.subset, slow.budget)
         and seen.table[fast].mode == seen.table[slow].mode
     ]
@@ -227,7 +228,7 @@ def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
         (blind, slope)
         for blind in seen.table
         for slope in seen.table
-        if blind.attack.startswith("Square") and not blind_or_strongest(slope.attack) and same_threat(blind, slope)
+        if blind.attack.startswith("Square") and climbs(slope.attack) and same_threat(blind, slope)
     ]
     for blind, slope, r in significant(seen.table, pairs):
         text = (
@@ -279,7 +280,7 @@ def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
         if strongest.attack == STRONGEST
         and not single_step(plain.attack)
         and same_threat(strongest, plain)
-        and not blind_or_strongest(plain.attack)
+        and climbs(plain.attack)
     ]
     for strongest, plain, r in significant(seen.table, pairs):
         if r.difference > OVERRATED:
@@ -383,9 +384,13 @@ def single_step(attack: str) -> bool:
     return attack.startswith("FGSM")
 
 
-def blind_or_strongest(attack: str) -> bool:
-    """Whether an attack, by its name, is no plain search along a gradient."""
-    return attack.startswith("Square") or attack == STRONGEST
+def climbs(attack: str) -> bool:
+    """Whether an attack, by its name, is one search along the gradient of the model at hand.
+
+    >>> [climbs(name) for name in ("PGD-10", "FGSM (CE + cos)", "Square-500", "AVAutoAttack", "PGD-10 from AV")]
+    [True, True, False, False, False]
+    """
+    return not attack.startswith("Square") and attack != STRONGEST and " from " not in attack
 
 
 def longer(long: str, short: str) -> bool:
