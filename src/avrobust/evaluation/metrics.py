@@ -267,7 +267,7 @@ def clips_needed(gap: Scores, points: float = 0.03, power: float = 0.8) -> int:
     clip, about the share of clips on which the two disagree.  Two-sided at 5 %; `points` is where the mean would lie.
 
     >>> clips_needed(np.array([[1.0] * 12 + [-1.0] * 8 + [0.0] * 80]))
-    1736
+    1731
     """
     variance = gap.mean(0).var()
     needed = (Z + float(stats.norm.ppf(power))) ** 2 * float(variance) / points**2
