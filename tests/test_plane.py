@@ -3,12 +3,14 @@
 import itertools
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+import avrobust
 from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, margin
 from avrobust.attacks import Saved, engine
 from avrobust.attacks.gradient import random_start
@@ -365,6 +367,13 @@ def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):
     monkeypatch.setattr(Pool, "attacked", stopped)
     assert main(words(videos, loud)) == 130
     assert not list(loud.parent.glob("*.html")) + list(loud.parent.glob("*.parquet"))
+
+
+def test_the_guide_s_code_runs(capsys):
+    guide = (Path(__file__).parents[1] / "docs/guide/plane.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    exec(block, {"avr": avrobust, "threat": BOTH, "model": linear, "batch": clips(6)})
+    assert "PGD-10" in capsys.readouterr().out
 
 
 def test_the_verb_explains_itself_with_an_example(capsys):

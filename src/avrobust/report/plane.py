@@ -39,7 +39,7 @@ from avrobust.report.read import RunError
 from avrobust.report.words import decibel, duration, grey, picture, sound
 
 TERRACES = tuple(k / 10 for k in range(1, 10))  # a contour for each tenth of the clips
-SHADE = 0.055  # of ink, for each terrace
+SHADE = 0.07  # of ink, for each terrace
 BINS_DB = 4.0
 
 
@@ -150,7 +150,7 @@ def _budget_ticks(axes: Axes, share: np.ndarray, budgets: Sequence[Budget], moda
     labels, unit = zip(*(_size(b, modality) for b in budgets), strict=True)
     axis, name = (axes.xaxis, "the sound's budget") if modality == "audio" else (axes.yaxis, "the picture's budget")
     axis.set_ticks(share, ["0", *labels[1:]])
-    axis.set_label_text(f"{name}, {unit[-1]}")
+    axis.set_label_text(f"{name}, {unit[-1]}", color=AUDIO if modality == "audio" else VISUAL)
 
 
 def _size(budget: Budget, modality: str) -> tuple[str, str]:
@@ -159,7 +159,8 @@ def _size(budget: Budget, modality: str) -> tuple[str, str]:
     if words.startswith("linf") and eps:
         if modality == "audio":
             return decibel(20 * math.log10(eps)), "dBFS"
-        return f"{grey(eps, words):.2g}", "grey levels of 255"
+        levels = grey(eps, words)
+        return f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255"
     if words.endswith("dB SNR"):
         return f"{float(words.split()[0]):.0f}", "dB SNR"
     return f"{eps:.2g}", "L2" + (" normalised" if words.endswith("normalised") else "")
@@ -220,7 +221,7 @@ def spread(surface: Surface) -> Panel:
     # The smallest budget lies between the rung that it stands and the one that it falls at, which is what is counted.
     inside = np.digitize(smallest[np.isfinite(smallest) & (smallest > 0)], np.array(edges) * (1 + 1e-9), right=True)
     counts = [(smallest == 0).sum(), *np.bincount(inside, minlength=len(edges)), np.isinf(smallest).sum()]
-    names = ["wrong\nanyway", *(f"{float(f'{100 * e:.2g}'):g}" for e in edges), "never\nfalls"]
+    names = ["\nwrong\nanyway", *(f"{float(f'{100 * e:.2g}'):g}" for e in edges), "\nnever\nfalls"]
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "spread"}):
         figure, axes = _canvas(5.6, 4.1)
         colours = [MUTED, *[INK] * len(edges), MUTED]
@@ -329,7 +330,7 @@ def facts(surface: Surface) -> list[tuple[str, str]]:
         ("Budgets", f"up to {at('AV', surface.top)}; {about['levels']} equal steps of each, and {len(surface.together) - 1} shares of both"),
         ("Clips", _join(f"{clips}", about.get("data"))),
         ("Seed", str(about["seed"])),
-        ("Cost", f"{about['attacks']} attacks, {about['attacks'] / clips:.1f} for a clip; {duration(about['seconds'])}"),
+        ("Cost", f"{about['attacks']:,} attacks, {about['attacks'] / clips:.1f} for a clip; {duration(about['seconds'])}"),
         ("Machine", _join(world.get("cpu"), world.get("device"), _threads(world), _named("torch", world.get("torch")))),
         ("Code", _join(_named("avrobust", code.get("version")), _named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
     ]  # fmt: skip
