@@ -1,6 +1,6 @@
 """Every table and figure of Tian & Xu 2021 on the procedural orchestra, with three seeds.
 
-    avrobust study standard          # 27 min a seed on two AVX2 cores without a GPU, 2.8 GB
+    avrobust study standard          # about half an hour a seed on two AVX2 cores without a GPU, 2.8 GB
 Five fusions (Table 2), every defense (Table 3), localisation with the paper's attention and the scaled one (Figure 4),
 features with and without MinSim (Figure 5).  Networks, clips and budgets are those of the quick study.  MinSim and
 MaxSim train from scratch, as in the paper; PCL and ExFMem go on from a finished network, so a row that only trained as
