@@ -74,7 +74,7 @@ def small(problem: Problem) -> None:
 def steps(choice: str, batch: int, repeats: int, here: Here) -> dict[str, Any]:
     """One choice's figures for one batch size."""
     p = here.problem.first(batch)
-    craft = CHOICES[choice](p.net, p.x.map(lambda s: s[:2]))
+    craft = CHOICES[choice](p.net, p.x.map(lambda s: s[:1]))
     step = partial(engine.gradient, craft, cross_entropy, p.x, p.y, BOTH)
     first, _ = seconds(step, 1)
     rest()  # of making and compiling; what a step holds is asked

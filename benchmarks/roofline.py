@@ -101,7 +101,7 @@ def main() -> None:
     here = device()
     problem = Problem.make(*SIZES[given.size], given.batch).to(here)
     x, y = problem.x, problem.y
-    craft = engine.crafting(problem.net, x.map(lambda s: s[:2]))
+    craft = engine.crafting(problem.net, x.map(lambda s: s[:1]))
     dtype = craft.dtype if isinstance(craft, engine.Streams) else torch.float32
     used = str(dtype).removeprefix("torch.")
     tops = {"float32": product(torch.float32, here)}

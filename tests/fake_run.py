@@ -102,6 +102,7 @@ MORE = {
         0.6,
     ),
     "Attention": ({"fusion": "attention", "loss": "cross_entropy", "start": "AV"}, 0.0),
+    "Attention, no sound": ({"kind": "V", "fusion": "attention", "loss": "cross_entropy"}, -1.0),
 }  # fmt: skip
 DEFENSE = [("A", 0.006, 0.0), ("V", 0.0, 0.006), ("AV", 0.006, 0.006)]
 
@@ -113,10 +114,11 @@ def more(seed, clips, attacked):
     label = np.arange(clips) % len(CLASSES)
     alike = {"label": label, "status": "ok", "clip": [f"clip{i:03d}" for i in range(clips)], "seed": seed}
     for model, (_, strength) in MORE.items():
-        points = model == "Attention"
+        points = model.startswith("Attention")
         conditions = [("none", "clean", 0.0, 0.0, "corrected")]
-        conditions += [(a, *c, "corrected") for a in ("FGSM", "PGD-10") for c in DEFENSE]
-        if points:
+        if model != "Attention, no sound":
+            conditions += [(a, *c, "corrected") for a in ("FGSM", "PGD-10") for c in DEFENSE]
+        if model == "Attention":
             conditions += [("PGD-10", *c, "corrected") for c in TABLES[0][:2]]
             conditions += [("swapped", "A", 2.0, 0.0, "control")]
         for attack, subset, ea, ev, mode in conditions:

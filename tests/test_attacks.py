@@ -1,12 +1,13 @@
 """One table of properties: every attack × threat × model."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from avrobust import AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, margin
+from avrobust import APGD, AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, margin
 from avrobust.attacks import engine
 from avrobust.objectives import margins
 from avrobust.threat import check
@@ -252,6 +253,54 @@ class TestEngine:
                 for p in ("float32", "bfloat16")
             ]
         assert losses[1] > 0.97 * losses[0]
+
+    @pytest.mark.parametrize("attack", [PGD(steps=4, restarts=2, stop=True), APGD(steps=6), Published("MIM")], ids=repr)
+    def test_a_network_takes_as_many_clips_as_it_has_room_for(self, attack):
+        batch, net, threat = clips(10), network(), Threat.tian2021(0.01, 0.01)
+        net.audio.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+        size = sum(s[0].numel() for s in batch.x)
+        found = {}
+        for room in (math.inf, 4 * size, 0.0):
+            seen: list[int] = []
+            found[room] = attack_on(attack, replace(engine.exact(net), room=engine.Room(room)), batch, threat), seen
+        whole = found[math.inf][0]
+        for room, most in ((4 * size, 4), (0.0, 1)):
+            made, sizes = found[room]
+            assert max(sizes) == most and min(sizes) < len(batch)
+            assert torch.allclose(made.audio, whole.audio, atol=1e-6)
+            assert torch.allclose(made.visual, whole.visual, atol=1e-6)
+
+    def test_a_network_takes_fewer_clips_where_memory_runs_out(self):
+        batch, net = clips(10), network()
+        whole = attack_on(PGD(steps=3), engine.exact(net), batch, Threat.linf(audio=0.01))
+        seen: list[int] = []
+
+        def small(_, args):
+            if len(args[0]) > 3:
+                raise torch.OutOfMemoryError
+            seen.append(len(args[0]))
+
+        hook = net.audio.register_forward_pre_hook(small)
+        made = attack_on(PGD(steps=3), replace(engine.exact(net), room=engine.Room()), batch, Threat.linf(audio=0.01))
+        assert torch.allclose(made.audio, whole.audio, atol=1e-6)
+        assert set(seen) == {2}  # 10 do not fit, 5 do not fit
+        hook.remove()
+
+        def none(_, args):
+            raise torch.OutOfMemoryError
+
+        net.audio.register_forward_pre_hook(none)
+        with pytest.raises(torch.OutOfMemoryError):
+            attack_on(PGD(steps=3), engine.exact(net), batch, Threat.linf(audio=0.01))
+
+    def test_batches_are_full_although_clips_leave(self):
+        batch, net = clips(40), network()
+        size = sum(s[0].numel() for s in batch.x)
+        model, runs = replace(engine.exact(net), room=engine.Room(4 * size)), []
+        net.audio.register_forward_hook(lambda _, args, __: runs.append(len(args[0])))
+        attack_on(PGD(steps=10, stop=True), model, batch, Threat.linf(audio=0.02))
+        assert sum(runs) < 11 * len(batch)  # some left
+        assert len(runs) <= sum(runs) / 4 + 11  # no more than one piece that is not full for each step
 
     def test_a_network_that_redefines_forward_is_not_taken_apart(self):
         class Other(type(network())):

@@ -29,6 +29,30 @@ def test_one_threat_is_tried_on_sound_on_picture_and_on_both():
     assert np.isinf(rows.where(subset="V").column("snr_db")).all()
 
 
+def test_clips_of_many_batches_are_attacked_together_unless_the_model_is_somebody_s_own(monkeypatch):
+    batch, net, calls = clips(10), network(), []
+
+    def counted(model, x, y, threat, seeds):
+        calls.append(seeds.ids)
+        return FGSM()(model, x, y, threat, seeds)
+
+    def rows(model):
+        calls.clear()
+        parts = [batch.take(range(i, i + 2)) for i in range(0, 10, 2)]
+        return evaluate(model, parts, [counted], THREAT.only("A")), list(calls)
+
+    found, together = rows(net)
+    assert together == [batch.ids]
+    own, apart = rows(lambda x: net(x))
+    assert [len(ids) for ids in apart] == [2] * 5
+    assert np.allclose(found.column("margin"), own.column("margin"), atol=1e-3)
+    numbers = sum(s[0].numel() for s in batch.x)
+    monkeypatch.setattr("avrobust.evaluation.run.TOGETHER", 5 * numbers)  # two batches of two, not three
+    some, pools = rows(net)
+    assert [len(ids) for ids in pools] == [4, 4, 2]
+    assert list(some.data["clip"]) == list(found.data["clip"])
+
+
 def test_batches_do_not_change_results():
     batch, net = clips(6), network()
     halves = [Batch(batch.x.map(lambda s, p=p: s[p]), batch.label[p], batch.ids[p]) for p in (slice(0, 4), slice(4, 6))]

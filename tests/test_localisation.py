@@ -15,6 +15,7 @@ from avrobust.evaluation.embedding import alignment, embed, spread
 from avrobust.evaluation.localisation import Localisation, centre, columns, iou, mass, pointing
 from avrobust.evaluation.run import Subject
 from avrobust.models import FUSIONS, AVNet
+from avrobust.models.zoo import NetSpec, build, rebuild
 from avrobust.objectives import Targeted, WithSimilarity, cosine, heat_shift
 from nets import CLASSES, Ear, Eye, clips, linear, network
 
@@ -68,6 +69,30 @@ def test_heat_by_hand(fusion, scale):
         seen = places.double().numpy() @ weight
         np.testing.assert_allclose(z[i], np.concatenate([f.audio[i], seen]), rtol=1e-4, atol=1e-5)
     assert heat.max() > 1.3 / 18  # not everywhere alike
+
+
+def test_without_sound_attention_has_a_query_of_its_own():
+    net = build(NetSpec(classes=4, modality="V", width=16, fusion="attention"), seed=0).eval()
+    torch.manual_seed(0)
+    wave, frames = torch.rand(3, 2000) - 0.5, torch.rand(3, 1, 3, 64, 64)
+    with torch.no_grad():
+        heat = net.fusion.heat(net.represent(AV(wave, frames)))
+        assert heat.shape == (3, 1, 4, 4) and torch.allclose(heat, torch.full_like(heat, 1 / 16))  # before training
+        nn.init.normal_(net.fusion.query)
+        first, other = (net.fusion.heat(net.represent(AV(w, frames))) for w in (wave, -wave))
+    assert torch.equal(first, other) and not torch.allclose(first, torch.full_like(first, 1 / 16))
+    again = rebuild(net.spec)
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again.eval()(AV(wave, frames)), net(AV(wave, frames)))
+    _, grad = engine.gradient(net, cross_entropy, AV(wave, frames), torch.tensor([0, 1, 2]), THREAT)
+    assert not grad.audio.any() and grad.visual.flatten(1).any(1).all()
+    batch = Batch(AV(wave, frames), torch.tensor([0, 1, 2]))
+    also = Localisation(dict.fromkeys(batch.ids, (0.0, 0.0, 0.5, 0.5)))
+    rows = Subject(net, [batch], also=also).under(PGD(steps=2), THREAT)
+    assert not np.isnan(rows.column("mass")).any()
+    for modality, fusion in (("A", "attention"), ("V", "film")):
+        with pytest.raises(ValueError, match=r"there is nothing to fuse\. A picture"):
+            NetSpec(classes=4, modality=modality, fusion=fusion)
 
 
 def test_the_engine_s_copy_points_to_the_same_places():

@@ -193,7 +193,7 @@ def test_rows_are_what_the_model_says_of_what_arrives(model, subset):
     batch, threat = on_grid(clips(8)), THREAT.only(subset)
     attack = PGD(steps=3)
     row = evaluate(model, [batch], [Sent(crush, attack)], [threat]).where(mode="sent")
-    craft = engine.embedded(engine.crafting(model, batch.x.map(lambda s: s[:2])), batch.x)
+    craft = engine.embedded(engine.crafting(model, batch.x.map(lambda s: s[:1])), batch.x)
     arrived = crush(attack(craft, batch.x, batch.label, threat, Seeds(0, batch.ids)))
     with torch.no_grad():
         said = model(arrived)

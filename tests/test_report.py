@@ -313,6 +313,9 @@ def test_where_it_looks_is_that_of_the_rows(whole):
     assert rows["clean", "clean"].prefers.value == pytest.approx(wanted)
     assert rows["clean", "clean"].moved.value == 0
     assert rows["another clip's sound", "control"].moved.value == pytest.approx(0.1)
+    blind = run.clean("Attention, no sound")["pointing"][0][boxed]
+    assert rows["trained without sound", "control"].pointing.value == pytest.approx(blind.mean())
+    assert run.model("V") == "V"
     assert rows["PGD-10", "AV"].pointing.value < rows["clean", "clean"].pointing.value
     assert places.centre(run)[0].value == 0.5
 

@@ -72,6 +72,28 @@ def test_apgd_is_no_weaker_than_pgd_with_as_many_steps():
     assert found["APGD"].mean() >= found["PGD"].mean() - 1e-3 > found["FGSM"].mean() - 1e-3
 
 
+def test_apgd_moves_one_modality_at_a_time_if_asked():
+    net, batch, threat = network(), clips(8), Threat.linf(audio=0.004, visual="1/255")
+    seen: list[AV] = []
+
+    def watched(model, x, y):
+        seen.append(x.map(torch.Tensor.detach))
+        return margin(model, x, y)
+
+    found = attack_on(APGD(steps=12, objective=watched, stop=False, alternate=True), net, batch, threat)
+    check(threat, batch.x, found, batch.ids, "APGD")
+    first, second, third = seen[:3]
+    assert not torch.equal(first.audio, second.audio) and torch.equal(first.visual, second.visual)
+    assert not torch.equal(second.visual, third.visual)
+    with torch.no_grad():
+        plain = attack_on(APGD(steps=12, objective=margin, stop=False), net, batch, threat)
+        start, alone, both = (margin(net, x, batch.label).mean() for x in (batch.x, found, plain))
+    assert alone - start > 0.8 * (both - start)
+    one = threat.only("A")
+    alone, plain = (attack_on(APGD(steps=6, alternate=a), net, batch, one) for a in (True, False))
+    assert torch.equal(alone.audio, plain.audio)  # nothing to take turns with
+
+
 def test_apgd_in_l2():
     batch, threat = clips(), Threat.l2(audio=0.2, visual=0.5)
     adv = attack_on(APGD(steps=10), network(), batch, threat)

@@ -13,7 +13,7 @@ is a ball per modality.  Budgets can be said in the units that people use:
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -94,6 +94,10 @@ class Ball:
             delta = direction * radius.view(-1, *[1] * (x.ndim - 1))
         return self.project(delta, x)
 
+    def take(self, clips: Any) -> "Ball":
+        """The ball of some of the clips: this one, unless each clip has its own."""
+        return self
+
     def size(self, delta: Tensor, x: Tensor) -> PerClip:
         """How far `delta` goes, per clip, in the units of `eps`."""
         return _norm(delta / self.weight(x), self.norm).flatten()
@@ -157,6 +161,10 @@ class Threat(AV[Ball]):
         """This threat on sound alone, on picture alone and on both, as far as it has budgets for them."""
         wanted = ("A", "V", "AV") if self.subset == "AV" else (self.subset,)
         return tuple(self.only(s) for s in wanted if s != "clean")
+
+    def take(self, clips: Any) -> "Threat":
+        """What may be done to some of the clips, by any index of them."""
+        return Threat(*self.map(lambda ball: ball.take(clips)))
 
     def __str__(self) -> str:
         return f"audio {self.audio}, visual {self.visual}"

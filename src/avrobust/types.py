@@ -5,7 +5,7 @@ Signals are what people hear and see: waveforms in [-1, 1], RGB in [0, 1].  Norm
 resampling belong inside the model, so that a budget keeps its physical meaning.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -90,6 +90,20 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @classmethod
+    def join(cls, batches: Iterable["Batch"]) -> "Batch":
+        """Several batches as one."""
+        parts = list(batches)
+        if len(parts) == 1:
+            return parts[0]
+        x = AV(audio=torch.cat([b.x.audio for b in parts]), visual=torch.cat([b.x.visual for b in parts]))
+        return cls(x, torch.cat([b.label for b in parts]), tuple(id for b in parts for id in b.ids))
+
+    def take(self, clips: Sequence[int]) -> "Batch":
+        """Some of the clips, by their numbers."""
+        on = torch.as_tensor(clips, dtype=torch.long, device=self.label.device)
+        return Batch(self.x.map(lambda s: s[on]), self.label[on], tuple(self.ids[i] for i in on.tolist()))
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same clips on another device."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
-from avrobust.attacks.gradient import concise, goal, random_start, restarted, shift
+from avrobust.attacks.gradient import concise, goal, random_start, restarted
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -23,15 +23,17 @@ class APGD:
     """Steps of twice the budget at first, halved when they stop paying, each time from the best place so far.
 
     A clip has one step length, a share of the budget, for both modalities: that keeps them in proportion.  `stop`
-    leaves a clip alone once the model is surely wrong on it, as AutoAttack does.
+    leaves a clip alone once the model is surely wrong on it, as AutoAttack does.  With `alternate`, one modality moves
+    at a time: sound on even steps, picture on odd ones.
 
-    >>> APGD().name, APGD(steps=100, restarts=5).name
-    ('APGD-50', 'APGD-100x5')
+    >>> APGD().name, APGD(steps=100, restarts=5).name, APGD(alternate=True).name
+    ('APGD-50', 'APGD-100x5', 'APGD-50, alternating')
     """
 
     steps: int = 50
     restarts: int = 1
     stop: bool = True
+    alternate: bool = False
     objective: Objective = cross_entropy
 
     def __post_init__(self) -> None:
@@ -46,21 +48,22 @@ class APGD:
     @property
     def name(self) -> str:
         """How a table calls it."""
-        return f"APGD-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "") + goal(self.objective)
+        times = f"x{self.restarts}" if self.restarts > 1 else ""
+        return f"APGD-{self.steps}{times}{', alternating' if self.alternate else ''}{goal(self.objective)}"
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
         return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
-    def _search(self, work: engine.Work, threat: Threat, restart: int, found: engine.Found) -> engine.Work:
-        return self.search(work, random_start(work.x, threat, work.seeds, restart), threat, found)
+    def _search(self, work: engine.Work, restart: int, found: engine.Found) -> engine.Work:
+        return self.search(work, random_start(work, restart), found)
 
-    def search(self, work: engine.Work, delta: Signals, threat: Threat, found: engine.Found) -> engine.Work:
+    def search(self, work: engine.Work, delta: Signals, found: engine.Found) -> engine.Work:
         """One run from `delta`; what it finds goes to `found`.  Returns the clips that are still right."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
         for k in range(self.steps):
-            value, grad, wrong = work.look(self.objective, shift(work.x, here.delta, threat), threat)
+            value, grad, wrong = work.look(self.objective, here.delta)
             found.offer(work.clips, value, here.delta)
             if self.stop and bool(wrong.any()):
                 found.settle(work.clips[wrong], here.delta.map(lambda d, wrong=wrong: d[wrong]))
@@ -71,8 +74,9 @@ class APGD:
             here.note(value, grad)
             if k in looks:
                 here.shorten(k - max((c for c in looks if c < k), default=0))
-            here.move(work.x, threat, first=k == 0)
-        found.offer(work.clips, work.value(self.objective, shift(work.x, here.delta, threat))[0], here.delta)
+            turn = work.threat.only("AV"[k % 2]) if self.alternate and work.threat.subset == "AV" else work.threat
+            here.move(work.x, work.threat, turn, first=k == 0)
+        found.offer(work.clips, work.value(self.objective, here.delta)[0], here.delta)
         return work
 
 
@@ -132,10 +136,10 @@ class _Place:
         self.delta, self.before = _where(stuck, self.best, self.delta), _where(stuck, self.best, self.before)
         self.grad = _where(stuck, self.best_grad, self.grad)
 
-    def move(self, x: Signals, threat: Threat, *, first: bool) -> None:
-        """One step along the gradient, and a part of the last move on top."""
+    def move(self, x: Signals, threat: Threat, turn: Threat, *, first: bool) -> None:
+        """One step along the gradient where it is a modality's `turn`, and a part of the last move on top."""
         share = 1.0 if first else MOMENTUM
-        ahead = self.delta.map(lambda d, m: d + _each(self.length, d) * m, threat.map(Ball.ascent, self.grad, x))
+        ahead = self.delta.map(lambda d, m: d + _each(self.length, d) * m, turn.map(Ball.ascent, self.grad, x))
         ahead = threat.map(Ball.project, ahead, x)
         mixed = self.delta.map(lambda d, a, b: d + share * (a - d) + (1 - share) * (d - b), ahead, self.before)
         self.before, self.delta = self.delta, threat.map(Ball.project, mixed, x)

@@ -14,7 +14,7 @@ from torch import Tensor
 from avrobust.attacks import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.gradient import concise, random_start, shift
+from avrobust.attacks.gradient import concise, random_start
 from avrobust.attacks.square import Square
 from avrobust.objectives import TwoStream, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
@@ -33,7 +33,7 @@ class AVAutoAttack:
     4. along every one of the `adapt.ways` around a defense: APGD with cross entropy and the margin;
     5. Square, where all budgets are linf;
     6. where both modalities may be touched: 1 to 5 on sound alone and on picture alone, then APGD with the margin from
-       both of what these reached at once.
+       both of what these reached at once, and from there moving one modality at a time.
     What the model itself gets wrong counts, whatever a gradient was taken of.  Attacking both is never weaker than
     attacking one within the same budget, clip by clip.  `steps` and `queries` say how long each search goes on.
 
@@ -68,8 +68,9 @@ class AVAutoAttack:
                 alone.search()
                 both.keep(alone.found.delta.map(lambda d: d[both.work.clips]))
                 starts = starts.map(torch.add, alone.found.delta)
-            both.climb(margin, starts.map(lambda d: d[both.work.clips]))
-        return shift(x, both.found.delta, threat)
+            for alternate in (False, True):
+                both.climb(margin, starts.map(lambda d: d[both.work.clips]), alternate=alternate)
+        return engine.shift(x, both.found.delta, threat)
 
 
 @dataclass
@@ -77,7 +78,6 @@ class _Run:
     """The searches on one batch inside one threat: the clips that still stand, and the best that was found."""
 
     settings: AVAutoAttack
-    threat: Threat
     work: engine.Work
     found: engine.Found
     ways: tuple[Way, ...]
@@ -86,11 +86,11 @@ class _Run:
 
     @classmethod
     def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "_Run":
-        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+        work = engine.Work.of(model, x, y, threat, seeds)
         with torch.no_grad():
             others = work.model(x).scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
-        return cls(settings, threat, work, engine.Found(x, threat), ways(work.model, x), nearest)
+        return cls(settings, work, engine.Found(x, threat), ways(work.model, x), nearest)
 
     def take(self, clips: Tensor) -> None:
         """Go on with those of these clips (their numbers) that still stand."""
@@ -107,19 +107,25 @@ class _Run:
         for way in self.ways[1:]:
             for objective in (cross_entropy, margin):
                 self.climb(objective, way=way)
-        if len(self.work) and all(ball.norm == "linf" or not ball.active for ball in self.threat):
+        if len(self.work) and all(ball.norm == "linf" or not ball.active for ball in self.work.threat):
             work = self.work
-            at = Square(queries=self.settings.queries)(work.model, work.x, work.y, self.threat, work.seeds)
+            at = Square(queries=self.settings.queries)(work.model, work.x, work.y, work.threat, work.seeds)
             self.keep(at.map(torch.sub, work.x))
 
     def climb(
-        self, objective: Objective, start: Signals | None = None, *, aim: Tensor | None = None, way: Way | None = None
+        self,
+        objective: Objective,
+        start: Signals | None = None,
+        *,
+        aim: Tensor | None = None,
+        way: Way | None = None,
+        alternate: bool = False,
     ) -> None:
         """APGD on the clips that stand; what it finds counts by its margin on the model itself, whatever it raised."""
         work = self.work
         if not len(work):
             return
-        start = random_start(work.x, self.threat, work.seeds, self.begun) if start is None else start
+        start = random_start(work, self.begun) if start is None else start
         self.begun += 1
         here = replace(
             work,
@@ -127,10 +133,11 @@ class _Run:
             clips=torch.arange(len(work), device=work.y.device),
             aim=None if aim is None else aim[work.clips],
         )
-        own = engine.Found(work.x, self.threat)
+        own = engine.Found(work.x, work.threat)
         # Elsewhere than on the model itself, being wrong is no reason to stop.
-        search = APGD(steps=self.settings.steps, objective=objective, stop=here.model is work.model)
-        search.search(here, start, self.threat, own)
+        stop = here.model is work.model
+        search = APGD(steps=self.settings.steps, objective=objective, stop=stop, alternate=alternate)
+        search.search(here, start, own)
         self.keep(own.delta)
 
     def keep(self, delta: Signals) -> None:
@@ -142,7 +149,7 @@ class _Run:
         if not len(work):
             return
         judge = self.ways[0](work.model)
-        value, wrong = replace(work, model=judge).value(margin, shift(work.x, delta, self.threat))
+        value, wrong = replace(work, model=judge).value(margin, delta)
         self.found.offer(work.clips, value, delta)
         if judge is work.model:
             self.found.settle(work.clips[wrong], delta.map(lambda d: d[wrong]))

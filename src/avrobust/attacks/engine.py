@@ -1,16 +1,20 @@
 """The gradient with respect to signals, as cheap as the model at hand allows.  Known to no attack by name.
 
-Four savings, all of them exact or checked:
+Five savings, all of them exact or checked:
 - weights are frozen: no gradient is computed for them;
 - BatchNorm is folded into the convolution before it (equal to rounding, verified on an example);
 - a stream that the threat leaves alone is computed once, however many steps follow;
 - gradients are computed in bfloat16 where the hardware is fast at it.  What is *reported* about a model
-  is never taken from here: the harness asks the user's own model, in its own precision.
+  is never taken from here: the harness asks the user's own model, in its own precision;
+- a search may hold many clips, and the network takes as many of those that still stand as it has `Room` for: its
+  batches are full to the end, and memory is that of one of them.
 """
 
 import copy
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +28,23 @@ from avrobust.types import AV, Model, Objective, PerClip, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+
+# On a CPU a step on so many samples and pixels runs as fast as a larger one (benchmarks/choices.py), in less memory.
+A_MILLION = 2.0**20
 
 
 def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
     """The objective per clip at `x`, and its gradient; 0 for a modality that the threat leaves alone."""
+
+    def part(on: slice) -> tuple[PerClip, Signals]:
+        return _gradient(some(model, on), objective, x.map(lambda s: s[on]), y[on], threat.take(on))
+
+    values, grads = zip(*in_pieces(model, x, part), strict=True)
+    return cat(values), joined(grads)
+
+
+def _gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
     x = threat.map(lambda ball, s: s.detach().requires_grad_(ball.active), x)
     with torch.enable_grad():
         value = objective(model, x, y)
@@ -64,6 +81,11 @@ class Found:
                 kept[clips] = new
 
 
+def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
+    """x + delta; an untouched modality is the clean tensor itself, so that it stays identical bit for bit."""
+    return threat.map(lambda ball, s, d: (s + d).clamp(ball.low, ball.high) if ball.active else s, x, delta)
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
     """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
@@ -74,40 +96,45 @@ class Work:
     model: Model
     x: Signals
     y: Tensor
+    threat: Threat
     seeds: Seeds
     clips: Tensor
     aim: Tensor | None = None
 
     @classmethod
-    def of(cls, model: Model, x: Signals, y: Tensor, seeds: Seeds) -> "Work":
-        """All clips of a batch."""
-        return cls(model, x, y, seeds, torch.arange(len(y), device=y.device))
+    def of(cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "Work":
+        """All clips of a batch; what the threat leaves alone is computed here, once."""
+        return cls(pinned(model, x, threat), x, y, threat, seeds, torch.arange(len(y), device=y.device))
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def take(self, on: Tensor) -> "Work":
-        """The clips where `on`."""
-        if bool(on.all()):
+    def take(self, on: Tensor | slice) -> "Work":
+        """The clips where `on`, or a stretch of them."""
+        if isinstance(on, Tensor) and bool(on.all()):
             return self
-        x, model = self.x.map(lambda s: s[on]), self.model
-        if isinstance(model, Streams):
-            known = model.known.map(lambda f: None if f is None else f[on])
-            model = replace(model, known=known, clean=model.clean and model.clean.map(lambda f: f[on]))
-        aim = None if self.aim is None else self.aim[on]
-        return Work(model, x, self.y[on], self.seeds.take(on.nonzero().flatten()), self.clips[on], aim)
+        x, aim = self.x.map(lambda s: s[on]), None if self.aim is None else self.aim[on]
+        seeds = self.seeds.take(torch.arange(len(self), device=self.y.device)[on])
+        return Work(some(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim)
 
-    def look(self, objective: Objective, at: Signals, threat: Threat) -> tuple[PerClip, Signals, Tensor]:
-        """The objective at these points, its gradient, and on which clips the model is surely wrong."""
-        model, heard = _listening(self.model)
-        value, grad = gradient(model, objective, at, self._goal, threat)
-        return value, grad, self._wrong(heard)
+    def look(self, objective: Objective, delta: Signals) -> tuple[PerClip, Signals, Tensor]:
+        """The objective at x + delta, its gradient, and on which clips the model is surely wrong."""
+
+        def part(on: slice) -> tuple[PerClip, Signals, Tensor]:
+            work = self.take(on)
+            model, heard = _listening(work.model)
+            at = shift(work.x, delta.map(lambda d: d[on]), work.threat)
+            value, grad = _gradient(model, objective, at, work._goal, work.threat)
+            return value, grad, work._wrong(heard)
+
+        values, grads, wrong = zip(*in_pieces(self.model, self.x, part), strict=True)
+        return cat(values), joined(grads), cat(wrong)
 
     @torch.no_grad()
-    def value(self, objective: Objective, at: Signals) -> tuple[PerClip, Tensor]:
-        """The objective at these points, and on which clips the model is surely wrong."""
+    def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Tensor]:
+        """The objective at x + delta, and on which clips the model is surely wrong."""
         model, heard = _listening(self.model)
-        return objective(model, at, self._goal), self._wrong(heard)
+        return objective(model, shift(self.x, delta, self.threat), self._goal), self._wrong(heard)
 
     @property
     def _goal(self) -> Tensor:
@@ -161,7 +188,7 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
     """A cheap stand-in for `model` to take gradients of; any callable that is no `AVNet` is returned as it is.
 
     For an `AVNet`: a frozen, folded, channels-last copy, in bfloat16 where `precision` and hardware say so.
-    `example` is one small batch, on which the folding is verified.
+    `example` is a clip or more, on which the folding is verified.
     """
     streams = exact(model)
     if not isinstance(streams, Streams):
@@ -177,13 +204,14 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
             if low and isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
                 module.to(torch.bfloat16)
-    return Streams(net, torch.bfloat16 if low else torch.float32)
+    return replace(streams, net=net, dtype=torch.bfloat16 if low else torch.float32)
 
 
 def exact(model: Model) -> Model:
     """`model` itself, its two streams within reach where it is an `AVNet` (and does not redefine `forward`)."""
     if isinstance(model, AVNet) and type(model).forward is AVNet.forward:
-        return Streams(model, torch.float32)
+        device = model.classifier.weight.device
+        return Streams(model, torch.float32, room=Room(A_MILLION if device.type == "cpu" else math.inf))
     return model
 
 
@@ -200,6 +228,52 @@ def fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def cat(parts: Sequence[Tensor]) -> Tensor:
+    """The clips of all parts, in their order; of one, no copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def joined(parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
+    """The same of both modalities."""
+    return AV(audio=cat([p.audio for p in parts]), visual=cat([p.visual for p in parts]))
+
+
+def some(model: Model, clips: Any) -> Model:
+    """`model` for some of the clips that it knows something of."""
+    return model.take(clips) if isinstance(model, Streams) else model
+
+
+def in_pieces(model: Model, x: Signals, work: Callable[[slice], T]) -> list[T]:
+    """What `work` makes of as many clips at a time as the model has room for.
+
+    A model of somebody's own gets the whole batch: how large that is was their choice.
+    """
+    return model.room.each(x, work) if isinstance(model, Streams) else [work(slice(None))]
+
+
+@dataclass
+class Room:
+    """How many clips a network takes at a time: those that hold `numbers` samples and pixels, one at least.
+
+    Where a GPU's memory does not suffice for that many, half as many from then on.
+    """
+
+    numbers: float = math.inf
+
+    def each(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
+        """What `work` makes of stretches of the clips, about equally long."""
+        count, size = len(x.audio), sum(s.shape[1:].numel() for s in x)
+        while True:
+            pieces = max(1, math.ceil(count / max(1, self.numbers // size))) if self.numbers < math.inf else 1
+            clips = math.ceil(count / pieces)
+            try:
+                return [work(slice(k, k + clips)) for k in range(0, max(count, 1), max(clips, 1))]
+            except torch.OutOfMemoryError:
+                if clips <= 1:
+                    raise
+                self.numbers = clips // 2 * size
 
 
 @dataclass(frozen=True)
@@ -219,6 +293,12 @@ class Streams:
     heard: list[Tensor] | None = None
     guard: Literal["through", "straight", "past"] = "through"
     draws: int = 1
+    room: Room = field(default_factory=Room)
+
+    def take(self, clips: Any) -> "Streams":
+        """The same, for some of the clips that it knows, by any index of them."""
+        known = self.known.map(lambda f: None if f is None else f[clips])
+        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]))
 
     def __call__(self, x: Signals) -> Tensor:
         f = self.embed(x)
@@ -255,6 +335,12 @@ class Streams:
 
     def embed(self, x: Signals) -> AV[Tensor]:
         """What the encoders give, in float32."""
+        # Gradients need a piece's whole way to the objective; see `Work.look`.
+        if torch.is_grad_enabled():
+            return self._embed(x)
+        return joined(self.room.each(x, lambda on: self.take(on)._embed(x.map(lambda s: s[on]))))
+
+    def _embed(self, x: Signals) -> AV[Tensor]:
         with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f, x, self.known)
         return features.map(Tensor.float)

@@ -62,14 +62,14 @@ class PGD:
         """Adversarial signals inside `threat`, shaped as `x`."""
         return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
-    def _search(self, work: engine.Work, threat: Threat, restart: int, found: engine.Found) -> engine.Work:
+    def _search(self, work: engine.Work, restart: int, found: engine.Found) -> engine.Work:
         """One restart; what it finds goes to `found`.  Returns the clips that still stand."""
         delta = work.x.map(torch.zeros_like)
         if self.random_start:
-            delta = random_start(work.x, threat, work.seeds, restart)
+            delta = random_start(work, restart)
         velocity = None
         for _ in range(self.steps):
-            value, grad, wrong = work.look(self.objective, shift(work.x, delta, threat), threat)
+            value, grad, wrong = work.look(self.objective, delta)
             found.offer(work.clips, value, delta)
             if self.stop and bool(wrong.any()):
                 on = ~wrong
@@ -80,10 +80,10 @@ class PGD:
                 if not len(work):
                     return work
             velocity = grad = self._accumulate(velocity, grad)
-            delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, work.x))
-            delta = threat.map(Ball.project, delta, work.x)
+            delta = delta.map(lambda d, move: d + self._length * move, work.threat.map(Ball.ascent, grad, work.x))
+            delta = work.threat.map(Ball.project, delta, work.x)
         if self.keep == "best":
-            found.offer(work.clips, work.value(self.objective, shift(work.x, delta, threat))[0], delta)
+            found.offer(work.clips, work.value(self.objective, delta)[0], delta)
         else:
             found.settle(work.clips, delta)
         return work
@@ -144,7 +144,7 @@ def concise(settings: Any) -> str:
 
 def restarted(
     count: int,
-    search: Callable[[engine.Work, Threat, int, engine.Found], engine.Work],
+    search: Callable[[engine.Work, int, engine.Found], engine.Work],
     model: Model,
     x: Signals,
     y: Tensor,
@@ -155,11 +155,11 @@ def restarted(
     if threat.subset == "clean":
         return x
     found = engine.Found(x, threat)
-    work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+    work = engine.Work.of(model, x, y, threat, seeds)
     for restart in range(count):
         if len(work):
-            work = search(work, threat, restart, found)
-    return shift(x, found.delta, threat)
+            work = search(work, restart, found)
+    return engine.shift(x, found.delta, threat)
 
 
 def goal(objective: Objective, usual: Objective = cross_entropy) -> str:
@@ -172,15 +172,10 @@ def goal(objective: Objective, usual: Objective = cross_entropy) -> str:
     return "" if objective is usual else f" ({objective_name(objective)})"
 
 
-def random_start(x: Signals, threat: Threat, seeds: Seeds, restart: int) -> Signals:
+def random_start(work: engine.Work, restart: int) -> Signals:
     """A random perturbation inside the threat, per clip and restart."""
     names = AV(audio="audio", visual="visual")
-    return threat.map(lambda ball, s, name: ball.random(s, seeds, "start", name, restart), x, names)
-
-
-def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
-    """x + delta; an untouched modality is the clean tensor itself, so that it stays identical bit for bit."""
-    return threat.map(lambda ball, s, d: (s + d).clamp(ball.low, ball.high) if ball.active else s, x, delta)
+    return work.threat.map(lambda ball, s, name: ball.random(s, work.seeds, "start", name, restart), work.x, names)
 
 
 def _per_clip_mean(g: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks import engine
-from avrobust.attacks.gradient import concise, goal, shift
+from avrobust.attacks.gradient import concise, goal
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -60,13 +60,13 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
-        work = engine.Work.of(engine.pinned(model, x, threat), x, y, seeds)
+        work = engine.Work.of(model, x, y, threat, seeds)
         found = engine.Found(x, threat)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):
             proposed = delta if query == 0 else self._proposal(delta, work, threat, draws, query)
-            value, wrong = work.value(self.objective, shift(work.x, proposed, threat))
+            value, wrong = work.value(self.objective, proposed)
             better = found.offer(work.clips, value, proposed)
             delta = delta.map(
                 lambda old, new, better=better: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old), proposed
@@ -77,7 +77,7 @@ class Square:
                 work, delta = work.take(on), delta.map(lambda d, on=on: d[on])
                 if not len(work):
                     break
-        return shift(x, found.delta, threat)
+        return engine.shift(x, found.delta, threat)
 
     def _stripes(self, x: Signals, threat: Threat, draws: list[np.random.Generator]) -> Signals:
         counts = AV(audio=1000, visual=x.visual.shape[-1])

@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ KNOWN = {
 EAGER = 3.0
 # They meet budgets in the methods of a `Ball` only, so clips of different budgets can go together.
 MIXED = (PGD, APGD)
-MARKS = 32
 
 
 @dataclass(frozen=True)
@@ -99,61 +99,56 @@ class Pool(Subject):
     def __init__(
         self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto"
     ) -> None:
-        self._all = list(batches)
-        super().__init__(model, self._all, name=name, precision=precision)
-        self._places = [(b, row) for b, batch in enumerate(self._all) for row in range(len(batch))]
-        self.ids = tuple(id for batch in self._all for id in batch.ids)
-        both = [b.x.map(lambda s: [tuple(values) for values in marks(s).tolist()]) for b in self._all]
-        self.marks = [AV(audio=both[b].audio[row], visual=both[b].visual[row]) for b, row in self._places]
+        given = list(batches)
+        super().__init__(model, given, name=name, precision=precision)
+        self._batch = Batch.join(given)
+        self.ids = self._batch.ids
         if len(set(self.ids)) < len(self.ids):
             twice = next(id for id in self.ids if self.ids.count(id) > 1)
             raise ValueError(f"clip id '{twice}' stands in two batches. Ids name clips: give each its own.")
-        self.room = max(map(len, self._all))  # as many clips at once as in the largest batch that was given
+        self._logits = torch.cat(self._clean)
+        self._judge = _for_all(self._judges)
+        self.room = max(map(len, given))  # as many clips at once as in the largest batch that was given
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, clips: Clips) -> Batch:
         """These clips in one batch."""
-        x, y = self._both(clips, [b.x for b in self._all]), self._rows(clips, [b.label for b in self._all])
-        return Batch(x, y, tuple(self.ids[clip] for clip in clips))
+        return self._batch.take(clips.tolist())
 
     def attacked(self, clips: Clips, attack: Attack, threat: Threat, seed: int) -> Signals:
         """What the attack makes of these clips."""
         batch = self.take(clips)
-        return attack(self._of(clips, self._crafts), batch.x, batch.label, threat, Seeds(seed, batch.ids))
+        return attack(engine.some(self._craft, clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
 
     def judged(self, clips: Clips, made: Signals, threats: Sequence[Threat], attack: Attack, seed: int) -> Rows:
         """Rows of these clips as the attack made them, each inside a threat of its own; all in one pass.
 
         Raises `BudgetError` for a clip that leaves its threat.
         """
-        batch, clean = self.take(clips), self._rows(clips, self._clean)
+        batch, clean = self.take(clips), self._logits[clips]
         with torch.no_grad():
-            logits = engine.pinned(self._of(clips, self._judges), batch.x, threats[0])(made).float()
+            logits = engine.pinned(engine.some(self._judge, clips), batch.x, threats[0])(made).float()
         mode, parts, order = getattr(attack, "mode", "corrected"), [], []
         for threat in dict.fromkeys(threats):
             on = [i for i, t in enumerate(threats) if t == threat]
-            some = Batch(_some(batch.x, on), batch.label[on], tuple(batch.ids[i] for i in on))
-            check(threat, some.x, _some(made, on), some.ids, label(attack))
+            some, its = batch.take(on), made.map(lambda s, on=on: s[on])
+            check(threat, some.x, its, some.ids, label(attack))
             columns = self._columns(some, clean[on], logits[on], label(attack), mode, threat, seed)
-            parts.append(Rows.of(columns | sizes(threat, some.x, _some(made, on))))
+            parts.append(Rows.of(columns | sizes(threat, some.x, its)))
             order += on
         return Rows(Rows.concat(parts).data.take(np.argsort(order)))
 
-    def _of(self, clips: Clips, models: Sequence[Model]) -> Model:
-        """One of these stand-ins for the model, with what all of them know of these clips."""
-        streams = [m for m in models if isinstance(m, engine.Streams)]
-        clean = [m.clean for m in streams if m.clean is not None]
-        return replace(streams[0], clean=self._both(clips, clean)) if clean else models[0]
+    @cached_property
+    def _craft(self) -> Model:
+        return _for_all(self._crafts)
 
-    def _both(self, clips: Clips, parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
-        return AV(
-            audio=self._rows(clips, [p.audio for p in parts]), visual=self._rows(clips, [p.visual for p in parts])
-        )
 
-    def _rows(self, clips: Clips, parts: Sequence[Tensor]) -> Tensor:
-        return torch.stack([parts[b][row] for b, row in (self._places[clip] for clip in clips)])
+def _for_all(models: Sequence[Model]) -> Model:
+    """One model of these, one per batch, with what they know of all clips."""
+    clean = [m.clean for m in models if isinstance(m, engine.Streams) and m.clean is not None]
+    return replace(models[0], clean=engine.joined(clean)) if clean else models[0]  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,27 +241,19 @@ class _Search:
         threats, todo = self.known.threats, np.flatnonzero(wanted >= 0)
         kinds = [threats[cell].subset if isinstance(self.attack, MIXED) else str(cell) for cell in wanted[todo]]
         most = Counter(kinds).most_common(1)[0][0]
-        lot: list[int] = []
-        taken: AV[dict[Any, float]] = AV(audio={}, visual={})
-        for clip in todo[[kind == most for kind in kinds]][: 2 * self.pool.room].tolist():
-            budgets = AV(*self.known.eps[wanted[clip]])
-            # Clips that nothing tells apart wait for each other, unless their budgets are the same.
-            fits = taken.map(lambda t, mark, eps: t.setdefault(mark, eps) == eps, self.pool.marks[clip], budgets)
-            if all(fits) and len(lot) < self.pool.room:
-                lot.append(clip)
-        return np.array(lot)
+        return todo[[kind == most for kind in kinds]][: self.pool.room]
 
     def run(self, clips: Clips, cells: Clips, *, afresh: bool) -> None:
         """Attack these clips, each inside the budgets of its cell, from where their last attacks ended."""
         batch, threats = self.pool.take(clips), [self.known.threats[cell] for cell in cells]
         ends: AV[dict[str, Tensor]] = AV(audio={}, visual={}) if afresh else self.ends
         budgets = AV(*torch.from_numpy(self.known.eps[cells].T))
-        threat = Threat(*threats[0].map(_Each.of, budgets, batch.x, ends))
+        threat = Threat(*threats[0].map(_Each.of, budgets, ends))
         made = self.pool.attacked(clips, self.attack, threat, self.seed)
         rows = self.pool.judged(clips, made, threats, self.attack, self.seed)
         for ball, before, after, x, eps in zip(threat, self.ends, made, batch.x, budgets, strict=True):
             if ball.active:
-                before.update(zip(batch.ids, _by_clip(after - x, 1 / eps, x), strict=True))
+                before.update(zip(batch.ids, (after - x) / _by_clip(eps.to(x), x), strict=True))
         self.known.learn(clips, self.known.eps[cells], rows)
         self.attacks += len(clips)
 
@@ -275,57 +262,46 @@ class _Search:
 class _Each(Ball):
     """A ball of each clip's own size, in which searches begin where the clip's last one ended.
 
-    `eps` is the largest size and `shares` are of it, None where all are equal.  An attack that lets clips go does not
-    say which it keeps, so a clip is known by its marks: some values of its clean signal.
+    `eps` is the largest size and `shares` (b) are of it, None where all are equal: many an attack knows no others.
+    `ends` are by clip, as shares of its budget.
     """
 
     shares: Tensor | None = None
-    marks: Tensor | None = None
-    ends: Mapping[str, Tensor] = field(default_factory=dict)  # by clip, as shares of its budget
+    ends: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ball: Ball, budgets: Tensor, x: Tensor, ends: Mapping[str, Tensor]) -> Ball:
+    def of(cls, ball: Ball, budgets: Tensor, ends: Mapping[str, Tensor]) -> Ball:
         """The ball of clips that have these budgets."""
         if not ball.active:
             return ball
-        eps, same = float(budgets.max()), bool((budgets == budgets[0]).all())
-        shares = None if same else (budgets / eps).to(x)
-        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares, marks(x), ends)
+        eps = float(budgets.max())
+        shares = None if bool((budgets == eps).all()) else budgets / eps
+        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares, ends)
+
+    def take(self, clips: Any) -> Ball:
+        """The ball of some of the clips."""
+        return self if self.shares is None else replace(self, shares=self.shares[clips])
 
     def weight(self, x: Tensor) -> Tensor:
         """The scale, times each clip's share."""
-        return super().weight(x) if self.shares is None else _by_clip(super().weight(x), self._share(x), x)
+        whole = super().weight(x)
+        return whole if self.shares is None else whole * _by_clip(self.shares.to(x), x)
 
     def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
         """Where the last search ended; a random place, if there was none, or if it is not a search's first start."""
         drawn = super().random(x, seeds, *purpose)
         if purpose[:1] != ("start",) or purpose[-1] != 0:  # restarts are there to begin elsewhere
             return drawn
-        begun = [self.ends.get(id) for id in seeds.ids]
-        size = self._share(x) * self.eps
-        fitted = [d if b is None else b * s for b, s, d in zip(begun, size, drawn, strict=True)]
+        begun, sizes = (
+            [self.ends.get(id) for id in seeds.ids],
+            self.eps * (drawn.new_ones(len(x)) if self.shares is None else self.shares.to(x)),
+        )
+        fitted = [d if b is None else b * s for b, s, d in zip(begun, sizes, drawn, strict=True)]
         return self.project(torch.stack(fitted), x)
 
-    def _share(self, x: Tensor) -> Tensor:
-        if self.shares is None or self.marks is None:
-            return torch.ones(len(x)).to(x)
-        same = (marks(x)[:, None] == self.marks.to(x)).all(2)
-        found = self.shares[same.int().argmax(1)].to(x)
-        return torch.where(same.any(1), found, torch.nan)  # what is no clean clip has no budget
 
-
-def marks(x: Tensor) -> Tensor:
-    """Some values of each signal, spread over it, by which it is known among others."""
-    flat = x.flatten(1)
-    return flat[:, torch.linspace(0, flat.shape[1] - 1, MARKS).long()]
-
-
-def _by_clip(values: Tensor, factor: Tensor, x: Tensor) -> Tensor:
-    return values * factor.to(x).view(-1, *[1] * (x.ndim - 1))
-
-
-def _some(x: Signals, on: Sequence[int]) -> Signals:
-    return x.map(lambda s: s[on])
+def _by_clip(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (x.ndim - 1))
 
 
 class _Known:

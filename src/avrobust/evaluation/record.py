@@ -23,8 +23,9 @@ SCHEMA = pa.schema(
         # how far the attack went: raw units, share of the budget (nan without one), and what is left of the signal
         "linf_audio": _F, "linf_visual": _F, "l2_audio": _F, "l2_visual": _F,
         "used_audio": _F, "used_visual": _F, "snr_db": _F, "psnr_db": _F,
-        # attacks on both: whether it is right with the sound's half alone, and with the picture's
-        "right_audio_half": _F, "right_visual_half": _F,
+        # attacks on both: whether it is right with the sound's half alone, and with the picture's; the sound's share of
+        # what both budgets could add to the margin of the clean clip, to first order
+        "right_audio_half": _F, "right_visual_half": _F, "slope_audio": _F,
         # where a model that points at places looked; see `localisation.Localisation`
         "pointing": _F, "mass": _F, "iou": _F, "rival_mass": _F, "heat_moved": _F,
     }

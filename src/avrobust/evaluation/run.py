@@ -1,12 +1,14 @@
 """Model × clips × attacks × threats → rows.  Attacks are checked here, whoever wrote them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from avrobust.attacks import ANYTHING, engine
+from avrobust.evaluation.carried import Slopes, halves
 from avrobust.evaluation.inputs import check_batch, check_logits, check_model
 from avrobust.evaluation.record import Rows
 from avrobust.objectives import margins
@@ -15,6 +17,8 @@ from avrobust.threat import Ball, Threat, check
 from avrobust.types import Attack, Batch, Channel, Model, Signals
 
 UNTOUCHED = Threat.linf()
+# Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
+TOGETHER = 2**24
 # (model, batch, the signals at hand) -> columns of the rows, one value per clip
 Measure = Callable[[Model, Batch, Signals], Mapping[str, Sequence[float]]]
 
@@ -56,6 +60,9 @@ class Subject:
 
     `also` measures more than right or wrong: it gets the model, the batch and the signals at hand, and returns
     columns of the rows; see `localisation.Localisation`.
+
+    An `AVNet` is attacked on many batches at once, and takes as many clips at a time as it has room for; any other
+    model gets the batches as they come.
     """
 
     def __init__(
@@ -69,14 +76,15 @@ class Subject:
     ) -> None:
         check_model(model)
         # An iterator is spent after one pass, and every attack needs its own.
-        self._batches = list(batches) if isinstance(batches, Iterator) else batches
+        given = list(batches) if isinstance(batches, Iterator) else batches
+        exact = engine.exact(model)
+        self._batches = _Together(given, TOGETHER if isinstance(exact, engine.Streams) else 0)
         self._name = name
         self._model, self._precision, self._also = model, precision, also
-        exact = engine.exact(model)
         self._judges: list[Model] = []  # per batch: the model itself, with its clean embeddings kept
         self._clean: list[Tensor] = []
+        self._slopes = Slopes()
         for batch in self._batches:
-            check_batch(batch)
             judge = engine.embedded(exact, batch.x)
             with torch.no_grad():
                 logits = engine.pinned(judge, batch.x, UNTOUCHED)(batch.x)
@@ -88,7 +96,7 @@ class Subject:
     @cached_property
     def _crafts(self) -> list[Model]:
         """Per batch: a cheap stand-in for the model, with its clean embeddings kept."""
-        example = next(iter(self._batches)).x.map(lambda s: s[:2])
+        example = next(iter(self._batches)).x.map(lambda s: s[:1])
         craft = engine.crafting(self._model, example, self._precision)
         return [engine.embedded(craft, batch.x) for batch in self._batches]
 
@@ -110,7 +118,8 @@ class Subject:
         # Only what was checked to be untouched is taken for it; a channel changes both modalities.
         touched = ANYTHING if free or sent else threat
         parts = []
-        for batch, clean, judge, craft in zip(self._batches, self._clean, self._judges, self._crafts, strict=True):
+        every = zip(self._batches, self._clean, self._judges, self._crafts, strict=True)
+        for number, (batch, clean, judge, craft) in enumerate(every):
             adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
             if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
@@ -123,6 +132,7 @@ class Subject:
                 more = sizes(threat, batch.x, x) | self._more(judge, batch, x, touched)
                 if mode != "sent" and threat.subset == "AV":
                     more |= halves(judge, batch, x)
+                    more |= {"slope_audio": self._slopes.audio_share(number, craft, batch, threat)}
                 parts.append(Rows.of(columns | more))
         return Rows.concat(parts)
 
@@ -144,16 +154,27 @@ class Subject:
         }  # fmt: skip
 
 
-@torch.no_grad()
-def halves(judge: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
-    """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0."""
-    found = {}
-    for name, subset in (("audio", "A"), ("visual", "V")):
-        part = ANYTHING.only(subset)
-        half = part.map(lambda ball, a, s: a if ball.active else s, adversarial, batch.x)
-        right = engine.pinned(judge, batch.x, part)(half).argmax(1) == batch.label
-        found[f"right_{name}_half"] = right.double().tolist()
-    return found
+@dataclass(frozen=True)
+class _Together:
+    """Batches fit to be measured, joined as long as they hold no more than `limit` numbers.
+
+    Read anew each time, for they may come from a disk.
+    """
+
+    batches: Iterable[Batch]
+    limit: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        held: list[Batch] = []
+        for batch in self.batches:
+            check_batch(batch)
+            same = held and held[0].x.map(lambda s: s.shape[1:]) == batch.x.map(lambda s: s.shape[1:])
+            if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= self.limit):
+                yield Batch.join(held)
+                held = []
+            held.append(batch)
+        if held:
+            yield Batch.join(held)
 
 
 def label(attack: Attack | Channel) -> str:

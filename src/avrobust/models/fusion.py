@@ -123,6 +123,9 @@ class Attention(Fusion):
     Tian et al.: "Audio-visual event localization in unconstrained videos", ECCV 2018; Senocak et al.: "Learning to
     localize sound source in visual scenes", CVPR 2018.  The paper's softmax has no sqrt(d): on 512 features its
     weights soon are 0 and 1, and training hardly moves them; see `RawAttention`.
+
+    In a network without sound a learnt query stands for it, the same for every clip: what attention finds then, it
+    finds by the picture alone.
     """
 
     places = True
@@ -130,14 +133,17 @@ class Attention(Fusion):
 
     def __init__(self, widths: AV[int]) -> None:
         super().__init__(widths)
-        same(widths)
+        if widths.audio:
+            same(widths)
+        self.query = None if widths.audio else nn.Parameter(torch.zeros(widths.visual))  # all places alike at first
         self.width = widths.audio + widths.visual
 
     def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"]:
         """How much each place is looked at: positive, each clip's sum is 1."""
-        affinity = torch.einsum("bd,bdthw->bthw", f.audio, f.visual)
+        query = f.audio if self.query is None else self.query.expand(len(f.visual), -1)
+        affinity = torch.einsum("bd,bdthw->bthw", query, f.visual)
         if self.scaled:
-            affinity = affinity / f.audio.shape[1] ** 0.5
+            affinity = affinity / query.shape[1] ** 0.5
         return affinity.flatten(1).softmax(1).view_as(affinity)
 
     def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:

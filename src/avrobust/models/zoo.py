@@ -27,7 +27,7 @@ class NetSpec:
 
     classes: int
     modality: Literal["AV", "A", "V"] = "AV"
-    fusion: str = "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse but "concat"
+    fusion: str = "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse, but may look at places
     visual_weights: str | None = None  # e.g. "microsoft/resnet-18"; None: random ResNet-18
     width: int = 64  # channels of the encoders' first stages; their features have 8 times as many
     classifier_std: float = 1e-2  # the published code starts its classifier from 1e-4
@@ -43,10 +43,11 @@ class NetSpec:
             raise ValueError(f"expected a width that is a multiple of 16, got {self.width}. Ask for 16, 32 or 64.")
         if self.fusion not in FUSIONS:
             raise ValueError(f"expected a fusion of {', '.join(FUSIONS)}, got '{self.fusion}'. Choose one of these.")
-        if self.modality != "AV" and self.fusion != "concat":
+        looks = self.modality == "V" and FUSIONS[self.fusion].places
+        if self.modality != "AV" and self.fusion != "concat" and not looks:
             raise ValueError(
                 f"expected the fusion 'concat' in a network of one modality ({self.modality}), got '{self.fusion}'. "
-                "Leave the fusion out: there is nothing to fuse."
+                "Leave the fusion out: there is nothing to fuse. A picture alone may have 'attention'."
             )
 
 

@@ -1,4 +1,4 @@
-"""Which modality carried a joint attack: what is left of it when either half is taken back."""
+"""Which modality carried a joint attack: what is left of it when either half is taken back, and the gradient's share."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,10 @@ from avrobust.report.read import Run
 
 @dataclass(frozen=True)
 class Row:
-    """Of the clips that were right and then `fooled`: shares that one half alone fools, and that take both."""
+    """Of the clips that were right and then `fooled`: shares that one half alone fools, and that take both.
+
+    `slope` is the sound's share of what both budgets promised, by the gradient at all clean clips.
+    """
 
     model: str
     attack: str
@@ -19,6 +22,7 @@ class Row:
     sound: Estimate
     picture: Estimate
     both: Estimate
+    slope: Estimate
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,13 @@ def _row(model: str, attack: str, answers: Answers | None) -> Row | None:
         _among(fooled, sound),
         _among(fooled, picture),
         _among(fooled, ~sound & ~picture),
+        _mean(answers["slope_audio"].astype(float)),
     )
+
+
+def _mean(shares: np.ndarray) -> Estimate:
+    known = shares[:, ~np.isnan(shares).any(0)]
+    return estimate(known) if known.size else MISSING
 
 
 def _among(clips: np.ndarray, share: np.ndarray) -> Estimate:

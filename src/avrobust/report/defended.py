@@ -62,9 +62,11 @@ def attention_listens(run: Run, level: Level) -> Claim:
     swapped = next((a for c, a in run.controls.items() if c.model == model and c.attack == "swapped"), None)
     for column, name in (("pointing", "points at what sounds"), ("mass", "attention on what sounds")):
         found += compare(f"{name}, with another clip's sound", swapped, "with its own", run.clean(model), column=column)
+        blind = run.clean(run.soundless())
+        found += compare(f"{name}, trained without sound", blind, "with sound", run.clean(model), column=column)
     return Claim(
         "listening",
-        "The attention is guided by the sound: with another clip's, it finds the source less often. (Our test.)",
+        "The attention is guided by the sound: with another clip's, or trained without any, it finds the source less often. (Our test.)",
         "Taken for granted in section 4.5.",
         tuple(found),
         every=False,

@@ -52,6 +52,8 @@ def tables(run: Run) -> list[Table]:
             for c, a in run.controls.items()
             if c.model == model
         ]
+        if blind := run.soundless():
+            rows.append(_row("trained without sound", "control", None, run.clean(blind)))
         for attack in run.modes:
             for subset in SUBSETS:
                 budgets = {b for level in run.levels() for s, b in level.items() if s == subset}

@@ -76,8 +76,12 @@ class Run:
         return [m for m in self._integrating() if m == self.model("AV") or self._defended(m)]
 
     def pointing(self) -> list[str]:
-        """The models that look at places of the picture."""
+        """The audio-visual models that look at places of the picture."""
         return [m for m in self.models("AV") if self._points(m)]
+
+    def soundless(self) -> str | None:
+        """A model that looks at places and was trained without sound."""
+        return next((m for m in self.models("V") if self._points(m)), None)
 
     def _integrating(self) -> list[str]:
         return [m for m in self.models("AV") if not self._points(m)]

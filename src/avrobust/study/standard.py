@@ -44,7 +44,9 @@ def contestants(
     threats: tuple[Threat, ...],
     **common: object,
 ) -> tuple[Contestant, ...]:
-    """The paper's networks: the base and its parts, fusions, defenses, localisers; and one trained adversarially.
+    """The paper's networks: the base and its parts, fusions, defenses, localisers.
+
+    And two of ours: one trained adversarially, and a localiser that never heard a sound.
 
     `more` are the epochs of what goes on from a finished network; `memory` is the one that is solved, `published` the
     one that runs as in the published code, with its name.  `threats` are those of adversarial training, beside clean
@@ -77,6 +79,7 @@ def contestants(
         ),
         one("Attention", fusion="attention"),
         one("Attention, paper", fusion="attention-raw"),
+        one("Attention, no sound", modality="V", fusion="attention"),
     )
 
 

@@ -1,0 +1,59 @@
+"""Which modality carries a joint attack: by what is left when either half is taken back, and by the gradient."""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from avrobust.attacks import ANYTHING, engine
+from avrobust.objectives import margin
+from avrobust.threat import Threat
+from avrobust.types import AV, Batch, Model, Signals
+
+
+@torch.no_grad()
+def halves(judge: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
+    """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0."""
+    found = {}
+    for name, subset in (("audio", "A"), ("visual", "V")):
+        part = ANYTHING.only(subset)
+        half = part.map(lambda ball, a, s: a if ball.active else s, adversarial, batch.x)
+        right = engine.pinned(judge, batch.x, part)(half).argmax(1) == batch.label
+        found[f"right_{name}_half"] = right.double().tolist()
+    return found
+
+
+class Slopes:
+    """What each modality's budget could add to the margin, to first order, at the clean clips of some batches.
+
+    One gradient per batch and kind of budget: gains grow in proportion to the budget, so all sizes share it.
+    """
+
+    def __init__(self) -> None:
+        self._per_unit: dict[tuple[object, ...], AV[Tensor]] = {}
+
+    def audio_share(self, number: int, model: Model, batch: Batch, threat: Threat) -> list[float]:
+        """The share of sound's budget in the gain of both, in [0, 1], for each clip of batch `number`.
+
+        nan where the model has no gradient there.
+        """
+        unit = Threat(*threat.map(lambda ball: replace(ball, eps=1.0)))
+        key = (number, *unit.map(lambda ball: (ball.norm, ball.scale)))
+        if key not in self._per_unit:
+            self._per_unit[key] = _gains(model, batch, unit)
+        gain = threat.map(lambda ball, g: ball.eps * g, self._per_unit[key])
+        shares: list[float] = (gain.audio / (gain.audio + gain.visual)).tolist()
+        return shares
+
+
+def _gains(model: Model, batch: Batch, threat: Threat) -> AV[Tensor]:
+    try:
+        _, grads = engine.gradient(model, margin, batch.x, batch.label, threat)
+    except RuntimeError as error:
+        # Somebody's own model may have operations without a derivative, and be attacked without gradients.
+        if isinstance(model, engine.Streams) or isinstance(error, torch.OutOfMemoryError):
+            raise
+        return batch.x.map(lambda s: torch.full((len(s),), math.nan))
+    moves = threat.map(lambda ball, g, s: ball.ascent(g, s), grads, batch.x)
+    return grads.map(lambda g, move: (g * move).flatten(1).sum(1).double().cpu(), moves)
