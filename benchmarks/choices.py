@@ -5,6 +5,7 @@
 
 "frozen" is a step on the network as it is, without gradients for weights; "folded" has BatchNorm in the convolutions;
 "float32" is also laid out channels-last; "engine" is what an attack uses here, in bfloat16 where that is fast;
+"in pieces" takes no more of a batch at a time than the network has room for, as attacks do; the others take it whole;
 "torch.compile" compiles the engine's encoders ("CUDA graphs" replays them too, on a GPU).  `first` is the first step,
 compiling and all.
 """
@@ -12,6 +13,7 @@ compiling and all.
 import argparse
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,11 +48,13 @@ def compiled(net: AVNet, example: Signals, mode: str = "default") -> Model:
     return craft
 
 
+PIECES = ", in pieces"
 CHOICES: dict[str, Callable[[AVNet, Signals], Model]] = {
     "frozen": lambda net, _: engine.exact(net),
     "folded": folded,
     "float32": lambda net, example: engine.crafting(net, example, "float32"),
     "engine": engine.crafting,
+    f"engine{PIECES}": engine.crafting,
     "torch.compile": compiled,
     "CUDA graphs": partial(compiled, mode="reduce-overhead"),
 }
@@ -72,9 +76,12 @@ def small(problem: Problem) -> None:
 
 
 def steps(choice: str, batch: int, repeats: int, here: Here) -> dict[str, Any]:
-    """One choice's figures for one batch size."""
+    """One choice's figures for one batch size; the whole batch at once, unless the choice is to take it in pieces."""
+    choice, pieces = choice.removesuffix(PIECES), choice.endswith(PIECES)
     p = here.problem.first(batch)
     craft = CHOICES[choice](p.net, p.x.map(lambda s: s[:1]))
+    if isinstance(craft, engine.Streams) and not pieces:
+        craft = replace(craft, room=engine.Room())
     step = partial(engine.gradient, craft, cross_entropy, p.x, p.y, BOTH)
     first, _ = seconds(step, 1)
     rest()  # of making and compiling; what a step holds is asked

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +355,19 @@ def test_the_verb_writes_rows_and_page_and_writes_the_page_again(videos, loud, c
     assert main(["plane", str(rows), "--out", str(loud)]) == 0
     assert loud.read_text() == before
     assert main(["plane", str(rows), "--out", str(loud)]) == 1
+
+
+def test_clips_that_cannot_be_read_are_said_on_top(videos, loud, capsys, tmp_path):
+    folder = tmp_path / "some"
+    shutil.copytree(videos, folder)
+    shutil.rmtree(folder / "prepared", ignore_errors=True)
+    (folder / "low" / "1.mp4").write_bytes(b"no video")
+    assert main(words(folder, loud)) == 0
+    said = f"1 of 8 clips could not be read and are not counted: avrobust show {folder / 'prepared'}"
+    out = capsys.readouterr().out
+    assert "Per cent of 7 clips" in out and said in out
+    page = loud.read_text()
+    assert 0 < page.index(said) < page.index('<section id="plane">')
 
 
 def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):

@@ -107,9 +107,11 @@ def measure(options: Options, rows: Path, command: str) -> None:
     threats = (*plane.cells, *plane.ladder)
     with bar("answers", len(pool) * len(set(threats)), count=False) as advance:
         found = frontiers(pool, attack, threats, seed=options.seed, advance=advance)
+    readable, listed = store.counts(options.on)
     about = {
         "model": options.model, "attack": label(attack), "threat": str(threat), "levels": plane.levels,
         "step_db": plane.step_db, "floor_db": plane.floor_db, "seed": options.seed, "data": store.name,
+        "listed": listed, "unread": listed - readable, "prepared": str(options.prepared),
         "seconds": time.perf_counter() - start, "command": command, "rows": rows.name, "page": options.out.name,
         "code": code(), "world": world(device),
     }  # fmt: skip

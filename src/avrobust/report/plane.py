@@ -249,6 +249,7 @@ def html(surface: Surface) -> str:
             about=surface.about,
             title=f"How much does it take to fool {name(surface.about['model'])}?",
             answer=answer(surface),
+            unread=unread(surface),
             corners={s: (a.condition.budget, estimate(a["correct"])) for s, a in corners.items()},
             cells=cells,
             estimate=estimate,
@@ -289,6 +290,17 @@ def known(surface: Surface) -> dict[str, int]:
 def checked(surface: Surface) -> Proportion:
     """Of the implied answers that were tried after all, how many were as implied."""
     return Proportion(surface.about["checked"] - surface.about["missed"], surface.about["checked"])
+
+
+def unread(surface: Surface) -> str:
+    """How many clips are missing from all of this, as a sentence; empty if none is."""
+    count = surface.about.get("unread")
+    if not count:
+        return ""
+    return (
+        f"{count} of {surface.about['listed']} clips could not be read and are not counted: "
+        f"avrobust show {surface.about['prepared']}"
+    )
 
 
 def half(surface: Surface) -> str:
@@ -354,5 +366,6 @@ def summary(surface: Surface) -> str:
             *lines,
             half(surface),
             f"Of {fell.n} implied answers that were tried after all, {fell.n - fell.k} were wrong.",
+            *filter(None, [unread(surface)]),
         ]
     )
