@@ -106,10 +106,10 @@ def _panel(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> Pa
     shown = lines(run, attack, subset, curve)
     title = {"A": "Sound attacked", "V": "Picture attacked", "AV": "Both attacked"}[subset]
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"{attack} {subset}"}):
-        figure, axes = _canvas(4.7, 3.9)
+        figure, axes = canvas(4.7, 3.9)
         for line in shown:
             _draw(axes, line)
-        _percent_axis(axes)
+        percent_axis(axes)
         axes.axhline(run.chance, color=MUTED, lw=0.8, ls=(0, (1, 2)))
         axes.text(
             0.02,
@@ -121,7 +121,7 @@ def _panel(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> Pa
         )
         _budget_axis(axes, subset, [c.budget for c in curve])
         _name_lines(axes, shown, len(curve))
-        svg = _svg(figure, f"{title}: {attack}")
+        svg = as_svg(figure, f"{title}: {attack}")
     return Panel(title, svg, f"{title}, {attack}. {_in_words(shown)}")
 
 
@@ -132,7 +132,7 @@ def training(run: Run) -> Panel | None:
     if not known:
         return None
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "training"}):
-        figure, axes = _canvas(5.6, 3.2)
+        figure, axes = canvas(5.6, 3.2)
         ends = []
         for name, curve in known.items():
             epochs, values = [e["epoch"] for e in curve], [e["val_accuracy"] for e in curve]
@@ -140,16 +140,17 @@ def training(run: Run) -> Panel | None:
             axes.plot(epochs, values, color=colour, lw=1.6, marker=MARK[run.kind(name)], ms=3.5)
             ends.append((values[-1], name, colour))
         last = max(e["epoch"] for curve in known.values() for e in curve)
-        _percent_axis(axes)
+        percent_axis(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _labels(axes, last, ends)
-        svg = _svg(figure, "training")
+        name_lines(axes, last, ends)
+        svg = as_svg(figure, "training")
     text = "; ".join(f"{name} ends at {percent(c[-1]['val_accuracy'])} %" for name, c in known.items())
     return Panel("Validation accuracy over epochs", svg, f"Validation accuracy over epochs: {text}.")
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A panel of this many inches, with room for its axes' names and for those of its lines."""
     figure = Figure(figsize=(width, height))
     # Fixed margins, in inches: axes of neighbouring panels stand in line, and names have room on the right.
     left, right, bottom, top = 0.58, 1.08, 0.7, 0.1
@@ -161,7 +162,8 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _percent_axis(axes: Axes) -> None:
+def percent_axis(axes: Axes) -> None:
+    """Accuracy upwards, from 0 to 100 %."""
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -207,14 +209,14 @@ def _short(eps: float) -> str:
 
 
 def _name_lines(axes: Axes, shown: Sequence[Line], last: int) -> None:
-    _labels(
+    name_lines(
         axes,
         last,
         [(line.values[-1].value, line.name.replace(", ", "\n"), ROLE[line.role]) for line in shown],
     )
 
 
-def _labels(axes: Axes, last: float, ends: Sequence[tuple[float, str, str]]) -> None:
+def name_lines(axes: Axes, last: float, ends: Sequence[tuple[float, str, str]]) -> None:
     """Names at the lines' ends, moved apart just enough not to overlap."""
     place = -1.0
     for value, name, colour in sorted(ends):
@@ -235,7 +237,8 @@ def _in_words(shown: Sequence[Line]) -> str:
     return "; ".join(parts) + "."
 
 
-def _svg(figure: Figure, name: str) -> Markup:
+def as_svg(figure: Figure, name: str) -> Markup:
+    """The figure as a part of a page; `name` keeps its ids apart from those of others."""
     buffer = io.StringIO()
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=empty)

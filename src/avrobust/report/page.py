@@ -39,7 +39,7 @@ def html(run: Run) -> str:
     attack_tables = tables.attack_tables(run)
     claimed = claims(run)
     return (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             run=run,
@@ -74,7 +74,7 @@ def html(run: Run) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("avrobust.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -159,16 +159,16 @@ def facts(run: Run) -> list[tuple[str, str]]:
     seconds = about.get("seconds") or {}
     seeds = sorted({s for a in run.table.values() for s in a.seeds})
     found = [
-        ("Data", _join(data.get("name"), f"{run.classes} classes", f"{words.listing(split)} clips" if split else "")),
+        ("Data", joined(data.get("name"), f"{run.classes} classes", f"{words.listing(split)} clips" if split else "")),
         ("Clip", _clip(spec)),
         ("Models", words.listing([f"{m} ({_model(run, m)})" for kind in ("AV", "A", "V") for m in run.models(kind)])),
         ("Attacks", words.listing(attacks)),
         ("Budgets", _budgets(run)),
         ("Seeds", words.listing([str(s) for s in seeds])),
-        ("Machine", _join(world.get("cpu"), world.get("device"), _threads(world), _named("Python", world.get("python")), _named("torch", world.get("torch")))),
-        ("Code", _join(_named("avrobust", code.get("version")), _named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
+        ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("Python", world.get("python")), named("torch", world.get("torch")))),
+        ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
         ("Started", str(about.get("started") or "").replace("T", " ")[:16]),
-        ("Time", _join(*(f"{stage} {words.duration(s)}" for stage, s in seconds.items()))),
+        ("Time", joined(*(f"{stage} {words.duration(s)}" for stage, s in seconds.items()))),
         ("Data sha256", str(data.get("sha256") or "")[:16]),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]
@@ -186,7 +186,7 @@ def _clip(spec: Mapping[str, Any]) -> str:
 def _model(run: Run, name: str) -> str:
     about = (run.about.get("models") or {}).get(name, {})
     what = {"AV": "sound and picture", "A": "sound only", "V": "picture only"}[run.kind(name)]
-    return _join(what, about.get("fusion") if run.kind(name) == "AV" else "", _named("recipe", about.get("recipe")))
+    return joined(what, about.get("fusion") if run.kind(name) == "AV" else "", named("recipe", about.get("recipe")))
 
 
 def _budgets(run: Run) -> str:
@@ -202,15 +202,18 @@ def _budgets(run: Run) -> str:
     return "; ".join(parts)
 
 
-def _threads(world: Mapping[str, Any]) -> str:
+def threads(world: Mapping[str, Any]) -> str:
+    """How many a run had, in words; nothing where that is not known."""
     return f"{world['threads']} threads" if world.get("threads") else ""
 
 
-def _named(name: str, value: object) -> str:
+def named(name: str, value: object) -> str:
+    """A value after its name; nothing without a value."""
     return f"{name} {value}" if value else ""
 
 
-def _join(*parts: object) -> str:
+def joined(*parts: object) -> str:
+    """What there is of these, with commas between."""
     return ", ".join(str(p) for p in parts if p)
 
 

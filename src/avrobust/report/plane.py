@@ -29,12 +29,12 @@ from avrobust.report.figures import (
     STYLE,
     VISUAL,
     Panel,
-    _canvas,
-    _labels,
-    _percent_axis,
-    _svg,
+    as_svg,
+    canvas,
+    name_lines,
+    percent_axis,
 )
-from avrobust.report.page import _environment, _join, _named, _threads
+from avrobust.report.page import joined, named, templates, threads
 from avrobust.report.read import RunError
 from avrobust.report.words import decibel, duration, grey, picture, sound
 
@@ -140,7 +140,7 @@ def landscape(surface: Surface) -> Panel:
         axes.tick_params(length=0, pad=7)
         _budget_ticks(axes, share, [row.condition.budget for row in surface.cells[0]], "audio")
         _budget_ticks(axes, share, [row[0].condition.budget for row in surface.cells], "visual")
-        svg = _svg(figure, "plane")
+        svg = as_svg(figure, "plane")
     ends = percent(height[0, 0]), percent(height[0, -1]), percent(height[-1, 0]), percent(height[-1, -1])
     text = "Robust accuracy over both budgets: {} % where nothing is attacked, {} % at all of the sound's, {} % at all of the picture's, {} % at all of both."
     return Panel("Clips still right, by both budgets", svg, text.format(*ends))
@@ -176,7 +176,7 @@ def growth(surface: Surface) -> Panel:
         "V": [estimate(row[0]["correct"]) for row in surface.cells[1:]],
     }
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "growth"}):
-        figure, axes = _canvas(5.6, 4.1)
+        figure, axes = canvas(5.6, 4.1)
         axes.set_xscale("log")
         low, high = [e.low for e in both.values()], [e.high for e in both.values()]
         axes.fill_between([*both], low, high, color=INK, alpha=0.1, lw=0)
@@ -190,10 +190,10 @@ def growth(surface: Surface) -> Panel:
         clean = float(surface.right().mean())
         axes.axhline(clean, color=MUTED, lw=0.8, ls=(0, (1, 2)))
         axes.text(1, clean + 0.015, "nothing attacked", color=MUTED, fontsize=9, ha="right")
-        _percent_axis(axes)
+        percent_axis(axes)
         _share_axis(axes, floor)
-        _labels(axes, 1.0, [(value, name, colour) for name, colour, value in names.values()])
-        svg = _svg(figure, "growth")
+        name_lines(axes, 1.0, [(value, name, colour) for name, colour, value in names.values()])
+        svg = as_svg(figure, "growth")
     half = median(surface.smallest[surface.right()])
     text = f"Accuracy falls from {percent(clean)} % to {percent(both[max(both)].value)} % as both budgets grow."
     return Panel(
@@ -223,7 +223,7 @@ def spread(surface: Surface) -> Panel:
     counts = [(smallest == 0).sum(), *np.bincount(inside, minlength=len(edges)), np.isinf(smallest).sum()]
     names = ["\nwrong\nanyway", *(f"{float(f'{100 * e:.2g}'):g}" for e in edges), "\nnever\nfalls"]
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "spread"}):
-        figure, axes = _canvas(5.6, 4.1)
+        figure, axes = canvas(5.6, 4.1)
         colours = [MUTED, *[INK] * len(edges), MUTED]
         axes.bar(range(len(counts)), counts, color=colours, alpha=0.75, width=0.82)
         for i, count in enumerate(counts):
@@ -233,7 +233,7 @@ def spread(surface: Surface) -> Panel:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_ylabel("clips")
         axes.set_xlabel("smallest share that fools it, per cent, up to")
-        svg = _svg(figure, "spread")
+        svg = as_svg(figure, "spread")
     text = f"{counts[0]} clips are wrong anyway, {counts[-1]} stand at all of both budgets, the others fall in between."
     return Panel("The smallest joint budget of each clip", svg, text)
 
@@ -243,7 +243,7 @@ def html(surface: Surface) -> str:
     cells = surface.cells
     corners = {"clean": cells[0][0], "A": cells[0][-1], "V": cells[-1][0], "AV": cells[-1][-1]}
     return (
-        _environment()
+        templates()
         .get_template("plane.html.j2")
         .render(
             about=surface.about,
@@ -340,11 +340,11 @@ def facts(surface: Surface) -> list[tuple[str, str]]:
         ("Model", str(about["model"])),
         ("Attack", str(about["attack"])),
         ("Budgets", f"up to {at('AV', surface.top)}; {about['levels']} equal steps of each, and {len(surface.together) - 1} shares of both"),
-        ("Clips", _join(f"{clips}", about.get("data"))),
+        ("Clips", joined(f"{clips}", about.get("data"))),
         ("Seed", str(about["seed"])),
         ("Cost", f"{about['attacks']:,} attacks, {about['attacks'] / clips:.1f} for a clip; {duration(about['seconds'])}"),
-        ("Machine", _join(world.get("cpu"), world.get("device"), _threads(world), _named("torch", world.get("torch")))),
-        ("Code", _join(_named("avrobust", code.get("version")), _named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
+        ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("torch", world.get("torch")))),
+        ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]
 
