@@ -16,7 +16,7 @@ from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.report.read import Run
 from avrobust.report.tables import defense_tables
 from avrobust.study import STUDIES, named
-from avrobust.study.run import about_model
+from avrobust.study.entry import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network
 from test_training import RECIPE, assert_same, killed_at, run, weights
@@ -349,7 +349,7 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
     contestant = next(c for c in named("standard").contestants if c.name == "Adversarial")
     recipe = replace(RECIPE, epochs=1, batch=9)
     trained = run(tmp_path, recipe, loss=contestant.loss)
-    about = {"models": {"AV": {"kind": "AV"}, "Adversarial": about_model(named("standard"), contestant, trained)}}
+    about = {"models": {"AV": {"kind": "AV"}, "Adversarial": about_model(contestant, trained)}}
     told = about["models"]["Adversarial"]
     assert (told["loss"], told["start"], told["seconds"]) == ("adversarial, PGD-1", "AV", round(trained.seconds, 1))
     table = {}

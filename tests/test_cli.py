@@ -225,6 +225,8 @@ def test_study_on_a_user_s_videos(videos, tmp_path, capsys):
         "1",
         "--attacked",
         "4",
+        "--workers",
+        "2",
         "--quiet",
     ]
     assert main(words) == 0

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -12,17 +13,19 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from avrobust import PGD, Rows, Threat
 from avrobust.study import named
+from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
 from avrobust.study.record import RunExistsError, describe
-from avrobust.study.run import run
+from avrobust.study.run import run, take
 from tiny_study import study
 
 
 def rows_of(out: Path) -> dict[str, list[dict]]:
-    return {f.parent.name: Rows.load(f).data.to_pylist() for f in sorted(out.glob("cells/*/rows.parquet"))}
+    return {f.parent.name: Rows.load(f).data.to_pylist() for f in sorted(out.glob("cells/[!.]*/rows.parquet"))}
 
 
 def same(a: object, b: object) -> bool:
@@ -71,7 +74,7 @@ def test_a_run_holds_what_it_promises(done):
 
 def test_a_finished_run_computes_nothing(done, cache, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")}
-    monkeypatch.setattr("avrobust.study.run.Subject", None)
+    monkeypatch.setattr("avrobust.study.entry.Subject", None)
     monkeypatch.setattr("avrobust.training.loop._Objective", None)
     run(study, done, data=cache, progress=False)
     assert {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")} == before
@@ -105,12 +108,12 @@ def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> No
     victim = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": ""})
     # Moments are shares of the run's own course: by how much of it is on disk.
     wanted = moment * len(expected)
-    while victim.poll() is None and len(list(out.glob("cells/*/rows.parquet"))) < wanted:
+    while victim.poll() is None and len(list(out.glob("cells/[!.]*/rows.parquet"))) < wanted:
         time.sleep(0.005)
     time.sleep(0.05 * moment)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    finished = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/rows.parquet")}
+    finished = {p: p.stat().st_mtime_ns for p in out.glob("cells/[!.]*/rows.parquet")}
     subprocess.run(command, check=True)
     assert same(rows_of(out), expected)
     assert all(p.stat().st_mtime_ns == t for p, t in finished.items())
@@ -119,10 +122,10 @@ def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> No
 # What Ctrl-C may fall into, in the order of a run, and how often that is passed before.
 STAGES = (
     ("avrobust.study.run.prepare", 0),
-    ("avrobust.study.run.train", 1),
-    ("avrobust.study.run.batches", 5),
-    ("avrobust.study.run.write_cell", 1),
-    ("avrobust.study.run.embed", 0),
+    ("avrobust.study.entry.train", 1),
+    ("avrobust.study.entry.batches", 5),
+    ("avrobust.study.entry.write_cell", 1),
+    ("avrobust.study.entry.embed", 0),
     ("avrobust.study.showcase.attacked", 0),
     ("avrobust.study.showcase.located", 0),
     ("avrobust.study.showcase.samples", 0),
@@ -171,6 +174,59 @@ def test_a_disk_that_is_full_is_said_and_what_was_done_is_kept(tmp_path, done, c
     assert same(rows_of(out), rows_of(done))
 
 
+def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, done, cache):
+    out = tmp_path / "run"
+    command = [sys.executable, str(Path(__file__).with_name("tiny_study.py")), str(out), str(cache)]
+    both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": ""}) for _ in range(2)]
+    while len(list(out.glob("cells/[!.]*/rows.parquet"))) < 12:
+        assert both[1].poll() is None
+        time.sleep(0.005)
+    both[0].send_signal(signal.SIGKILL)
+    both[0].wait()
+    assert both[1].wait() == 0
+    assert same(rows_of(out), rows_of(done))
+    assert list(json.loads((out / "run.json").read_text())["models"]) == [c.name for c in study.contestants]
+
+
+class Counted(Entry):
+    """Counts how often it is entered, which does nothing; `after` names what has to be done before."""
+
+    def __init__(self, folder, *, after=None):
+        vars(self).update(place=folder, seed=0, contestant=Contestant(folder.name), after=after, entered=0)
+
+    @property
+    def folder(self):
+        return self.place
+
+    @property
+    def sources(self):
+        return (self.after,) if self.after else ()
+
+    @property
+    def ready(self):
+        return self.after is None or (self.folder.parent / self.after / "done").exists()
+
+    def enter(self):
+        vars(self)["entered"] += 1
+        (self.folder / "done").touch()
+
+
+def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path):
+    first, second, third = Counted(tmp_path / "a"), Counted(tmp_path / "b", after="a"), Counted(tmp_path / "c")
+    first.folder.mkdir()
+    with FileLock(first.folder / ".lock").acquire():
+        worker = threading.Thread(target=take, args=([first, second, third],))
+        worker.start()
+        while not third.entered and worker.is_alive():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert (first.entered, second.entered, third.entered) == (0, 0, 1)
+    worker.join()
+    assert (first.entered, second.entered, third.entered) == (1, 1, 1)
+    with pytest.raises(ValueError, match="b needs the weights of a, expected that earlier"):
+        take([second, first])
+
+
 def test_another_study_in_the_same_folder_is_refused(done, cache):
     with pytest.raises(RunExistsError, match=r"asked for something else \(attacked\)"):
         run(replace(study, attacked=5), done, data=cache, progress=False)
@@ -180,6 +236,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path, cache):
     (tmp_path / "thesis.tex").write_text("do not lose me")
     with pytest.raises(RunExistsError, match="a folder with other files"):
         run(study, tmp_path, data=cache, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "do not lose me"
 
 

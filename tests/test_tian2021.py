@@ -349,10 +349,12 @@ def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
     for name in CLASSES["ks27"] + ("yoga",):
         (tmp_path / folder_name(name)).mkdir()
         (tmp_path / folder_name(name) / "a_000001_000011.mp4").touch()
-    assert main(["study", "tian2021_kinetics_sounds", "--data", str(tmp_path)]) == 0
+    assert main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path)]) == 0
     assert "report.html" in capsys.readouterr().out
     ((study, manifest),) = asked
     assert study.data == Source(tmp_path, dataset="kinetics_sounds", classes="ks27")
     assert len(manifest) == 27
-    assert main(["study", "tian2021_kinetics_sounds", "--data", str(tmp_path), "--classes", "None"]) == 0
+    assert (
+        main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path), "--classes", "None"]) == 0
+    )
     assert len(asked[-1][1]) == 28

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from avrobust import report
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, parse
 from avrobust.data.orchestra import Orchestra
+from avrobust.data.workers import beside, cores
 from avrobust.media import ClipSpec
-from avrobust.study import STUDIES, named
+from avrobust.study import STUDIES, Study, named
 from avrobust.study.run import run
 from avrobust.training import View
 
@@ -49,12 +51,45 @@ class Options:
     orchestra: Orchestra = field(default_factory=Orchestra)
     tracker: str | None = None
     """Curves to this tracker as well, for example tensorboard."""
+    workers: int | None = None
+    """Processes that share the contestants; default 2 where there is no GPU, else 1. More may join from elsewhere: the
+    same command, in a folder that all of them see, on other machines too."""
     quiet: bool = False
     """No progress bars."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
+    options, _ = read(argv)
+    workers = options.workers or (1 if torch.cuda.is_available() else min(2, cores()))
+    threads = torch.get_num_threads()
+    share = max(1, threads // workers)
+    try:
+        with beside(workers - 1, work, argv, share, True):
+            page = work(argv, share, options.quiet)
+    finally:
+        torch.set_num_threads(threads)
+    print(report.summary(page.parent))
+    print(f"\nThe report: {page}")
+
+
+def work(argv: Sequence[str], threads: int, quiet: bool) -> Path:
+    """Run what the words ask for, as one of several processes or alone; returns the report's path."""
+    options, study = read(argv)
+    torch.set_num_threads(threads)
+    keep_memory()
+    return run(
+        study,
+        options.out or Path("runs") / study.name,
+        data=options.cache,
+        command="avrobust study " + " ".join(argv),
+        progress=not quiet,
+        tracker=options.tracker,
+    )
+
+
+def read(argv: Sequence[str]) -> tuple[Options, Study]:
+    """What the words ask for, and the study that it makes."""
     first = next((word for word in argv if not word.startswith("-")), "quick")
     study = named(first) if not {"-h", "--help"} & set(argv) or first in STUDIES else named("quick")
     default = Options(
@@ -63,7 +98,6 @@ def main(argv: Sequence[str]) -> None:
         clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
     )  # fmt: skip
     options = parse(Options, argv, "study", ABOUT, default=default)
-    keep_memory()
     data = options.clips.source() or (options.orchestra if isinstance(study.data, Orchestra) else None)
     if data is None:
         raise ValueError(
@@ -72,18 +106,9 @@ def main(argv: Sequence[str]) -> None:
             f"  avrobust study {first} --data /media/videos\n"
             f"  avrobust study {first} --data /media/videos --lists lists/"
         )
-    study = replace(
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"expected 1 worker at least, got {options.workers}.")
+    return options, replace(
         study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,
     )  # fmt: skip
-    out = options.out or Path("runs") / study.name
-    page = run(
-        study,
-        out,
-        data=options.cache,
-        command="avrobust study " + " ".join(argv),
-        progress=not options.quiet,
-        tracker=options.tracker,
-    )
-    print(report.summary(out))
-    print(f"\nThe report: {page}")

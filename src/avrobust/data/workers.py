@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 from avrobust.allocator import keep_memory
 
@@ -32,9 +33,30 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         executor.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def beside(count: int, work: Callable[..., object], *args: object) -> Iterator[None]:
+    """`count` more processes that call `work(*args)` while the block lasts.  What they print is not shown."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_quietly, args=(work, args)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quietly(work: Callable[..., object], args: tuple[object, ...]) -> None:
+    _start()
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        work(*args)
 
 
 def _start() -> None:

@@ -4,13 +4,16 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 import avrobust
 from avrobust.media import write_bytes
@@ -89,29 +92,60 @@ def _cpu() -> str:
 
 
 class RunFile:
-    """`run.json`, written whole at every change."""
+    """`run.json`, written whole at every change, by any process that is at work on the run."""
 
     def __init__(self, out: Path, asked: Mapping[str, Any]) -> None:
         """Begin a run in `out`, or go on with the one that is there; raises `RunExistsError` if it asked for something else."""
         self.path = out / "run.json"
-        self.about: dict[str, Any] = {}
-        if self.path.exists():
-            self.about = json.loads(self.path.read_text())
-            there = self.about.get("asked", {})
-            if differing := sorted(k for k in {*there, *asked} if there.get(k) != json.loads(json.dumps(asked.get(k)))):
+        out.mkdir(parents=True, exist_ok=True)
+        held = out / ".run.lock"
+        self._lock = FileLock(held)
+        with self._lock:
+            there = self.about.get("asked")
+            if there is None and any(path != held for path in out.iterdir()):
+                held.unlink()  # somebody else's folder stays as it was
+                raise RunExistsError(
+                    f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
+                )
+            told = json.loads(json.dumps(asked))
+            if there is not None and (differing := sorted(k for k in {*there, *told} if there.get(k) != told.get(k))):
                 raise RunExistsError(
                     f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
                 )
-        elif out.exists() and any(out.iterdir()):
-            raise RunExistsError(
-                f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        self.update(asked=dict(asked))
+            self.update(asked=told)
 
-    def update(self, **about: Any) -> None:
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it says now."""
+        about: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        return about
+
+    def update(self, **entries: Any) -> None:
         """Set some entries; dicts are merged into what is there."""
-        for key, value in about.items():
-            old = self.about.get(key)
-            self.about[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
-        write_bytes(self.path, json.dumps(self.about, indent=1).encode())
+        with self._lock:
+            about = self.about
+            for key, value in entries.items():
+                old = about.get(key)
+                about[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+            self._write(about)
+
+    def order(self, key: str, names: Sequence[str]) -> None:
+        """Bring an entry's parts into this order."""
+        with self._lock:
+            about = self.about
+            about[key] = dict(sorted(about.get(key, {}).items(), key=lambda part: names.index(part[0])))
+            self._write(about)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of a stage; a resumed run adds to what was spent before."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                spent = self.about.get("seconds", {}).get(stage, 0.0)
+                self.update(seconds={stage: round(spent + time.monotonic() - began, 1)})
+
+    def _write(self, about: Mapping[str, Any]) -> None:
+        write_bytes(self.path, json.dumps(about, indent=1).encode())

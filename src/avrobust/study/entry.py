@@ -1,0 +1,273 @@
+"""One contestant of a study with one seed: trained, attacked, looked at.  What is finished is never computed again."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from avrobust.attacks import ANYTHING, Mute, Swap, Transfer
+from avrobust.attacks.engine import exact
+from avrobust.data.manifest import Box, Manifest
+from avrobust.data.store import Store, box_in_window
+from avrobust.defenses import Memory, diagnosis
+from avrobust.evaluation.embedding import embed
+from avrobust.evaluation.localisation import Localisation, centre
+from avrobust.evaluation.probe import probe
+from avrobust.evaluation.record import Rows
+from avrobust.evaluation.run import Measure, Subject
+from avrobust.media import write_bytes
+from avrobust.models.network import AVNet
+from avrobust.models.zoo import NetSpec, build, count_parameters
+from avrobust.objectives import objective_name
+from avrobust.progress import bar
+from avrobust.study import showcase
+from avrobust.study.plan import Cell, Contestant, Study
+from avrobust.study.record import RunFile, describe
+from avrobust.training import RECIPES, Trained, batches, checkpoint, load, train, weights_sha256, window
+from avrobust.types import AV, Batch
+
+DRAWN = 400  # test clips in a picture of features: more of them hide each other
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A contestant that enters a run with one seed: where it lies, and what it is tried on."""
+
+    study: Study
+    contestant: Contestant
+    seed: int
+    out: Path
+    manifest: Manifest
+    store: Store
+    record: RunFile
+    device: torch.device
+    progress: bool = True
+    tracker: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its training lies."""
+        return self._folder_of(self.contestant.name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The contestants whose weights it needs: what its training starts from, and what clips are made for."""
+        attacks = [cell.attack for cell in self.study.cells(self.contestant.name, self.seed)]
+        foreign = [attack.source for attack in attacks if isinstance(attack, Transfer)]
+        return tuple(dict.fromkeys([*filter(None, [self.contestant.start]), *foreign]))
+
+    @property
+    def ready(self) -> bool:
+        """Whether those are there."""
+        return all(self._weights_of(name).exists() for name in self.sources)
+
+    def enter(self) -> None:
+        """Train it, attack it, look at it."""
+        study, name, record = self.study, self.contestant.name, self.record
+        first = self.seed == study.seeds[0]
+        with record.timed(f"training {name}"):
+            trained = self.train()
+        # The weights as they are on disk: a network that was just trained lies in memory in another layout,
+        # and its last bits would differ from those of a run that was taken up again.
+        net = load(trained.path)[0].to(self.device)
+        places = self.localisation() if self.contestant.points else None
+        with record.timed(f"attacking {name}"):
+            self.measure(net, also=places)
+            about = self.about(trained, net)
+        if first:
+            record.update(models={name: about})
+            if places:
+                record.update(centre=centre([box for box in places.boxes.values() if box]))
+        if name in study.embedded:
+            with record.timed("features"):
+                self.write_features(net)
+        if first:
+            with record.timed("showcase"):
+                if self.contestant == study.contestants[0]:
+                    showcase.attacked(study, net, self.store, self.out / "gallery", self.device)
+                if places:
+                    showcase.located(study, net, self.store, places, self.out / "strips" / name, self.device)
+
+    def train(self) -> Trained:
+        """Its training, or what there is of it."""
+        study, contestant = self.study, self.contestant
+        if contestant.epochs == 0:
+            checkpoint.save(net := self.start(), path := self._weights_of(contestant.name), {})
+            return Trained(path, net, curve=(), best_epoch=0, seconds=0.0)
+        recipe = RECIPES[contestant.recipe]
+        if epochs := contestant.epochs or study.epochs:
+            # Where the rate falls goes along with how long it takes.
+            drops = tuple(round(d * epochs / recipe.epochs) for d in recipe.drops)
+            recipe = replace(recipe, epochs=epochs, drops=drops)
+        return train(
+            self.start(), self.store, recipe, view=study.view, loss=contestant.loss,
+            out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,
+        )  # fmt: skip
+
+    def start(self) -> AVNet:
+        """The network that its training starts from: new, or an earlier contestant's; with its guard filled."""
+        study, contestant = self.study, self.contestant
+        spec = NetSpec(
+            len(self.store.classes), contestant.modality, contestant.fusion, contestant.visual_weights,
+            contestant.width, contestant.classifier_std,
+        )  # fmt: skip
+        net = build(spec, self.seed)
+        if contestant.start is not None:
+            path = self._weights_of(contestant.start)
+            tensors = {name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("guard.")}
+            checkpoint.put(tensors, net, path)
+        if contestant.guard is not None:
+            # Kept: a run that is taken up again starts from the same guard, to the last bit.
+            kept = self.folder / "start.safetensors"
+            if kept.exists():
+                return load(kept)[0]
+            clips = batches(self.store, "train", study.view, study.batch)
+            net.guard = contestant.guard.fill(net.eval(), clips, self.seed)
+            checkpoint.save(net, kept, {})
+        return net
+
+    def measure(self, net: AVNet, *, also: Measure | None = None) -> None:
+        """Compute the cells of the trained network that are not there yet."""
+        study, contestant, seed = self.study, self.contestant, self.seed
+        about = (weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch)
+        source = cache(lambda name: load(self._weights_of(name))[0].to(self.device))
+
+        def key(cell: Cell) -> str:
+            foreign = (weights_sha256(source(cell.attack.source)),) if isinstance(cell.attack, Transfer) else ()
+            return cell.key(*about, *foreign)
+
+        cells = study.cells(contestant.name, seed)
+        todo = {key(c): c for c in cells if not cell_folder(self.out, key(c)).exists()}
+        if not todo:
+            return
+
+        attacked = cache(lambda: Subject(net, self.tested(study.attacked), name=contestant.name, also=also))
+        total = sum(cell.steps + 1 for cell in todo.values())
+        title = f"attacking {contestant.name} (seed {seed})"
+        with bar(title, total, visible=self.progress, count=False) as advance:
+            for name, cell in todo.items():
+                advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
+                if cell.attack is None:
+                    everyone = Subject(net, every := self.tested(None), name=cell.model, also=also)
+                    parts = [everyone.clean(seed), unreadable(self.store, cell)]
+                    if contestant.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
+                        asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")
+                        controls = (Swap(every), Mute())
+                        parts += [asked.under(c, ANYTHING.only(m), seed) for c in controls for m in parts_of_clips]
+                    rows = Rows.concat(parts)
+                else:
+                    attack = cell.attack
+                    if isinstance(attack, Transfer):
+                        attack = replace(attack, model=source(attack.source))
+                    rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
+                write_cell(self.out, name, cell, rows)
+                advance(cell.steps + 1)
+
+    def about(self, trained: Trained, net: AVNet) -> dict[str, object]:
+        """What run.json says of it; the probes are kept beside its weights."""
+        kept, sha256 = self.folder / "about.json", weights_sha256(net)
+        told = json.loads(kept.read_text()) if kept.exists() else {}
+        if told.get("sha256") != sha256:
+            told = {"sha256": sha256, "probe": probe(exact(net), self.tested(self.study.attacked)[0])}
+            if isinstance(net.guard, Memory):
+                told["memory"] = diagnosis(net, self.tested(self.study.attacked))
+            write_bytes(kept, json.dumps(told, indent=1).encode())
+        return about_model(self.contestant, trained) | told
+
+    def tested(self, limit: int | None) -> list[Batch]:
+        """The first `limit` test clips, or all of them."""
+        study = self.study
+        return [b.to(self.device) for b in batches(self.store, "test", study.view, study.batch, limit=limit)]
+
+    def localisation(self) -> Localisation:
+        """The boxes of the test clips as the models see them: of what sounds, and of a silent thing of its size."""
+        store, shown = self.store, window(self.store.spec, self.study.view)
+
+        def seen(id: str, box: Box | None) -> Box | None:
+            kept = store.seen(id, box) if box else None
+            return box_in_window(kept, shown) if kept else None
+
+        tested = {e.id: e for e in self.manifest.entries if e.split == "test" and e.id in store}
+        return Localisation(
+            boxes={id: seen(id, e.box) for id, e in tested.items()},
+            rivals={id: seen(id, e.rival) for id, e in tested.items()},
+        )
+
+    def write_features(self, net: AVNet) -> None:
+        """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
+        path = self.out / "features" / f"{self.contestant.name}-{self.seed}.safetensors"
+        if path.exists():
+            return
+        found, labels = [], []
+        with torch.no_grad():
+            for batch in self.tested(DRAWN):
+                found.append(net.represent(batch.x).map(lambda f: f.float().cpu()))
+                labels.append(batch.label.cpu())
+        f = AV(*(torch.cat(parts) for parts in zip(*(tuple(f) for f in found), strict=True)))
+        places = AV(*map(torch.from_numpy, embed(f.audio.numpy(), f.visual.numpy(), self.seed)))
+        tensors = {"audio": f.audio, "visual": f.visual, "label": torch.cat(labels)}
+        checkpoint.write(
+            tensors | {f"tsne_{m}": xy for m, xy in places.items()},
+            path,
+            {"model": self.contestant.name, "seed": self.seed},
+        )
+
+    def _folder_of(self, name: str) -> Path:
+        return self.out / "models" / f"{name}-{self.seed}"
+
+    def _weights_of(self, name: str) -> Path:
+        return self._folder_of(name) / "net.safetensors"
+
+
+def unreadable(store: Store, cell: Cell) -> Rows:
+    """A row with the reason for every listed test clip that could not be prepared: missing is not zero."""
+    tested = {
+        row["id"]: row
+        for row in store.table.select(["id", "split", "label", "status"]).to_pylist()
+        if row["split"] == "test"
+    }
+    failed = [id for id, _, _ in store.failures if id in tested]
+    columns = {
+        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "mode": "corrected", "subset": cell.threat.subset,
+        "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps, "threat": str(cell.threat),
+        "clip": failed, "label": [store.classes.index(tested[id]["label"]) for id in failed],
+        "status": [tested[id]["status"] for id in failed],
+    }  # fmt: skip
+    return Rows.of(columns)
+
+
+def cell_folder(out: Path, key: str) -> Path:
+    """Where a finished cell lies."""
+    return out / "cells" / key
+
+
+def write_cell(out: Path, key: str, cell: Cell, rows: Rows) -> None:
+    """Write a cell whole, then give it its name: a kill loses at most the cell it was in."""
+    draft = out / "cells" / f".{key}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    about = {
+        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "settings": describe(cell.attack),
+        "subset": cell.threat.subset, "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps,
+        "threat": describe(cell.threat), "n": len(rows),
+    }  # fmt: skip
+    (draft / "cell.json").write_text(json.dumps(about, indent=1))
+    rows.save(draft / "rows.parquet")
+    draft.replace(cell_folder(out, key))
+
+
+def about_model(contestant: Contestant, trained: Trained) -> dict[str, object]:
+    """A trained model, as run.json tells of it."""
+    best = trained.curve[trained.best_epoch - 1] if trained.curve else None
+    return {
+        "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
+        "loss": objective_name(contestant.loss), "guard": contestant.guard and type(contestant.guard).__name__,
+        "start": contestant.start,
+        "parameters": count_parameters(trained.net),
+        "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch,
+        "val": best and best.val_accuracy,
+        "curve": [asdict(e) for e in trained.curve],
+    }  # fmt: skip
