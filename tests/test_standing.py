@@ -99,7 +99,7 @@ def test_the_selftest_fails_where_something_else_stands_than_should(run, monkeyp
 
     monkeypatch.setattr(selftest, "run", lambda *_, **__: run.path / "report.html")
     monkeypatch.setattr(selftest, "HOLDS", holds)
-    words = ["--out", str(run.path)]
+    words = ["--out", str(run.path), "--workers", "1"]
     if deceived:
         with pytest.raises(
             ValueError, match=r"expected PCL to stand and nothing else, got it otherwise for PCL.*Adversarial"

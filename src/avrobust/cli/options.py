@@ -6,10 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 import tyro
 
+from avrobust.allocator import keep_memory
 from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
 from avrobust.data.source import Source
+from avrobust.data.workers import beside, cores
 from avrobust.threat import Threat
 from avrobust.types import Attack
 
@@ -21,6 +24,29 @@ def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, defau
     """The options as typed on the command line; `about` is the help text, its example included."""
     start = tyro.MISSING_NONPROP if default is None else default
     return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, default=start)
+
+
+def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool) -> T:
+    """`work(quiet)` here, and in `workers` - 1 processes more that share it, with as many threads as before in all.
+
+    None: 2 where there is no GPU, else 1.  Raises `ValueError` if it is less than 1.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"expected 1 worker at least, got {workers}.")
+    count = workers or (1 if torch.cuda.is_available() else min(2, cores()))
+    threads = torch.get_num_threads()
+    share = max(1, threads // count)
+    try:
+        with beside(count - 1, _with_threads, share, work):
+            return _with_threads(share, work, quiet)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _with_threads(count: int, work: Callable[[bool], T], quiet: bool = True) -> T:
+    torch.set_num_threads(count)
+    keep_memory()
+    return work(quiet)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from avrobust.allocator import keep_memory
-from avrobust.cli.options import parse
+from avrobust.cli.options import parse, side_by_side
 from avrobust.evaluation.metrics import percent
 from avrobust.report import standing
 from avrobust.report.read import read
@@ -28,15 +28,21 @@ class Options:
     """The run's folder; the same command goes on where it was stopped."""
     cache: Path = Path("data")
     """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
+    workers: int | None = None
+    """Processes that share the defenses; default 2 where there is no GPU, else 1."""
     quiet: bool = False
     """No progress bars."""
+
+
+def work(options: Options, quiet: bool) -> Path:
+    """Run the study, as one of several processes or alone; returns the report's path."""
+    return run(study, options.out, data=options.cache, command="avrobust selftest", progress=not quiet)
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the study, print a line per defense; raises `ValueError` where the harness was deceived."""
     options = parse(Options, argv, "selftest", ABOUT)
-    keep_memory()
-    page = run(study, options.out, data=options.cache, command="avrobust selftest", progress=not options.quiet)
+    page = side_by_side(partial(work, options), options.workers, quiet=options.quiet)
     (table,) = standing.tables(read(options.out))
     lines: list[tuple[str, ...]] = [("defense", "clean", "FGSM", "worst", "verdict", "")]
     deceived = []

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from avrobust import report
-from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, parse
+from avrobust.cli.options import Clips, parse, side_by_side
 from avrobust.data.orchestra import Orchestra
-from avrobust.data.workers import beside, cores
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, Study, named
 from avrobust.study.run import run
@@ -61,23 +59,14 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
     options, _ = read(argv)
-    workers = options.workers or (1 if torch.cuda.is_available() else min(2, cores()))
-    threads = torch.get_num_threads()
-    share = max(1, threads // workers)
-    try:
-        with beside(workers - 1, work, argv, share, True):
-            page = work(argv, share, options.quiet)
-    finally:
-        torch.set_num_threads(threads)
+    page = side_by_side(partial(work, tuple(argv)), options.workers, quiet=options.quiet)
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")
 
 
-def work(argv: Sequence[str], threads: int, quiet: bool) -> Path:
+def work(argv: Sequence[str], quiet: bool) -> Path:
     """Run what the words ask for, as one of several processes or alone; returns the report's path."""
     options, study = read(argv)
-    torch.set_num_threads(threads)
-    keep_memory()
     return run(
         study,
         options.out or Path("runs") / study.name,
@@ -106,8 +95,6 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
             f"  avrobust study {first} --data /media/videos\n"
             f"  avrobust study {first} --data /media/videos --lists lists/"
         )
-    if options.workers is not None and options.workers < 1:
-        raise ValueError(f"expected 1 worker at least, got {options.workers}.")
     return options, replace(
         study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,
