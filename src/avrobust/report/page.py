@@ -204,7 +204,8 @@ def _budgets(run: Run) -> str:
 
 def threads(world: Mapping[str, Any]) -> str:
     """How many a run had, in words; nothing where that is not known."""
-    return f"{world['threads']} threads" if world.get("threads") else ""
+    count = world.get("threads")
+    return f"{count} thread{'s' if count > 1 else ''} a process" if count else ""
 
 
 def named(name: str, value: object) -> str:
