@@ -17,7 +17,7 @@ from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
 from avrobust.report import features, figures, gallery, page, paper, places, tables
-from avrobust.report.claims import claims
+from avrobust.report.claims import claims, joint_is_worse
 from avrobust.report.comparisons import Claim, Comparison, compare
 from avrobust.report.read import RunError, read
 from fake_run import CLASSES, TABLES, fake_run
@@ -324,6 +324,15 @@ def test_controls_are_no_attacks(whole):
     run = read(whole)
     assert "swapped" not in run.modes and len(run.controls) == 1
     assert "swapped" not in " ".join(f.text for f in run.flags())
+
+
+def test_a_joint_attack_is_compared_with_its_parts_at_half_their_budgets_only(whole):
+    run = read(whole)
+    (half,) = [c for c in claims(run) if c.name == "joint"]
+    assert half.verdict != "not tested"
+    level = run.levels()[0]
+    full = level | {"AV": replace(level["AV"], eps_audio=level["A"].eps_audio)}
+    assert not joint_is_worse(run, full).comparisons and joint_is_worse(run, level).comparisons
 
 
 def test_claims_about_defenses_follow_the_rows(whole):

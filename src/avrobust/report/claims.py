@@ -75,9 +75,15 @@ def _against_clean(run: Run, level: Level, subset: str, other: str) -> list[Comp
     return compare(name, pair, f"{NAME[other]} alone, clean", run.clean(run.model(other)))
 
 
+def _halved(level: Level) -> bool:
+    """Whether the joint attack has half of either budget, or less: with all of both it is worse by definition."""
+    a, v, both = level["A"], level["V"], level["AV"]
+    return 2 * both.eps_audio <= 1.001 * a.eps_audio and 2 * both.eps_visual <= 1.001 * v.eps_visual
+
+
 def joint_is_worse(run: Run, level: Level) -> Claim:
     found = []
-    if set(level) == {"A", "V", "AV"}:
+    if set(level) == {"A", "V", "AV"} and _halved(level):
         model = run.model("AV")
         a, v, av = run.worst([(model, s, level[s]) for s in ("A", "V", "AV")])
         name = f"both attacked at {at('AV', level['AV'])}"

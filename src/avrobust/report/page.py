@@ -186,7 +186,15 @@ def _clip(spec: Mapping[str, Any]) -> str:
 def _model(run: Run, name: str) -> str:
     about = (run.about.get("models") or {}).get(name, {})
     what = {"AV": "sound and picture", "A": "sound only", "V": "picture only"}[run.kind(name)]
-    return joined(what, about.get("fusion") if run.kind(name) == "AV" else "", named("recipe", about.get("recipe")))
+    loss = about.get("loss", "cross_entropy")
+    return joined(
+        what,
+        about.get("fusion") if run.kind(name) == "AV" or about.get("fusion") != "concat" else "",
+        named("loss", "" if loss == "cross_entropy" else loss),
+        named("guard", about.get("guard")),
+        named("from", about.get("start")),
+        named("recipe", about.get("recipe")),
+    )
 
 
 def _budgets(run: Run) -> str:
