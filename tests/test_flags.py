@@ -234,6 +234,11 @@ def test_what_a_probe_found(told, flag):
 def test_a_model_without_sound_need_not_have_its_gradient():
     seeing = [cell(0.9), cell(0.7, visual=0.01), cell(0.1, visual=0.02)]
     assert "gradients vanish" not in raised(*seeing, AV=probed(flat=1.0))
+    # A network that says what it perceives need not be attacked for that.
+    clean = tabulate(cell(0.9, model="eye").data)
+    for kind, rises in (("V", False), ("AV", True)):
+        found = flags(Evidence(clean, CLASSES, probes={"eye": probed(flat=1.0)}, kinds={"eye": kind}))
+        assert ("gradients vanish" in {f.name for f in found}) == rises
 
 
 def test_flags_come_gravest_first():

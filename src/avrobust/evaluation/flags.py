@@ -48,14 +48,15 @@ class Flag:
 class Evidence:
     """What rules look at: all attacked and clean answers, and how many `classes` set what chance is.
 
-    `controls` are the answers to clips that no attacker made, `probes` what `probe.probe` found, by
-    model.
+    `controls` are the answers to clips that no attacker made.  By model: `probes`, what `probe.probe` found, and
+    `kinds`, what it perceives: "AV", "A" or "V".
     """
 
     table: Table
     classes: int
     controls: Table = field(default_factory=dict)
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 def flags(seen: Evidence) -> tuple[Flag, ...]:
@@ -152,7 +153,7 @@ def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
     """An attack on all that a model perceives should bring it down to guessing once the budget is large."""
     for curve in curves(seen.table):
         last = curve[-1]
-        if len(curve) < 3 or last.subset != perceives(seen.table, last.model):
+        if len(curve) < 3 or last.subset != perceives(seen, last.model):
             continue
         e = estimate(seen.table[last]["correct"])
         if e.low > 1 / seen.classes and not single_step(last.attack):
@@ -294,7 +295,7 @@ def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
 def ignored_modality(seen: Evidence) -> Iterable[Flag]:
     """Robust to an attack on its sound may only mean deaf."""
     for c, a in seen.controls.items():
-        if c.attack == "swapped" and c.subset in ("A", "V") and perceives(seen.table, c.model) == "AV":
+        if c.attack == "swapped" and c.subset in ("A", "V") and perceives(seen, c.model) == "AV":
             moved = estimate(a["pred"] != a["pred_clean"])
             if moved.high < IGNORED:
                 sense, left = ("sound", "deaf") if c.subset == "A" else ("picture", "blind")
@@ -325,7 +326,7 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
     """Gradients that are zero lead nowhere; most attacks then return the clip as it was."""
     for model, p in seen.probes.items():
         for modality, letter in (("audio", "A"), ("visual", "V")):
-            if letter in perceives(seen.table, model):
+            if letter in perceives(seen, model):
                 flat, faint = p["flat"][modality], p["faint"][modality]
                 if flat > ENOUGH:
                     text = f"{model} has no gradient with respect to its {SENSE[letter]}, on {share(p, flat)}."
@@ -373,9 +374,11 @@ def significant(table: Table, pairs: list[tuple[Condition, Condition]]) -> list[
     ]
 
 
-def perceives(table: Table, model: str) -> str:
-    """What a model takes in, judged by what was attacked: AV if both were at once, else the one that was."""
-    subsets = {c.subset for c in table if c.model == model} - {"clean"}
+def perceives(seen: Evidence, model: str) -> str:
+    """What a model takes in: as told, else by what was attacked, AV if both were at once or nothing was."""
+    if model in seen.kinds:
+        return seen.kinds[model]
+    subsets = {c.subset for c in seen.table if c.model == model} - {"clean"}
     return "AV" if "AV" in subsets or len(subsets) > 1 else next(iter(subsets), "AV")
 
 

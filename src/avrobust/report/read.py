@@ -56,8 +56,10 @@ class Run:
         return 1 / self.classes
 
     def flags(self) -> tuple[Flag, ...]:
-        probes = {name: told["probe"] for name, told in (self.about.get("models") or {}).items() if "probe" in told}
-        return flags(Evidence(self.table, self.classes, self.controls, probes))
+        models = self.about.get("models") or {}
+        probes = {name: told["probe"] for name, told in models.items() if "probe" in told}
+        kinds = {name: str(told["kind"]) for name, told in models.items() if "kind" in told}
+        return flags(Evidence(self.table, self.classes, self.controls, probes, kinds))
 
     def told(self, model: str) -> Mapping[str, Any]:
         """What run.json says of a model."""
