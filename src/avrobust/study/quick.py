@@ -1,6 +1,6 @@
 """Does integration strengthen robustness?  The main rows of Tian & Xu 2021 on the procedural orchestra, in minutes.
 
-    avrobust study quick          # about 10 min on two AVX2 cores without a GPU, 2.6 GB
+    avrobust study quick          # about 10 min on two AVX2 cores without a GPU, 2 x 2.6 GB
 Paper (MIT-MUSIC, 104 clips): clean 88.5, sound alone 59.6, picture alone 81.7 | PGD A 13.5, V 1.9, AV 0.0.
 Ours (660 clips; 120 attacked; 1 seed): clean 81.7, sound alone 57.3, picture alone 70.3 | PGD A 33.3, V 78.3, AV 58.3.
 One audio-visual network (concat) and its two unimodal ones, at half the paper's width and on smaller inputs, trained
