@@ -295,7 +295,7 @@ def test_the_settings_are_the_papers(name):
     assert study.name == name
     epochs = RECIPES[study.contestants[0].recipe].epochs
     assert epochs == (100 if name.endswith("music") else 30)
-    assert len(study.contestants) == 17
+    assert len(study.contestants) == 18
     for c in study.contestants:
         assert (c.width, c.visual_weights, c.classifier_std) == (64, "microsoft/resnet-18", 1e-4)
         assert c.epochs == (epochs if c.start else None)
