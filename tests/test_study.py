@@ -1,5 +1,6 @@
 import errno
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from avrobust import PGD, Rows, Threat
+from avrobust.data.workers import beside
 from avrobust.study import named
 from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
@@ -186,6 +188,12 @@ def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, 
     assert both[1].wait() == 0
     assert same(rows_of(out), rows_of(done))
     assert list(json.loads((out / "run.json").read_text())["models"]) == [c.name for c in study.contestants]
+
+
+def test_a_process_beside_this_one_that_fails_is_said():
+    with pytest.warns(UserWarning, match="ended with 3"), beside(1, os._exit, 3):
+        for process in multiprocessing.active_children():
+            process.join()
 
 
 class Counted(Entry):

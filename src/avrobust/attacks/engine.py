@@ -30,7 +30,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
-# On a CPU a step on so many samples and pixels runs as fast as a larger one (benchmarks/choices.py), in less memory.
+# On a CPU a step on so many samples and pixels runs nearly as fast as a larger one, in less memory:
+# docs/decisions/0010-many-clips-a-few-at-a-time.md.
 A_MILLION = 2.0**20
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -35,13 +36,23 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def beside(count: int, work: Callable[..., object], *args: object) -> Iterator[None]:
-    """`count` more processes that call `work(*args)` while the block lasts.  What they print is not shown."""
+    """`count` more processes that call `work(*args)` while the block lasts.  What they print is not shown.
+
+    Warns if one of them failed, where the block itself did not.
+    """
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_quietly, args=(work, args)) for _ in range(count)]
     for process in processes:
         process.start()
     try:
         yield
+        for process in processes:
+            if process.exitcode:
+                warnings.warn(
+                    f"a process beside this one ended with {process.exitcode}, as memory may do that runs out; what it "
+                    "left was done here.",
+                    stacklevel=3,
+                )
     finally:
         for process in processes:
             process.terminate()

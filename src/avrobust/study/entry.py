@@ -76,11 +76,10 @@ class Entry:
         places = self.localisation() if self.contestant.points else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
-            about = self.about(trained, net)
-        if first:
-            record.update(models={name: about})
-            if places:
-                record.update(centre=centre([box for box in places.boxes.values() if box]))
+            if first:  # it stands for the others, too
+                record.update(models={name: self.about(trained, net)})
+        if first and places:
+            record.update(centre=centre([box for box in places.boxes.values() if box]))
         if name in study.embedded:
             with record.timed("features"):
                 self.write_features(net)
