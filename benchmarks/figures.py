@@ -95,14 +95,11 @@ def table1(run: Run) -> str:
 def precision(run: Run) -> str:
     """What low precision changes in robust accuracy."""
     standing = {r["way"]: r["standing"] for r in run["rows"] if "standing" in r}
-    if not run["machine"]["bfloat16"]:
-        return "Low precision against full: not here, as this machine is not fast at bfloat16."
-    if not {"engine", "engine, float32"} <= standing.keys():
+    standing = {f"engine, {'bfloat16' if run['machine']['bfloat16'] else 'float32'}": standing.get("engine")} | standing
+    low, full = standing.get("engine, bfloat16"), standing.get("engine, float32")
+    if not low or not full:
         return "Low precision against full: was not asked for."
-    points = [
-        100 * (low - full) / run["asked"]["clips"]
-        for low, full in zip(standing["engine"], standing["engine, float32"], strict=True)
-    ]
+    points = [100 * (a - b) / run["asked"]["clips"] for a, b in zip(low, full, strict=True)][1:]
     return f"Robust accuracy in bfloat16 less that in float32, in points: {min(points):+.1f} to {max(points):+.1f} over the nine attacks."
 
 

@@ -1,0 +1,93 @@
+"""What verbs that attack a model on clips ask for, and the model and clips that this names."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+import tyro
+
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import Clips, load, threat
+from avrobust.data.prepare import prepare
+from avrobust.data.store import Store
+from avrobust.media import ClipSpec
+from avrobust.threat import Threat
+from avrobust.training import View, batches, checkpoint
+from avrobust.training.published import load_any
+from avrobust.types import Batch, Model
+
+
+class Opened(NamedTuple):
+    """A model and its clips, on the device where the work is done."""
+
+    model: Model
+    clips: list[Batch]
+    store: Store
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectOptions:
+    """A model, the clips it is attacked on, and what an attacker may do to them."""
+
+    model: tyro.conf.Positional[str]
+    """A checkpoint, a folder of the published code's, or module:name."""
+    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    audio: str = "0"
+    """The sound's budget: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
+    visual: str = "0"
+    """The picture's budget: 2/255, 0.006, or "0.006 normalised"."""
+    norm: Literal["linf", "l2"] = "linf"
+    on: Literal["train", "val", "test"] = "test"
+    """Which split."""
+    limit: int | None = None
+    """At most so many clips."""
+    batch: int = 64
+    seed: int = 0
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    """What a model of your own is given is cut from this; a checkpoint knows its own."""
+    view: View = field(default_factory=View)
+    """What a model of your own is given; a checkpoint knows its own."""
+    prepared: Path = Path("data/prepared/evaluate")
+    """Where prepared clips are kept."""
+
+    def threat(self) -> Threat:
+        """Both budgets."""
+        return threat(self.audio, self.visual, self.norm)
+
+    def open(self) -> Opened:
+        """The model, and its clips as it wants them.  Raises `ValueError` if no clips were named."""
+        source = self.clips.source()
+        if source is None:
+            raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
+        keep_memory()
+        model, spec, view, classes = self._model()
+        manifest = source.manifest()
+        if classes:  # the model's numbers, whichever of its classes these clips are of
+            manifest = replace(manifest, classes=classes)
+        store = prepare(manifest, spec, self.prepared)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if isinstance(model, torch.nn.Module):
+            model.to(device)
+        clips = [b.to(device) for b in batches(store, self.on, view, self.batch, limit=self.limit)]
+        return Opened(model, clips, store, device)
+
+    def _model(self) -> tuple[Model, ClipSpec, View, tuple[str, ...]]:
+        """The model, the clips that it wants, and its classes if it knows them."""
+        if ":" in self.model and not Path(self.model).exists():
+            return load(self.model), self.clip, self.view, ()
+        net, meta = load_any(self.model)
+        if not {"clip", "view"} <= meta.keys():
+            raise checkpoint.CheckpointError(
+                f"{self.model}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
+                "clips they were trained on."
+            )
+        return net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ()))
+
+
+def new(path: Path) -> Path:
+    """The path of a file that is to be written.  Raises `ValueError` if it is there already."""
+    if path.exists():
+        raise ValueError(f"{path}: expected a new file, got one that exists. Give another --out.")
+    return path
