@@ -27,6 +27,7 @@ UNFINISHED, OVERRATED = 0.03, 0.1  # points of accuracy that are worth a word
 IGNORED = 0.1  # of the answers; a modality that decides fewer is hardly used
 ENOUGH = 0.05  # of the clips, without a gradient or unmoved
 STRONGEST = "AVAutoAttack"
+ON_THE_MAP = "heat_shift"  # the loss that is after where a model looks, not after what it says
 SENSE = {"A": "sound", "V": "picture"}
 FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points at 50 %
 
@@ -121,6 +122,7 @@ def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
         and not single_step(slow.attack)
         and climbs(fast.attack)
         and climbs(slow.attack)
+        and loss_of(fast.attack) == loss_of(slow.attack)
         and (fast.model, fast.subset, fast.budget) == (slow.model, slow.subset, slow.budget)
         and seen.table[fast].mode == seen.table[slow].mode
     ]
@@ -153,10 +155,11 @@ def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
     """An attack on all that a model perceives should bring it down to guessing once the budget is large."""
     for curve in curves(seen.table):
         last = curve[-1]
-        if len(curve) < 3 or last.subset != perceives(seen, last.model):
+        aimed = not single_step(last.attack) and loss_of(last.attack) != ON_THE_MAP
+        if len(curve) < 3 or not aimed or last.subset != perceives(seen, last.model):
             continue
         e = estimate(seen.table[last]["correct"])
-        if e.low > 1 / seen.classes and not single_step(last.attack):
+        if e.low > 1 / seen.classes:
             text = (
                 f"{last.model} under {last.attack} is still right on {e} at the largest budget, {words(last)}; "
                 f"guessing gives {percent(1 / seen.classes)} %."
@@ -388,12 +391,25 @@ def single_step(attack: str) -> bool:
 
 
 def climbs(attack: str) -> bool:
-    """Whether an attack, by its name, is one search along the gradient of the model at hand.
+    """Whether an attack, by its name, is one search along the gradient of the model at hand, and after its answer.
 
     >>> [climbs(name) for name in ("PGD-10", "FGSM (CE + cos)", "Square-500", "AVAutoAttack", "PGD-10 from AV")]
     [True, True, False, False, False]
+    >>> climbs("PGD-10 (heat_shift)")
+    False
     """
-    return not attack.startswith("Square") and attack != STRONGEST and " from " not in attack
+    return not (
+        attack.startswith("Square") or attack == STRONGEST or " from " in attack or loss_of(attack) == ON_THE_MAP
+    )
+
+
+def loss_of(attack: str) -> str:
+    """What an attack's name says in brackets of its loss; nothing if it is the usual one.
+
+    >>> loss_of("FGSM (CE + cos)"), loss_of("PGD-10")
+    ('CE + cos', '')
+    """
+    return attack.partition("(")[2].removesuffix(")")
 
 
 def longer(long: str, short: str) -> bool:
