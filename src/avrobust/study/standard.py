@@ -7,9 +7,10 @@ features with and without MinSim (Figure 5).  Networks, clips and budgets are th
 MaxSim train from scratch, as in the paper; PCL and ExFMem go on from a finished network, so a row that only trained as
 long stands beside them.  So does adversarial training, which is not in the paper: the same steps from the same network.
 
-Ours, three seeds, 120 attacked clips each, PGD-10 at 0.006 / 0.024, clean | A, V, AV | RI: none 82.8 | 56, 75, 43; trained
-as long 84.3 | 58, 76, 49 | +4.5 [-2.7, +12.0]; MinSim 81.3 | 56, 77, 47 | +3.5 [-4.2, +11.0]; ExFMem 82.5 | 56, 77, 46 |
-+0.8 [-10.8, +11.3]; MinSim+ExFMem 81.4 | 54, 75, 46 | 0.0 [-8.8, +9.5]; adversarial 81.7 | 75, 76, 67 | +15.1 [+7.2, +22.8].
+Ours, three seeds of 120 attacked clips, PGD-10 at 0.006 / 0.024, clean | A, V, AV | RI: none 82.8 | 56, 75, 43; trained
+as long 84.3 | 58, 76, 49 | +4.5 [-2.7, +12.0]; MinSim 81.3 | 56, 77, 47 | +3.5 [-4.2, +11.0]; ExFMem 82.5 | 56, 77,
+46 | +0.8 [-10.8, +11.3]; MinSim+ExFMem 81.4 | 54, 75, 46 | 0.0 [-8.8, +9.5]; adversarial 81.7 | 75, 76, 67 | +15.1
+[+7.2, +22.8].
 The published ExFMem, here of 50 iterations, leaves all 288 coefficients different from 0; the solved one 5 to 7.
 """
 
