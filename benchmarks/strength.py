@@ -34,13 +34,14 @@ from avrobust.training import batches, checkpoint
 from avrobust.types import Attack, Signals
 
 
-class Counted:
+class Counted(torch.nn.Module):
     """A network that counts the clips that go through it, forwards and backwards."""
 
     def __init__(self, net: AVNet) -> None:
+        super().__init__()
         self.net, self.passes = net, 0
 
-    def __call__(self, x: Signals) -> Tensor:
+    def forward(self, x: Signals) -> Tensor:
         return self.decide(self.represent(x))
 
     def represent(self, x: Signals) -> Signals:
