@@ -162,8 +162,22 @@ def sparse(run: Run) -> str:
     return f"**{title}**; {origin(run)}.\n\n" + table(["", "seconds", "times ours", "largest gap", "mean gap"], lines)
 
 
+def strength(run: Run) -> str:
+    """Clips that stand under each search, and what it cost."""
+    ways = list(dict.fromkeys(r["way"] for r in run["rows"]))
+    cells = {(r["model"], r["on"], r["way"]): f"{r['right']} ({short(r['passes'])})" for r in run["rows"]}
+    lines = [
+        [model, SUBSETS[on], *(cells.get((model, on, way), "–") for way in ways)]
+        for model, on in dict.fromkeys((r["model"], r["on"]) for r in run["rows"])
+    ]
+    a = run["asked"]
+    title = f"Strength on the networks of {a['run']}: of {a['clips']} clips those that stand, after searches of {a['steps']} steps, and passes a clip"
+    return f"**{title}**; {origin(run)}.\n\n{table(['', 'attacked', *ways], lines)}"
+
+
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "choices": choices, "sparse": sparse,
+    "strength": strength,
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ picture of one channel, one clip at a time: the library goes on with some clips 
 knows which clips it holds by their place.  A search of ours with the same loss, steps and ball stands beside the
 library's APGD, so that it is checked against an independent one.
 
-Cost is counted in passes of a clip through the network, forwards and backwards alike, as batches of one make seconds
+Cost is counted in passes of a clip through an encoder, forwards and backwards alike, as batches of one make seconds
 meaningless.  Square goes forwards only.
 """
 
@@ -17,49 +17,50 @@ import argparse
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torchattacks as library
+from measure import RUNS, write
 from torch import Tensor
 from ways import Packed
 
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
 from avrobust.data.store import Store
 from avrobust.evaluation.metrics import Proportion
-from avrobust.models.network import AVNet
+from avrobust.models.network import Absent, AVNet
 from avrobust.study import named
 from avrobust.study.budgets import TABLE3_X4
 from avrobust.training import batches, checkpoint
 from avrobust.types import Attack, Signals
 
 
-class Counted(torch.nn.Module):
-    """A network that counts the clips that go through it, forwards and backwards."""
+class Passes:
+    """How many clips have gone through the encoders of a network, forwards and backwards, since it was made."""
 
     def __init__(self, net: AVNet) -> None:
-        super().__init__()
-        self.net, self.passes = net, 0
+        self.count = 0
+        self.hooks = [e.register_forward_hook(self.forward) for e in net.encoders if not isinstance(e, Absent)]
 
-    def forward(self, x: Signals) -> Tensor:
-        return self.decide(self.represent(x))
+    def forward(self, encoder: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        """One pass each, and one more whenever a gradient comes back."""
+        self.add(out)
+        if out.requires_grad:
+            out.register_hook(self.add)
 
-    def represent(self, x: Signals) -> Signals:
-        self.count(x.audio)
-        return self.net.represent(x)
-
-    def decide(self, f: Signals) -> Tensor:
-        logits = self.net.decide(f)
-        if logits.requires_grad:
-            logits.register_hook(self.count)
-        return logits
-
-    def count(self, clips: Tensor) -> None:
+    def add(self, clips: Tensor) -> None:
         """One pass each."""
-        self.passes += len(clips)
+        self.count += len(clips)
+
+    def stop(self) -> int:
+        """The count, once and for all."""
+        for hook in self.hooks:
+            hook.remove()
+        return self.count
 
 
-class Square(Packed):
+class Picture(Packed):
     """As `Packed`, with u a square of one channel (b 1 s s), as searches for pictures want; its end stands for nothing."""
 
     def signals(self, u: Tensor) -> Signals:
@@ -70,14 +71,14 @@ class Square(Packed):
         return self.x.audio.new_full((len(self.x.audio), 1, side, side), 0.5)
 
 
-def theirs(net: Counted, batch: Batch, threat: Threat, steps: int, *, whole: bool) -> Tensor:
+def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, *, whole: bool) -> Tensor:
     """Which clips stand after the library's APGD, or after the whole of its AutoAttack, one clip at a time."""
     stands = []
     for i in range(len(batch)):
         x, y = batch.x.map(lambda s, i=i: s[i : i + 1]), batch.label[i : i + 1]
-        packed = Square(net, x, threat).eval()
+        packed = Picture(net, x, threat).eval()
         if whole:
-            auto = library.AutoAttack(packed, eps=0.5, n_classes=net.net.classifier.out_features, seed=0)
+            auto = library.AutoAttack(packed, eps=0.5, n_classes=net.classifier.out_features, seed=0)
             searches = auto._autoattack.attacks
             for search in searches[:3]:
                 search.steps = steps
@@ -92,11 +93,20 @@ def theirs(net: Counted, batch: Batch, threat: Threat, steps: int, *, whole: boo
     return torch.tensor(stands)
 
 
-def ours(attack: Attack, net: Counted, batch: Batch, threat: Threat) -> Tensor:
-    """Which clips stand after one of ours, which sees a model of somebody's own here: nothing of it is spared."""
+def ours(attack: Attack, net: AVNet, batch: Batch, threat: Threat) -> Tensor:
+    """Which clips stand after one of ours."""
     adversarial = attack(net, batch.x, batch.label, threat, Seeds(0, batch.ids))
     with torch.no_grad():
-        return net.net(adversarial).argmax(1) == batch.label
+        return net(adversarial).argmax(1) == batch.label
+
+
+def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, Callable[[], Tensor]]:
+    """All that are compared, by their names in a table."""
+    mine = {"PGD-10": PGD(), "MIM-10": MIM(), "APGD": APGD(steps=steps), "AVAutoAttack": AVAutoAttack(steps=steps)}
+    return {name: partial(ours, attack, net, batch, threat) for name, attack in mine.items()} | {
+        "torchattacks APGD": partial(theirs, net, batch, threat, steps, whole=False),
+        "torchattacks AutoAttack": partial(theirs, net, batch, threat, steps, whole=True),
+    }
 
 
 def main() -> None:
@@ -107,31 +117,27 @@ def main() -> None:
     words.add_argument("--on", nargs="+", default=["A", "V", "AV"])
     words.add_argument("--clips", type=int, default=32)
     words.add_argument("--steps", type=int, default=50)
+    words.add_argument("--out", type=Path, default=RUNS)
     given = words.parse_args()
     about = json.loads((given.run / "run.json").read_text())
     study = named(given.study)
     store = Store.open(Path(about["data"]["store"]))
     (batch,) = batches(store, "test", study.view, given.clips, limit=given.clips)
+    models, rows = given.models or list(about["models"]), []
+    asked = {"run": given.run.name, "clips": given.clips, "steps": given.steps, "on": given.on, "models": models}
     print(f"{given.clips} clips, {given.steps} steps; right after each, and passes per clip in brackets\n")
-    for model in given.models or list(about["models"]):
+    for model in models:
         net = checkpoint.load(given.run / "models" / f"{model}-0" / "net.safetensors")[0].requires_grad_(False)
-        for threat in TABLE3_X4:
-            if threat.subset not in given.on:
-                continue
-            ways: dict[str, Callable[[Counted], Tensor]] = {
-                "PGD-10": lambda n, t=threat: ours(PGD(), n, batch, t),
-                "MIM-10": lambda n, t=threat: ours(MIM(), n, batch, t),
-                "APGD": lambda n, t=threat: ours(APGD(steps=given.steps), n, batch, t),
-                "torchattacks APGD": lambda n, t=threat: theirs(n, batch, t, given.steps, whole=False),
-                "AVAutoAttack": lambda n, t=threat: ours(AVAutoAttack(steps=given.steps), n, batch, t),
-                "torchattacks AutoAttack": lambda n, t=threat: theirs(n, batch, t, given.steps, whole=True),
-            }
-            line = []
-            for name, way in ways.items():
-                counted = Counted(net)
-                stands = way(counted)
-                line.append(f"{name} {Proportion(int(stands.sum()), len(stands))} ({counted.passes / len(stands):.0f})")
-            print(f"{model}, {threat.subset}: " + "; ".join(line), flush=True)
+        for threat in (t for t in TABLE3_X4 if t.subset in given.on):
+            print(f"{model}, {threat.subset}: ", end="", flush=True)
+            for name, search in searches(net, batch, threat, given.steps).items():
+                passes = Passes(net)
+                right = int(search().sum())
+                each = passes.stop() / given.clips
+                rows.append({"model": model, "on": threat.subset, "way": name, "right": right, "passes": each})
+                print(f"{name} {Proportion(right, given.clips)} ({each:.0f})", end="; ", flush=True)
+            print()
+            write(given.out / f"strength-{given.run.name}.json", "strength", asked, rows)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@
 Clean predictions, then FGSM, PGD-10 (from a random start) and MIM-10 on sound, on picture and on both, at the paper's
 budgets.  Ours is one call, `avrobust.evaluate`: it leaves a clip alone once the network is wrong on it, which is what a
 table of accuracies needs, checks every budget, and measures every perturbation.  It is also run to the end on every
-clip ("every clip"), and on the network as any callable; in either precision, where that is asked for (--ways).  The libraries get packed inputs and frozen weights (`ways.py`)
-and do no more than the attack and the prediction.  One run each, nothing warmed up; each way in a process of its own.
+clip ("every clip"), and on the network as any callable; in either precision, where that is asked for (--ways).  The
+libraries get packed inputs and frozen weights (`ways.py`) and do no more than the attack and the prediction.  One run
+each, nothing warmed up; each way in a process of its own.
 The clips' margins go from a hundredth to ten (`Problem.make`), so that every attack takes some and leaves some; the more
 an attack takes, the more is gained by leaving clips alone.
 """

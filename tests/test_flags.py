@@ -128,6 +128,11 @@ def test_largest_budget_does_not_reach_chance(last, rises):
     assert ("largest budget does not reach chance" in found) == rises
 
 
+def test_an_attack_on_where_a_model_looks_need_not_reach_chance():
+    map_only = [cell(a, "PGD-10 (heat_shift)", audio=e) for a, e in [(0.8, 0.01), (0.7, 0.02), (0.6, 0.04)]]
+    assert "largest budget does not reach chance" not in raised(cell(0.9), *map_only)
+
+
 def test_a_model_that_still_sees_need_not_reach_chance():
     both = [cell(a, audio=e, visual=e) for a, e in [(0.5, 0.01), (0.2, 0.02), (0.0, 0.04)]]
     sound = [cell(a, audio=e) for a, e in [(0.7, 0.01), (0.65, 0.02), (0.6, 0.04)]]

@@ -191,7 +191,7 @@ def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, 
 
 
 def test_a_process_beside_this_one_that_fails_is_said():
-    with pytest.warns(UserWarning, match="ended with 3"), beside(1, os._exit, 3):
+    with pytest.warns(UserWarning, match="exit code 3"), beside(1, os._exit, 3):
         for process in multiprocessing.active_children():
             process.join()
 

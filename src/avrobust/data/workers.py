@@ -49,8 +49,8 @@ def beside(count: int, work: Callable[..., object], *args: object) -> Iterator[N
         for process in processes:
             if process.exitcode:
                 warnings.warn(
-                    f"a process beside this one ended with {process.exitcode}, as memory may do that runs out; what it "
-                    "left was done here.",
+                    f"one of {count + 1} processes failed (exit code {process.exitcode}; memory may have run out). "
+                    "The others did its part.",
                     stacklevel=3,
                 )
     finally:

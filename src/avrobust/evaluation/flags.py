@@ -122,8 +122,7 @@ def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
         and not single_step(slow.attack)
         and climbs(fast.attack)
         and climbs(slow.attack)
-        and loss_of(fast.attack) == loss_of(slow.attack)
-        and (fast.model, fast.subset, fast.budget) == (slow.model, slow.subset, slow.budget)
+        and same_threat(fast, slow)
         and seen.table[fast].mode == seen.table[slow].mode
     ]
     for fast, slow, r in significant(seen.table, pairs):
