@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from avrobust import AV, Batch
+from avrobust.defenses import ExFMem
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet
 
@@ -50,6 +51,32 @@ def network(seed: int = 0) -> AVNet:
     return net.eval()
 
 
+def guarded(settings: ExFMem | None = None, n: int = 16) -> AVNet:
+    """The same behind a memory that is filled with clips."""
+    net = network()
+    net.guard = (settings or ExFMem(columns=8)).fill(net, [clips(n, seed=7)], 0)
+    return net.eval()
+
+
+def pointing_net() -> AVNet:
+    """A network that looks at places, which has no one vector of its picture."""
+
+    class Places(nn.Module):
+        width = 12
+
+        def forward(self, frames):
+            return frames.mean(2, keepdim=True).transpose(1, 2).expand(-1, 12, -1, -1, -1)
+
+    class Mean(nn.Module):
+        width = 12
+
+        def forward(self, wave):
+            return wave[:, :12]
+
+    widths = AV(audio=12, visual=12)
+    return AVNet(AV(audio=Mean(), visual=Places()), FUSIONS["attention"](widths), 4).eval()
+
+
 def linear(x: AV[torch.Tensor]) -> torch.Tensor:
     """A model that knows nothing of this package: class k likes samples and pixels k, k + 4, k + 8, …"""
     a = x.audio[:, : x.audio.shape[1] // CLASSES * CLASSES].unflatten(1, (-1, CLASSES)).mean(1)
@@ -69,3 +96,14 @@ def clips(n: int = 6, seed: int = 0) -> Batch:
     frames = torch.rand(n, 2, 3, 8, 8, generator=g)
     wave[0, :10], frames[0, :, :, 0] = 1.0, 0.0
     return Batch(AV(audio=wave, visual=frames), torch.arange(n) % CLASSES, tuple(f"clip/{i}" for i in range(n)))
+
+
+def in_batches(batch: Batch, size: int) -> list[Batch]:
+    """The same clips, so many at a time."""
+    parts = [slice(i, i + size) for i in range(0, len(batch), size)]
+    return [Batch(batch.x.map(lambda s, p=p: s[p]), batch.label[p], batch.ids[p]) for p in parts]
+
+
+def reordered(batch: Batch, order: list[int] | torch.Tensor) -> Batch:
+    """The same clips in another order."""
+    return Batch(batch.x.map(lambda s: s[order]), batch.label[order], tuple(batch.ids[i] for i in order))
