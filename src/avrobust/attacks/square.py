@@ -23,7 +23,7 @@ HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 @dataclass(frozen=True, repr=False)
 class Square:
-    """Linf only.  `queries` proposals per clip; `share` of a signal is covered at first.
+    """Linf only.  `queries` proposals per clip; the first ones cover `share` of a signal, as in the authors' AutoAttack.
 
     It begins with stripes: each column of the picture and each thousandth of the sound at one end of the budget.  What
     a clip is proposed depends on (seed, clip), not on its neighbours.
@@ -33,7 +33,7 @@ class Square:
     """
 
     queries: int = 1000
-    share: float = 0.3
+    share: float = 0.8
     stop: bool = True
     objective: Objective = margin
 

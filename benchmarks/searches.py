@@ -1,0 +1,169 @@
+"""Does each search of ours find what a library's does?  On networks that only hear, or only see, where both can run.
+
+    .venv/bin/python benchmarks/searches.py runs/standard --clips 64
+
+The library is torchattacks: its APGD with cross entropy and DLR, its targeted APGD, linf and L2, and its Square, with as
+many steps and queries as ours.  On one modality it needs no help but a shift of sound from [-1, 1] to [0, 1].  Ours
+search in the same ball from their own random starts; both leave a clip alone once it is wrong.  Sound has no Square to
+compare with: the library's is for pictures.  The budgets are such that some clips fall and some stand.  Exact McNemar
+tests say whether one finds more than the other.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+import torchattacks as library
+from measure import RUNS, write
+from torch import Tensor
+
+from avrobust import APGD, AV, Batch, Seeds, Threat
+from avrobust.attacks import Square, engine
+from avrobust.attacks.gradient import random_start
+from avrobust.data.store import Store
+from avrobust.evaluation.metrics import mcnemar
+from avrobust.models.network import AVNet
+from avrobust.objectives import cross_entropy, dlr, dlr_towards
+from avrobust.study import named
+from avrobust.training import batches, checkpoint
+from avrobust.types import RANGE, Objective
+
+TARGETS = 3  # classes that a targeted search tries
+BUDGETS = {("A", "linf"): 0.003, ("A", "l2"): 0.2, ("V", "linf"): 0.02, ("V", "l2"): 0.8}
+
+
+class Single(torch.nn.Module):
+    """A network of one modality as a library wants it: u (b c h w) in [0, 1] to logits."""
+
+    def __init__(self, net: AVNet, batch: Batch, on: str) -> None:
+        super().__init__()
+        self.net, self.on = net, on
+        self.low, self.high = RANGE.audio if on == "A" else RANGE.visual
+        self.shape = (batch.x.audio if on == "A" else batch.x.visual).shape[1:]
+
+    def pack(self, batch: Batch) -> Tensor:
+        """The clean clips."""
+        u = (batch.x.audio if self.on == "A" else batch.x.visual).sub(self.low) / (self.high - self.low)
+        return u[:, None, None] if self.on == "A" else u.flatten(1, 2)
+
+    def forward(self, u: Tensor) -> Tensor:
+        s = u.reshape(-1, *self.shape) * (self.high - self.low) + self.low
+        other = s.new_zeros(len(s), 0)  # the encoder that is absent looks at nothing
+        logits: Tensor = self.net(AV(audio=s, visual=other) if self.on == "A" else AV(audio=other, visual=s))
+        return logits
+
+
+@dataclass(frozen=True)
+class Question:
+    """One network, its clips, and what may be done to them."""
+
+    net: AVNet
+    batch: Batch
+    on: str
+    norm: str
+    steps: int
+    queries: int
+
+    @property
+    def eps(self) -> float:
+        return BUDGETS[self.on, self.norm]
+
+    @property
+    def threat(self) -> Threat:
+        """Ours."""
+        return (Threat.linf if self.norm == "linf" else Threat.l2)(
+            **{"audio" if self.on == "A" else "visual": self.eps}
+        )
+
+    def climbed(self, objective: Objective) -> Tensor:
+        """Which clips stand after our APGD."""
+        return self.stand(APGD(steps=self.steps, objective=objective))
+
+    def stand(self, attack: APGD | Square) -> Tensor:
+        """Which clips stand after one of ours."""
+        b = self.batch
+        with torch.no_grad():
+            return self.net(attack(self.net, b.x, b.label, self.threat, Seeds(0, b.ids))).argmax(1) == b.label
+
+    def targeted(self) -> Tensor:
+        """Which clips stand after our APGD towards each of the classes that come next."""
+        b = self.batch
+        start = engine.Work.of(self.net, b.x, b.label, self.threat, Seeds(0, b.ids))
+        with torch.no_grad():
+            nearest = self.net(b.x).scatter(1, b.label[:, None], -torch.inf).argsort(1, descending=True)
+        stands = torch.ones_like(b.label, dtype=torch.bool)
+        for rank in range(TARGETS):
+            work = replace(start, aim=nearest[:, rank])
+            found = engine.Found(b.x, self.threat)
+            APGD(steps=self.steps, objective=dlr_towards).search(work, random_start(work, rank), found)
+            with torch.no_grad():
+                at = engine.shift(b.x, found.delta, self.threat)
+                stands &= self.net(at).argmax(1) == b.label
+        return stands
+
+    def theirs(self, make: Callable[..., library.attack.Attack]) -> Tensor:
+        """Which clips stand after one of the library's."""
+        net = Single(self.net, self.batch, self.on).eval()
+        attack = make(net, norm="Linf" if self.norm == "linf" else "L2", eps=self.eps / (net.high - net.low))
+        u = attack(net.pack(self.batch), self.batch.label)
+        with torch.no_grad():
+            return net(u).argmax(1) == self.batch.label
+
+    def pairs(self) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]:
+        """By name: our search, and the library's."""
+        steps = {"steps": self.steps}
+        found = {
+            "APGD, cross entropy": (
+                partial(self.climbed, cross_entropy),
+                partial(self.theirs, partial(library.APGD, loss="ce", **steps)),
+            ),
+            "APGD, DLR": (partial(self.climbed, dlr), partial(self.theirs, partial(library.APGD, loss="dlr", **steps))),
+            "APGD, targeted DLR": (
+                self.targeted,
+                partial(self.theirs, partial(library.APGDT, n_classes=TARGETS + 1, **steps)),
+            ),
+        }
+        if self.on == "V" and self.norm == "linf":
+            mine = partial(self.stand, Square(queries=self.queries))
+            found["Square"] = mine, partial(self.theirs, partial(library.Square, n_queries=self.queries))
+        return found
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("run", type=Path, help="a folder that a study with unimodal networks wrote")
+    words.add_argument("--study", default="standard")
+    words.add_argument("--clips", type=int, default=64)
+    words.add_argument("--steps", type=int, default=30)
+    words.add_argument("--queries", type=int, default=500)
+    words.add_argument("--out", type=Path, default=RUNS)
+    given = words.parse_args()
+    about = json.loads((given.run / "run.json").read_text())
+    store = Store.open(Path(about["data"]["store"]))
+    (batch,) = batches(store, "test", named(given.study).view, 4 * given.clips, limit=4 * given.clips)
+    rows = []
+    for on in ("A", "V"):
+        net = checkpoint.load(given.run / "models" / f"{on}-0" / "net.safetensors")[0].requires_grad_(False)
+        with torch.no_grad():
+            right = (net(batch.x).argmax(1) == batch.label).nonzero()[:, 0].tolist()
+        clips = batch.take(right[: given.clips])
+        for norm in ("linf", "l2"):
+            for name, (mine, other) in Question(net, clips, on, norm, given.steps, given.queries).pairs().items():
+                ours, theirs = mine(), other()
+                test = mcnemar(theirs.numpy(), ours.numpy())
+                row = {"search": name, "on": on, "norm": norm, "clips": len(clips), "ours": int(ours.sum())}
+                rows.append(row | {"theirs": int(theirs.sum()), "difference": test.difference, "p": test.p})
+                print(
+                    f"{on}, {norm}, {name}: of {len(clips)} stand {row['ours']} and {rows[-1]['theirs']} ({test})",
+                    flush=True,
+                )
+    asked = {"run": given.run.name, "clips": given.clips, "steps": given.steps, "queries": given.queries}
+    write(given.out / "searches.json", "searches", asked, rows)
+
+
+if __name__ == "__main__":
+    main()
