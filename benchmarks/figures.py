@@ -175,9 +175,26 @@ def strength(run: Run) -> str:
     return f"**{title}**; {origin(run)}.\n\n{table(['', 'attacked', *ways], lines)}"
 
 
+def searches(run: Run) -> str:
+    """Clips that stand under our searches and under a library's."""
+    a = run["asked"]
+    lines = [
+        [
+            f"{r['search']}, {r['norm']}, {SUBSETS[r['on']]}",
+            *(str(r[k]) for k in ("clips", "ours", "theirs")),
+            "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * r[k] for k in ("difference", "low", "high"))),
+            f"{r['p']:.2f}",
+        ]
+        for r in run["rows"]
+    ]
+    title = f"Searches of {a['steps']} steps or {a['queries']} queries on the unimodal networks of {a['run']}; clips that stand"
+    head = ["", "clips", "ours", "torchattacks", "theirs less ours, points", "p (exact McNemar)"]
+    return f"**{title}**; {origin(run)}.\n\n{table(head, lines)}"
+
+
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "choices": choices, "sparse": sparse,
-    "strength": strength,
+    "strength": strength, "searches": searches,
 }  # fmt: skip
 
 

@@ -156,7 +156,8 @@ def main() -> None:
                 ours, theirs = mine(), other()
                 test = mcnemar(theirs.numpy(), ours.numpy())
                 row = {"search": name, "on": on, "norm": norm, "clips": len(clips), "ours": int(ours.sum())}
-                rows.append(row | {"theirs": int(theirs.sum()), "difference": test.difference, "p": test.p})
+                told = {"difference": test.difference, "low": test.low, "high": test.high, "p": test.p}
+                rows.append(row | {"theirs": int(theirs.sum())} | told)
                 print(
                     f"{on}, {norm}, {name}: of {len(clips)} stand {row['ours']} and {rows[-1]['theirs']} ({test})",
                     flush=True,

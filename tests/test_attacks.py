@@ -9,9 +9,9 @@ import torch
 
 from avrobust import APGD, AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, margin
 from avrobust.attacks import engine
-from avrobust.objectives import margins
+from avrobust.objectives import WithSimilarity, margins
 from avrobust.threat import check
-from nets import clips, deaf, linear, network
+from nets import clips, deaf, guarded, linear, network
 
 ATTACKS = [
     FGSM(),
@@ -302,6 +302,57 @@ class TestEngine:
         assert sum(runs) < 11 * len(batch)  # some left
         assert len(runs) <= sum(runs) / 4 + 11  # no more than one piece that is not full for each step
 
+    @pytest.mark.parametrize(
+        "attack", [FGSM(), MIM(steps=3), FGSM(objective=WithSimilarity()), Published("PGD")], ids=repr
+    )
+    def test_the_gradient_at_the_clean_clips_is_computed_once_for_every_threat(self, attack):
+        batch, net = clips(10), network()
+        craft = engine.embedded(engine.exact(net), batch.x)
+        known = engine.beginning(craft, batch.x, batch.label)
+        runs: list[str] = []
+        for name, encoder in (("audio", net.audio), ("visual", net.visual)):
+            encoder.register_forward_hook(lambda *_, name=name: runs.append(name))
+        threats = [t for eps in (0.004, 0.008) for t in Threat.tian2021(eps, eps).subsets()]
+        for threat in threats:
+            made = attack_on(attack, known, batch, threat)
+            spent, runs[:] = len(runs), []
+            plain = attack_on(attack, craft, batch, threat)
+            more = threat is threats[0] or threat is threats[1]  # the first that asks for sound, and for picture
+            assert len(runs) - spent == (0 if more else len(threat.subset))
+            runs.clear()
+            # Where a gradient is 0 to rounding, its sign may differ.
+            for m, p in zip(made, plain, strict=True):
+                assert ((m - p).abs() > 1e-5).float().mean() < 0.01
+
+    def test_gradients_elsewhere_are_not_taken_for_those_at_the_clean_clips(self):
+        batch, net, both = clips(10), network(), Threat.linf(audio=0.01, visual=0.02)
+        craft = engine.embedded(engine.exact(net), batch.x)
+        known = engine.beginning(craft, batch.x, batch.label)
+        others = batch.label.roll(1)
+        moved = batch.x.map(lambda s: (s * 0.9).contiguous())
+        past = replace(known, guard="past")
+        for model, x, y in ((known, batch.x, batch.label), (known, batch.x, others), (known, moved, batch.label)):
+            for one, objective in ((model, cross_entropy), (model, margin), (past, margin)):
+                value, grad = engine.gradient(one, objective, x, y, both)
+                wanted, expected = engine.gradient(replace(one, begun=None), objective, x, y, both)
+                assert torch.allclose(value, wanted, atol=1e-6)
+                for g, e in zip(grad, expected, strict=True):
+                    assert torch.allclose(g, e, atol=1e-5 * float(e.abs().max()))
+        _, nothing = engine.gradient(known, cross_entropy, batch.x, batch.label, both.only("A"))
+        assert not nothing.visual.any()
+        some = engine.some(known, slice(2, 5))
+        value, _ = engine.gradient(some, margin, batch.x.map(lambda s: s[2:5]), batch.label[2:5], both)
+        assert torch.allclose(value, margin(net, batch.x, batch.label)[2:5], atol=1e-6)
+
+    def test_a_guard_is_part_of_what_is_known_at_the_clean_clips(self):
+        batch, net = clips(10), guarded()
+        known = engine.beginning(engine.embedded(engine.exact(net), batch.x), batch.x, batch.label)
+        values = [
+            engine.gradient(replace(known, guard=way), margin, batch.x, batch.label, Threat.linf(audio=0.01))[0]
+            for way in ("through", "past", "through")
+        ]
+        assert torch.equal(values[0], values[2]) and not torch.allclose(values[0], values[1], atol=1e-3)
+
     def test_a_network_that_redefines_forward_is_not_taken_apart(self):
         class Other(type(network())):
             def forward(self, x):
@@ -310,3 +361,6 @@ class TestEngine:
         other = network()
         other.__class__ = Other
         assert engine.crafting(other, clips().x) is other
+        batch, threat = clips(), Threat.linf(audio=0.05)
+        made, plain = (attack_on(PGD(stop=True), m, batch, threat) for m in (other, lambda x: other(x)))
+        assert torch.equal(made.audio, plain.audio) and not torch.equal(made.audio, batch.x.audio)

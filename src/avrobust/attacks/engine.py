@@ -1,9 +1,10 @@
 """The gradient with respect to signals, as cheap as the model at hand allows.  Known to no attack by name.
 
-Five savings, all of them exact or checked:
+Six savings, all of them exact or checked:
 - weights are frozen: no gradient is computed for them;
 - BatchNorm is folded into the convolution before it (equal to rounding, verified on an example);
 - a stream that the threat leaves alone is computed once, however many steps follow;
+- the gradient at the clean clips is computed once per stream, whatever attacks, budgets and subsets begin there;
 - gradients are computed in bfloat16 where the hardware is fast at it.  What is *reported* about a model
   is never taken from here: the harness asks the user's own model, in its own precision;
 - a search may hold many clips, and the network takes as many of those that still stand as it has `Room` for: its
@@ -29,6 +30,8 @@ from avrobust.types import AV, Model, Objective, PerClip, Signals
 Precision = Literal["auto", "float32", "bfloat16"]
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
+# The objective at some place, its gradient, and on which clips the model is surely wrong.
+Looked = tuple[PerClip, Signals, Tensor]
 
 # On a CPU a step on so many samples and pixels runs nearly as fast as a larger one, in less memory:
 # docs/decisions/0010-many-clips-a-few-at-a-time.md.
@@ -37,12 +40,36 @@ A_MILLION = 2.0**20
 
 def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
     """The objective per clip at `x`, and its gradient; 0 for a modality that the threat leaves alone."""
+    value, grad, _ = _look(model, objective, x, y, y, threat)
+    return value, grad
 
-    def part(on: slice) -> tuple[PerClip, Signals]:
-        return _gradient(some(model, on), objective, x.map(lambda s: s[on]), y[on], threat.take(on))
 
-    values, grads = zip(*in_pieces(model, x, part), strict=True)
-    return cat(values), joined(grads)
+def _look(
+    model: Model,
+    objective: Objective,
+    x: Signals,
+    goal: Tensor,
+    y: Tensor,
+    threat: Threat,
+    delta: Signals | None = None,
+) -> Looked:
+    """What the objective gets for its `goal` at x + delta, as many clips at a time as the model has room for."""
+    if isinstance(model, Streams) and model.begun is not None:
+        at = x if delta is None else shift(x, delta, threat)
+        if goal is y and model.begun.holds(at, y, threat):
+            return model.begun(model, objective, threat)
+
+    def part(on: slice) -> Looked:
+        those, allowed = some(model, on), threat.take(on)
+        at = x.map(lambda s: s[on])
+        if delta is not None:
+            at = shift(at, delta.map(lambda d: d[on]), allowed)
+        asked, heard = _listening(those)
+        value, grad = _gradient(asked, objective, at, goal[on], allowed)
+        return value, grad, _wrong(those, heard, y[on])
+
+    values, grads, wrong = zip(*in_pieces(model, x, part), strict=True)
+    return cat(values), joined(grads), cat(wrong)
 
 
 def _gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
@@ -118,36 +145,29 @@ class Work:
         seeds = self.seeds.take(torch.arange(len(self), device=self.y.device)[on])
         return Work(some(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim)
 
-    def look(self, objective: Objective, delta: Signals) -> tuple[PerClip, Signals, Tensor]:
+    def look(self, objective: Objective, delta: Signals) -> Looked:
         """The objective at x + delta, its gradient, and on which clips the model is surely wrong."""
-
-        def part(on: slice) -> tuple[PerClip, Signals, Tensor]:
-            work = self.take(on)
-            model, heard = _listening(work.model)
-            at = shift(work.x, delta.map(lambda d: d[on]), work.threat)
-            value, grad = _gradient(model, objective, at, work._goal, work.threat)
-            return value, grad, work._wrong(heard)
-
-        values, grads, wrong = zip(*in_pieces(self.model, self.x, part), strict=True)
-        return cat(values), joined(grads), cat(wrong)
+        return _look(self.model, objective, self.x, self._goal, self.y, self.threat, delta)
 
     @torch.no_grad()
     def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Tensor]:
         """The objective at x + delta, and on which clips the model is surely wrong."""
         model, heard = _listening(self.model)
-        return objective(model, shift(self.x, delta, self.threat), self._goal), self._wrong(heard)
+        at = shift(self.x, delta, self.threat)
+        return objective(model, at, self._goal), _wrong(self.model, heard, self.y)
 
     @property
     def _goal(self) -> Tensor:
         return self.y if self.aim is None else self.aim
 
-    def _wrong(self, heard: list[Tensor]) -> Tensor:
-        """Wrong by more than what this arithmetic may be off.  No clip, where the objective did not ask for logits."""
-        if not heard:
-            return torch.zeros_like(self.y, dtype=torch.bool)
-        logits = heard[-1].float()
-        low = isinstance(self.model, Streams) and self.model.dtype == torch.bfloat16
-        return margins(logits, self.y) > (0.1 if low else 1e-3) * logits.abs().amax(1).clamp(0.1, 1)
+
+def _wrong(model: Model, heard: list[Tensor], y: Tensor) -> Tensor:
+    """Wrong by more than what this arithmetic may be off.  No clip, where the objective did not ask for logits."""
+    if not heard:
+        return torch.zeros_like(y, dtype=torch.bool)
+    logits = heard[-1].float()
+    low = isinstance(model, Streams) and model.dtype == torch.bfloat16
+    return margins(logits, y) > (0.1 if low else 1e-3) * logits.abs().amax(1).clamp(0.1, 1)
 
 
 def _listening(model: Model) -> tuple[Model, list[Tensor]]:
@@ -174,7 +194,9 @@ class _Aloud:
         self.model, self.heard = model, heard
 
     def __call__(self, x: Signals) -> Tensor:
-        return self.decide(self.represent(x))
+        logits = self.model(x)
+        self.heard.append(logits.detach())
+        return logits
 
     def represent(self, x: Signals) -> AV[Tensor]:
         return self.model.represent(x)
@@ -222,6 +244,48 @@ def embedded(model: M, x: Signals) -> M:
         return model
     with torch.no_grad():
         return replace(model, clean=model.embed(x))
+
+
+def beginning(model: M, x: Signals, y: Tensor) -> M:
+    """`model` with its gradients at the clean `x` kept too: as much memory as `x`, for each objective."""
+    if not isinstance(model, Streams):
+        return model
+    begun = Begun(x, y)
+    return replace(model, begun=begun)
+
+
+class Begun:
+    """Gradients at the clean clips, per objective and modality: each computed when it is first asked for.
+
+    There, sound's gradient is the same whatever may be done to the picture: FGSM on both at once, with any budgets,
+    needs no more than FGSM on sound and FGSM on picture have found.
+    """
+
+    def __init__(self, x: Signals, y: Tensor) -> None:
+        self._x, self._y = x, y
+        self._found: list[tuple[tuple[object, ...], tuple[PerClip, Tensor, Tensor]]] = []
+
+    def holds(self, x: Signals, y: Tensor, threat: Threat) -> bool:
+        """Whether these are the clean clips, with their labels, and anything may be done to them."""
+        same = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip((*x, y), (*self._x, self._y), strict=True))
+        return same and threat.subset != "clean"
+
+    def __call__(self, model: "Streams", objective: Objective, threat: Threat) -> Looked:
+        grads = {}
+        for part in threat.subset:  # "A", "V"
+            value, grads[part], wrong = self._of(part, model, objective)
+        return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self._x), wrong
+
+    def _of(self, part: str, model: "Streams", objective: Objective) -> tuple[PerClip, Tensor, Tensor]:
+        key = (part, objective, model.guard, model.draws)
+        for known, found in self._found:
+            if known == key:
+                return found
+        threat = Threat.linf(audio=1.0, visual=1.0).only(part)
+        alone = pinned(replace(model, begun=None), self._x, threat)
+        value, grad, wrong = _look(alone, objective, self._x, self._y, self._y, threat)
+        self._found.append((key, (value, grad.audio if part == "A" else grad.visual, wrong)))
+        return self._found[-1][1]
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -285,6 +349,7 @@ class Streams:
     guard between: a network that points at places has none.  `guard` is how gradients meet the network's guard:
     they go "through" it, "straight" back as if it were not there (what it gives is as it is; Athalye et al. 2018),
     or everything goes "past" it.  With several `draws` of a random guard, logits are the mean over them.
+    `begun` are its gradients at the clean clips, all of them.
     """
 
     net: AVNet
@@ -295,11 +360,12 @@ class Streams:
     guard: Literal["through", "straight", "past"] = "through"
     draws: int = 1
     room: Room = field(default_factory=Room)
+    begun: Begun | None = None
 
     def take(self, clips: Any) -> "Streams":
         """The same, for some of the clips that it knows, by any index of them."""
         known = self.known.map(lambda f: None if f is None else f[clips])
-        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]))
+        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]), begun=None)
 
     def __call__(self, x: Signals) -> Tensor:
         f = self.embed(x)
@@ -362,6 +428,23 @@ def pinned(model: Model, x: Signals, threat: Threat) -> Model:
             clean = replace(model, known=spared).embed(x)
         model = replace(model, clean=clean if points else None)
     return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean))
+
+
+def there(model: M, x: Signals) -> M:
+    """`model` for the clips `x` alone: it knows what its streams make of them."""
+    if not isinstance(model, Streams):
+        return model
+    with torch.no_grad():
+        known: AV[Tensor | None] = AV(*model.embed(x))
+    return replace(model, known=known)
+
+
+def crossed(sound: M, picture: Model) -> M:
+    """`sound` with its picture as `picture` knows it: two of `there`, for the same clips with other signals."""
+    if not (isinstance(sound, Streams) and isinstance(picture, Streams)):
+        return sound
+    known: AV[Tensor | None] = AV(audio=sound.known.audio, visual=picture.known.visual)
+    return replace(sound, known=known)
 
 
 def fold_batchnorm(net: AVNet, example: Signals) -> int:

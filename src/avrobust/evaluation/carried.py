@@ -6,22 +6,24 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from avrobust.attacks import ANYTHING, engine
+from avrobust.attacks import engine
 from avrobust.objectives import margin
 from avrobust.threat import Threat
 from avrobust.types import AV, Batch, Model, Signals
 
 
 @torch.no_grad()
-def halves(judge: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
-    """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0."""
-    found = {}
-    for name, subset in (("audio", "A"), ("visual", "V")):
-        part = ANYTHING.only(subset)
-        half = part.map(lambda ball, a, s: a if ball.active else s, adversarial, batch.x)
-        right = engine.pinned(judge, batch.x, part)(half).argmax(1) == batch.label
-        found[f"right_{name}_half"] = right.double().tolist()
-    return found
+def halves(clean: Model, fooled: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
+    """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0.
+
+    `clean` and `fooled` are the model for the clips of `batch`, and for `adversarial`: see `engine.there`.
+    """
+    sound = engine.crossed(fooled, clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
+    picture = engine.crossed(clean, fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
+    return {
+        f"right_{name}_half": (logits.argmax(1) == batch.label).double().tolist()
+        for name, logits in (("audio", sound), ("visual", picture))
+    }
 
 
 class Slopes:

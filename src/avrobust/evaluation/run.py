@@ -19,6 +19,8 @@ from avrobust.types import Attack, Batch, Channel, Model, Signals
 UNTOUCHED = Threat.linf()
 # Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
 TOGETHER = 2**24
+# Gradients at the clean clips are kept for as many of them as hold so many: 256 MB for each loss.
+KEPT = 2**26
 # (model, batch, the signals at hand) -> columns of the rows, one value per clip
 Measure = Callable[[Model, Batch, Signals], Mapping[str, Sequence[float]]]
 
@@ -81,13 +83,14 @@ class Subject:
         self._batches = _Together(given, TOGETHER if isinstance(exact, engine.Streams) else 0)
         self._name = name
         self._model, self._precision, self._also = model, precision, also
-        self._judges: list[Model] = []  # per batch: the model itself, with its clean embeddings kept
+        self._judges: list[Model] = []  # per batch: the model itself, with what its streams make of the clean clips
         self._clean: list[Tensor] = []
         self._slopes = Slopes()
         for batch in self._batches:
             judge = engine.embedded(exact, batch.x)
+            judge = engine.pinned(judge, batch.x, UNTOUCHED)
             with torch.no_grad():
-                logits = engine.pinned(judge, batch.x, UNTOUCHED)(batch.x)
+                logits = judge(batch.x)
             self._clean.append(check_logits(logits, batch).float())
             self._judges.append(judge)
         if not self._judges:
@@ -95,17 +98,22 @@ class Subject:
 
     @cached_property
     def _crafts(self) -> list[Model]:
-        """Per batch: a cheap stand-in for the model, with its clean embeddings kept."""
+        """Per batch: a cheap stand-in for the model, with what it makes of the clean clips kept."""
         example = next(iter(self._batches)).x.map(lambda s: s[:1])
         craft = engine.crafting(self._model, example, self._precision)
-        return [engine.embedded(craft, batch.x) for batch in self._batches]
+        crafts, left = [], KEPT
+        for batch in self._batches:
+            known = engine.embedded(craft, batch.x)
+            left -= sum(s.numel() for s in batch.x)
+            crafts.append(engine.beginning(known, batch.x, batch.label) if left >= 0 else known)
+        return crafts
 
     def clean(self, seed: int = 0) -> Rows:
         """Rows of the clips as they are."""
         parts = []
         for batch, clean, judge in zip(self._batches, self._clean, self._judges, strict=True):
             columns = self._columns(batch, clean, clean, "none", "corrected", UNTOUCHED, seed)
-            parts.append(Rows.of(columns | self._more(judge, batch, batch.x, UNTOUCHED)))
+            parts.append(Rows.of(columns | self._more(judge, batch, batch.x)))
         return Rows.concat(parts)
 
     def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
@@ -126,19 +134,20 @@ class Subject:
             arrived = {f"{title} > as made" if sent else title: adversarial}
             arrived |= {f"{title} > {label(channel)}": channel(adversarial) for channel in sent}
             for name, x in arrived.items():
+                fooled = engine.there(engine.pinned(judge, batch.x, touched), x)
                 with torch.no_grad():
-                    logits = engine.pinned(judge, batch.x, touched)(x).float()
+                    logits = fooled(x).float()
                 columns = self._columns(batch, clean, logits, name, mode, threat, seed)
-                more = sizes(threat, batch.x, x) | self._more(judge, batch, x, touched)
+                more = sizes(threat, batch.x, x) | self._more(fooled, batch, x)
                 if mode != "sent" and threat.subset == "AV":
-                    more |= halves(judge, batch, x)
+                    more |= halves(judge, fooled, batch, x)
                     more |= {"slope_audio": self._slopes.audio_share(number, craft, batch, threat)}
                 parts.append(Rows.of(columns | more))
         return Rows.concat(parts)
 
-    def _more(self, judge: Model, batch: Batch, x: Signals, threat: Threat) -> dict[str, Sequence[float]]:
+    def _more(self, model: Model, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
         """What `also` measures."""
-        return dict(self._also(engine.pinned(judge, batch.x, threat), batch, x)) if self._also else {}
+        return dict(self._also(model, batch, x)) if self._also else {}
 
     def _columns(
         self, batch: Batch, clean: Tensor, logits: Tensor, attack: str, mode: str, threat: Threat, seed: int
