@@ -35,7 +35,7 @@ Looked = tuple[PerClip, Signals, Tensor]
 
 # On a CPU a step on so many samples and pixels runs nearly as fast as a larger one, in less memory:
 # docs/decisions/0010-many-clips-a-few-at-a-time.md.
-A_MILLION = 2.0**20
+HALF_A_MILLION = 2.0**19
 
 
 def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
@@ -217,14 +217,18 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
     if not isinstance(streams, Streams):
         return model
     low = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(example.audio.device))
-    net = copy.deepcopy(streams.net).eval().requires_grad_(False)
+    # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
+    laid_out = {
+        id(m.weight): nn.Parameter(m.weight.detach().clone(memory_format=torch.channels_last))
+        for m in streams.net.modules()
+        if isinstance(m, nn.Conv2d)
+    }
+    net = copy.deepcopy(streams.net, laid_out).eval().requires_grad_(False)
     fold_batchnorm(net, example)
     for encoder in net.encoders:  # what follows them is small, and stays in float32
         for module in encoder.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = True  # nothing else reads what a folded convolution gave it
-            if isinstance(module, nn.Conv2d):
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
             if low and isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
                 module.to(torch.bfloat16)
     return replace(streams, net=net, dtype=torch.bfloat16 if low else torch.float32)
@@ -234,7 +238,7 @@ def exact(model: Model) -> Model:
     """`model` itself, its two streams within reach where it is an `AVNet` (and does not redefine `forward`)."""
     if isinstance(model, AVNet) and type(model).forward is AVNet.forward:
         device = model.classifier.weight.device
-        return Streams(model, torch.float32, room=Room(A_MILLION if device.type == "cpu" else math.inf))
+        return Streams(model, torch.float32, room=Room(HALF_A_MILLION if device.type == "cpu" else math.inf))
     return model
 
 
@@ -451,8 +455,8 @@ def fold_batchnorm(net: AVNet, example: Signals) -> int:
     """Fold every BatchNorm that directly follows a convolution into it; returns how many were folded.
 
     Which one follows which is read off one forward pass, so it does not matter how the network is written.
-    Raises `RuntimeError` if the folded network does not give the same logits, its guard left out: that has nothing to
-    fold, and may be random.
+    Raises `RuntimeError` if the folded network does not give its classifier the same features, its guard left out: that
+    has nothing to fold, and may be random.
     """
     produced: dict[int, nn.Conv1d | nn.Conv2d] = {}
     outputs: list[Tensor] = []  # kept alive, so that an id stays unique
@@ -475,24 +479,28 @@ def fold_batchnorm(net: AVNet, example: Signals) -> int:
         if isinstance(m, nn.modules.batchnorm._BatchNorm)
     ]
     with torch.no_grad():
-        before = net.decide(net.embed(example))
+        before = net.fuse(net.embed(example))
     for hook in hooks:
         hook.remove()
 
     folded = 0
     for norm, conv in pairs.items():
-        if calls[conv] != 1 or norm.running_var is None:
+        if calls[conv] != 1 or norm.running_mean is None or norm.running_var is None:
             continue  # shared weights, or no statistics to fold
-        fused = nn.utils.fuse_conv_bn_eval(conv, norm)
-        conv.weight, conv.bias = fused.weight, fused.bias
+        weight, bias = nn.utils.fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        with torch.no_grad():
+            conv.weight.copy_(weight)  # in its place and layout
+        conv.bias = bias
         _replace(net, norm, nn.Identity())
         folded += 1
     net.requires_grad_(False)
     with torch.no_grad():
-        after = net.decide(net.embed(example))
+        after = net.fuse(net.embed(example))
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
         raise RuntimeError(
-            f"folding BatchNorm changed the logits by {float((before - after).abs().max()):.2g}. Does a convolution's output go elsewhere than into its BatchNorm?"
+            f"folding BatchNorm changed the features by {float((before - after).abs().max()):.2g}. Does a convolution's output go elsewhere than into its BatchNorm?"
         )
     return folded
 
