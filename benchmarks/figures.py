@@ -297,12 +297,12 @@ def picture(runs: list[Run]) -> Figure | None:
 
 
 def headline(run: Run) -> tuple[bool, bool, int]:
-    """Which of several runs the picture shows: the paper's inputs, PGD-10, few clips."""
+    """Which of several runs the picture shows: the paper's inputs, PGD-10 in small batches, a table of many clips."""
     asked = run["asked"]
     return (
         asked.get("size") != "paper",
         asked.get("attack") != "PGD-10",
-        asked["batch"] if run["question"] == "attacks" else 0,
+        {"attacks": asked.get("batch", 0), "table1": -asked.get("clips", 0)}.get(run["question"], 0),
     )
 
 

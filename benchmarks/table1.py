@@ -122,7 +122,7 @@ def main() -> None:
     rows = compared(rows)
     print("\n".join(map(shown, rows)))
     asked = {"size": given.size, "clips": given.clips, "batch": given.batch, "ways": ways}
-    write(given.out / f"table1-{given.size}.json", "table1", asked, rows)
+    write(given.out / f"table1-{given.size}-{given.clips}.json", "table1", asked, rows)
 
 
 if __name__ == "__main__":
