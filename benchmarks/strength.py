@@ -128,7 +128,8 @@ def main() -> None:
     print(f"{given.clips} clips, {given.steps} steps; right after each, and passes per clip in brackets\n")
     for model in models:
         net = checkpoint.load(given.run / "models" / f"{model}-0" / "net.safetensors")[0].requires_grad_(False)
-        for threat in (t for t in TABLE3_X4 if t.subset in given.on):
+        has = {m for m, encoder in zip("AV", net.encoders, strict=True) if not isinstance(encoder, Absent)}
+        for threat in (t for t in TABLE3_X4 if t.subset in given.on and has.issuperset(t.subset)):
             print(f"{model}, {threat.subset}: ", end="", flush=True)
             for name, search in searches(net, batch, threat, given.steps).items():
                 passes = Passes(net)
