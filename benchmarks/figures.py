@@ -89,18 +89,21 @@ def table1(run: Run) -> str:
 
     head = ["", "seconds", "MB", "clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10"]
     title = f"Table 1 of {clips} clips, {INPUTS[size]}, batch {batch}, one run; clips that stand"
-    return f"**{title}**; {origin(run)}.\n\n{table(head, map(line, run['rows']))}\n\n{precision(run)}"
+    return f"**{title}**; {origin(run)}.\n\n{table(head, map(line, run['rows']))}"
 
 
 def precision(run: Run) -> str:
     """What low precision changes in robust accuracy."""
-    standing = {r["way"]: r["standing"] for r in run["rows"] if "standing" in r}
-    standing = {f"engine, {'bfloat16' if run['machine']['bfloat16'] else 'float32'}": standing.get("engine")} | standing
-    low, full = standing.get("engine, bfloat16"), standing.get("engine, float32")
-    if not low or not full:
-        return "Low precision against full: was not asked for."
-    points = [100 * (a - b) / run["asked"]["clips"] for a, b in zip(low, full, strict=True)][1:]
-    return f"Robust accuracy in bfloat16 less that in float32, in points: {min(points):+.1f} to {max(points):+.1f} over the nine attacks."
+    a, (full, low) = run["asked"], sorted(run["rows"], key=lambda r: r["precision"], reverse=True)
+    lines = []
+    for row in (full, low):
+        clean, *under = row["standing"]
+        lines.append([row["precision"], str(clean), *(" · ".join(map(str, under[i : i + 3])) for i in (0, 3, 6))])
+    points = [100 * (x - y) / a["clips"] for x, y in zip(low["standing"], full["standing"], strict=True)][1:]
+    title = f"Crafted in either precision, judged in float32: {a['model']} of {a['run']}, of {a['clips']} clips those that stand"
+    said = f"bfloat16 less float32, in points of robust accuracy: {min(points):+.1f} to {max(points):+.1f}."
+    head = ["", "clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10"]
+    return f"**{title}**; {origin(run)}.\n\n{table(head, lines)}\n\n{said}"
 
 
 def roofline(run: Run) -> str:
@@ -194,7 +197,7 @@ def searches(run: Run) -> str:
 
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "choices": choices, "sparse": sparse,
-    "strength": strength, "searches": searches,
+    "precision": precision, "strength": strength, "searches": searches,
 }  # fmt: skip
 
 

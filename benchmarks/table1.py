@@ -7,9 +7,8 @@
 Clean predictions, then FGSM, PGD-10 (from a random start) and MIM-10 on sound, on picture and on both, at the paper's
 budgets.  Ours is one call, `avrobust.evaluate`: it leaves a clip alone once the network is wrong on it, which is what a
 table of accuracies needs, checks every budget, and measures every perturbation.  It is also run to the end on every
-clip ("every clip"), and on the network as any callable; in either precision, where that is asked for (--ways).  The
-libraries get packed inputs and frozen weights (`ways.py`) and do no more than the attack and the prediction.  One run
-each, nothing warmed up; each way in a process of its own.
+clip ("every clip"), and on the network as any callable.  The libraries get packed inputs and frozen weights (`ways.py`)
+and do no more than the attack and the prediction.  One run each, nothing warmed up; each way in a process of its own.
 The clips' margins go from a hundredth to ten (`Problem.make`), so that every attack takes some and leaves some; the more
 an attack takes, the more is gained by leaving clips alone.
 """
@@ -70,7 +69,6 @@ OURS: dict[str, Callable[[Problem, int], Standing]] = {
     "any callable": partial(by_us, "auto", True, True),
     "every clip": partial(by_us, "auto", False, False),
     "engine, float32": partial(by_us, "float32", True, False),
-    "engine, bfloat16": partial(by_us, "bfloat16", True, False),
     "engine": partial(by_us, "auto", True, False),
 }
 WAYS = {name: partial(by_library, way) for name, way in PEERS.items()} | OURS
@@ -115,7 +113,7 @@ def main() -> None:
         file = Path(folder) / "problem.pt"
         Problem.make(*SIZES[given.size], given.clips).save(file)
         for way in ways:  # one at a time: long runs, and all clips in each
-            known = "engine" if way in ("every clip", "engine, bfloat16") else way
+            known = "engine" if way == "every clip" else way
             process = Process(file, partial(once, known))
             rows.append({"way": way} | process(partial(table, way, given.batch)))
             process.end()
