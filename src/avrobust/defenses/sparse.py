@@ -18,7 +18,7 @@ from torch.autograd.function import FunctionCtx
 Atoms = Float[Tensor, "d m"]
 Codes = Float[Tensor, "b m"]
 Points = Float[Tensor, "b d"]
-FIRST = 30  # iterations before the first look at the gap; each next look comes after half as many more
+FIRST = 12  # iterations before the first look at the gap; each next look comes after half as many more
 EXCHANGES = 10  # rounds of atoms entering and leaving at each look
 
 
@@ -136,7 +136,7 @@ def _fista(f: Points, d: Dictionary, weight: Float[Tensor, " b"], tolerance: flo
         if i < min(look, iterations):
             continue
         look = round(1.5 * look)
-        exact = _polished(h, c, w, d)
+        exact = _polished(h, c, w, d, most=min(d.atoms.shape[0], round((i * len(d.gram) ** 2) ** (1 / 3))))
         gap_here, gap_exact = (_gap(candidate, candidate @ d.gram, c, w, e) for candidate in (h, exact))
         better = gap_exact < gap_here
         h = torch.where(better[:, None], exact, h)
@@ -156,16 +156,18 @@ def _fista(f: Points, d: Dictionary, weight: Float[Tensor, " b"], tolerance: flo
     return Solution(codes, spent, gaps)
 
 
-def _polished(h: Codes, c: Codes, w: Float[Tensor, " b"], d: Dictionary) -> Codes:
+def _polished(h: Codes, c: Codes, w: Float[Tensor, " b"], d: Dictionary, most: int) -> Codes:
     """The optimum, if it takes no other atoms than a few exchanges away from those of `h`; else some point.
 
     On the atoms S that take part, with signs s, the optimum solves G_SS h_S = c_S - w s.  Atoms whose coefficient
     changes its sign leave, atoms whose product with the residual exceeds w enter, until nothing changes: the primal-dual
     active set method (Hintermueller, Ito & Kunisch 2003), a semismooth Newton method.
+
+    A clip with more than `most` atoms iterates on first: more of them than numbers in a feature determine nothing, and
+    the equations of n atoms cost some n^3, which should not be more than the iterations before have cost.
     """
     signs = h.sign()
-    # More atoms than numbers in a feature determine nothing: such a clip iterates on first.
-    open_ = (signs != 0).sum(1) <= d.atoms.shape[0]
+    open_ = (signs != 0).sum(1) <= most
     signs = signs * open_[:, None]
     exact = torch.where(open_[:, None], torch.zeros_like(h), h)
     moving = open_.nonzero().flatten()
@@ -178,7 +180,7 @@ def _polished(h: Codes, c: Codes, w: Float[Tensor, " b"], d: Dictionary) -> Code
         rest = c[moving] - v @ d.gram
         enters = (s == 0) & (rest.abs() > w[moving, None] * (1 + 1e-5))
         following = torch.where(s != 0, torch.where(v * s > 0, s, torch.zeros_like(s)), enters * rest.sign())
-        go_on = (following != s).any(1) & ((following != 0).sum(1) <= d.atoms.shape[0])
+        go_on = (following != s).any(1) & ((following != 0).sum(1) <= most)
         signs[moving] = following
         moving = moving[go_on]
     return exact
