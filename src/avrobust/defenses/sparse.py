@@ -229,13 +229,18 @@ def _solve_on_support(gram: Float[Tensor, "m m"], support: Bool[Tensor, "b m"], 
     out = torch.zeros_like(g)
     if size == 0:
         return out
-    # Each clip's support first, filled up to the largest one with atoms that are then cut loose.
-    place = support.int().argsort(dim=1, descending=True, stable=True)[:, :size]
-    inside = support.gather(1, place)
+    # Each clip's support, filled up to the largest one with atoms that are then cut loose.
+    clip, atom = support.nonzero(as_tuple=True)
+    sizes = support.sum(1)
+    rank = torch.arange(len(clip), device=g.device) - (sizes.cumsum(0) - sizes)[clip]
+    place = torch.zeros((len(g), size), dtype=torch.long, device=g.device)
+    place[clip, rank] = atom
+    inside = torch.arange(size, device=g.device) < sizes[:, None]
     both = inside[:, :, None] & inside[:, None, :]
     small = torch.where(both, gram[place[:, :, None], place[:, None, :]], torch.zeros_like(g[:1, :1, None])).double()
     # In double precision, as atoms of one class nearly repeat each other; the ridge is for those that do.
     ridge = 1e-9 * gram.diagonal().mean().double()
     small.diagonal(dim1=1, dim2=2).add_(torch.where(inside, ridge, torch.ones_like(ridge)))
     solved = torch.linalg.solve(small, torch.where(inside, g.gather(1, place), torch.zeros_like(g[:1, :1])).double())
-    return out.scatter(1, place, torch.where(inside, solved.to(g.dtype), torch.zeros_like(g[:1, :1])))
+    out[clip, atom] = solved[clip, rank].to(g.dtype)
+    return out
