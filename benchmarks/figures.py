@@ -76,6 +76,15 @@ def attacks(run: Run) -> str:
     )
 
 
+STANDING = ("clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10")
+
+
+def standing(row: Row) -> list[str]:
+    """The clips that stand in Table 1, below `STANDING`."""
+    clean, *under = row["standing"]
+    return [str(clean), *(" · ".join(map(str, under[i : i + 3])) for i in (0, 3, 6))]
+
+
 def table1(run: Run) -> str:
     """Seconds, memory, and the clips that stand under each of the nine attacks."""
     size, clips, batch = (run["asked"][k] for k in ("size", "clips", "batch"))
@@ -83,11 +92,9 @@ def table1(run: Run) -> str:
     def line(r: Row) -> list[str]:
         if "failed" in r:
             return [r["way"], r["failed"], *[""] * 5]
-        clean, *under = r["standing"]
-        cells = [" · ".join(map(str, under[i : i + 3])) for i in (0, 3, 6)]
-        return [r["way"], beside(r["seconds"], r["faster"]), beside(r["memory_mb"], r["memory"]), str(clean), *cells]
+        return [r["way"], beside(r["seconds"], r["faster"]), beside(r["memory_mb"], r["memory"]), *standing(r)]
 
-    head = ["", "seconds", "MB", "clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10"]
+    head = ["", "seconds", "MB", *STANDING]
     title = f"Table 1 of {clips} clips, {INPUTS[size]}, batch {batch}, one run; clips that stand"
     return f"**{title}**; {origin(run)}.\n\n{table(head, map(line, run['rows']))}"
 
@@ -95,15 +102,11 @@ def table1(run: Run) -> str:
 def precision(run: Run) -> str:
     """What low precision changes in robust accuracy."""
     a, (full, low) = run["asked"], sorted(run["rows"], key=lambda r: r["precision"], reverse=True)
-    lines = []
-    for row in (full, low):
-        clean, *under = row["standing"]
-        lines.append([row["precision"], str(clean), *(" · ".join(map(str, under[i : i + 3])) for i in (0, 3, 6))])
+    lines = [[row["precision"], *standing(row)] for row in (full, low)]
     points = [100 * (x - y) / a["clips"] for x, y in zip(low["standing"], full["standing"], strict=True)][1:]
     title = f"Crafted in either precision, judged in float32: {a['model']} of {a['run']}, of {a['clips']} clips those that stand"
     said = f"bfloat16 less float32, in points of robust accuracy: {min(points):+.1f} to {max(points):+.1f}."
-    head = ["", "clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10"]
-    return f"**{title}**; {origin(run)}.\n\n{table(head, lines)}\n\n{said}"
+    return f"**{title}**; {origin(run)}.\n\n{table(['', *STANDING], lines)}\n\n{said}"
 
 
 def roofline(run: Run) -> str:

@@ -8,19 +8,16 @@ fast hardware: without it, bfloat16 takes about ten times as long as float32.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import trained
 from measure import RUNS, write
 
 from avrobust import evaluate
 from avrobust.attacks.engine import Precision
-from avrobust.data.store import Store
-from avrobust.study import named
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1_X4, TEN_STEPS
-from avrobust.training import batches, checkpoint
 
 ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOMENTUM)))
 
@@ -33,13 +30,10 @@ def main() -> None:
     words.add_argument("--clips", type=int, default=200)
     words.add_argument("--out", type=Path, default=RUNS)
     given = words.parse_args()
-    about = json.loads((given.run / "run.json").read_text())
-    store = Store.open(Path(about["data"]["store"]))
-    clips = list(batches(store, "test", named(given.study).view, 100, limit=given.clips))
-    net = checkpoint.load(given.run / "models" / f"{given.model}-0" / "net.safetensors")[0].requires_grad_(False)
+    clips, net = trained.tested(given.run, given.study, given.clips), trained.network(given.run, given.model)
     rows = []
     for precision in (p for p in get_args(Precision) if p != "auto"):
-        cells = evaluate(net, clips, ATTACKS, TABLE1_X4, precision=precision).cells()
+        cells = evaluate(net, [clips], ATTACKS, TABLE1_X4, precision=precision).cells()
         rows.append({"precision": precision, "standing": [cell.accuracy().k for cell in cells]})
         print(f"{precision}: of {given.clips} stand {rows[-1]['standing']}", flush=True)
     asked = {"run": given.run.name, "model": given.model, "clips": given.clips}

@@ -10,7 +10,6 @@ tests say whether one finds more than the other.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,18 +17,16 @@ from pathlib import Path
 
 import torch
 import torchattacks as library
+import trained
 from measure import RUNS, write
 from torch import Tensor
 
 from avrobust import APGD, AV, Batch, Seeds, Threat
 from avrobust.attacks import Square, engine
 from avrobust.attacks.gradient import random_start
-from avrobust.data.store import Store
 from avrobust.evaluation.metrics import mcnemar
 from avrobust.models.network import AVNet
 from avrobust.objectives import cross_entropy, dlr, dlr_towards
-from avrobust.study import named
-from avrobust.training import batches, checkpoint
 from avrobust.types import RANGE, Objective
 
 TARGETS = 3  # classes that a targeted search tries
@@ -142,12 +139,10 @@ def main() -> None:
     words.add_argument("--queries", type=int, default=500)
     words.add_argument("--out", type=Path, default=RUNS)
     given = words.parse_args()
-    about = json.loads((given.run / "run.json").read_text())
-    store = Store.open(Path(about["data"]["store"]))
-    (batch,) = batches(store, "test", named(given.study).view, 4 * given.clips, limit=4 * given.clips)
+    batch = trained.tested(given.run, given.study, 4 * given.clips)
     rows = []
     for on in ("A", "V"):
-        net = checkpoint.load(given.run / "models" / f"{on}-0" / "net.safetensors")[0].requires_grad_(False)
+        net = trained.network(given.run, on)
         with torch.no_grad():
             right = (net(batch.x).argmax(1) == batch.label).nonzero()[:, 0].tolist()
         clips = batch.take(right[: given.clips])

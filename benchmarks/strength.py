@@ -14,7 +14,6 @@ meaningless.  Square goes forwards only.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -22,17 +21,15 @@ from pathlib import Path
 
 import torch
 import torchattacks as library
+import trained
 from measure import RUNS, write
 from torch import Tensor
 from ways import Packed
 
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
-from avrobust.data.store import Store
 from avrobust.evaluation.metrics import Proportion
 from avrobust.models.network import Absent, AVNet
-from avrobust.study import named
 from avrobust.study.budgets import TABLE3_X4
-from avrobust.training import batches, checkpoint
 from avrobust.types import Attack, Signals
 
 
@@ -119,15 +116,12 @@ def main() -> None:
     words.add_argument("--steps", type=int, default=50)
     words.add_argument("--out", type=Path, default=RUNS)
     given = words.parse_args()
-    about = json.loads((given.run / "run.json").read_text())
-    study = named(given.study)
-    store = Store.open(Path(about["data"]["store"]))
-    (batch,) = batches(store, "test", study.view, given.clips, limit=given.clips)
-    models, rows = given.models or list(about["models"]), []
+    batch = trained.tested(given.run, given.study, given.clips)
+    models, rows = given.models or list(trained.about(given.run)["models"]), []
     asked = {"run": given.run.name, "clips": given.clips, "steps": given.steps, "on": given.on, "models": models}
     print(f"{given.clips} clips, {given.steps} steps; right after each, and passes per clip in brackets\n")
     for model in models:
-        net = checkpoint.load(given.run / "models" / f"{model}-0" / "net.safetensors")[0].requires_grad_(False)
+        net = trained.network(given.run, model)
         has = {m for m, encoder in zip("AV", net.encoders, strict=True) if not isinstance(encoder, Absent)}
         for threat in (t for t in TABLE3_X4 if t.subset in given.on and has.issuperset(t.subset)):
             print(f"{model}, {threat.subset}: ", end="", flush=True)

@@ -87,8 +87,7 @@ class Subject:
         self._clean: list[Tensor] = []
         self._slopes = Slopes()
         for batch in self._batches:
-            judge = engine.embedded(exact, batch.x)
-            judge = engine.pinned(judge, batch.x, UNTOUCHED)
+            judge = engine.pinned(engine.embedded(exact, batch.x), batch.x, UNTOUCHED)
             with torch.no_grad():
                 logits = judge(batch.x)
             self._clean.append(check_logits(logits, batch).float())
