@@ -25,6 +25,7 @@ from ways import SIZES, Problem
 
 from avrobust import cross_entropy
 from avrobust.attacks import engine
+from avrobust.attacks.folding import fold_batchnorm
 from avrobust.models.network import AVNet
 from avrobust.study.budgets import TABLE1
 from avrobust.types import Model, Signals
@@ -35,7 +36,7 @@ BOTH = TABLE1[-1]
 def folded(net: AVNet, example: Signals) -> Model:
     """Without BatchNorm, and nothing else."""
     net = copy.deepcopy(net)
-    engine.fold_batchnorm(net, example)
+    fold_batchnorm(net, example)
     return engine.exact(net)
 
 
