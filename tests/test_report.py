@@ -14,6 +14,7 @@ import pytest
 
 from avrobust import report
 from avrobust.evaluation.answers import Answers, Budget, Condition
+from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
 from avrobust.report import features, figures, gallery, page, paper, places, tables
@@ -537,6 +538,16 @@ def test_too_few_clips_decide_nothing(tmp_path):
     folder = fake_run(tmp_path / "r", clips=12, attacked=12, unread=0, gallery=0, samples=0)
     assert {c.verdict for c in claims(read(folder))} - {"not tested"} <= {"undecided", "holds"}
     assert "few clips" in {f.name for f in read(folder).flags()}
+
+
+def test_flags_that_are_alike_share_a_place(run_dir, monkeypatch):
+    blind = [Flag("a modality is ignored", "warning", f"m{i} is blind.", f"m{i}") for i in range(3)]
+    monkeypatch.setattr(type(read(run_dir)), "flags", lambda self: (Flag("few clips", "alarm", "Few."), *blind))
+    text = page.html(read(run_dir))
+    assert text.count('data-flag="a modality is ignored"') == text.count('data-flag="few clips"') == 1
+    assert "and 2 more like it" in text and all(f.text in text for f in blind)
+    lines = report.summary(run_dir).splitlines()
+    assert "alarm: Few." in lines and "warning: m0 is blind. And 2 more like it." in lines
 
 
 # In the terminal

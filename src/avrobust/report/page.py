@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Estimate, p_value, percent
 from avrobust.report import carried, features, figures, gallery, paper, places, sent, standing, tables, words
 from avrobust.report.claims import claims
@@ -45,7 +47,7 @@ def html(run: Run) -> str:
             run=run,
             answer=answer(claimed, stand := standing.tables(run)),
             glance=tables.glance(run),
-            flags=run.flags(),
+            flags=alike(run.flags()),
             counts=counts(run),
             facts=facts(run),
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
@@ -226,6 +228,12 @@ def joined(*parts: object) -> str:
     return ", ".join(str(p) for p in parts if p)
 
 
+def alike(raised: Sequence[Flag]) -> list[tuple[Flag, list[Flag]]]:
+    """Flags of one name, the first of them to speak for the others: nine networks may be blind in the same way."""
+    groups = [list(g) for _, g in groupby(raised, key=lambda flag: (flag.level, flag.name))]
+    return [(first, more) for first, *more in groups]
+
+
 def summary(run_dir: Path) -> str:
     """A run in a few lines: the answer, Table 1 at each of its budgets, and how many flags there are.
 
@@ -247,7 +255,9 @@ def summary(run_dir: Path) -> str:
         ]
         lines += [f"clean: together {clean['AV']}; sound alone {clean['A']}; picture alone {clean['V']}", ""]
     raised = run.flags()
-    lines += [f"{flag.level}: {flag.text}" for flag in raised if flag.level != "note"]
+    for flag, more in alike(raised):
+        if flag.level != "note":
+            lines.append(f"{flag.level}: {flag.text}{f' And {len(more)} more like it.' if more else ''}")
     notes = sum(flag.level == "note" for flag in raised)
     if notes:
         lines.append(f"{notes} note{'s' if notes > 1 else ''} in the report.")
