@@ -308,7 +308,7 @@ def headline(run: Run) -> tuple[bool, bool, int]:
     return (
         asked.get("size") != "paper",
         asked.get("attack") != "PGD-10",
-        {"attacks": asked.get("batch", 0), "table1": -asked.get("clips", 0)}.get(run["question"], 0),
+        asked["batch"] if run["question"] == "attacks" else -asked.get("clips", 0),
     )
 
 

@@ -132,7 +132,7 @@ def main() -> None:
                 rows.append({"model": model, "on": threat.subset, "way": name, "right": right, "passes": each})
                 print(f"{name} {Proportion(right, given.clips)} ({each:.0f})", end="; ", flush=True)
             print()
-            write(given.out / f"strength-{given.run.name}.json", "strength", asked, rows)
+            write(given.out / f"strength-{given.run.name}-{given.clips}.json", "strength", asked, rows)
 
 
 if __name__ == "__main__":
