@@ -92,6 +92,11 @@ class _Run:
         nearest = others.argsort(dim=1, descending=True, stable=True)
         return cls(settings, work, engine.Found(x, threat), ways(work.model, x), nearest)
 
+    @property
+    def judge(self) -> Model:
+        """What counts: the model itself, or the mean of a random one's answers."""
+        return self.ways[0](self.work.model)
+
     def take(self, clips: Tensor) -> None:
         """Go on with those of these clips (their numbers) that still stand."""
         self.work = self.work.take(torch.isin(self.work.clips, clips))
@@ -99,7 +104,7 @@ class _Run:
     def search(self) -> None:
         """Everything that is tried on what this threat allows at once."""
         classes = self.nearest.shape[1]
-        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if two_features(self.work) else ()
+        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if two_features(self.judge, self.work.x) else ()
         for objective in (cross_entropy, margin, *((dlr,) if classes > 2 else ()), *cosines):
             self.climb(objective)
         for rank in range(min(self.settings.targets, classes - 1) if classes > 3 else 0):
@@ -108,8 +113,9 @@ class _Run:
             for objective in (cross_entropy, margin):
                 self.climb(objective, way=way)
         if len(self.work) and all(ball.norm == "linf" or not ball.active for ball in self.work.threat):
-            work = self.work
-            at = Square(queries=self.settings.queries)(work.model, work.x, work.y, work.threat, work.seeds)
+            work, judge = self.work, self.judge
+            square = Square(queries=self.settings.queries, stop=judge is work.model)
+            at = square(judge, work.x, work.y, work.threat, work.seeds)
             self.keep(at.map(torch.sub, work.x))
 
     def climb(
@@ -148,7 +154,7 @@ class _Run:
         work = self.work
         if not len(work):
             return
-        judge = self.ways[0](work.model)
+        judge = self.judge
         value, wrong = replace(work, model=judge).value(margin, delta)
         self.found.offer(work.clips, value, delta)
         if judge is work.model:
@@ -156,10 +162,10 @@ class _Run:
             self.work = work.take(~wrong)
 
 
-def two_features(work: engine.Work) -> bool:
+def two_features(model: Model, x: Signals) -> bool:
     """Whether the model shows a vector for sound and one for the picture, of one width."""
-    if not len(work) or not isinstance(work.model, TwoStream):
+    if not len(x.audio) or not isinstance(model, TwoStream):
         return False
     with torch.no_grad():
-        f = work.model.represent(work.x)
+        f = model.represent(x)
     return f.audio.ndim == 2 and f.audio.shape == f.visual.shape

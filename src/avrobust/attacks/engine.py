@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from avrobust.attacks.folding import fold_batchnorm
+from avrobust.attacks.folding import fold_batchnorm, rectify_in_place
 from avrobust.models.fusion import Attention
 from avrobust.models.network import AVNet
 from avrobust.objectives import TwoStream, margins
@@ -37,6 +37,8 @@ Looked = tuple[PerClip, Signals, Tensor]
 # On a CPU a step on so many samples and pixels runs nearly as fast as a larger one, in less memory:
 # docs/decisions/0010-many-clips-a-few-at-a-time.md.
 HALF_A_MILLION = 2.0**19
+# What a network computes, as an attack takes it apart.
+STEPS = ("encoders", "embed", "represent", "fuse", "classify", "decide", "forward")
 
 
 def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
@@ -166,7 +168,7 @@ def _wrong(model: Model, heard: list[Tensor], y: Tensor) -> Tensor:
         return torch.zeros_like(y, dtype=torch.bool)
     logits = heard[-1].float()
     low = isinstance(model, Streams) and model.dtype == torch.bfloat16
-    return margins(logits, y) > (0.1 if low else 1e-3) * logits.abs().amax(1).clamp(0.1, 1)
+    return margins(logits, y) > (0.1 if low else 1e-3) * logits.abs().amax(1).clamp_min(0.1)
 
 
 def _listening(model: Model) -> tuple[Model, list[Tensor]]:
@@ -224,21 +226,27 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
     }
     net = copy.deepcopy(streams.net, laid_out).eval().requires_grad_(False)
     fold_batchnorm(net, example)
-    for encoder in net.encoders:  # what follows them is small, and stays in float32
-        for module in encoder.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = True  # nothing else reads what a folded convolution gave it
-            if low and isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
-                module.to(torch.bfloat16)
+    rectify_in_place(net, example)
+    if low:
+        for encoder in net.encoders:  # what follows them is small, and stays in float32
+            for module in encoder.modules():
+                if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
+                    module.to(torch.bfloat16)
     return replace(streams, net=net, dtype=torch.bfloat16 if low else torch.float32)
 
 
 def exact(model: Model) -> Model:
-    """`model` itself, its two streams within reach where it is an `AVNet` (and does not redefine `forward`)."""
-    if isinstance(model, AVNet) and type(model).forward is AVNet.forward:
+    """`model` itself, its two streams within reach where it is an `AVNet` that computes what an `AVNet` does."""
+    if isinstance(model, AVNet) and _as_written(model):
         device = model.classifier.weight.device
         return Streams(model, torch.float32, room=Room(HALF_A_MILLION if device.type == "cpu" else math.inf))
     return model
+
+
+def _as_written(net: AVNet) -> bool:
+    """Whether what leads from its signals to its logits is `AVNet`'s own: nothing redefined, and nothing hooked on."""
+    own = all(getattr(type(net), step) is getattr(AVNet, step) and step not in vars(net) for step in STEPS)
+    return own and not (net._forward_hooks or net._forward_pre_hooks)
 
 
 def embedded(model: M, x: Signals) -> M:

@@ -38,8 +38,9 @@ def behind(channel: Channel, model: Model) -> Model:
     """
     model = engine.exact(model)
     if isinstance(model, engine.Streams):
-        known: dict[str, Any] = {field.name: getattr(model, field.name) for field in fields(model)}
-        return _Behind(**known | {"known": AV(audio=None, visual=None), "clean": None, "channel": channel})
+        same: dict[str, Any] = {field.name: getattr(model, field.name) for field in fields(model)}
+        nothing = {"known": AV(audio=None, visual=None), "clean": None, "begun": None}  # it knew clips as they were
+        return _Behind(**same | nothing | {"channel": channel})
     return lambda x: model(_straight(channel, x))
 
 

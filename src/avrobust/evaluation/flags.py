@@ -154,7 +154,7 @@ def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
     """An attack on all that a model perceives should bring it down to guessing once the budget is large."""
     for curve in curves(seen.table):
         last = curve[-1]
-        aimed = not single_step(last.attack) and loss_of(last.attack) != ON_THE_MAP
+        aimed = last.attack == STRONGEST or (climbs(last.attack) and not single_step(last.attack))
         if len(curve) < 3 or not aimed or last.subset != perceives(seen, last.model):
             continue
         e = estimate(seen.table[last]["correct"])
@@ -392,14 +392,14 @@ def single_step(attack: str) -> bool:
 def climbs(attack: str) -> bool:
     """Whether an attack, by its name, is one search along the gradient of the model at hand, and after its answer.
 
-    >>> [climbs(name) for name in ("PGD-10", "FGSM (CE + cos)", "Square-500", "AVAutoAttack", "PGD-10 from AV")]
-    [True, True, False, False, False]
+    Of an attack that somebody else wrote nothing is known, and nothing expected.
+
+    >>> [climbs(name) for name in ("PGD-10", "FGSM (CE + cos)", "Square-500", "AVAutoAttack", "PGD-10 from AV", "mine")]
+    [True, True, False, False, False, False]
     >>> climbs("PGD-10 (heat_shift)")
     False
     """
-    return not (
-        attack.startswith("Square") or attack == STRONGEST or " from " in attack or loss_of(attack) == ON_THE_MAP
-    )
+    return bool(re.match(r"(FGSM|A?PGD|MIM)\b", attack)) and " from " not in attack and loss_of(attack) != ON_THE_MAP
 
 
 def loss_of(attack: str) -> str:

@@ -1,9 +1,16 @@
 """What the harness refuses at its door: signals that are not signals, and models that are not ready."""
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
+
 import torch
 from torch import Tensor, nn
 
 from avrobust.types import RANGE, Batch, Model
+
+# Layers that are another function in training mode.
+IN_TRAINING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
 class InputError(ValueError):
@@ -55,10 +62,57 @@ def check_batch(batch: Batch) -> None:
         )
 
 
+# Of each clip its name, its label, and what its samples and its pixels add up to.
+Fingerprints = list[tuple[str, int, float, float]]
+
+
+def fingerprints(batch: Batch) -> Fingerprints:
+    """What tells whether a later pass gives the same clips."""
+    sums = [s.flatten(1).sum(1, dtype=torch.float64).tolist() for s in batch.x]
+    return list(zip(batch.ids, batch.label.tolist(), *sums, strict=True))
+
+
+def check_again(now: Fingerprints, before: Fingerprints, at: int) -> None:
+    """Clips from number `at` on, as they are `now` and as they were in the first pass over all batches."""
+    for number, (new, old) in enumerate(zip_longest(now, before), start=at):
+        if new != old:
+            raise InputError(
+                f"batches should be the same in each pass over them, got as clip {number} first {_words(old)}, then {_words(new)}. "
+                "Neither shuffle nor crop at random here, or give a list of batches."
+            )
+
+
+def _words(clip: tuple[str, int, float, float] | None) -> str:
+    if clip is None:
+        return "none"
+    return f"'{clip[0]}' of class {clip[1]} (its samples add up to {clip[2]:.6g}, its pixels to {clip[3]:.6g})"
+
+
+def check_told_apart(names: Sequence[str]) -> None:
+    """Each attack and threat once: a table could not tell two of one name apart."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InputError(
+            f"attacks and threats should differ by name, got {twice[0]} {names.count(twice[0])} times, and a table could not "
+            "tell them apart. Evaluate them in calls of their own, or wrap one in a function of another name."
+        )
+
+
 def check_model(model: Model) -> None:
-    """A model in training mode is not the model that is shipped: BatchNorm and dropout depend on the batch."""
-    if isinstance(model, nn.Module) and model.training:
+    """A model in training mode is not the model that is shipped: BatchNorm and dropout depend on the batch.
+
+    A part of it that has no such layers may be in any mode.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    if model.training:
         raise InputError("the model is in training mode, so its output depends on its batch. Call model.eval() first.")
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, IN_TRAINING):
+            raise InputError(
+                f"the model's {type(module).__name__} '{name}' is in training mode, so its output depends on its batch or "
+                "on chance. Call model.eval() when the model is whole."
+            )
 
 
 def check_logits(logits: object, batch: Batch) -> Tensor:

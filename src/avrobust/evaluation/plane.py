@@ -280,7 +280,10 @@ class _Each(Ball):
 
     def take(self, clips: Any) -> Ball:
         """The ball of some of the clips."""
-        return self if self.shares is None else replace(self, shares=self.shares[clips])
+        if self.shares is None:
+            return self
+        on = clips.to(self.shares.device) if isinstance(clips, Tensor) else clips
+        return replace(self, shares=self.shares[on])
 
     def weight(self, x: Tensor) -> Tensor:
         """The scale, times each clip's share."""

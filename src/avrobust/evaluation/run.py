@@ -1,7 +1,6 @@
 """Model × clips × attacks × threats → rows.  Attacks are checked here, whoever wrote them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -9,7 +8,15 @@ from torch import Tensor
 
 from avrobust.attacks import ANYTHING, engine
 from avrobust.evaluation.carried import Slopes, halves
-from avrobust.evaluation.inputs import check_batch, check_logits, check_model
+from avrobust.evaluation.inputs import (
+    Fingerprints,
+    check_again,
+    check_batch,
+    check_logits,
+    check_model,
+    check_told_apart,
+    fingerprints,
+)
 from avrobust.evaluation.record import Rows
 from avrobust.objectives import margins
 from avrobust.seeds import Seeds
@@ -38,9 +45,9 @@ def evaluate(
     """How often the model is right: clean, and under each attack on sound, on picture and on both.
 
     One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as they are.  Attacks
-    are crafted in `precision`; every prediction that is reported comes from `model` itself.  Raises
-    `InputError` for clips or a model that are not fit to be measured, `BudgetError` for an attack that leaves
-    its threat.
+    are crafted in `precision`; every prediction that is reported comes from `model` itself.  `batches` are gone
+    through once per attack and threat, and have to be the same each time.  Raises `InputError` for clips or a model
+    that are not fit to be measured, and for two attacks of one name; `BudgetError` for an attack that leaves its threat.
 
     >>> from avrobust import AV, PGD, Batch, Threat
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)) - 0.5], 1)
@@ -51,9 +58,11 @@ def evaluate(
     model  none    clean  audio untouched, visual untouched  75.0 % of 4 [30.1, 95.4]
     model  PGD-10  A      audio linf 0.02, visual untouched  0.0 % of 4 [0.0, 49.0]
     """
-    subject = Subject(model, batches, name=name, precision=precision)
     threats = threat.subsets() if isinstance(threat, Threat) else threat
-    cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack in attacks for t in threats]
+    tasks = [(attack, t) for attack in attacks for t in threats]
+    check_told_apart([f"{label(attack)} within {t}" for attack, t in tasks])
+    subject = Subject(model, batches, name=name, precision=precision)
+    cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in tasks]
     return Rows.concat(cells)
 
 
@@ -162,22 +171,34 @@ class Subject:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
 class _Together:
     """Batches fit to be measured, joined as long as they hold no more than `limit` numbers.
 
-    Read anew each time, for they may come from a disk.
+    Read anew each time, for they may come from a disk; they have to be the same then.
     """
 
-    batches: Iterable[Batch]
-    limit: int
+    def __init__(self, batches: Iterable[Batch], limit: int) -> None:
+        self._batches, self._limit = batches, limit
+        self._met: Fingerprints = []  # of the clips of the first whole pass
 
     def __iter__(self) -> Iterator[Batch]:
+        now: Fingerprints = []
+        for batch in self._joined():
+            here = fingerprints(batch)
+            if self._met:
+                check_again(here, self._met[len(now) : len(now) + len(here)], at=len(now))
+            now += here
+            yield batch
+        if self._met:
+            check_again([], self._met[len(now) :], at=len(now))
+        self._met = now
+
+    def _joined(self) -> Iterator[Batch]:
         held: list[Batch] = []
-        for batch in self.batches:
+        for batch in self._batches:
             check_batch(batch)
             same = held and held[0].x.map(lambda s: s.shape[1:]) == batch.x.map(lambda s: s.shape[1:])
-            if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= self.limit):
+            if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= self._limit):
                 yield Batch.join(held)
                 held = []
             held.append(batch)

@@ -59,7 +59,7 @@ class Table:
     def words(self) -> str:
         """Which defenses stand, as a sentence."""
         stand = [r.model for r in self.rows if r.verdict == "stands"]
-        tried = [r for r in self.rows if r.gap is not None]
+        tried = [r for r in self.rows if r.gap is not None and r.gap.n]
         if not stand:
             return (
                 f"None of these {len(tried)} defenses is shown to be more robust than {self.against} in the worst case."
@@ -90,7 +90,9 @@ def _table(run: Run, level: Level) -> Table | None:
     against = _against(run, met)
     alarms = {m: tuple(dict.fromkeys(f.name for f in run.flags() if f.level == "alarm" and f.model == m)) for m in met}
     gaps = {m: _gap(strong[m], strong[against]) for m in met if m not in (against, met[0])}
-    adjusted = dict(zip(gaps, holm([paired(*g).p for g in gaps.values()]), strict=True))
+    # Of a run that is still going, some have no clip in common yet.
+    compared = {m: g for m, g in gaps.items() if g[0].size}
+    adjusted = dict(zip(compared, holm([paired(*g).p for g in compared.values()]), strict=True))
     rows = tuple(
         Row(
             model=m,
@@ -100,7 +102,7 @@ def _table(run: Run, level: Level) -> Table | None:
             strong=_right(strong[m]),
             gap=paired(*gaps[m]) if m in gaps else None,
             p=adjusted.get(m, 1.0),
-            needed=clips_needed(gaps[m][0] - gaps[m][1], POINTS) if m in gaps else 0,
+            needed=clips_needed(gaps[m][0] - gaps[m][1], POINTS) if m in compared else 0,
             alarms=alarms[m],
         )
         for m in met
