@@ -110,6 +110,43 @@ def test_a_random_model_is_averaged(defended):
     assert len(ways(careless, batch.x)) == 1 and ways(careless, batch.x)[0](careless) is not careless
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["AVNet", "callable"])
+def test_square_asks_a_random_model_for_the_mean_of_its_answers(defended, own, monkeypatch):
+    """One lucky draw is no reason to stop."""
+    _, nets, batch = defended
+    asked = []
+
+    def square(model, x, y, threat, seeds):
+        with torch.no_grad():
+            asked.append(torch.stack([model(x) for _ in range(8)]).std(0).mean())
+        return x
+
+    def built(**settings):
+        assert settings == {"queries": 20, "stop": False}
+        return square
+
+    monkeypatch.setattr("avrobust.attacks.combine.Square", built)
+    model = (lambda x: nets["noisy"](x)) if own else engine.exact(nets["noisy"])
+    with torch.no_grad():
+        once = torch.stack([model(batch.x) for _ in range(8)]).std(0).mean()
+    AVAutoAttack(steps=2, queries=20)(model, batch.x, batch.label, THREAT.only("A"), Seeds(0, batch.ids))
+    assert asked and all(a < 0.7 * once for a in asked)
+
+
+def test_a_random_model_of_somebody_s_own_may_show_its_features(defended):
+    _, nets, batch = defended
+
+    class Showing:
+        def __call__(self, x):
+            return self.decide(self.represent(x))
+
+        represent, decide = nets["noisy"].represent, nets["noisy"].decide
+
+    model, seeds = Showing(), Seeds(0, batch.ids)
+    adv = AVAutoAttack(steps=2, queries=2)(model, batch.x, batch.label, THREAT.only("A"), seeds)
+    assert right(model, adv, batch).float().mean() < right(model, batch.x, batch).float().mean() + 0.1
+
+
 class Hidden:
     """A model of somebody's own, without a gradient, that says where to find one."""
 

@@ -9,6 +9,10 @@ import torch
 
 from avrobust import APGD, AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, margin
 from avrobust.attacks import engine
+from avrobust.models.audio import Conv1dNet
+from avrobust.models.fusion import FUSIONS
+from avrobust.models.network import AVNet
+from avrobust.models.visual import FrameNet, resnet18
 from avrobust.objectives import WithSimilarity, margins
 from avrobust.threat import check
 from nets import clips, deaf, guarded, linear, network
@@ -228,6 +232,42 @@ class TestEngine:
         assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in craft.net.modules())
         assert torch.allclose(craft(batch.x), net(batch.x), atol=1e-5)
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+    def test_relus_write_over_what_a_convolution_gave_them(self):
+        net, x = (
+            AVNet(AV(Conv1dNet(4), FrameNet(resnet18(4))), FUSIONS["concat"](AV(32, 32)), 4).eval(),
+            AV(torch.rand(2, 4096), torch.rand(2, 1, 3, 32, 32)),
+        )
+        craft = engine.crafting(net, x, "float32")
+        every = [m.inplace for e in craft.net.encoders for m in e.modules() if isinstance(m, torch.nn.ReLU)]
+        assert sum(every) >= 16 and not any(m.inplace for m in net.modules() if isinstance(m, torch.nn.ReLU))
+        assert torch.allclose(craft(x), net(x), atol=1e-5)
+
+    def test_relus_leave_alone_what_something_else_reads(self):
+        class Twice(torch.nn.Module):
+            width = 24
+
+            def __init__(self):
+                super().__init__()
+                self.conv, self.relu, self.first = torch.nn.Conv1d(1, 12, 5), torch.nn.ReLU(), torch.nn.ReLU()
+
+            def forward(self, wave):
+                maps = self.conv(self.first(wave)[:, None])
+                return torch.cat([self.relu(maps), maps.neg()], 1).amax(2)
+
+        plain, batch = network(), clips()
+        net = AVNet(AV(Twice(), plain.visual), FUSIONS["concat"](AV(24, 12)), 4, classifier_std=1.0).eval()
+        clean = batch.x.audio.clone()
+        craft = engine.crafting(net, batch.x, "float32")
+        assert torch.allclose(craft(batch.x), net(batch.x), atol=1e-5)
+        adv = attack_on(PGD(), craft, batch, Threat.linf(audio=0.1))
+        assert torch.equal(batch.x.audio, clean) and not torch.equal(adv.audio, clean)
+
+    @pytest.mark.parametrize("size", [0.3, 1.0, 30.0])
+    def test_low_precision_is_sure_of_no_answer_that_is_close_by_its_own_measure(self, size):
+        low = replace(engine.exact(network()), dtype=torch.bfloat16)
+        logits = size * torch.tensor([[1.0, 0.97], [1.0, 0.5]])
+        assert engine._wrong(low, [logits], torch.tensor([1, 1])).tolist() == [False, True]
 
     def test_the_untouched_stream_is_run_once(self):
         batch, net = clips(), network()

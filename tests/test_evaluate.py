@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ import torch
 
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Threat, evaluate
 from avrobust.evaluation.inputs import InputError
-from nets import clips, linear, network
+from avrobust.models.network import AVNet
+from nets import clips, in_batches, linear, network, reordered
 
 THREAT = Threat.linf(audio=0.02, visual="4/255")
 
@@ -120,6 +122,83 @@ BAD_MODELS = {
 def test_models_that_are_not_ready_are_refused(model, match):
     with pytest.raises(InputError, match=match):
         evaluate(model, [clips()], [FGSM()], THREAT)
+
+
+class Guard(torch.nn.Module):
+    """One that has dropout, in training mode as every new module is."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = torch.nn.Dropout()
+
+    def forward(self, f):
+        return f.map(self.drop)
+
+
+def test_a_layer_left_in_training_mode_is_refused_and_a_part_without_one_is_not():
+    net = network()
+    net.guard = Guard()
+    with pytest.raises(InputError, match=r"Dropout 'guard.drop' is in training mode"):
+        evaluate(net, [clips()], [FGSM()], THREAT)
+    net.guard = torch.nn.Identity()
+    assert net.guard.training and len(evaluate(net, [clips()], [FGSM()], THREAT))
+
+
+class Shuffled:
+    """Clips in another order at every pass, as a loader for training gives them."""
+
+    def __init__(self, batch, keep_ids=True, size=None):
+        self.batch, self.keep_ids, self.size, self.passes = batch, keep_ids, size or len(batch), 0
+
+    def __iter__(self):
+        self.passes += 1
+        order = torch.randperm(len(self.batch), generator=torch.Generator().manual_seed(self.passes))[: self.size]
+        new = reordered(self.batch, order)
+        yield new if self.keep_ids else replace(new, ids=self.batch.ids[: self.size])
+
+
+@pytest.mark.parametrize("model", [network(), linear], ids=["AVNet", "callable"])
+@pytest.mark.parametrize("keep_ids", [True, False])
+def test_batches_that_differ_between_passes_are_refused(model, keep_ids):
+    with pytest.raises(
+        InputError, match=r"the same in each pass .* clip \d first 'clip/\d' of class \d .* Neither shuffle"
+    ):
+        evaluate(model, Shuffled(clips(), keep_ids), [FGSM()], THREAT)
+
+
+@pytest.mark.parametrize("later", [4, 0, 8])
+def test_a_pass_with_other_clips_than_the_first_is_refused(later):
+    class Changing:
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            yield from in_batches(clips(8).take(range(6 if self.passes == 1 else later)), 2)
+
+    with pytest.raises(InputError, match=r"then none|first none"):
+        evaluate(linear, Changing(), [FGSM()], THREAT)
+
+
+def test_two_attacks_of_one_name_are_refused():
+    with pytest.raises(InputError, match=r"PGD-10 within audio linf 0.02, visual untouched 2 times"):
+        evaluate(linear, [clips()], [PGD(step=0.01), PGD()], THREAT)
+
+
+def test_a_network_that_computes_something_else_is_asked_as_it_is():
+    class Contrary(AVNet):
+        def represent(self, x):
+            return super().represent(x).map(torch.neg)
+
+    plain, batch = network(), clips(40)
+    contrary, hooked = network(), network()
+    contrary.__class__ = Contrary
+    hooked.register_forward_hook(lambda net, args, logits: -logits)
+    for net in (contrary, hooked):
+        with torch.no_grad():
+            own = replace(batch, label=net(batch.x).argmax(1))
+            assert (plain(batch.x).argmax(1) != own.label).any()
+        rows = evaluate(net, [own], [FGSM()], Threat.linf(audio=1e-6))
+        assert rows.column("correct").all()
 
 
 def test_the_same_id_twice_is_refused():

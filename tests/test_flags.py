@@ -95,7 +95,7 @@ def test_single_step_beats_iterative(pgd, rises):
     assert ("single-step beats iterative" in found) == rises
 
 
-@pytest.mark.parametrize("other", ["Square-40", "PGD-10 from AV", "PGD-10 (heat_shift)"])
+@pytest.mark.parametrize("other", ["Square-40", "PGD-10 from AV", "PGD-10 (heat_shift)", "noise"])
 def test_what_does_not_climb_this_model_may_do_worse_than_one_step(other):
     weak = cell(0.8, other, audio=0.01, noise=2)
     assert set(raised(cell(0.9), cell(0.3, "FGSM", audio=0.01, noise=1), weak)) == {"one seed"}

@@ -6,6 +6,7 @@ import torch
 from avrobust import AV, FGSM, PGD, Batch, Seeds, Threat, evaluate
 from avrobust.attacks import Saved
 from avrobust.attacks.saved import LEVELS, _kept
+from avrobust.evaluation.realize import Sent
 from avrobust.threat import check
 from nets import clips, linear, network
 
@@ -87,6 +88,22 @@ def test_the_search_meets_whole_levels_only(model):
     with torch.no_grad():
         Saved(spying)(model, batch.x, batch.label, threat, Seeds(0, batch.ids))
     assert asked == [True]
+
+
+def test_what_is_known_of_clips_is_not_taken_for_what_a_channel_leaves_of_them():
+    batch, net, threat = clips(20), network(), Threat.linf(audio=0.05, visual="8/255")
+
+    def coarse(x):
+        return x.map(lambda s: (s * 4).round() / 4)
+
+    def margins(*attacks):
+        rows = evaluate(net, [batch], attacks, threat, precision="float32")
+        return {name: rows.where(attack=name).column("margin") for name in ("FGSM", sent.name)}
+
+    sent = Sent(coarse, FGSM(), known=True)
+    first, last = margins(FGSM(), sent), margins(sent, FGSM())
+    assert all((first[name] == last[name]).all() for name in first)
+    assert (first["FGSM"] != first[sent.name]).any()
 
 
 def test_clips_between_levels_and_at_full_scale():

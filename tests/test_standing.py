@@ -1,6 +1,7 @@
 """Which defense stands: drawn answers whose verdict is known."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -85,6 +86,21 @@ def test_it_stands_on_the_page(run):
     html = page.html(run)
     assert 'id="standing"' in html and 'data-verdict="stands"' in html
     assert "1 stands in the worst case: Adversarial" in html
+
+
+def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    file = folder / "cells" / "Adversarial" / "rows.parquet"
+    rows = Rows.load(file)
+    file.unlink()
+    Rows.concat([rows.where(subset=s) for s in ("clean", "V", "AV")]).save(file)
+    part = read(folder)
+    (table,) = standing.tables(part)
+    assert {r.model: r.verdict for r in table.rows}["Adversarial"] == "undecided"
+    assert table.words.startswith("None of these 3 defenses")
+    text = page.html(part)
+    assert "0 clips would show" not in text and "nan" not in text[text.index('id="standing"') :].split("</section>")[0]
 
 
 def test_no_table_without_the_strongest_attack(run, tmp_path):
