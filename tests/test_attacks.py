@@ -240,7 +240,11 @@ class TestEngine:
         )
         craft = engine.crafting(net, x, "float32")
         every = [m.inplace for e in craft.net.encoders for m in e.modules() if isinstance(m, torch.nn.ReLU)]
-        assert sum(every) >= 16 and not any(m.inplace for m in net.modules() if isinstance(m, torch.nn.ReLU))
+        assert (
+            all(every)
+            and len(every) >= 16
+            and not any(m.inplace for m in net.modules() if isinstance(m, torch.nn.ReLU))
+        )
         assert torch.allclose(craft(x), net(x), atol=1e-5)
 
     def test_relus_leave_alone_what_something_else_reads(self):

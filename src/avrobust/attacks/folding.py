@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from avrobust.models.network import AVNet
 from avrobust.types import Signals
 
+# What autograd calls the operations whose gradient does not ask for their output.
+FORGETFUL = frozenset({"ConvolutionBackward0", "AddBackward0", "AddmmBackward0"})
+
 
 def fold_batchnorm(net: AVNet, example: Signals) -> int:
     """Fold every BatchNorm that directly follows a convolution into it; returns how many were folded.
@@ -59,28 +62,24 @@ def fold_batchnorm(net: AVNet, example: Signals) -> int:
 
 
 def rectify_in_place(net: AVNet, example: Signals) -> int:
-    """Let ReLUs write over what a convolution gave them, where nothing else reads that; returns how many do.
+    """Let ReLUs write over what they are given, where nothing else reads that; returns how many do.
 
-    A convolution does not need its output to take a gradient.  Nor does what lies between it and the ReLU: a folded
-    BatchNorm, which is nothing any more.
+    Those that follow a convolution, a sum or a linear layer: these do not need their output to take a gradient.
     """
-    outputs: list[Tensor] = []  # kept alive, so that an id stays unique
     after: set[nn.ReLU] = set()
     elsewhere: set[nn.ReLU] = set()
 
     def before_relu(module: nn.ReLU, args: tuple[Tensor, ...]) -> None:
-        (after if any(args[0] is out for out in outputs) else elsewhere).add(module)
+        made_by = args[0].grad_fn
+        (after if made_by is not None and made_by.name() in FORGETFUL else elsewhere).add(module)
 
-    hooks = [
-        m.register_forward_hook(lambda module, args, out: outputs.append(out))
-        for m in net.modules()
-        if isinstance(m, nn.Conv1d | nn.Conv2d)
-    ]
-    hooks += [m.register_forward_pre_hook(before_relu) for m in net.modules() if isinstance(m, nn.ReLU)]
-    before = _features(net, example)
+    hooks = [m.register_forward_pre_hook(before_relu) for m in net.modules() if isinstance(m, nn.ReLU)]
+    with torch.enable_grad():
+        net.embed(example.map(lambda s: s.detach().requires_grad_()))
     for hook in hooks:
         hook.remove()
 
+    before = _features(net, example)
     changed = [relu for relu in after - elsewhere if not relu.inplace]
     for relu in changed:
         relu.inplace = True
