@@ -99,7 +99,7 @@ MORE = {
             "fusion": "concat", "loss": "MinSim", "guard": "ExFMem", "start": "MinSim",
             "memory": {m: {"nonzero": 7.1, "residual": 0.3, "iterations": 80.0, "gap": 1e-3} for m in ("audio", "visual")},
         },
-        0.6,
+        0.8,
     ),
     "Attention": ({"fusion": "attention", "loss": "cross_entropy", "start": "AV"}, 0.0),
     "Attention, no sound": ({"kind": "V", "fusion": "attention", "loss": "cross_entropy"}, -1.0),

@@ -486,7 +486,7 @@ def test_gallery_shows_what_was_before_and_after(parsed):
 
 
 def comparison(difference, p):
-    gap = replace(mcnemar(np.ones(4, bool), np.ones(4, bool)), difference=difference)
+    gap = replace(mcnemar(np.ones(4, bool), np.ones(4, bool)), difference=difference, centre=difference)
     some = estimate(np.ones((1, 4), bool))
     return Comparison("low", "high", some, some, gap, p)
 

@@ -20,7 +20,7 @@ MODELS = {
     "PCL": ({"loss": "PCL", "start": "AV"}, 0.9, 0.40),
     "Masked": ({"guard": "Broken", "start": "AV"}, 0.9, 0.6),
     "Adversarial": ({"loss": "adversarial, PGD-3"}, 0.75, 0.7),
-    "Close": ({"loss": "MinSim"}, 0.66, 0.46),
+    "Close": ({"loss": "MinSim"}, 0.64, 0.44),
 }
 
 

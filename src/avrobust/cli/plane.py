@@ -1,5 +1,6 @@
 """`avrobust plane`."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     rows = Path(options.model)
     if rows.suffix != ".parquet":
         rows = new(options.out.with_suffix(".parquet"))
-        measure(options, rows, "avrobust plane " + " ".join(argv))
+        measure(options, rows, f"avrobust plane {shlex.join(argv)}")
     report.write(rows, options.out)
     print(report.summary(report.Surface.read(rows)))
     print(f"\nThe page: {options.out}")

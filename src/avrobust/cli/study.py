@@ -1,5 +1,6 @@
 """`avrobust study`."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -71,7 +72,7 @@ def work(argv: Sequence[str], quiet: bool) -> Path:
         study,
         options.out or Path("runs") / study.name,
         data=options.cache,
-        command="avrobust study " + " ".join(argv),
+        command=f"avrobust study {shlex.join(argv)}",
         progress=not quiet,
         tracker=options.tracker,
     )

@@ -192,7 +192,8 @@ class Paired:
     """Two sets of answers to the same clips: `difference` is the first's accuracy minus the second's.
 
     `better`: answers that only the first has right; `worse`: only the second.  `p`: how often chance alone
-    would give a difference at least as large, if neither were better.
+    would give a difference at least as large, if neither were better.  `centre` and `error` are the middle of the
+    interval before it is cut off at ±1, and its standard error.
     """
 
     n: int
@@ -203,6 +204,8 @@ class Paired:
     high: float
     p: float
     seeds: int = 1
+    centre: float = np.nan
+    error: float = np.nan
 
     def __str__(self) -> str:
         if np.isnan(self.difference):
@@ -234,9 +237,8 @@ def mcnemar(correct1: Bool[np.ndarray, " n"], correct2: Bool[np.ndarray, " n"]) 
 def paired(correct1: Scores, correct2: Scores) -> Paired:
     """`mcnemar` for (seeds, clips); seed i of the first is compared with seed i of the second.
 
-    Scores may also be shares in [0, 1], such as the mean over three attacks: it then is a sign test over clips.
-
-    With several seeds the test is normal, and its variance that between clips plus that between seeds.
+    Scores may also be shares in [0, 1], such as the mean over three attacks.  For those, and for several seeds, the test
+    is normal, with the interval's variance: that between clips, plus that between seeds.
 
     >>> same = np.random.default_rng(0).random((3, 300)) < 0.5
     >>> paired(same, same).p
@@ -250,26 +252,42 @@ def paired(correct1: Scores, correct2: Scores) -> Paired:
     # Two clips more, one for either side: identical answers are no proof of identical models.
     by_clip = np.append(gap.mean(0), [1.0, -1.0])
     variance = by_clip.var() / len(by_clip)
-    if seeds == 1:
+    if seeds > 1:
+        variance += gap.mean(1).var(ddof=1) / seeds
+    centre, error = float(by_clip.mean()), float(np.sqrt(variance))
+    if seeds == 1 and np.isin(gap, (-1, 0, 1)).all():
         p = min(1.0, 2 * float(stats.binom.cdf(min(better, worse), better + worse, 0.5)))
     else:
-        variance += gap.mean(1).var(ddof=1) / seeds
-        p = float(2 * stats.norm.sf(abs(by_clip.mean()) / np.sqrt(variance)))
-    half = Z * np.sqrt(variance)
-    low, high = max(-1.0, by_clip.mean() - half), min(1.0, by_clip.mean() + half)
-    return Paired(n, better, worse, float(gap.mean()), float(low), float(high), p, seeds)
+        p = float(2 * stats.norm.sf(abs(centre) / error))
+    low, high = max(-1.0, centre - Z * error), min(1.0, centre + Z * error)
+    return Paired(n, better, worse, float(gap.mean()), low, high, p, seeds, centre, error)
+
+
+def among(those: Bool[np.ndarray, "s n"], of: Bool[np.ndarray, "s n"]) -> Estimate:
+    """The share of `those` among some (seeds, clips); in the interval a clip counts once, however many seeds it is of.
+
+    >>> of = np.ones((3, 50), bool)
+    >>> print(among(of & (np.arange(50) < 10), of))
+    20.0 % of 150 [11.2, 33.0]
+    """
+    n, clips = int(of.sum()), float(of.any(0).sum())
+    if not n:
+        return MISSING
+    p = float((those & of).sum()) / n
+    return Estimate(p, *wilson(p * clips, clips), n)
 
 
 def clips_needed(gap: Scores, points: float = 0.03, power: float = 0.8) -> int:
     """How many clips a paired test needs to see a true difference of `points` (0.03 is 3 points) with this power.
 
     `gap` are the differences that were seen, (seeds, clips); what counts of them is how much they vary from clip to
-    clip, about the share of clips on which the two disagree.  Two-sided at 5 %; `points` is where the mean would lie.
+    clip, about the share of clips on which the two disagree, one more of either kind counted as in `paired`.
+    Two-sided at 5 %; `points` is where the mean would lie.
 
     >>> clips_needed(np.array([[1.0] * 12 + [-1.0] * 8 + [0.0] * 80]))
-    1731
+    1868
     """
-    variance = gap.mean(0).var()
+    variance = np.append(gap.mean(0), [1.0, -1.0]).var()
     needed = (Z + float(stats.norm.ppf(power))) ** 2 * float(variance) / points**2
     return max(1, math.ceil(needed))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avrobust.evaluation.answers import Answers, Budget
-from avrobust.evaluation.metrics import MISSING, Estimate, estimate
+from avrobust.evaluation.metrics import MISSING, Estimate, among, estimate
 from avrobust.report.read import Run
 
 
@@ -35,14 +35,9 @@ class Table:
 
 def tables(run: Run) -> list[Table]:
     """A table per joint budget of Table 1; attacks that left their budget are in it, as it asks where they struck."""
-    found = []
+    found, model = [], run.model("AV") or ""
     for budget in dict.fromkeys(level["AV"] for level in run.levels() if "AV" in level):
-        rows = [
-            row
-            for attack in run.modes
-            for model in run.models("AV")[:1]
-            if (row := _row(model, attack, run.attacked(model, attack, "AV", budget)))
-        ]
+        rows = [row for attack in run.modes if (row := _row(model, attack, run.attacked(model, attack, "AV", budget)))]
         if rows:
             found.append(Table(budget, tuple(rows)))
     return found
@@ -57,9 +52,9 @@ def _row(model: str, attack: str, answers: Answers | None) -> Row | None:
         model,
         attack,
         estimate(fooled),
-        _among(fooled, sound),
-        _among(fooled, picture),
-        _among(fooled, ~sound & ~picture),
+        among(sound, fooled),
+        among(picture, fooled),
+        among(~sound & ~picture, fooled),
         _mean(answers["slope_audio"].astype(float)),
     )
 
@@ -67,8 +62,3 @@ def _row(model: str, attack: str, answers: Answers | None) -> Row | None:
 def _mean(shares: np.ndarray) -> Estimate:
     known = shares[:, ~np.isnan(shares).any(0)]
     return estimate(known) if known.size else MISSING
-
-
-def _among(clips: np.ndarray, share: np.ndarray) -> Estimate:
-    """The share of some clips, all seeds together: seeds have different ones."""
-    return estimate(share[clips][None]) if clips.any() else MISSING

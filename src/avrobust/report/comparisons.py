@@ -9,7 +9,7 @@ from scipy import stats
 
 from avrobust.evaluation.answers import Answers, Budget, shared
 from avrobust.evaluation.flags import SIGNIFICANT
-from avrobust.evaluation.metrics import Estimate, Paired, Z, avg_attacked, estimate, paired
+from avrobust.evaluation.metrics import Estimate, Paired, avg_attacked, estimate, paired
 from avrobust.report.read import SUBSETS
 from avrobust.report.words import picture, sound
 
@@ -37,7 +37,7 @@ class Comparison:
         """1: as claimed; -1: the other way round; 0: these clips cannot tell."""
         if self.p >= SIGNIFICANT:
             return 0
-        return 1 if self.gap.difference > -self.margin else -1
+        return 1 if self.gap.centre > -self.margin else -1
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,7 @@ def mean_attacked(answers: Sequence[Answers | None]) -> Answers | None:
 
 def _p(gap: Paired, margin: float) -> float:
     """How often chance alone would be as far from a gap of -margin; without a margin, the test's own."""
-    if not margin:
-        return gap.p
-    error = (gap.high - gap.low) / (2 * Z)
-    return float(2 * stats.norm.sf(abs(gap.difference + margin) / error)) if error else 0.0
+    return gap.p if not margin else float(2 * stats.norm.sf(abs(gap.centre + margin) / gap.error))
 
 
 def at(subset: str, budget: Budget) -> str:

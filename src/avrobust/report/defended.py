@@ -1,6 +1,6 @@
 """The paper's claims about fusions, localisation and defenses; see `claims` for those about integration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from avrobust.evaluation.answers import Answers, shared
@@ -74,10 +74,8 @@ def attention_listens(run: Run, level: Level) -> Claim:
 
 
 def min_beats_max(run: Run, level: Level) -> Claim:
-    least, most = (_trained(run, loss) for loss in ("MinSim", "MaxSim"))
-    found = compare(
-        "MaxSim, mean of the three attacks", _attacked(run, most, level), "MinSim", _attacked(run, least, level)
-    )
+    least, most = _attacked(run, [_trained(run, loss) for loss in ("MinSim", "MaxSim")], level)
+    found = compare("MaxSim, mean of the three attacks", most, "MinSim", least)
     return Claim(
         "MinSim",
         "Driving the modalities apart is more robust than bringing them together: MinSim beats MaxSim.",
@@ -89,15 +87,13 @@ def min_beats_max(run: Run, level: Level) -> Claim:
 def full_defense_is_best(run: Run, level: Level) -> Claim:
     full = _full(run)
     found: list[Comparison] = []
-    for other in run.defenses():
+    every = run.defenses() if full else []
+    attacked = _attacked(run, every, level)
+    halves = {m: _ri_half(run.clean(m), a) for m, a in zip(every, attacked, strict=True)}
+    for other in every:
         if full and other != full:
             name = "None" if other == run.model("AV") else other
-            found += compare(
-                f"{name}, clean and attacked, half and half",
-                _ri_half(run, other, level),
-                full,
-                _ri_half(run, full, level),
-            )
+            found += compare(f"{name}, clean and attacked, half and half", halves[other], full, halves[full])
     return Claim(
         "RI",
         "MinSim with ExFMem has the best relative improvement of all defenses, more training alone included.",
@@ -141,16 +137,16 @@ def _full(run: Run) -> str | None:
     return next((m for m in run.defenses() if run.told(m).get("loss") == "MinSim" and run.told(m).get("guard")), None)
 
 
-def _attacked(run: Run, model: str | None, level: Level) -> Answers | None:
-    """The mean of A, V, AV in the worst case over attacks, as one column per clip."""
-    if model is None or set(level) != set(SUBSETS):
-        return None
-    return mean_attacked(run.worst([(model, s, level[s]) for s in SUBSETS]))
+def _attacked(run: Run, models: Sequence[str | None], level: Level) -> list[Answers | None]:
+    """Of each model the mean of A, V, AV in the worst case over the attacks that all of them met, a column per clip."""
+    if set(level) != set(SUBSETS):
+        return [None] * len(models)
+    worst = run.worst([(m, s, level[s]) for m in models for s in SUBSETS])
+    return [mean_attacked(worst[i : i + len(SUBSETS)]) for i in range(0, len(worst), len(SUBSETS))]
 
 
-def _ri_half(run: Run, model: str, level: Level) -> Answers | None:
+def _ri_half(clean: Answers | None, attacked: Answers | None) -> Answers | None:
     """Half of (clean + Avg), so that it lies in [0, 1]: twice its differences are differences in RI."""
-    attacked, clean = _attacked(run, model, level), run.clean(model)
     if attacked is None or clean is None:
         return None
     a, c = shared(attacked, clean)

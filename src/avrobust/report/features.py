@@ -35,7 +35,7 @@ def clouds(run: Run) -> list[Cloud]:
         model, _, seed = file.stem.rpartition("-")
         files.setdefault(model, []).append((int(seed), str(file)))
     order = [m for m in (run.about.get("models") or {}) if m in files]
-    return [_cloud(model, *min(files[model])) for model in order]
+    return [_cloud(model, *min(files[model]), colours(run.classes)) for model in order]
 
 
 def colours(classes: int) -> list[str]:
@@ -44,17 +44,16 @@ def colours(classes: int) -> list[str]:
     return [matplotlib.colors.to_hex(palette(k % palette.N)) for k in range(classes)]
 
 
-def _cloud(model: str, seed: int, file: str) -> Cloud:
+def _cloud(model: str, seed: int, file: str, palette: list[str]) -> Cloud:
     with safe_open(file, framework="np") as tensors:
         kept = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118, not a dict
     label = kept["label"]
     figure = Figure(figsize=(SIDE, SIDE), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    palette = np.array(colours(int(label.max()) + 1))
     for modality, mark in (("visual", "^"), ("audio", "o")):
         x, y = kept[f"tsne_{modality}"].T
-        axes.scatter(x, y, c=palette[label], marker=mark, s=11, alpha=0.75, linewidths=0)
+        axes.scatter(x, y, c=np.array(palette)[label], marker=mark, s=11, alpha=0.75, linewidths=0)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)
     image = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -88,6 +89,8 @@ def templates() -> jinja2.Environment:
         "anchor": words.anchor,
         "p_value": p_value,
         "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
+        "two": lambda value: "—" if math.isnan(value) else f"{value:.2f}",
+        "quoted": lambda path: shlex.quote(str(path)),
         "signed": lambda value: f"{100 * value:+.1f}".replace("-", "−"),
         "interval": interval,
         "spaced": lambda name: str(name).replace("_", " "),
@@ -108,8 +111,7 @@ def interval(e: Estimate) -> str:
 def heading(table: tables.AttackTable | tables.ModelTable | standing.Table) -> str:
     """What is said above a table of one set of budgets."""
     theirs = paper.EPS_ATTACK if isinstance(table, tables.AttackTable) else paper.EPS_DEFENSE
-    same = all((b.eps_audio, b.eps_visual) == theirs[s] for s, b in table.level.items())
-    return "At the paper's budgets" if same else "At other budgets"
+    return "At the paper's budgets" if paper.same_budgets(table.level, theirs) else "At other budgets"
 
 
 def extent(found: tuple[Claim, ...]) -> float:

@@ -5,7 +5,10 @@ Captions give budgets ten times too large (0.12, 0.06): the axis of Figure 3 and
 0.006.  Waveforms lie in [-1, 1]; visual budgets are in the units of an ImageNet-normalised frame.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from avrobust.evaluation.answers import Budget
 
 CITATION = (
     "Yapeng Tian and Chenliang Xu. Can audio-visual integration strengthen robustness under multimodal "
@@ -79,3 +82,13 @@ TABLE_3 = {
         Row("MinSim+ExFMem", 71.33, 55.96, 30.57, 24.90, 37.14, 12.44),
     ),
 }
+
+
+def same_budgets(level: Mapping[str, Budget], eps: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether these budgets by subset are the paper's, units included: linf, pictures normalised."""
+    words = {s: (_words(audio), _words(visual, " normalised")) for s, (audio, visual) in eps.items()}
+    return all((b.audio, b.visual) == words[s] for s, b in level.items())
+
+
+def _words(eps: float, unit: str = "") -> str:
+    return f"linf {eps:g}{unit}" if eps else "untouched"

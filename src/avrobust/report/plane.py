@@ -194,12 +194,11 @@ def growth(surface: Surface) -> Panel:
         _share_axis(axes, floor)
         name_lines(axes, 1.0, [(value, name, colour) for name, colour, value in names.values()])
         svg = as_svg(figure, "growth")
-    half = median(surface.smallest[surface.right()])
     text = f"Accuracy falls from {percent(clean)} % to {percent(both[max(both)].value)} % as both budgets grow."
     return Panel(
         "Clips still right, as the budgets grow together",
         svg,
-        text + f" The median clip falls at a share of {half.value:.2g}.",
+        f"{text} {half(surface)}",
     )
 
 

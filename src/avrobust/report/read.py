@@ -102,8 +102,9 @@ class Run:
         return sorted(present, key=lambda m: (order.index(m) if m in order else len(order), m))
 
     def model(self, kind: str) -> str | None:
-        """The model that stands for its kind."""
-        return next(iter(self.models(kind)), None)
+        """The model that stands for its kind: the first of them, though it may have no answers yet."""
+        told = [m for m in self.about.get("models") or {} if self.kind(m) == kind]
+        return next(iter(told or self.models(kind)), None)
 
     @cached_property
     def modes(self) -> Mapping[str, str]:

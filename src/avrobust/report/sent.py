@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avrobust.evaluation.answers import Answers, Budget, shared
-from avrobust.evaluation.metrics import MISSING, Estimate, estimate, wilson
+from avrobust.evaluation.metrics import MISSING, Estimate, among, estimate
 from avrobust.report.comparisons import NAME, at
 from avrobust.report.read import SUBSETS, Run
 from avrobust.report.words import listing
@@ -125,16 +125,7 @@ def _arrival(sent: Answers, made: Answers | None, control: Answers | None) -> Ar
     fooled = m["correct_clean"] & ~m["correct"]
     if control:
         fooled &= c["correct"]
-    return Arrival(estimate(sent["correct"]), _share(~s["correct"], fooled))
-
-
-def _share(those: np.ndarray, of: np.ndarray) -> Estimate:
-    """How many of some (seeds, clips); a clip counts once in the interval, however many seeds it is of."""
-    n, clips = int(of.sum()), float(of.any(0).sum())
-    if not n:
-        return MISSING
-    p = float((those & of).sum()) / n
-    return Estimate(p, *wilson(p * clips, clips), n)
+    return Arrival(estimate(sent["correct"]), among(~s["correct"], fooled))
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def _table(run: Run, level: Level) -> Table | None:
     strong = {m: mean_attacked([worst[m, s] for s in SUBSETS]) for m in met}
     against = _against(run, met)
     alarms = {m: tuple(dict.fromkeys(f.name for f in run.flags() if f.level == "alarm" and f.model == m)) for m in met}
-    gaps = {m: _gap(strong[m], strong[against]) for m in met if m not in (against, met[0])}
+    gaps = {m: _gap(strong[m], strong[against]) for m in met if m not in (against, run.model("AV"))}
     # Of a run that is still going, some have no clip in common yet.
     compared = {m: g for m, g in gaps.items() if g[0].size}
     adjusted = dict(zip(compared, holm([paired(*g).p for g in compared.values()]), strict=True))

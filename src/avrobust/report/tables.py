@@ -47,7 +47,7 @@ class AttackTable:
 
 
 def attack_tables(run: Run) -> list[AttackTable]:
-    """Table 1, once per set of budgets; the paper's numbers stand in the first."""
+    """Table 1, once per set of budgets; the paper's numbers stand beside those at its own."""
     printed = {row.name: row for row in paper.TABLE_1[benchmark(run)]}
     unimodal = paper.UNIMODAL[benchmark(run)]
     clean = {
@@ -64,7 +64,8 @@ def attack_tables(run: Run) -> list[AttackTable]:
         names = [
             a for a in run.modes if usual(a) and any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())
         ]
-        rows = tuple(_row(run, a, level, None if tables else printed.get(method(a))) for a in names)
+        same = paper.same_budgets(level, paper.EPS_ATTACK)
+        rows = tuple(_row(run, a, level, printed.get(method(a)) if same else None) for a in names)
         tables.append(AttackTable(level, clean, rows))
         shown |= set(level.values())
     return tables
@@ -185,8 +186,9 @@ def fusion_tables(run: Run) -> list[ModelTable]:
 def defense_tables(run: Run) -> list[ModelTable]:
     """Table 3: no defense, one modality alone, and every defense; empty where there is no defense."""
     printed = {row.name: row for row in paper.TABLE_3[benchmark(run)]}
-    base, *others = run.defenses() or [""]
-    if not others:
+    base = run.model("AV")
+    others = [m for m in run.defenses() if m != base]
+    if base is None or not others:
         return []
     names = {base: "None"}
     names |= {m: f"Unimodal {kind}" for kind in ("A", "V") if (m := run.model(kind))}
@@ -204,7 +206,7 @@ def _model_tables(run: Run, names: dict[str, str], printed: dict[str, paper.Row]
         return found
     first = next(iter(names))
     for level in run.defense_levels():
-        same = all((b.eps_audio, b.eps_visual) == paper.EPS_DEFENSE[s] for s, b in level.items())
+        same = paper.same_budgets(level, paper.EPS_DEFENSE)
         for attack in run.modes:
             columns = {m: _columns(run, m, attack, level) for m in names}
             met = {m: c for m, c in columns.items() if all(a is not None for a in c.values())}

@@ -258,13 +258,19 @@ def write_cell(out: Path, key: str, cell: Cell, rows: Rows) -> None:
     draft.replace(cell_folder(out, key))
 
 
-def about_model(contestant: Contestant, trained: Trained) -> dict[str, object]:
-    """A trained model, as run.json tells of it."""
-    best = trained.curve[trained.best_epoch - 1] if trained.curve else None
+def about_contestant(contestant: Contestant) -> dict[str, object]:
+    """A model that is to be trained, as run.json tells of it."""
     return {
         "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
         "loss": objective_name(contestant.loss), "guard": contestant.guard and type(contestant.guard).__name__,
         "start": contestant.start,
+    }  # fmt: skip
+
+
+def about_model(contestant: Contestant, trained: Trained) -> dict[str, object]:
+    """A trained model, as run.json tells of it."""
+    best = trained.curve[trained.best_epoch - 1] if trained.curve else None
+    return about_contestant(contestant) | {
         "parameters": count_parameters(trained.net),
         "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch,
         "val": best and best.val_accuracy,

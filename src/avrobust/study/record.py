@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -129,11 +129,11 @@ class RunFile:
                 about[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
             self._write(about)
 
-    def order(self, key: str, names: Sequence[str]) -> None:
-        """Bring an entry's parts into this order."""
+    def begin(self, key: str, parts: Mapping[str, Any]) -> None:
+        """Set the parts that an entry lacks, in this order."""
         with self._lock:
             about = self.about
-            about[key] = dict(sorted(about.get(key, {}).items(), key=lambda part: names.index(part[0])))
+            about[key] = dict(parts) | about.get(key, {})
             self._write(about)
 
     @contextmanager

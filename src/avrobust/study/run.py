@@ -22,7 +22,7 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
 from avrobust.study import showcase
-from avrobust.study.entry import Entry
+from avrobust.study.entry import Entry, about_contestant
 from avrobust.study.plan import Study
 from avrobust.study.record import RunFile, code, describe, world
 from avrobust.threat import Threat
@@ -61,6 +61,8 @@ def run(
         with record.timed("preparing"):
             store = prepare(manifest, study.clip, data / "prepared" / _folder(manifest, study), progress=progress)
     record.update(data=about_data(store, manifest))
+    # Who they are, before any of their cells: a report of what there is so far takes none for another.
+    record.begin("models", {contestant.name: about_contestant(contestant) for contestant in study.contestants})
 
     take(
         [
@@ -72,7 +74,6 @@ def run(
     with FileLock(out / ".report.lock"):
         with record.timed("showcase"):
             showcase.samples(store, out / "samples")
-        record.order("models", [contestant.name for contestant in study.contestants])
         return report.write(out)
 
 
