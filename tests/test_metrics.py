@@ -159,6 +159,20 @@ def test_mcnemar_is_the_exact_binomial_test(better, worse):
     assert r.low <= r.difference <= r.high
 
 
+@pytest.mark.parametrize("n", [3, 40, 400])
+def test_the_test_of_a_mean_agrees_with_its_interval(n):
+    """Many small gains and a few large losses: what counts is their mean, not how many there are of each."""
+    gap = np.resize([1 / 3, 1 / 3, 0, 1 / 3, -1, 0, 1 / 3, 0], n)[None]
+    found = metrics.paired(np.maximum(gap, 0), np.maximum(-gap, 0))
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    turned = metrics.paired(np.maximum(-gap, 0), np.maximum(gap, 0))
+    assert turned.p == pytest.approx(found.p) and turned.difference == pytest.approx(-found.difference)
+
+
+def test_clips_without_a_difference_are_no_proof_that_few_would_do():
+    assert metrics.clips_needed(np.zeros((1, 80))) > 100
+
+
 def test_mcnemar_turned_round():
     first, second = answers(12, 4, 30, 30)
     r, s = metrics.mcnemar(first, second), metrics.mcnemar(second, first)

@@ -336,6 +336,54 @@ def test_a_joint_attack_is_compared_with_its_parts_at_half_their_budgets_only(wh
     assert not joint_is_worse(run, full).comparisons and joint_is_worse(run, level).comparisons
 
 
+def test_defenses_are_compared_over_the_attacks_that_all_of_them_met(whole):
+    """An attack that only some met would make those look weaker."""
+    run = read(whole)
+    table = dict(run.table)
+    for c, a in run.table.items():
+        if c.model == "MinSim+ExFMem" and c.attack == "PGD-10":
+            table[replace(c, attack="PGD-10 from AV")] = replace(
+                a, columns=dict(a.columns) | {"correct": a["correct"] & False}
+            )
+    found = [{c.name: c for c in claims(r)} for r in (run, replace(run, table=table))]
+    for name in ("RI", "MinSim"):
+        before, after = (c[name].comparisons for c in found)
+        assert before and [c.gap for c in before] == [c.gap for c in after]
+
+
+def test_a_model_without_answers_is_not_taken_for_another(whole):
+    run = read(whole)
+    later = replace(run, table={c: a for c, a in run.table.items() if c.model != "AV"})
+    assert later.model("AV") == "AV" and later.clean(later.model("AV")) is None
+    assert not tables.defense_tables(later) and not tables.attack_tables(later)
+    parsed = Page(page.html(later))
+    assert parsed.open == [] and "has not yet measured" in parsed.text
+
+
+def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
+    run = read(whole)
+
+    def elsewhere(c):
+        b = c.budget
+        return replace(c, budget=replace(b, visual=b.visual.replace(" normalised", "")))
+
+    pixels = replace(run, table={elsewhere(c): a for c, a in run.table.items()})
+    for r, there in ((run, True), (pixels, False)):
+        (first, *_), (attacks, *_) = tables.defense_tables(r), tables.attack_tables(r)
+        assert (first.rows[0].cells["A"].paper is not None) == there
+        assert (attacks.rows[0].cells["A"].paper is not None) == there
+        assert (page.heading(first) == "At the paper's budgets") == there
+
+
+def test_three_clips_do_not_show_that_clean_accuracy_is_kept():
+    def answers(right):
+        condition = Condition("m", "none", "clean", Budget(0.0, 0.0, "untouched", "untouched"))
+        return Answers(condition, "corrected", (0,), ("a", "b", "c"), 3, {"correct": np.array([right])})
+
+    (found,) = compare("None", answers([False] * 3), "full", answers([True] * 3), margin=0.03)
+    assert found.p > 0.05 and found.sign == 0
+
+
 def test_claims_about_defenses_follow_the_rows(whole):
     found = {c.name: c for c in claims(read(whole))}
     assert found["MinSim"].verdict == "holds"
