@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +15,20 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
-from avrobust import PGD, Rows, Threat
+from avrobust import FGSM, PGD, Rows, Threat
+from avrobust.data.source import Source
+from avrobust.data.store import Store
 from avrobust.data.workers import beside
-from avrobust.study import named
+from avrobust.study import named, showcase
 from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
 from avrobust.study.record import RunExistsError, describe
 from avrobust.study.run import run, take
-from tiny_study import study
+from avrobust.training import load
+from tiny_study import BOTH, study
 
 
 def rows_of(out: Path) -> dict[str, list[dict]]:
@@ -246,6 +251,36 @@ def test_a_folder_with_other_files_is_refused(tmp_path, cache):
         run(study, tmp_path, data=cache, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "do not lose me"
+
+
+def test_a_single_test_clip_is_enough(tmp_path, videos):
+    clips = sorted(videos.glob("*/*.mp4"))[:12]
+    lines = [
+        f"{i},{f.relative_to(videos)},{f.parent.name},{('test', 'val', 'train')[min(i, 2)]}"
+        for i, f in enumerate(clips)
+    ]
+    listed = tmp_path / "clips.csv"
+    listed.write_text("\n".join(["id,video,label,split", *lines]))
+    shutil.copytree(videos, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.csv"))
+    alone = Contestant("AV", width=16, epochs=0)
+    little = replace(
+        study, contestants=(alone,), trials=(Trial(("AV",), (FGSM(),), BOTH),), embedded=(), data=Source(listed)
+    )
+    out = tmp_path / "run"
+    assert run(little, out, data=tmp_path / "data", progress=False).exists()
+    clean = next(rows for rows in rows_of(out).values() if rows[0]["attack"] == "none")
+    assert [row["attack"] for row in clean] == ["none", "muted", "muted"]
+
+
+def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, cache):
+    store = Store.open(next(cache.glob("prepared/*")))
+    of_class = [store.classes[0] == label for label in store.table.column("label").to_pylist()]
+    store = replace(store, table=store.table.filter(of_class))
+    net, _ = load(done / "models/AV-0/net.safetensors")
+    with torch.no_grad():
+        net.classifier.bias[1] = 1e4
+    showcase.attacked(study, net, store, tmp_path / "gallery", torch.device("cpu"))
+    assert list(tmp_path.glob("**/*")) == [tmp_path / "gallery"]
 
 
 def test_studies_that_make_no_sense_are_refused():
