@@ -240,9 +240,46 @@ def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path
         take([second, first])
 
 
+def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
+    """A study of a network as it was drawn, and its clips, copied into `folder`: one to test, one to validate, ten more."""
+    clips = [f.relative_to(videos) for f in sorted(videos.glob("*/*.mp4"))[:12]]
+    for clip in clips:
+        (folder / clip).parent.mkdir(exist_ok=True)
+        shutil.copy(videos / clip, folder / clip)
+    splits = ["test", "val"] + ["train"] * 10
+    lines = [f"{i},{clip},{clip.parent.name},{splits[i]}" for i, clip in enumerate(clips)]
+    (folder / "clips.csv").write_text("\n".join(["id,video,label,split", *lines]))
+    alone, trial = Contestant("AV", width=16, epochs=0), Trial(("AV",), (FGSM(),), BOTH)
+    data = Source(folder / "clips.csv")
+    return replace(study, contestants=(alone,), trials=(trial,), embedded=(), data=data), clips
+
+
+def test_a_single_test_clip_is_enough(tmp_path, videos):
+    alone, _ = untrained(tmp_path, videos)
+    assert run(alone, tmp_path / "run", data=tmp_path / "data", progress=False).exists()
+    clean = next(rows for rows in rows_of(tmp_path / "run").values() if rows[0]["attack"] == "none")
+    assert [row["attack"] for row in clean] == ["none", "muted", "muted"]
+
+
 def test_another_study_in_the_same_folder_is_refused(done, cache):
     with pytest.raises(RunExistsError, match=r"asked for something else \(attacked\)"):
         run(replace(study, attacked=5), done, data=cache, progress=False)
+
+
+def test_clips_that_changed_since_a_run_was_begun_are_refused(tmp_path, videos):
+    alone, listed = untrained(tmp_path, videos)
+    run(alone, tmp_path / "run", data=tmp_path / "data", progress=False)
+    before = rows_of(tmp_path / "run")
+    tested, _, other = listed[:3]
+    shutil.copy(tmp_path / other, tmp_path / tested)
+    with pytest.raises(
+        RunExistsError, match=r"run\.json: .* differ in labels, splits or what they hold\. Give another"
+    ):
+        run(alone, tmp_path / "run", data=tmp_path / "data", progress=False)
+    (tmp_path / listed[-1]).unlink()
+    with pytest.raises(RunExistsError, match=r"differ in counts, failures"):
+        run(alone, tmp_path / "run", data=tmp_path / "data", progress=False)
+    assert same(rows_of(tmp_path / "run"), before)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, cache):
@@ -251,25 +288,6 @@ def test_a_folder_with_other_files_is_refused(tmp_path, cache):
         run(study, tmp_path, data=cache, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "do not lose me"
-
-
-def test_a_single_test_clip_is_enough(tmp_path, videos):
-    clips = sorted(videos.glob("*/*.mp4"))[:12]
-    lines = [
-        f"{i},{f.relative_to(videos)},{f.parent.name},{('test', 'val', 'train')[min(i, 2)]}"
-        for i, f in enumerate(clips)
-    ]
-    listed = tmp_path / "clips.csv"
-    listed.write_text("\n".join(["id,video,label,split", *lines]))
-    shutil.copytree(videos, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.csv"))
-    alone = Contestant("AV", width=16, epochs=0)
-    little = replace(
-        study, contestants=(alone,), trials=(Trial(("AV",), (FGSM(),), BOTH),), embedded=(), data=Source(listed)
-    )
-    out = tmp_path / "run"
-    assert run(little, out, data=tmp_path / "data", progress=False).exists()
-    clean = next(rows for rows in rows_of(out).values() if rows[0]["attack"] == "none")
-    assert [row["attack"] for row in clean] == ["none", "muted", "muted"]
 
 
 def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, cache):
