@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import cached_property, partial, wraps
 from importlib import import_module
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -330,3 +332,73 @@ def test_a_cell_s_key_says_all_that_its_rows_depend_on():
     assert cell.key("w") != cell.key("v")
     assert len({c.key("w") for c in [cell, *others]}) == 7
     assert "0x" not in json.dumps(describe(PGD()))  # no address of this process
+
+
+class Push:
+    """An attack as a user may write one: an object that can be called."""
+
+    name = "push"
+
+    def __init__(self, step):
+        self.step, self.pattern = step, torch.full((2,), step)
+
+    def __call__(self, model, x, y, threat, seeds):
+        return x
+
+    def halved(self, model, x, y, threat, seeds):
+        return x
+
+    @cached_property
+    def found(self):
+        return object()
+
+
+def pushing(step):
+    def attack(model, x, y, threat, seeds):
+        return attack and x.map(lambda s: s + 0 * step)
+
+    return attack
+
+
+def defaulted(step):
+    return lambda model, x, y, threat, seeds, step=step: x
+
+
+def renamed(step):
+    """Under the name of another function, as decorators leave it."""
+
+    @wraps(pushing)
+    def attack(*args):
+        return step
+
+    return attack
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Push,
+        pushing,
+        defaulted,
+        renamed,
+        lambda step: Push(step).halved,
+        lambda step: partial(pushing(1.0), model=step),
+        lambda step: pushing(torch.tensor(step, dtype=torch.bfloat16)),
+        lambda step: pushing(np.full(3, step)),
+        lambda step: pushing({Push(step)}),
+        lambda step: pushing((json, Push, torch.float16, Push(step))),
+    ],
+)
+def test_one_s_own_attacks_are_told_apart_by_what_they_were_made_with(make):
+    told = [json.dumps(describe(make(step))) for step in (0.1, 0.1, 0.2)]
+    assert told[0] == told[1] != told[2]
+    assert "0x" not in told[0]
+    trial = Trial(("AV",), (make(0.1), make(0.2), make(0.2)), BOTH[:1])
+    assert len(list(replace(study, trials=(trial,), embedded=()).cells("AV", 0))) == 1 + 2
+
+
+def test_what_was_only_looked_up_changes_no_description():
+    attack = Push(0.1)
+    before = describe(attack)
+    assert attack.found is attack.found and describe(attack) == before
+    assert describe(pushing) == f"{__name__}.pushing"  # by name alone, where that says which
