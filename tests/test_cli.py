@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from avrobust import Rows
-from avrobust.cli import main
+from avrobust.cli import main, options
+from avrobust.data.manifest import Entry, Manifest
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
 
@@ -156,6 +159,38 @@ def test_evaluate_takes_anyone_s_model(videos, tmp_path, capsys, monkeypatch):
     )
     printed = capsys.readouterr().out
     assert "% of 5" in printed and "gradient" not in printed
+
+
+def test_models_that_want_other_clips_share_no_folder(videos, tmp_path, capsys, monkeypatch):
+    (tmp_path / "few").mkdir()
+    shutil.copytree(videos / "flute", tmp_path / "few/flute")
+    (tmp_path / "theirs2.py").write_text(
+        "import torch\n"
+        "def model(x):\n"
+        "    return torch.stack([x.audio.mean(1) * k + x.visual.mean((1, 2, 3, 4)) for k in range(11)], 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asked = ["evaluate", "theirs2:model", "--data", "few", "--on", "train", "--audio", "0.01", "--attacks", "FGSM"]
+    asked += ["--clip.size", "40", "--view.samples", "2000", "--view.size", "32"]
+    assert main([*asked, "--clip.seconds", "0.5"]) == main([*asked, "--clip.seconds", "0.4"]) == 0
+    first, _ = (tmp_path / "data/prepared").glob("evaluate-*")
+    capsys.readouterr()
+    assert main([*asked, "--clip.seconds", "0.3", "--prepared", str(first)]) == 1  # said, without a traceback
+    assert f"{first}: expected clips as ClipSpec(seconds=0.3" in capsys.readouterr().err
+
+
+def test_one_process_at_a_time_prepares_a_folder(tmp_path, monkeypatch):
+    def held(manifest, spec, out):
+        with pytest.raises(Timeout):
+            FileLock(out.with_name(f".{out.name}.lock")).acquire(blocking=False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, "prepare", held)
+    manifest = Manifest(tmp_path, (Entry("a", "flute", "train", Path("a.mp4")),))
+    with pytest.raises(KeyboardInterrupt):
+        options.prepared(manifest, ClipSpec(), tmp_path / "new/clips")
+    assert not (tmp_path / "new/clips").exists()  # the lock lies beside it
 
 
 def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):

@@ -274,7 +274,9 @@ def test_the_sum_tells_contents_apart_and_files_not(manifest, tmp_path):
     shutil.copytree(manifest.root, moved)
     for path in moved.iterdir():
         os.utime(path, (1, 1))
-    assert made(replace(manifest, root=moved), tmp_path / "there").sha256 == store.sha256
+    there = made(replace(manifest, root=moved), tmp_path / "there")
+    assert there.sha256 == store.sha256
+    assert [there.digest(id) for id in there.ids()] == [shards.content(store[id]) for id in store.ids()]
     relabelled = tuple(replace(e, label="dog") for e in manifest.entries)
     assert made(replace(manifest, entries=relabelled), tmp_path / "out").sha256 != store.sha256
 
@@ -318,6 +320,23 @@ def test_a_full_disk_is_said_and_leaves_what_was_written(manifest, tmp_path, mon
     assert Store.open(out).ids() == ("clip0", "clip1")
     assert not list(out.glob(".*"))
     assert len(made(manifest, out)) == 4
+
+
+def test_a_frame_that_is_overwritten_in_place_is_seen(tmp_path, decoded):
+    write_wav(tmp_path / "v.wav", np.zeros(8000, np.float32), 8000)
+    for n in range(8):
+        write_png(tmp_path / f"v/{n + 1:06d}.png", np.zeros((16, 16, 3), np.uint8))
+    manifest = Manifest(tmp_path, (Entry("a", "dog", "train", Path("v"), Path("v.wav")),))
+    first = made(manifest, tmp_path / "out")
+    made(manifest, tmp_path / "out")
+    assert decoded == ["v"]
+    whole = (tmp_path / "v").stat()
+    write_png(tmp_path / "grey.png", np.full((16, 16, 3), 128, np.uint8))
+    for n in range(8):
+        (tmp_path / f"v/{n + 1:06d}.png").write_bytes((tmp_path / "grey.png").read_bytes())
+    assert (tmp_path / "v").stat().st_mtime_ns == whole.st_mtime_ns
+    assert made(manifest, tmp_path / "out")["a"].frames.mean() > first["a"].frames.mean()
+    assert decoded == ["v", "v"]
 
 
 def test_ids_that_repeat_must_be_settled_first(manifest, tmp_path):

@@ -3,27 +3,34 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from functools import cached_property, partial, wraps
 from importlib import import_module
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
-from avrobust import PGD, Rows, Threat
+from avrobust import FGSM, PGD, Rows, Threat
+from avrobust.data.source import Source
+from avrobust.data.store import Store
 from avrobust.data.workers import beside
-from avrobust.study import named
+from avrobust.study import named, showcase
 from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
 from avrobust.study.record import RunExistsError, describe
 from avrobust.study.run import run, take
-from tiny_study import study
+from avrobust.training import load
+from tiny_study import BOTH, study
 
 
 def rows_of(out: Path) -> dict[str, list[dict]]:
@@ -235,9 +242,46 @@ def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path
         take([second, first])
 
 
+def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
+    """A study of a network as it was drawn, and its clips, copied into `folder`: one to test, one to validate, ten more."""
+    clips = [f.relative_to(videos) for f in sorted(videos.glob("*/*.mp4"))[:12]]
+    for clip in clips:
+        (folder / clip).parent.mkdir(exist_ok=True)
+        shutil.copy(videos / clip, folder / clip)
+    splits = ["test", "val"] + ["train"] * 10
+    lines = [f"{i},{clip},{clip.parent.name},{splits[i]}" for i, clip in enumerate(clips)]
+    (folder / "clips.csv").write_text("\n".join(["id,video,label,split", *lines]))
+    alone, trial = Contestant("AV", width=16, epochs=0), Trial(("AV",), (FGSM(),), BOTH)
+    data = Source(folder / "clips.csv")
+    return replace(study, contestants=(alone,), trials=(trial,), embedded=(), data=data), clips
+
+
+def test_a_single_test_clip_is_enough(tmp_path, videos):
+    alone, _ = untrained(tmp_path, videos)
+    assert run(alone, tmp_path / "run", data=tmp_path / "data", progress=False).exists()
+    clean = next(rows for rows in rows_of(tmp_path / "run").values() if rows[0]["attack"] == "none")
+    assert [row["attack"] for row in clean] == ["none", "muted", "muted"]
+
+
 def test_another_study_in_the_same_folder_is_refused(done, cache):
     with pytest.raises(RunExistsError, match=r"asked for something else \(attacked\)"):
         run(replace(study, attacked=5), done, data=cache, progress=False)
+
+
+def test_clips_that_changed_since_a_run_was_begun_are_refused(tmp_path, videos):
+    alone, listed = untrained(tmp_path, videos)
+    run(alone, tmp_path / "run", data=tmp_path / "data", progress=False)
+    before = rows_of(tmp_path / "run")
+    tested, _, other = listed[:3]
+    shutil.copy(tmp_path / other, tmp_path / tested)
+    with pytest.raises(
+        RunExistsError, match=r"run\.json: .* differ in labels, splits or what they hold\. Give another"
+    ):
+        run(alone, tmp_path / "run", data=tmp_path / "data", progress=False)
+    (tmp_path / listed[-1]).unlink()
+    with pytest.raises(RunExistsError, match=r"differ in counts, failures"):
+        run(alone, tmp_path / "run", data=tmp_path / "data", progress=False)
+    assert same(rows_of(tmp_path / "run"), before)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, cache):
@@ -246,6 +290,17 @@ def test_a_folder_with_other_files_is_refused(tmp_path, cache):
         run(study, tmp_path, data=cache, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "do not lose me"
+
+
+def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, cache):
+    store = Store.open(next(cache.glob("prepared/*")))
+    of_class = [store.classes[0] == label for label in store.table.column("label").to_pylist()]
+    store = replace(store, table=store.table.filter(of_class))
+    net, _ = load(done / "models/AV-0/net.safetensors")
+    with torch.no_grad():
+        net.classifier.bias[1] = 1e4
+    showcase.attacked(study, net, store, tmp_path / "gallery", torch.device("cpu"))
+    assert list(tmp_path.glob("**/*")) == [tmp_path / "gallery"]
 
 
 def test_studies_that_make_no_sense_are_refused():
@@ -277,3 +332,73 @@ def test_a_cell_s_key_says_all_that_its_rows_depend_on():
     assert cell.key("w") != cell.key("v")
     assert len({c.key("w") for c in [cell, *others]}) == 7
     assert "0x" not in json.dumps(describe(PGD()))  # no address of this process
+
+
+class Push:
+    """An attack as a user may write one: an object that can be called."""
+
+    name = "push"
+
+    def __init__(self, step):
+        self.step, self.pattern = step, torch.full((2,), step)
+
+    def __call__(self, model, x, y, threat, seeds):
+        return x
+
+    def halved(self, model, x, y, threat, seeds):
+        return x
+
+    @cached_property
+    def found(self):
+        return object()
+
+
+def pushing(step):
+    def attack(model, x, y, threat, seeds):
+        return attack and x.map(lambda s: s + 0 * step)
+
+    return attack
+
+
+def defaulted(step):
+    return lambda model, x, y, threat, seeds, step=step: x
+
+
+def renamed(step):
+    """Under the name of another function, as decorators leave it."""
+
+    @wraps(pushing)
+    def attack(*args):
+        return step
+
+    return attack
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Push,
+        pushing,
+        defaulted,
+        renamed,
+        lambda step: Push(step).halved,
+        lambda step: partial(pushing(1.0), model=step),
+        lambda step: pushing(torch.tensor(step, dtype=torch.bfloat16)),
+        lambda step: pushing(np.full(3, step)),
+        lambda step: pushing({Push(step)}),
+        lambda step: pushing((json, Push, torch.float16, Push(step))),
+    ],
+)
+def test_one_s_own_attacks_are_told_apart_by_what_they_were_made_with(make):
+    told = [json.dumps(describe(make(step))) for step in (0.1, 0.1, 0.2)]
+    assert told[0] == told[1] != told[2]
+    assert "0x" not in told[0]
+    trial = Trial(("AV",), (make(0.1), make(0.2), make(0.2)), BOTH[:1])
+    assert len(list(replace(study, trials=(trial,), embedded=()).cells("AV", 0))) == 1 + 2
+
+
+def test_what_was_only_looked_up_changes_no_description():
+    attack = Push(0.1)
+    before = describe(attack)
+    assert attack.found is attack.found and describe(attack) == before
+    assert describe(pushing) == f"{__name__}.pushing"  # by name alone, where that says which

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avrobust.data.shards import content
 from avrobust.media.decode import Clip
 from avrobust.media.spec import ClipSpec
 from avrobust.models import AVNet, NetSpec, build
@@ -463,6 +464,25 @@ def test_a_finished_training_is_loaded_and_another_refused(straight: Trained) ->
         train(build(SMALL, 0), Toys(train=14), RECIPE, view=VIEW, out=out, seed=0, progress=False)
     with pytest.raises(TrainingError, match=r"start [0-9a-f]+ there, "):
         train(build(SMALL, 9), Toys(), RECIPE, view=VIEW, out=out, seed=0, progress=False)
+
+
+def test_clips_that_changed_under_their_names_are_another_training(straight: Trained) -> None:
+    class Louder(Toys):
+        def __getitem__(self, id: str) -> Clip:
+            clip = super().__getitem__(id)
+            return replace(clip, wave=clip.wave * np.float32(1.5)) if id == "v0" else clip
+
+    class Known(Toys):
+        def digest(self, id: str) -> str:
+            return content(Toys()[id])
+
+    def again(store: Toys) -> Trained:
+        out = straight.path.parent
+        return train(build(SMALL, 0), store, RECIPE, view=VIEW, out=out, seed=0, progress=False)
+
+    with pytest.raises(TrainingError, match=r"data [0-9a-f]+ there, [0-9a-f]+ asked"):
+        again(Louder())
+    assert_same(weights(again(Known()).net), weights(straight.net))
 
 
 def test_a_begun_training_of_another_kind_is_refused(tmp_path: Path) -> None:

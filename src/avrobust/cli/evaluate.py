@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     readable, listed = store.counts(options.on)
     if readable < listed:
         print(
-            f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {options.prepared}"
+            f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {store.path}"
         )
     if options.out is not None:
         rows.save(options.out)

@@ -8,11 +8,16 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import tyro
+from filelock import FileLock
 
 from avrobust.allocator import keep_memory
 from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
+from avrobust.data.manifest import Manifest
+from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
+from avrobust.data.store import Store
 from avrobust.data.workers import beside, cores
+from avrobust.media import ClipSpec
 from avrobust.threat import Threat
 from avrobust.types import Attack
 
@@ -24,6 +29,14 @@ def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, defau
     """The options as typed on the command line; `about` is the help text, its example included."""
     start = tyro.MISSING_NONPROP if default is None else default
     return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, default=start)
+
+
+def prepared(manifest: Manifest, spec: ClipSpec, out: Path) -> Store:
+    """The clips of a manifest, prepared into `out` by one process at a time: torchrun starts several at once."""
+    whole = out.resolve()
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(whole.with_name(f".{whole.name}.lock")):  # beside it: a new store's folder has to be empty
+        return prepare(manifest, spec, out)
 
 
 def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool) -> T:

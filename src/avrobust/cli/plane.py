@@ -71,7 +71,7 @@ def measure(options: Options, rows: Path, command: str) -> None:
     about = {
         "model": options.model, "attack": label(search), "threat": str(threat), "levels": plane.levels,
         "step_db": plane.step_db, "floor_db": plane.floor_db, "seed": options.seed, "data": store.name,
-        "listed": listed, "unread": listed - readable, "prepared": str(options.prepared),
+        "listed": listed, "unread": listed - readable, "prepared": str(store.path),
         "seconds": time.perf_counter() - start, "command": command, "rows": rows.name, "page": options.out.name,
         "code": code(), "world": world(device),
     }  # fmt: skip

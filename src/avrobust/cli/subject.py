@@ -1,6 +1,8 @@
 """What verbs that attack a model on clips ask for, and the model and clips that this names."""
 
-from dataclasses import dataclass, field, replace
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -8,8 +10,7 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, load, threat
-from avrobust.data.prepare import prepare
+from avrobust.cli.options import Clips, load, prepared, threat
 from avrobust.data.store import Store
 from avrobust.media import ClipSpec
 from avrobust.threat import Threat
@@ -49,8 +50,8 @@ class SubjectOptions:
     """What a model of your own is given is cut from this; a checkpoint knows its own."""
     view: View = field(default_factory=View)
     """What a model of your own is given; a checkpoint knows its own."""
-    prepared: Path = Path("data/prepared/evaluate")
-    """Where prepared clips are kept."""
+    prepared: Path | None = None
+    """Where prepared clips are kept; default: a folder in data/prepared for each form that models want."""
 
     def threat(self) -> Threat:
         """Both budgets."""
@@ -66,7 +67,7 @@ class SubjectOptions:
         manifest = source.manifest()
         if classes:  # the model's numbers, whichever of its classes these clips are of
             manifest = replace(manifest, classes=classes)
-        store = prepare(manifest, spec, self.prepared)
+        store = prepared(manifest, spec, self.prepared or _folder(spec))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if isinstance(model, torch.nn.Module):
             model.to(device)
@@ -84,6 +85,12 @@ class SubjectOptions:
                 "clips they were trained on."
             )
         return net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ()))
+
+
+def _folder(spec: ClipSpec) -> Path:
+    """Where clips of this form are kept: a folder holds clips of one form."""
+    key = hashlib.sha256(json.dumps(asdict(spec)).encode()).hexdigest()[:8]
+    return Path(f"data/prepared/evaluate-{key}")
 
 
 def new(path: Path) -> Path:

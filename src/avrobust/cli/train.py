@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, parse
-from avrobust.data.prepare import prepare
+from avrobust.cli.options import Clips, parse, prepared
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec, build
 from avrobust.training import RECIPES, View, train
@@ -60,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
         recipe = replace(recipe, epochs=options.epochs)
-    store = prepare(
+    store = prepared(
         source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
     )
     net = build(NetSpec(len(store.classes), options.modality, options.fusion, options.visual_weights), options.seed)

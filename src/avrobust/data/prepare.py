@@ -1,6 +1,6 @@
 """Files become prepared clips: decodes what is new on all cores and adds it to a store.
 
-A clip is known by its files (name, size, time of change) and its times, so that nothing is decoded twice, and a
+A clip is known by its files (name, size, time of change; of a folder of frames, each frame's) and its times, so that nothing is decoded twice, and a
 clip that failed for what its file holds is tried again only when the file has changed.  Knows no models.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avrobust.data.frames import read_clip
+from avrobust.data.frames import numbered, read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
 from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec
@@ -201,15 +201,23 @@ def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
     for path in (entry.video, entry.audio):
         if path is not None:
             try:
-                stat = (manifest.root / path).stat()
+                parts = _parts(manifest.root / path)
                 if not os.access(manifest.root / path, os.R_OK):
                     raise PermissionError(errno.EACCES, "Permission denied")
             except OSError as error:
                 return f"missing: {path} ({error.strerror})"
-            identity += [path.as_posix(), stat.st_size, stat.st_mtime_ns]
+            identity += [path.as_posix(), *parts]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
     audio = None if entry.audio is None else manifest.root / entry.audio
     return Task(key, manifest.root / entry.video, audio, entry.start, entry.end, spec)
+
+
+def _parts(path: Path) -> list[object]:
+    """Size and time of change of a file; of a folder of frames, those of each: its own stay when one is overwritten."""
+    if path.is_dir():
+        return [[frame.name, *_parts(frame)] for frame in numbered(path)]
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _write_table(

@@ -21,7 +21,7 @@ from avrobust.media.decode import Clip
 PATTERN = "clips-*.arrow"
 
 
-class StoreError(RuntimeError):
+class StoreError(ValueError):
     """A folder of prepared clips that cannot be read or written as asked."""
 
 

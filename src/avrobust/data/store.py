@@ -85,6 +85,11 @@ class Store:
         """The number of the clip's class."""
         return self._class_number[self._column("label")[self._row(id)]]
 
+    def digest(self, id: str) -> str:
+        """A number for what the clip sounds and looks like, as it was when it was prepared."""
+        digest: str = self._column("digest")[self._readable(id)]
+        return digest
+
     def box(self, id: str) -> Box | None:
         """Where the sounding object is seen, x0 y0 x1 y1 in [0, 1] of the prepared frame; None: not known, or cut off."""
         box = self.table.column("box")[self._readable(id)].as_py()

@@ -154,7 +154,8 @@ class Entry:
                     parts = [everyone.clean(seed), unreadable(self.store, cell)]
                     if contestant.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
                         asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")
-                        controls = (Swap(every), Mute())
+                        # A single clip has no other to swap with.
+                        controls = (Swap(every), Mute()) if sum(map(len, every)) > 1 else (Mute(),)
                         parts += [asked.under(c, ANYTHING.only(m), seed) for c in controls for m in parts_of_clips]
                     rows = Rows.concat(parts)
                 else:

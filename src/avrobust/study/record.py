@@ -1,19 +1,27 @@
 """What is written down about a run: what was asked, of what, by which code, on which machine."""
 
+import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import cached_property, partial
+from inspect import isroutine
+from operator import attrgetter
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock
+from torch import Tensor
 
 import avrobust
 from avrobust.media import write_bytes
@@ -26,28 +34,76 @@ class RunExistsError(ValueError):
 def describe(value: object) -> Any:
     """A value as plain data that says the same in every process: dataclasses by class and fields, functions by name.
 
+    A function that was made by another is told with what it was made with, any other object with all that it holds.
+
     >>> from avrobust.types import AV
     >>> describe(AV(audio=1.0, visual=max))
     {'class': 'AV', 'audio': 1.0, 'visual': 'builtins.max'}
     """
+    return _told(value, ())
+
+
+def _told(value: object, around: tuple[int, ...]) -> Any:
+    """`value` as plain data; `around` are the objects that hold it, by where they lie."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if id(value) in around:
+        return "itself"  # a function that calls itself holds itself
+    tell = partial(_told, around=(*around, id(value)))
     if is_dataclass(value) and not isinstance(value, type):
-        return {"class": type(value).__name__} | {f.name: describe(getattr(value, f.name)) for f in fields(value)}
+        return {"class": type(value).__name__} | {f.name: tell(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): describe(v) for k, v in value.items()}
+        return {str(k): tell(v) for k, v in value.items()}
     if isinstance(value, tuple | list | range):
-        return [describe(v) for v in value]
+        return [tell(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted((tell(v) for v in value), key=json.dumps)
     if isinstance(value, partial):
         return {
             "class": "partial",
-            "function": describe(value.func),
-            "args": describe(value.args),
-            "keywords": describe(value.keywords),
+            "function": tell(value.func),
+            "args": tell(value.args),
+            "keywords": tell(value.keywords),
         }
-    if callable(value):
-        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     if isinstance(value, Path):
         return value.as_posix()
-    return value
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        return [str(value.dtype), list(value.shape), hashlib.sha256(flat.numpy().tobytes()).hexdigest()]
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, MethodType):
+        return {"method": _name(value), "self": tell(value.__self__)}
+    if isinstance(value, FunctionType) and not _found_by_name(value):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        made_with = {name: tell(cell.cell_contents) for name, cell in cells}
+        return {
+            "function": _name(value),
+            "closure": made_with,
+            "defaults": tell([value.__defaults__, value.__kwdefaults__]),
+        }
+    if isinstance(value, type) or isroutine(value):
+        return _name(value)
+    if hasattr(value, "__dict__"):
+        kind = type(value)
+        # What a property keeps follows from the rest, and is there only once it was asked for.
+        held = {k: v for k, v in vars(value).items() if not isinstance(getattr(kind, k, None), cached_property)}
+        return {"class": _name(kind), "holds": tell(held)}
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _found_by_name(function: FunctionType) -> bool:
+    """Whether its module has it under its name, so that the name says which one it is."""
+    try:
+        return attrgetter(function.__qualname__)(sys.modules[function.__module__]) is function
+    except (AttributeError, KeyError):
+        return False
 
 
 def code() -> dict[str, Any]:

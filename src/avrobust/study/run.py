@@ -24,7 +24,7 @@ from avrobust.data.store import Store
 from avrobust.study import showcase
 from avrobust.study.entry import Entry, about_contestant
 from avrobust.study.plan import Study
-from avrobust.study.record import RunFile, code, describe, world
+from avrobust.study.record import RunExistsError, RunFile, code, describe, world
 from avrobust.threat import Threat
 
 WAIT_S = 0.2  # between two looks at whether another process has finished
@@ -60,6 +60,7 @@ def run(
             manifest = _orchestra(study, data, progress) if listed is None else listed
         with record.timed("preparing"):
             store = prepare(manifest, study.clip, data / "prepared" / _folder(manifest, study), progress=progress)
+    refuse_other_clips(record, store, manifest)
     record.update(data=about_data(store, manifest))
     # Who they are, before any of their cells: a report of what there is so far takes none for another.
     record.begin("models", {contestant.name: about_contestant(contestant) for contestant in study.contestants})
@@ -130,6 +131,18 @@ def about_data(store: Store, manifest: Manifest) -> dict[str, object]:
         "failures": [{"id": id, "file": file, "reason": reason} for id, file, reason in store.failures],
         "sha256": store.sha256, "spec": asdict(store.spec),
     }  # fmt: skip
+
+
+def refuse_other_clips(record: RunFile, store: Store, manifest: Manifest) -> None:
+    """Raise a RunExistsError where a run was begun with other clips: its cells would not belong together."""
+    there, here = record.about.get("data"), json.loads(json.dumps(about_data(store, manifest)))
+    if there is None or there["sha256"] == here["sha256"]:
+        return
+    seen = [name for name in ("classes", "counts", "failures") if there[name] != here[name]]
+    raise RunExistsError(
+        f"{record.path}: expected the clips that the run was begun with, got clips from {store.root} that differ in "
+        f"{', '.join(seen) or 'labels, splits or what they hold'}. Give another --out, or delete the folder."
+    )
 
 
 def _orchestra(study: Study, data: Path, progress: bool) -> Manifest:

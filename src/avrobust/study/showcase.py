@@ -58,6 +58,7 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
             }  # fmt: skip
             about["amplified"] = _write(folder, batch, adversarial, i, store.spec.rate)
             (folder / "clip.json").write_text(json.dumps(about, indent=1))
+    draft.mkdir(parents=True, exist_ok=True)  # where no clip was right, there is none to show
     draft.replace(out)
 
 

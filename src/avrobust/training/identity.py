@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from avrobust.data.shards import content
 from avrobust.models.network import AVNet, Loss
 from avrobust.seeds import digest
 from avrobust.training import checkpoint
@@ -20,7 +21,9 @@ class TrainingError(ValueError):
 
 def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, loss: Loss) -> dict[str, Any]:
     """A training, described so that it can be compared with what a file says."""
-    clips = {split: [(id, store.label(id)) for id in store.ids(split)] for split in ("train", "val")}
+    clips = {
+        split: [(id, store.label(id), _content(store, id)) for id in store.ids(split)] for split in ("train", "val")
+    }
     asked = {
         "spec": net.spec,
         "guard": getattr(net.guard, "spec", None),
@@ -37,6 +40,12 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
     }
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
+
+
+def _content(store: Clips, id: str) -> str:
+    """A number for what a clip sounds and looks like: a store's own, for it has counted already, or else from the clip."""
+    known = getattr(store, "digest", None)
+    return str(known(id)) if known is not None else content(store[id])
 
 
 def refuse_another(path: Path, asked: Mapping[str, Any]) -> None:

@@ -22,7 +22,10 @@ VOLUME = (0.5, 1.5)  # as in the published code
 
 @runtime_checkable
 class Clips(Protocol):
-    """Labelled clips, as `data.store.Store` has them; anything with these five will do."""
+    """Labelled clips, as `data.store.Store` has them; anything with these five will do.
+
+    Training reads every clip once more to know it again, unless a method `digest(id)` says what a clip holds.
+    """
 
     @property
     def spec(self) -> ClipSpec: ...
