@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_a_targeted_attack_goes_where_it_is_told(network, videos, tmp_path, caps
 
 
 def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, capsys):
-    out = tmp_path / "rows.parquet"
+    out = tmp_path / "new/rows.parquet"
     words = [
         "evaluate",
         str(network),
@@ -128,6 +129,32 @@ def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, caps
     rows = Rows.load(out)
     assert len(rows) == 22 * 7
     assert main(words) == 1
+
+
+@pytest.mark.parametrize("twice", [("PGD-2", "PGD-2"), ("AVAutoAttack-10", "AVAutoAttack-50")])
+def test_evaluate_refuses_attacks_of_one_name_before_any_work(twice, tmp_path, capsys):
+    out = tmp_path / "new/rows.parquet"
+    words = ["evaluate", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.01", "--out", str(out)]
+    assert main([*words, "--attacks", *twice]) == 1
+    name = twice[0].removesuffix("-10")
+    assert f"attacks and threats should differ by name, got {name} within" in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
+def test_a_page_of_planes_may_be_asked_for_in_a_folder_yet_to_be_made(tmp_path, monkeypatch):
+    there = []
+    monkeypatch.setattr("avrobust.cli.plane.measure", lambda options, *_: there.append(options.out.parent.is_dir()))
+    monkeypatch.setattr("avrobust.cli.plane.report", Mock())
+    out = tmp_path / "new/plane.html"
+    assert main(["plane", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.1", "--out", str(out)]) == 0
+    assert there == [True]
+
+
+@pytest.mark.parametrize(("verb", "says"), [("train", "goes on from there"), ("plane", "begins anew")])
+def test_who_stops_it_is_told_what_the_same_command_does(verb, says, monkeypatch, capsys):
+    monkeypatch.setattr(f"avrobust.cli.{verb}.main", Mock(side_effect=KeyboardInterrupt))
+    assert main([verb]) == 130
+    assert says in capsys.readouterr().err
 
 
 def test_evaluate_takes_anyone_s_model(videos, tmp_path, capsys, monkeypatch):

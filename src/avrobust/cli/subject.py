@@ -87,7 +87,8 @@ class SubjectOptions:
 
 
 def new(path: Path) -> Path:
-    """The path of a file that is to be written.  Raises `ValueError` if it is there already."""
+    """The path of a file that is to be written, its folder made.  Raises `ValueError` if it is there already."""
     if path.exists():
         raise ValueError(f"{path}: expected a new file, got one that exists. Give another --out.")
+    path.parent.mkdir(parents=True, exist_ok=True)  # now, rather than to fail when all the work is done
     return path
