@@ -1,7 +1,7 @@
 """`avrobust train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"there is no recipe {options.recipe!r}; there are {', '.join(RECIPES)}.")
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
-        recipe = replace(recipe, epochs=options.epochs)
+        recipe = recipe.lasting(options.epochs)
     store = prepare(
         source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
     )
