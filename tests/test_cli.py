@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
 
 from avrobust import Rows
-from avrobust.cli import main
+from avrobust.cli import main, study
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
+from avrobust.study import named
 
 
 @pytest.fixture
@@ -236,6 +238,23 @@ def test_report_is_rebuilt_from_files(done, capsys):
     (done / "report.html").unlink()
     assert main(["report", str(done)]) == 0
     assert (done / "report.html").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "words", ["tiny_study:study --workers 1 --out runs/x", "--workers 1 tiny_study:study --out runs/x"]
+)
+def test_a_study_s_name_may_stand_before_and_behind_options(words):
+    options, found = study.read(words.split())
+    assert (options.name, options.workers, options.out) == ("tiny_study:study", 1, Path("runs/x"))
+    assert (found.name, found.epochs, options.view) == ("tiny", 2, found.view)
+
+
+def test_help_on_a_study_tells_its_own_defaults(capsys):
+    for words in (["tian2021_music", "--help"], ["--workers", "1", "tian2021_music", "-h"]):
+        with pytest.raises(SystemExit):
+            study.read(words)
+        printed = capsys.readouterr().out
+        assert f"(default: {named('tian2021_music').view.samples})" in printed
 
 
 def test_study_on_a_user_s_videos(videos, tmp_path, capsys):
