@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,9 +11,14 @@ import torch
 
 from avrobust import Rows
 from avrobust.cli import main, study
+from avrobust.cli.attack import towards
+from avrobust.cli.options import attack
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
+from avrobust.models.zoo import NetSpec, build
+from avrobust.objectives import Targeted
 from avrobust.study import named
+from avrobust.training import checkpoint
 
 
 @pytest.fixture
@@ -312,3 +318,24 @@ def test_checkpoints_that_are_none(network, tmp_path, capsys):
     for path, message in ((pickle, "pickle"), (short, "cut short")):
         assert main(["attack", "v.mp4", "--model", str(path), "--audio", "0.1", "--out", str(tmp_path / "o")]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_trained_on(tmp_path, capsys):
+    net = build(NetSpec(3, width=16), 0)
+    bare, nameless = tmp_path / "bare.safetensors", tmp_path / "nameless.safetensors"
+    checkpoint.save(net, bare, {})
+    checkpoint.save(net, nameless, {"clip": {}, "view": {}})
+    for path, message in ((bare, "which clips they were trained on"), (nameless, "names its classes")):
+        assert main(["attack", "v.mp4", "--model", str(path), "--audio", "0.1", "--out", str(tmp_path / "o")]) == 1
+        said = capsys.readouterr().err
+        assert f"{path}: expected" in said and message in said
+
+
+def test_attacks_that_take_a_target_and_those_that_do_not(tmp_path, capsys):
+    for name in ("FGSM", "PGD-2", "MIM-2", "APGD-2", "Square-2"):
+        made = attack(name)
+        assert towards(1, made, name) == replace(made, objective=Targeted(1))
+    words = ["attack", "v.mp4", "--model", "nowhere", "--audio", "0.1", "--out", str(tmp_path / "o")]
+    assert main([*words, "--target", "tuba", "--attack", "AVAutoAttack-2"]) == 1
+    said = capsys.readouterr().err
+    assert "got AVAutoAttack-2. Use FGSM, PGD, MIM, APGD, Square" in said

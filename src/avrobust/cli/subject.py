@@ -27,6 +27,15 @@ class Opened(NamedTuple):
     device: torch.device
 
 
+class Trained(NamedTuple):
+    """A model, the clips that it wants, and its classes if it knows them."""
+
+    model: Model
+    spec: ClipSpec
+    view: View
+    classes: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SubjectOptions:
     """A model, the clips it is attacked on, and what an attacker may do to them."""
@@ -73,17 +82,21 @@ class SubjectOptions:
         clips = [b.to(device) for b in batches(store, self.on, view, self.batch, limit=self.limit)]
         return Opened(model, clips, store, device)
 
-    def _model(self) -> tuple[Model, ClipSpec, View, tuple[str, ...]]:
-        """The model, the clips that it wants, and its classes if it knows them."""
+    def _model(self) -> Trained:
         if ":" in self.model and not Path(self.model).exists():
-            return load(self.model), self.clip, self.view, ()
-        net, meta = load_any(self.model)
-        if not {"clip", "view"} <= meta.keys():
-            raise checkpoint.CheckpointError(
-                f"{self.model}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
-                "clips they were trained on."
-            )
-        return net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ()))
+            return Trained(load(self.model), self.clip, self.view, ())
+        return trained(self.model)
+
+
+def trained(path: Path | str) -> Trained:
+    """A checkpoint, or a folder of the published code's.  Raises `CheckpointError` if it does not say what it wants."""
+    net, meta = load_any(path)
+    if not {"clip", "view"} <= meta.keys():
+        raise checkpoint.CheckpointError(
+            f"{path}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
+            "clips they were trained on. Train it with `avrobust train`."
+        )
+    return Trained(net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ())))
 
 
 def new(path: Path) -> Path:
