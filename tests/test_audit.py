@@ -1,8 +1,10 @@
 """The audit finds what was planted, and nothing on a clean set."""
 
+import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -96,6 +98,13 @@ def test_everything_planted_is_found(clean):
     assert "LEAK: files of 4 rows (cat/0, cat/0, cat/0, …) in train and val and test are the same" in text
     assert "test: you have 5 of 6 clips; 2 classes, 1 (cat) to 5 (dog) a class" in text
     assert "classes: none in val of 1 class (dog)" in text
+
+
+def test_a_disk_that_fails_ends_no_audit(clean, monkeypatch):
+    monkeypatch.setattr("avrobust.data.audit.probe", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    found = audit(clean, progress=False)
+    assert len(found.unreadable) == len(clean)
+    assert all("Input/output error" in reason for reason in found.unreadable.values())
 
 
 def test_a_folder_without_numbered_frames_is_no_picture(tmp_path):
