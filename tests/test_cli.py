@@ -222,7 +222,11 @@ def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):
         "32",
     ]
     assert main(words) == 0
-    assert "validation clips" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "validation clips" in printed
+    listed = len(list(mine.glob("*/*.mp4")))
+    left_out = f"2 of {listed} clips could not be read and were left out: avrobust show {tmp_path / 'net-clips'}"
+    assert left_out in printed
     assert main(["show", str(tmp_path / "net-clips")]) == 0
     shown = capsys.readouterr().out
     assert broken[0].name in shown

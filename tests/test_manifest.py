@@ -172,6 +172,25 @@ def test_a_folder_of_classes_with_and_without_a_list(tmp_path):
         layouts.folder(tmp_path, listed=listed)
 
 
+def test_files_of_one_name_in_two_containers_are_two_clips(tmp_path):
+    for name in ("cat/a.mov", "cat/a.mp4", "cat/b.mp4", "dog/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {e.id: e.video.as_posix() for e in layouts.folder(tmp_path).entries}
+    assert found == {"cat/a.mov": "cat/a.mov", "cat/a.mp4": "cat/a.mp4", "cat/b": "cat/b.mp4", "dog/a": "dog/a.mp4"}
+
+    (tmp_path / "list.json").write_text(json.dumps({"videos": {"cat": ["a"]}}))
+    (one,) = layouts.folder(tmp_path, listed=tmp_path / "list.json").entries
+    assert (one.id, one.video) == ("cat/a", Path("cat/a.mp4"))
+
+
+@pytest.mark.parametrize("suffix", ["mts", "M2TS", "asf", "f4v", "vob", "mxf", "3g2", "m2t", "rm", "dv", "nut", "ogm"])
+def test_whatever_container_ffmpeg_reads_is_a_video(tmp_path, suffix):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / f"cat/a.{suffix}").touch()
+    assert [e.id for e in layouts.folder(tmp_path).entries] == ["cat/a"]
+
+
 def test_folders_without_videos(tmp_path):
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path, tmp_path / "empty"):

@@ -69,3 +69,7 @@ def main(argv: Sequence[str]) -> None:
     print(
         f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s"
     )
+    if store.failures:
+        print(
+            f"{len(store.failures)} of {len(store.table)} clips could not be read and were left out: avrobust show {store.path}"
+        )

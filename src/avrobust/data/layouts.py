@@ -6,7 +6,7 @@ Knows names of files and folders; only `middle` opens media.  Clips that a list 
 
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,15 @@ from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
 from avrobust.seeds import digest
 
+# What videos are called, whichever container they are in; FFmpeg itself goes by what a file holds.
 VIDEOS = frozenset(
-    [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"]
-)
+    [
+        ".3g2", ".3gp", ".3gp2", ".3gpp", ".amv", ".asf", ".avi", ".divx", ".dv", ".dvr-ms", ".f4v", ".flv", ".gxf",
+        ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2", ".mk3d", ".mkv", ".mod", ".mov", ".mp2v", ".mp4", ".mpe",
+        ".mpeg", ".mpg", ".mpg4", ".mpv", ".mts", ".mxf", ".nsv", ".nut", ".ogm", ".ogv", ".ogx", ".qt", ".rm", ".rmvb",
+        ".tod", ".tp", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid",
+    ]
+)  # fmt: skip
 # What the lists of the paper's code are called: train.csv, train_kinetics.csv, train_AVE.csv, ...
 LISTS = {"music": "", "kinetics_sounds": "_kinetics", "ave": "_AVE"}
 SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
@@ -37,6 +43,7 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
     found = _videos(root)
     if listed is not None:
         names = [(label, id) for label, ids in _json_lists(Path(listed)).items() for id in ids]
+        found = {(label, path.stem): path for (label, _), path in found.items()}
     else:
         names = sorted(found)
     if not found:
@@ -214,15 +221,18 @@ def _start(manifest: Manifest, e: Entry, seconds: float) -> float:
 
 
 def _videos(root: Path) -> dict[tuple[str, str], Path]:
-    """(class, id) → path within root, of the videos in the folders of `root`."""
+    """(class, id) → path within root, of the videos in the folders of `root`.
+
+    The id is the file's name without its ending, or with it where files differ by nothing else.
+    """
     if not root.is_dir():
         raise ManifestError(
             f"{root}: expected a folder, got {'a file' if root.exists() else 'nothing'}. Check the path."
         )
     files = (file for label in sorted(root.iterdir()) if label.is_dir() for file in sorted(label.iterdir()))
-    return {
-        (f.parent.name, f.stem): f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."
-    }
+    videos = [f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."]
+    stems = Counter(f.with_suffix("") for f in videos)
+    return {(f.parent.name, f.stem if stems[f.with_suffix("")] == 1 else f.name): f for f in videos}
 
 
 def _json_lists(path: Path) -> Mapping[str, list[str]]:
