@@ -14,7 +14,7 @@ from typing import Literal
 
 from avrobust.data.frames import FRAMES_PER_SECOND
 from avrobust.data.kinetics_sounds import CLASSES, chosen, folder_name
-from avrobust.data.manifest import SPLITS, TIMES, Entry, Manifest, ManifestError
+from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError, uncut
 from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
 from avrobust.seeds import digest
@@ -52,8 +52,12 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
             "Give the folder that holds the class folders."
         )
     entries = [
-        Entry(f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4"))) for label, id in names
-    ]
+        Entry(
+            f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4")),
+            extra={} if listed is None else {"youtube_id": id},
+        )
+        for label, id in names
+    ]  # fmt: skip
     return divide(Manifest(root, tuple(entries)), seed=seed)
 
 
@@ -192,7 +196,11 @@ def youtube(table: Path) -> Manifest:
     for line, row in enumerate(rows, 1 if header is None else 2):
         try:
             name, label, split = _youtube_row(dict(zip(header, row, strict=True)) if header else row)
-            entries.append(Entry(name, label, SPLIT_NAMES.get(split, split), Path(f"{name}.mp4")))
+            entries.append(
+                Entry(
+                    name, label, SPLIT_NAMES.get(split, split), Path(f"{name}.mp4"), extra={"youtube_id": uncut(name)}
+                )
+            )
         except (ValueError, KeyError) as error:
             raise ManifestError(f"{table} line {line}: {error}") from None
     manifest = Manifest(table.parent, tuple(entries), name=table.stem)
@@ -260,7 +268,13 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
                 f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published."
             )
         label = video.parts[0]
-        yield Entry(f"{label}/{video.stem}", label, split, video, extra={"frames": row[2].strip()})
+        yield Entry(
+            f"{label}/{video.stem}",
+            label,
+            split,
+            video,
+            extra={"frames": row[2].strip(), "youtube_id": uncut(video.stem)},
+        )
 
 
 def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
@@ -292,9 +306,9 @@ def _found(entries: Iterable[Entry], root: Path) -> Iterator[Entry]:
             place = folder_name(file.parent.name)
             place = place if place in labels else ""
             whole.setdefault((place, file.stem), file.relative_to(root))
-            cut.setdefault((place, TIMES.sub("", file.stem)), file.relative_to(root))
+            cut.setdefault((place, uncut(file.stem)), file.relative_to(root))
     for e in entries:
         places = (folder_name(e.label), "")
-        ways = ((whole, e.video.stem), (cut, e.video.stem), (whole, e.source))
+        ways = ((whole, e.video.stem), (cut, e.video.stem), (whole, uncut(e.video.stem)))
         found = (table.get((place, name)) for table, name in ways for place in places)
         yield replace(e, video=next(filter(None, found), e.video))
