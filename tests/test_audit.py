@@ -1,8 +1,10 @@
 """The audit finds what was planted, and nothing on a clean set."""
 
+import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -63,18 +65,18 @@ def test_nothing_is_found_on_a_clean_set(clean):
 def test_everything_planted_is_found(clean):
     root = clean.root
     shutil.copy(root / "cat/0.mp4", root / "dog/copy.mp4")
-    shutil.copy(root / "cat/0.mp4", root / "dog/cutvideo_000010.mp4")
-    with (root / "dog/cutvideo_000010.mp4").open("ab") as file:
+    shutil.copy(root / "cat/0.mp4", root / "dog/cut-video-1_000010.mp4")
+    with (root / "dog/cut-video-1_000010.mp4").open("ab") as file:
         file.write(b"\0" * 8)
-    clip(root / "dog/cutvideo_000020.mp4", 9)
+    clip(root / "dog/cut-video-1_000020.mp4", 9)
     (root / "dog/empty.mp4").touch()
     write_wav(root / "dog/sound.wav", np.zeros(100, np.float32), 8000)
     planted = [
         Entry("dog/copy", "dog", "test", Path("dog/copy.mp4")),
         Entry("cat/0", "cat", "val", Path("cat/0.mp4")),
         Entry("cat/0", "cat", "val", Path("cat/0.mp4")),
-        Entry("dog/cut1", "dog", "train", Path("dog/cutvideo_000010.mp4")),
-        Entry("dog/cut2", "dog", "test", Path("dog/cutvideo_000020.mp4")),
+        Entry("dog/cut1", "dog", "train", Path("dog/cut-video-1_000010.mp4")),
+        Entry("dog/cut2", "dog", "test", Path("dog/cut-video-1_000020.mp4")),
         Entry("dog/gone", "dog", "test", Path("dog/gone.mp4")),
         Entry("dog/empty", "dog", "train", Path("dog/empty.mp4")),
         Entry("dog/sound", "dog", "train", Path("dog/sound.wav")),
@@ -83,7 +85,7 @@ def test_everything_planted_is_found(clean):
     found = audit(replace(clean, entries=clean.entries + tuple(planted)), progress=False)
     assert found.shared == {("train", "val"): ("cat/0",)}
     assert found.repeated == {"val": ("cat/0",)}
-    assert found.related == {("train", "test"): ("cutvideo",)}
+    assert found.related == {("train", "test"): ("cut-video-1",)}
     assert [{e.id for e in group} for group in found.copies] == [{"cat/0", "dog/copy"}]
     assert found.missing == {"test": ("dog/gone",)}
     assert found.unreadable.keys() == {"dog/empty", "dog/sound"}
@@ -92,10 +94,22 @@ def test_everything_planted_is_found(clean):
 
     text = found.summary()
     assert "LEAK: 1 clip (cat/0) in both train and val" in text
-    assert "LEAK: clips of 1 video (cutvideo) in both train and test" in text
+    assert "LEAK: clips of 1 video (cut-video-1) in both train and test" in text
     assert "LEAK: files of 4 rows (cat/0, cat/0, cat/0, …) in train and val and test are the same" in text
     assert "test: you have 5 of 6 clips; 2 classes, 1 (cat) to 5 (dog) a class" in text
     assert "classes: none in val of 1 class (dog)" in text
+
+
+def test_numbers_that_folders_repeat_are_no_leak(tmp_path):
+    (tmp_path / "clips.csv").write_text("video,label,split\ntrain/dog/000.mp4,dog,train\ntest/cat/000.mp4,cat,test\n")
+    assert not audit(Manifest.read(tmp_path / "clips.csv"), progress=False).related
+
+
+def test_a_disk_that_fails_ends_no_audit(clean, monkeypatch):
+    monkeypatch.setattr("avrobust.data.audit.probe", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    found = audit(clean, progress=False)
+    assert len(found.unreadable) == len(clean)
+    assert all("Input/output error" in reason for reason in found.unreadable.values())
 
 
 def test_a_folder_without_numbered_frames_is_no_picture(tmp_path):

@@ -2,17 +2,25 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from filelock import FileLock, Timeout
 
 from avrobust import Rows
-from avrobust.cli import main, options
+from avrobust.cli import main, options, study
+from avrobust.cli.attack import towards
+from avrobust.cli.options import attack
 from avrobust.data.manifest import Entry, Manifest
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
+from avrobust.models.zoo import NetSpec, build
+from avrobust.objectives import Targeted
+from avrobust.study import named
+from avrobust.training import checkpoint
 
 
 @pytest.fixture
@@ -105,7 +113,7 @@ def test_a_targeted_attack_goes_where_it_is_told(network, videos, tmp_path, caps
 
 
 def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, capsys):
-    out = tmp_path / "rows.parquet"
+    out = tmp_path / "new/rows.parquet"
     words = [
         "evaluate",
         str(network),
@@ -131,6 +139,32 @@ def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, caps
     rows = Rows.load(out)
     assert len(rows) == 22 * 7
     assert main(words) == 1
+
+
+@pytest.mark.parametrize("twice", [("PGD-2", "PGD-2"), ("AVAutoAttack-10", "AVAutoAttack-50")])
+def test_evaluate_refuses_attacks_of_one_name_before_any_work(twice, tmp_path, capsys):
+    out = tmp_path / "new/rows.parquet"
+    words = ["evaluate", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.01", "--out", str(out)]
+    assert main([*words, "--attacks", *twice]) == 1
+    name = twice[0].removesuffix("-10")
+    assert f"attacks and threats should differ by name, got {name} within" in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
+def test_a_page_of_planes_may_be_asked_for_in_a_folder_yet_to_be_made(tmp_path, monkeypatch):
+    there = []
+    monkeypatch.setattr("avrobust.cli.plane.measure", lambda options, *_: there.append(options.out.parent.is_dir()))
+    monkeypatch.setattr("avrobust.cli.plane.report", Mock())
+    out = tmp_path / "new/plane.html"
+    assert main(["plane", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.1", "--out", str(out)]) == 0
+    assert there == [True]
+
+
+@pytest.mark.parametrize(("verb", "says"), [("train", "goes on from there"), ("plane", "begins anew")])
+def test_who_stops_it_is_told_what_the_same_command_does(verb, says, monkeypatch, capsys):
+    monkeypatch.setattr(f"avrobust.cli.{verb}.main", Mock(side_effect=KeyboardInterrupt))
+    assert main([verb]) == 130
+    assert says in capsys.readouterr().err
 
 
 def test_evaluate_takes_anyone_s_model(videos, tmp_path, capsys, monkeypatch):
@@ -222,7 +256,11 @@ def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):
         "32",
     ]
     assert main(words) == 0
-    assert "validation clips" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "validation clips" in printed
+    listed = len(list(mine.glob("*/*.mp4")))
+    left_out = f"2 of {listed} clips could not be read and were left out: avrobust show {tmp_path / 'net-clips'}"
+    assert left_out in printed
     assert main(["show", str(tmp_path / "net-clips")]) == 0
     shown = capsys.readouterr().out
     assert broken[0].name in shown
@@ -244,6 +282,23 @@ def test_report_is_rebuilt_from_files(done, capsys):
     (done / "report.html").unlink()
     assert main(["report", str(done)]) == 0
     assert (done / "report.html").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "words", ["tiny_study:study --workers 1 --out runs/x", "--workers 1 tiny_study:study --out runs/x"]
+)
+def test_a_study_s_name_may_stand_before_and_behind_options(words):
+    options, found = study.read(words.split())
+    assert (options.name, options.workers, options.out) == ("tiny_study:study", 1, Path("runs/x"))
+    assert (found.name, found.epochs, options.view) == ("tiny", 2, found.view)
+
+
+def test_help_on_a_study_tells_its_own_defaults(capsys):
+    for words in (["tian2021_music", "--help"], ["--workers", "1", "tian2021_music", "-h"]):
+        with pytest.raises(SystemExit):
+            study.read(words)
+        printed = capsys.readouterr().out
+        assert f"(default: {named('tian2021_music').view.samples})" in printed
 
 
 def test_study_on_a_user_s_videos(videos, tmp_path, capsys):
@@ -301,3 +356,24 @@ def test_checkpoints_that_are_none(network, tmp_path, capsys):
     for path, message in ((pickle, "pickle"), (short, "cut short")):
         assert main(["attack", "v.mp4", "--model", str(path), "--audio", "0.1", "--out", str(tmp_path / "o")]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_trained_on(tmp_path, capsys):
+    net = build(NetSpec(3, width=16), 0)
+    bare, nameless = tmp_path / "bare.safetensors", tmp_path / "nameless.safetensors"
+    checkpoint.save(net, bare, {})
+    checkpoint.save(net, nameless, {"clip": {}, "view": {}})
+    for path, message in ((bare, "which clips they were trained on"), (nameless, "names its classes")):
+        assert main(["attack", "v.mp4", "--model", str(path), "--audio", "0.1", "--out", str(tmp_path / "o")]) == 1
+        said = capsys.readouterr().err
+        assert f"{path}: expected" in said and message in said
+
+
+def test_attacks_that_take_a_target_and_those_that_do_not(tmp_path, capsys):
+    for name in ("FGSM", "PGD-2", "MIM-2", "APGD-2", "Square-2"):
+        made = attack(name)
+        assert towards(1, made, name) == replace(made, objective=Targeted(1))
+    words = ["attack", "v.mp4", "--model", "nowhere", "--audio", "0.1", "--out", str(tmp_path / "o")]
+    assert main([*words, "--target", "tuba", "--attack", "AVAutoAttack-2"]) == 1
+    said = capsys.readouterr().err
+    assert "got AVAutoAttack-2. Use FGSM, PGD, MIM, APGD, Square" in said

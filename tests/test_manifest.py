@@ -130,7 +130,7 @@ def test_repeats_are_kept_for_an_audit_and_settled_for_use(tmp_path):
 
 def test_a_division_is_per_class_by_video_and_by_seed_alone():
     def clip(label: str, n: int, at: int) -> Entry:
-        return Entry(f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:09d}xx_{at:06d}_{at + 10:06d}.mp4"))
+        return Entry(f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:06d}xx_{at:06d}_{at + 10:06d}.mp4"))
 
     entries = tuple(clip(label, n, at) for label in ("cat", "dog") for n in range(20) for at in (0, 10))
     manifest = layouts.divide(Manifest(Path("d"), entries), seed=1)
@@ -147,6 +147,33 @@ def test_a_division_is_per_class_by_video_and_by_seed_alone():
     assert {e.id: e.split for e in backwards.entries} == {e.id: e.split for e in manifest.entries}
     other = layouts.divide(Manifest(Path("d"), entries), seed=2)
     assert other.entries != manifest.entries
+
+
+def test_a_phone_s_videos_are_recordings_of_their_own(tmp_path):
+    for n in range(10):
+        for name in (f"VID_20240130_1425{n:02d}.mp4", f"VID20240130_1425{n:02d}.mp4"):
+            (tmp_path / "cat").mkdir(exist_ok=True)
+            (tmp_path / "cat" / name).touch()
+    manifest = layouts.folder(tmp_path)
+    assert len({e.source for e in manifest.entries}) == 20
+    assert Counter(e.split for e in manifest.entries) == {"train": 12, "val": 4, "test": 4}
+
+
+def test_lists_of_youtube_ids_know_one_video_in_two_classes(tmp_path):
+    lists(tmp_path, "_AVE", train=["dog/abcd_123456"], test=["cat/abcd_123456"], val=["cat/short_000010"])
+    train, val, test = layouts.ave(tmp_path).entries
+    assert (train.source, test.source, val.source) == ("abcd_123456", "abcd_123456", "short")
+
+    (tmp_path / "vgg.csv").write_text("abcd_123456,30,dog,train\nabcd_123456,50,cat,test\n")
+    assert {e.source for e in layouts.youtube(tmp_path / "vgg.csv").entries} == {"abcd_123456"}
+
+    (tmp_path / "media/cat").mkdir(parents=True)
+    (tmp_path / "media/cat/abcd_123456.mp4").touch()
+    (tmp_path / "solos.json").write_text(json.dumps({"videos": {"cat": ["abcd_123456"], "dog": ["abcd_123456"]}}))
+    found = layouts.folder(tmp_path / "media", listed=tmp_path / "solos.json")
+    assert {e.source for e in found.entries} == {"abcd_123456"}
+    found.write(tmp_path / "again.csv")
+    assert {e.source for e in Manifest.read(tmp_path / "again.csv", root=tmp_path / "media").entries} == {"abcd_123456"}
 
 
 def test_a_folder_of_classes_with_and_without_a_list(tmp_path):
@@ -170,6 +197,25 @@ def test_a_folder_of_classes_with_and_without_a_list(tmp_path):
     listed.write_text('{"videos": 3}')
     with pytest.raises(ManifestError, match=r"solo.json: expected a json list"):
         layouts.folder(tmp_path, listed=listed)
+
+
+def test_files_of_one_name_in_two_containers_are_two_clips(tmp_path):
+    for name in ("cat/a.mov", "cat/a.mp4", "cat/b.mp4", "dog/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {e.id: e.video.as_posix() for e in layouts.folder(tmp_path).entries}
+    assert found == {"cat/a.mov": "cat/a.mov", "cat/a.mp4": "cat/a.mp4", "cat/b": "cat/b.mp4", "dog/a": "dog/a.mp4"}
+
+    (tmp_path / "list.json").write_text(json.dumps({"videos": {"cat": ["a"]}}))
+    (one,) = layouts.folder(tmp_path, listed=tmp_path / "list.json").entries
+    assert (one.id, one.video) == ("cat/a", Path("cat/a.mp4"))
+
+
+@pytest.mark.parametrize("suffix", ["mts", "M2TS", "asf", "f4v", "vob", "mxf", "3g2", "m2t", "rm", "dv", "nut", "ogm"])
+def test_whatever_container_ffmpeg_reads_is_a_video(tmp_path, suffix):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / f"cat/a.{suffix}").touch()
+    assert [e.id for e in layouts.folder(tmp_path).entries] == ["cat/a"]
 
 
 def test_folders_without_videos(tmp_path):

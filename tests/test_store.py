@@ -12,9 +12,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pytest
+from av.container import InputContainer
+from av.error import err_check
 
 from avrobust.data import prepare as preparing
 from avrobust.data import shards
@@ -22,8 +25,9 @@ from avrobust.data.frames import read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
 from avrobust.data.prepare import STOPPED, prepare
 from avrobust.data.store import Store, StoreError, box_in_window
-from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
+from avrobust.media import ClipSpec, MediaError, reader, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
+from avrobust.media.reader import PASSING
 
 SPEC = ClipSpec(seconds=0.4, rate=8000, fps=5, size=16)
 
@@ -144,6 +148,58 @@ def test_what_may_pass_is_tried_again(manifest, tmp_path, monkeypatch):
     assert not store.ids()
     assert ("clip0", "0.mp4", "cannot be opened (Too many open files)") in store.failures
     assert len(made(manifest, tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize("number", sorted(PASSING), ids=errno.errorcode.get)
+@pytest.mark.parametrize("where", ["opening", "within"])
+def test_a_disk_that_fails_for_a_while_costs_no_clip(manifest, tmp_path, monkeypatch, number, where):
+    def fails(*arguments):
+        err_check(-number)  # FFmpeg's errors: that of too little memory is no OSError
+
+    def broken():
+        raise OSError(number, os.strerror(number))
+
+    class Failing:
+        """A container that gives no packets."""
+
+        __class__ = InputContainer  # for the check of types
+
+        def __init__(self, real):
+            self.real = real
+
+        def demux(self):
+            fails()
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    clips = replace(manifest, entries=manifest.entries[:1])
+    opened = reader._open
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "_open", fails if where == "opening" else lambda path: Failing(opened(path)))
+        if number == errno.EIO and where == "opening":
+            # Of a file that can be read, EIO says that its head is cut short.
+            real = Path.open
+            patch.setattr(
+                Path, "open", lambda path, *a, **k: broken() if path.suffix == ".mp4" else real(path, *a, **k)
+            )
+        store = made(clips, tmp_path / "out")
+    ((_, _, reason),) = store.failures
+    assert reason == f"cannot be opened ({os.strerror(number)})"
+    assert len(made(clips, tmp_path / "out")) == 1
+
+
+def test_a_head_cut_short_is_no_failing_disk(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as made_by_av:
+        stream = made_by_av.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 16
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))
+        made_by_av.mux([*stream.encode(frame), *stream.encode(None)])
+    whole = (tmp_path / "a.mkv").read_bytes()
+    for size in (40, 60, 100, 200, 300):
+        (tmp_path / "a.mkv").write_bytes(whole[:size])
+        with pytest.raises(MediaError):
+            decode(tmp_path / "a.mkv", SPEC)
 
 
 def test_other_labels_and_splits_need_no_decoding(manifest, tmp_path, decoded):

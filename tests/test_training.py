@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avrobust.cli import main
 from avrobust.data.shards import content
 from avrobust.media.decode import Clip
 from avrobust.media.spec import ClipSpec
@@ -195,6 +197,24 @@ def test_views_that_do_not_fit() -> None:
 
 
 # --- recipes
+
+
+def test_a_shorter_training_slows_down_as_early_as_it_should(tmp_path, monkeypatch) -> None:
+    published = RECIPES["published"]
+    short, once = published.lasting(20), RECIPES["published-30"].lasting(1)
+    assert (short.epochs, short.drops) == (20, (6, 12, 18))
+    assert published.lasting(100) == published
+    assert once.factor(0, 10) == once.factor(9, 10) == 1.0
+
+    asked = Mock(side_effect=KeyboardInterrupt)  # no training
+    for name in ("prepare", "build"):
+        monkeypatch.setattr(f"avrobust.cli.train.{name}", Mock(return_value=Mock(classes=("a", "b"))))
+    monkeypatch.setattr("avrobust.cli.train.train", asked)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/a.mp4").touch()
+    words = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--recipe", "published", "--epochs", "20"]
+    assert main(words) == 130
+    assert asked.call_args.args[2] == short
 
 
 def test_onecycle_is_torchs() -> None:

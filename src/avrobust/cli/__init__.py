@@ -18,6 +18,9 @@ VERBS = {
     "attack": ("avrobust.cli.attack", "make one video adversarial: picture, sound, predictions"),
 }
 
+# Those that keep what is finished, and take it up again.
+GO_ON = ("study", "train", "data", "selftest")
+
 HELP = """usage: avrobust VERB [options]      avrobust VERB --help
 
 Does hearing help a model see, and seeing help it hear, when someone attacks what it hears, what it sees, or both?
@@ -45,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import_module(VERBS[verb][0]).main(rest)
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        kept = "What was finished is kept; the same command goes on from there."
+        lost = "What was not written is lost; the same command begins anew."
+        print(f"\nStopped. {kept if verb in GO_ON else lost}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         # What a user can cause is raised as these two, in words meant for them.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ import tyro
 from avrobust.attacks.saved import on_levels
 from avrobust.cli import options as shared
 from avrobust.cli.options import parse
+from avrobust.cli.subject import trained
 from avrobust.evaluation.inputs import check_logits
 from avrobust.evaluation.run import sizes
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
@@ -21,9 +22,9 @@ from avrobust.objectives import Targeted
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat, check
 from avrobust.training import View
-from avrobust.training.published import load_any
+from avrobust.training.checkpoint import CheckpointError
 from avrobust.training.views import cut
-from avrobust.types import AV, Batch, Model, Signals
+from avrobust.types import AV, Attack, Batch, Model, Signals
 
 ABOUT = """Make one video adversarial for a model, and say what the model takes it for: before, after, and after saving.
 
@@ -63,16 +64,22 @@ def main(argv: Sequence[str]) -> None:
     if options.out.exists():
         raise ValueError(f"{options.out}: expected a new folder, got one that exists. Give another --out.")
     threat = shared.threat(options.audio, options.visual, options.norm)
-    net, meta = load_any(options.model)
-    classes, spec, view = meta["classes"], ClipSpec(**meta["clip"]), View(**meta["view"])
+    attack = shared.attack(options.attack)
+    if options.target is not None:
+        attack = towards(0, attack, options.attack)  # whether it can be aimed at all, before any work
+    net, spec, view, classes = trained(options.model)
+    if not classes:
+        raise CheckpointError(
+            f"{options.model}: expected a checkpoint that names its classes, got one that does not. "
+            "Train it with `avrobust train`."
+        )
     clip = decode(options.video, spec, start=options.start)
     x = signals(cut(clip, spec, view))
     with torch.no_grad():
         said = int(net(x).argmax())
     y = torch.tensor([class_number(options.label, classes) if options.label else said])
-    attack = shared.attack(options.attack)
     if options.target is not None:
-        attack = replace(attack, objective=Targeted(class_number(options.target, classes)))  # type: ignore[type-var]
+        attack = towards(class_number(options.target, classes), attack, options.attack)
     id = options.video.stem
     adversarial = attack(net, x, y, threat, Seeds(options.seed, (id,)))
     check(threat, x, adversarial, (id,), options.attack)
@@ -92,11 +99,11 @@ def main(argv: Sequence[str]) -> None:
         "adversarial, 8-bit pixels and 16-bit samples": predict(net, on_levels(adversarial), classes),
         "adversarial, decoded from the .mp4": predict(net, reread(video, spec, view, fps), classes),
     }
-    about = {
+    about: dict[str, object] = {
         "video": str(options.video), "model": str(options.model), "label": classes[int(y)], "target": options.target,
         "attack": options.attack, "threat": str(threat), "notes": clip.notes, "predictions": found,
-        "clip": asdict(spec), "view": asdict(view),
-    } | {k: v[0] for k, v in sizes(threat, x, adversarial).items()}  # fmt: skip
+        "clip": asdict(spec), "view": asdict(view), **{k: v[0] for k, v in sizes(threat, x, adversarial).items()},
+    }  # fmt: skip
     (options.out / "predictions.json").write_text(json.dumps(about, indent=1))
     print(summary(threat, options, found, about))
 
@@ -131,6 +138,16 @@ def signals(x: AV[np.ndarray]) -> Signals:
     """One clip as a batch of signals."""
     visual = torch.from_numpy(x.visual.copy()).permute(0, 3, 1, 2).float() / 255
     return AV(audio=torch.from_numpy(x.audio.copy())[None], visual=visual[None])
+
+
+def towards(number: int, attack: Attack, name: str) -> Attack:
+    """The attack, aimed at a class.  Raises `ValueError` if it has no objective of its own to change."""
+    if not (is_dataclass(attack) and any(field.name == "objective" for field in fields(attack))):
+        raise ValueError(
+            f"expected with --target an attack that climbs one objective, got {name}. "
+            "Use FGSM, PGD, MIM, APGD, Square, or one of your own with a field `objective`; or leave out --target."
+        )
+    return replace(attack, objective=Targeted(number))  # type: ignore[type-var, return-value]
 
 
 def class_number(name: str, classes: Sequence[str]) -> int:

@@ -9,9 +9,10 @@ from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
 from avrobust.evaluation.answers import tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
+from avrobust.evaluation.inputs import check_told_apart
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Subject
+from avrobust.evaluation.run import Subject, label
 from avrobust.progress import bar
 from avrobust.types import Batch, Model
 
@@ -38,14 +39,14 @@ class Options(SubjectOptions):
 def main(argv: Sequence[str]) -> None:
     """Parse, attack, print the table and what raises doubt in it."""
     options = parse(Options, argv, "evaluate", ABOUT)
+    attacks = [attack(text) for text in options.attacks]
+    todo = [(tried, t) for tried in attacks for t in options.threat().subsets()]
+    check_told_apart([f"{label(tried)} within {t}" for tried, t in todo])
     if options.out is not None:
         new(options.out)
-    threat = options.threat()
-    attacks = [attack(text) for text in options.attacks]
     model, clips, store, _ = options.open()
     subject = Subject(model, clips)
     cells = [subject.clean(options.seed)]
-    todo = [(tried, t) for tried in attacks for t in threat.subsets()]
     with bar("attacking", len(todo)) as advance:
         for tried, t in todo:
             cells.append(subject.under(tried, t, options.seed))

@@ -80,8 +80,11 @@ def work(argv: Sequence[str], quiet: bool) -> Path:
 
 def read(argv: Sequence[str]) -> tuple[Options, Study]:
     """What the words ask for, and the study that it makes."""
-    first = next((word for word in argv if not word.startswith("-")), "quick")
-    study = named(first) if not {"-h", "--help"} & set(argv) or first in STUDIES else named("quick")
+    # Read twice: which word is the name, rather than an option's value, only a parser knows; and the study says what
+    # the options are where they are not given.
+    asked = [word for word in argv if word not in ("-h", "--help")]
+    first = parse(Options, asked, "study", ABOUT, default=Options("quick")).name
+    study = named(first) if len(asked) == len(argv) or first in STUDIES else named("quick")
     default = Options(
         first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),

@@ -28,6 +28,15 @@ class Opened(NamedTuple):
     device: torch.device
 
 
+class Trained(NamedTuple):
+    """A model, the clips that it wants, and its classes if it knows them."""
+
+    model: Model
+    spec: ClipSpec
+    view: View
+    classes: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SubjectOptions:
     """A model, the clips it is attacked on, and what an attacker may do to them."""
@@ -74,17 +83,21 @@ class SubjectOptions:
         clips = [b.to(device) for b in batches(store, self.on, view, self.batch, limit=self.limit)]
         return Opened(model, clips, store, device)
 
-    def _model(self) -> tuple[Model, ClipSpec, View, tuple[str, ...]]:
-        """The model, the clips that it wants, and its classes if it knows them."""
+    def _model(self) -> Trained:
         if ":" in self.model and not Path(self.model).exists():
-            return load(self.model), self.clip, self.view, ()
-        net, meta = load_any(self.model)
-        if not {"clip", "view"} <= meta.keys():
-            raise checkpoint.CheckpointError(
-                f"{self.model}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
-                "clips they were trained on."
-            )
-        return net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ()))
+            return Trained(load(self.model), self.clip, self.view, ())
+        return trained(self.model)
+
+
+def trained(path: Path | str) -> Trained:
+    """A checkpoint, or a folder of the published code's.  Raises `CheckpointError` if it does not say what it wants."""
+    net, meta = load_any(path)
+    if not {"clip", "view"} <= meta.keys():
+        raise checkpoint.CheckpointError(
+            f"{path}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
+            "clips they were trained on. Train it with `avrobust train`."
+        )
+    return Trained(net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ())))
 
 
 def _folder(spec: ClipSpec) -> Path:
@@ -94,7 +107,8 @@ def _folder(spec: ClipSpec) -> Path:
 
 
 def new(path: Path) -> Path:
-    """The path of a file that is to be written.  Raises `ValueError` if it is there already."""
+    """The path of a file that is to be written, its folder made.  Raises `ValueError` if it is there already."""
     if path.exists():
         raise ValueError(f"{path}: expected a new file, got one that exists. Give another --out.")
+    path.parent.mkdir(parents=True, exist_ok=True)  # now, rather than to fail when all the work is done
     return path

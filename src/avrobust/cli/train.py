@@ -1,7 +1,7 @@
 """`avrobust train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"there is no recipe {options.recipe!r}; there are {', '.join(RECIPES)}.")
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
-        recipe = replace(recipe, epochs=options.epochs)
+        recipe = recipe.lasting(options.epochs)
     store = prepared(
         source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
     )
@@ -68,3 +68,7 @@ def main(argv: Sequence[str]) -> None:
     print(
         f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s"
     )
+    if store.failures:
+        print(
+            f"{len(store.failures)} of {len(store.table)} clips could not be read and were left out: avrobust show {store.path}"
+        )

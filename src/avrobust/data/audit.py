@@ -158,7 +158,7 @@ def _problem(manifest: Manifest, e: Entry) -> str | None:
             has_picture, has_sound = held.video is not None, held.audio is not None
         if apart:
             has_sound = probe(apart[0]).audio is not None
-    except MediaError as error:
+    except (MediaError, OSError) as error:
         return str(error)
     if has_picture and has_sound:
         return None

@@ -6,7 +6,7 @@ Knows names of files and folders; only `middle` opens media.  Clips that a list 
 
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,20 @@ from typing import Literal
 
 from avrobust.data.frames import FRAMES_PER_SECOND
 from avrobust.data.kinetics_sounds import CLASSES, chosen, folder_name
-from avrobust.data.manifest import SPLITS, TIMES, Entry, Manifest, ManifestError
+from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError, uncut
 from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
 from avrobust.seeds import digest
 
+# What videos are called, whichever container they are in; FFmpeg itself goes by what a file holds.
 VIDEOS = frozenset(
-    [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"]
-)
+    [
+        ".3g2", ".3gp", ".3gp2", ".3gpp", ".amv", ".asf", ".avi", ".divx", ".dv", ".dvr-ms", ".f4v", ".flv", ".gxf",
+        ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2", ".mk3d", ".mkv", ".mod", ".mov", ".mp2v", ".mp4", ".mpe",
+        ".mpeg", ".mpg", ".mpg4", ".mpv", ".mts", ".mxf", ".nsv", ".nut", ".ogm", ".ogv", ".ogx", ".qt", ".rm", ".rmvb",
+        ".tod", ".tp", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid",
+    ]
+)  # fmt: skip
 # What the lists of the paper's code are called: train.csv, train_kinetics.csv, train_AVE.csv, ...
 LISTS = {"music": "", "kinetics_sounds": "_kinetics", "ave": "_AVE"}
 SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
@@ -37,6 +43,7 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
     found = _videos(root)
     if listed is not None:
         names = [(label, id) for label, ids in _json_lists(Path(listed)).items() for id in ids]
+        found = {(label, path.stem): path for (label, _), path in found.items()}
     else:
         names = sorted(found)
     if not found:
@@ -45,8 +52,12 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
             "Give the folder that holds the class folders."
         )
     entries = [
-        Entry(f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4"))) for label, id in names
-    ]
+        Entry(
+            f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4")),
+            extra={} if listed is None else {"youtube_id": id},
+        )
+        for label, id in names
+    ]  # fmt: skip
     return divide(Manifest(root, tuple(entries)), seed=seed)
 
 
@@ -185,7 +196,11 @@ def youtube(table: Path) -> Manifest:
     for line, row in enumerate(rows, 1 if header is None else 2):
         try:
             name, label, split = _youtube_row(dict(zip(header, row, strict=True)) if header else row)
-            entries.append(Entry(name, label, SPLIT_NAMES.get(split, split), Path(f"{name}.mp4")))
+            entries.append(
+                Entry(
+                    name, label, SPLIT_NAMES.get(split, split), Path(f"{name}.mp4"), extra={"youtube_id": uncut(name)}
+                )
+            )
         except (ValueError, KeyError) as error:
             raise ManifestError(f"{table} line {line}: {error}") from None
     manifest = Manifest(table.parent, tuple(entries), name=table.stem)
@@ -214,15 +229,18 @@ def _start(manifest: Manifest, e: Entry, seconds: float) -> float:
 
 
 def _videos(root: Path) -> dict[tuple[str, str], Path]:
-    """(class, id) → path within root, of the videos in the folders of `root`."""
+    """(class, id) → path within root, of the videos in the folders of `root`.
+
+    The id is the file's name without its ending, or with it where files differ by nothing else.
+    """
     if not root.is_dir():
         raise ManifestError(
             f"{root}: expected a folder, got {'a file' if root.exists() else 'nothing'}. Check the path."
         )
     files = (file for label in sorted(root.iterdir()) if label.is_dir() for file in sorted(label.iterdir()))
-    return {
-        (f.parent.name, f.stem): f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."
-    }
+    videos = [f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."]
+    stems = Counter(f.with_suffix("") for f in videos)
+    return {(f.parent.name, f.stem if stems[f.with_suffix("")] == 1 else f.name): f for f in videos}
 
 
 def _json_lists(path: Path) -> Mapping[str, list[str]]:
@@ -250,7 +268,13 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
                 f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published."
             )
         label = video.parts[0]
-        yield Entry(f"{label}/{video.stem}", label, split, video, extra={"frames": row[2].strip()})
+        yield Entry(
+            f"{label}/{video.stem}",
+            label,
+            split,
+            video,
+            extra={"frames": row[2].strip(), "youtube_id": uncut(video.stem)},
+        )
 
 
 def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
@@ -282,9 +306,9 @@ def _found(entries: Iterable[Entry], root: Path) -> Iterator[Entry]:
             place = folder_name(file.parent.name)
             place = place if place in labels else ""
             whole.setdefault((place, file.stem), file.relative_to(root))
-            cut.setdefault((place, TIMES.sub("", file.stem)), file.relative_to(root))
+            cut.setdefault((place, uncut(file.stem)), file.relative_to(root))
     for e in entries:
         places = (folder_name(e.label), "")
-        ways = ((whole, e.video.stem), (cut, e.video.stem), (whole, e.source))
+        ways = ((whole, e.video.stem), (cut, e.video.stem), (whole, uncut(e.video.stem)))
         found = (table.get((place, name)) for table, name in ways for place in places)
         yield replace(e, video=next(filter(None, found), e.video))

@@ -21,11 +21,24 @@ SPLITS = ("train", "val", "test")
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in [0, 1] of the upright picture
 
 _COLUMNS = ("id", "label", "split", "video", "audio", "start", "end", "box", "sha256")
-TIMES = re.compile(r"_\d{6}(_\d{6})?$")  # what Kinetics and VGGSound put behind a video's name
+# What Kinetics and VGGSound put behind a video's name, which is a YouTube id of 11 characters.
+TIMES = re.compile(r"_\d{6}(_\d{6})?$")
+YOUTUBE = re.compile(r"([\w-]{11})(_\d{6}){0,2}", re.ASCII)
+CUT = re.compile(r"(?!\w{3}20\d{6}_)([\w-]{11})_\d{6}(_\d{6})?", re.ASCII)  # not a day and a time: VID20240130_142501
 
 
 class ManifestError(ValueError):
     """A table of clips that cannot be used as it stands."""
+
+
+def uncut(name: str) -> str:
+    """A name of a list of YouTube videos, without cutting times.
+
+    >>> [uncut(name) for name in ("3qesirWAGt4_000020", "abcd_123456", "abcd_123456_000020_000030")]
+    ['3qesirWAGt4', 'abcd_123456', 'abcd_123456']
+    """
+    id = YOUTUBE.fullmatch(name)
+    return id[1] if id else TIMES.sub("", name)
 
 
 @dataclass(frozen=True)
@@ -74,12 +87,17 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """The recording that the clip was cut from: its file's name without cutting times.
+        """The recording that the clip was cut from: its YouTube id where that is known, else its path without the ending.
+
+        It is known from a column `youtube_id`, and from names that are such an id and cutting times.
 
         >>> Entry("a", "dog", "train", Path("dog/3qesirWAGt4_000020_000030.mp4")).source
         '3qesirWAGt4'
+        >>> Entry("a", "dog", "train", Path("dog/VID_20240130_142501.mp4")).source
+        'dog/VID_20240130_142501'
         """
-        return TIMES.sub("", self.video.stem)
+        cut = CUT.fullmatch(self.video.stem)
+        return self.extra.get("youtube_id") or (cut[1] if cut else self.video.with_suffix("").as_posix())
 
     @property
     def rival(self) -> Box | None:

@@ -1,7 +1,8 @@
 """Files become prepared clips: decodes what is new on all cores and adds it to a store.
 
-A clip is known by its files (name, size, time of change; of a folder of frames, each frame's) and its times, so that nothing is decoded twice, and a
-clip that failed for what its file holds is tried again only when the file has changed.  Knows no models.
+A clip is known by its files (name, size, time of change; of a folder of frames, those of each) and its times, so that
+nothing is decoded twice, and a clip that failed for what its file holds is tried again only when the file has changed.
+Knows no models.
 """
 
 import errno

@@ -4,6 +4,7 @@ Times are seconds after the file's start, which is FFmpeg's: the first moment of
 and picture of one file share a clock, whichever begins first.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
@@ -29,6 +30,9 @@ NEAR = 0.5  # s from the file's start that are not worth a seek
 UNSEEKABLE = {"mpeg"}  # after a seek, MPEG program streams are some frames off
 TICK = 1e-6  # s: less than any container's clock tells, more than a float loses
 CUT_SHORT = 0.2  # s that a file may hold less than it declares: durations are often rough
+
+# What passes, and says nothing of what a file holds: a disk or a network that fails, too little memory, too many files.
+PASSING = frozenset([errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT])
 
 # What to do about a clip that a file does not give.
 CHOOSE = "Choose another part of it."
@@ -72,7 +76,7 @@ class Damage(NamedTuple):
 class Reader:
     """The sound or the picture of a file: the stream of that kind that FFmpeg calls the best.
 
-    Raises MediaError when the file cannot be opened or has no such stream.
+    Raises MediaError when the file cannot be opened or has no such stream, and OSError for what may pass.
     """
 
     def __init__(self, path: Path, kind: Kind) -> None:
@@ -158,6 +162,7 @@ class Reader:
         try:
             yield from self.container.demux()
         except (OSError, FFmpegError) as error:
+            _raise_passing(error, self.path)
             yield error
 
     def _decode(self, packet: Any) -> tuple[list[Any], str]:
@@ -184,7 +189,10 @@ class Reader:
 
 
 def open_media(path: Path) -> InputContainer:
-    """The opened file.  Raises MediaError with the reason when it is no media file that FFmpeg knows."""
+    """The opened file.  Raises MediaError with the reason when it is no media file that FFmpeg knows.
+
+    Raises OSError for what may pass, such as a disk that fails or too many open files.
+    """
     advice = "Check the path, or take this clip off the list."
     if not path.is_file():  # also: a pipe would be waited on for ever
         reason = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
@@ -193,8 +201,10 @@ def open_media(path: Path) -> InputContainer:
     if not path.stat().st_size:
         raise MediaError(path, "is empty (0 bytes)", advice)
     try:
-        container = _open(path)
+        container = _open_again(path)
     except (FFmpegError, OSError) as error:
+        if not (isinstance(error, FFmpegError) and error.errno == errno.EIO):  # that is a head cut short
+            _raise_passing(error, path)
         raise MediaError(path, f"cannot be opened: {_said(path) or error.strerror}", advice) from error
     if container.format.name == "tty":  # FFmpeg's reading of any .txt: terminal art
         raise MediaError(path, "is text, not a media file", advice)
@@ -242,6 +252,24 @@ def _open(path: Path) -> InputContainer:
     options = {"protocol_whitelist": "file", "pattern_type": "none"}
     container: InputContainer = av.open(f"file:{path}", metadata_errors="ignore", container_options=options)
     return container
+
+
+def _open_again(path: Path) -> InputContainer:
+    """As `_open`.  FFmpeg says EIO of a head cut short as of a failing disk: it is the disk, if reading fails too."""
+    try:
+        return _open(path)
+    except (FFmpegError, OSError) as error:
+        if error.errno != errno.EIO:
+            raise
+    with path.open("rb") as file:
+        while file.read(1 << 20):
+            pass
+    return _open(path)
+
+
+def _raise_passing(error: FFmpegError | OSError, path: Path) -> None:
+    if error.errno in PASSING:  # FFmpeg's own error of too little memory is no OSError
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _said(path: Path) -> str:

@@ -98,9 +98,7 @@ class Entry:
             return Trained(path, net, curve=(), best_epoch=0, seconds=0.0)
         recipe = RECIPES[contestant.recipe]
         if epochs := contestant.epochs or study.epochs:
-            # Where the rate falls goes along with how long it takes.
-            drops = tuple(round(d * epochs / recipe.epochs) for d in recipe.drops)
-            recipe = replace(recipe, epochs=epochs, drops=drops)
+            recipe = recipe.lasting(epochs)
         return train(
             self.start(), self.store, recipe, view=study.view, loss=contestant.loss,
             out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,

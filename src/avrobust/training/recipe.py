@@ -1,6 +1,6 @@
 """How to train: optimiser, learning rates, their schedule, how long, in what precision."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import Literal
 
@@ -53,6 +53,14 @@ class Recipe:
         if step < peak:
             return _glide(1 / 25, 1.0, step / peak)
         return _glide(1.0, 1 / 250_000, (step - peak) / max(last - peak, 1))
+
+    def lasting(self, epochs: int) -> "Recipe":
+        """The same in another number of epochs: where the rate falls goes along, but never to before the first.
+
+        >>> Recipe(schedule="steps", drops=(30, 60, 90), epochs=100).lasting(20).drops
+        (6, 12, 18)
+        """
+        return replace(self, epochs=epochs, drops=tuple(max(1, round(d * epochs / self.epochs)) for d in self.drops))
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """What convolutions and matrix products are computed in; the weights themselves stay float32."""
