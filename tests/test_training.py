@@ -207,7 +207,7 @@ def test_a_shorter_training_slows_down_as_early_as_it_should(tmp_path, monkeypat
     assert once.factor(0, 10) == once.factor(9, 10) == 1.0
 
     asked = Mock(side_effect=KeyboardInterrupt)  # no training
-    for name in ("prepare", "build"):
+    for name in ("prepared", "build"):
         monkeypatch.setattr(f"avrobust.cli.train.{name}", Mock(return_value=Mock(classes=("a", "b"))))
     monkeypatch.setattr("avrobust.cli.train.train", asked)
     (tmp_path / "a").mkdir()
