@@ -9,10 +9,9 @@ from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
 from avrobust.evaluation.answers import tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
-from avrobust.evaluation.inputs import check_told_apart
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Subject, label
+from avrobust.evaluation.run import Subject, tasks
 from avrobust.progress import bar
 from avrobust.types import Batch, Model
 
@@ -39,9 +38,7 @@ class Options(SubjectOptions):
 def main(argv: Sequence[str]) -> None:
     """Parse, attack, print the table and what raises doubt in it."""
     options = parse(Options, argv, "evaluate", ABOUT)
-    attacks = [attack(text) for text in options.attacks]
-    todo = [(tried, t) for tried in attacks for t in options.threat().subsets()]
-    check_told_apart([f"{label(tried)} within {t}" for tried, t in todo])
+    todo = tasks([attack(text) for text in options.attacks], options.threat())
     if options.out is not None:
         new(options.out)
     model, clips, store, _ = options.open()

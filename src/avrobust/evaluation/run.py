@@ -58,12 +58,21 @@ def evaluate(
     model  none    clean  audio untouched, visual untouched  75.0 % of 4 [30.1, 95.4]
     model  PGD-10  A      audio linf 0.02, visual untouched  0.0 % of 4 [0.0, 49.0]
     """
-    threats = threat.subsets() if isinstance(threat, Threat) else threat
-    tasks = [(attack, t) for attack in attacks for t in threats]
-    check_told_apart([f"{label(attack)} within {t}" for attack, t in tasks])
+    todo = tasks(attacks, threat)
     subject = Subject(model, batches, name=name, precision=precision)
-    cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in tasks]
+    cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in todo]
     return Rows.concat(cells)
+
+
+def tasks(attacks: Sequence[Attack], threat: Threat | Sequence[Threat]) -> list[tuple[Attack, Threat]]:
+    """Every attack within every threat; of one threat, within each of its subsets.
+
+    Raises `InputError` where two have one name.
+    """
+    threats = threat.subsets() if isinstance(threat, Threat) else threat
+    every = [(attack, t) for attack in attacks for t in threats]
+    check_told_apart([f"{label(attack)} within {t}" for attack, t in every])
+    return every
 
 
 class Subject:
