@@ -24,10 +24,11 @@ from avrobust import FGSM, PGD, Rows, Threat
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import beside
+from avrobust.report.read import read
 from avrobust.study import named, showcase
 from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
-from avrobust.study.record import RunExistsError, describe
+from avrobust.study.record import RunExistsError, describe, world_name, worlds_apart
 from avrobust.study.run import run, take
 from avrobust.training import load
 from tiny_study import BOTH, study
@@ -79,6 +80,17 @@ def test_a_run_holds_what_it_promises(done):
     assert len(list(done.glob("gallery/*/clip.json"))) > 0
     assert len(json.loads((done / "samples/samples.json").read_text())) == 22
     assert not list(done.glob("**/*.part"))
+
+
+def test_a_run_tells_of_the_machines_that_numbers_depend_on(done):
+    (here,) = read(done).worlds
+    assert here["instructions"] == torch.backends.cpu.get_cpu_capability() and here["threads"] == 1
+    assert here["torch"] == torch.__version__ and here["precision"] in ("float32", "bfloat16")
+    assert worlds_apart(here, here) == {} and world_name(here) == world_name(dict(here, cores=999))
+    other = dict(here, threads=2, features=["avx2"], python="4.0")
+    assert worlds_apart(here, other) == {"features": [here["features"], ["avx2"]], "threads": [1, 2]}
+    assert world_name(here) != world_name(other)
+    assert worlds_apart(here, {})["torch"] == [torch.__version__, None]  # an older record does not say
 
 
 def test_a_finished_run_computes_nothing(done, cache, monkeypatch):

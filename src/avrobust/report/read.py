@@ -46,6 +46,11 @@ class Run:
         return self.about.get("data") or {}
 
     @property
+    def worlds(self) -> list[Mapping[str, Any]]:
+        """The machines that computed it, as `study.record.world` tells of them: one for each that gives other numbers."""
+        return list((self.about.get("worlds") or {"": self.about.get("world") or {}}).values())
+
+    @property
     def classes(self) -> int:
         """How many classes there are; from the labels that occur when run.json does not say."""
         named = len(self.data.get("classes") or ())

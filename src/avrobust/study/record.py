@@ -24,6 +24,7 @@ from filelock import FileLock
 from torch import Tensor
 
 import avrobust
+from avrobust.attacks.engine import fast_bfloat16
 from avrobust.media import write_bytes
 
 
@@ -131,10 +132,36 @@ def world(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "cpu": _cpu(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # ATEN_CPU_CAPABILITY changes it
+        "features": [name for name in FEATURES if getattr(torch.cpu, f"_is_{name}_supported", bool)()],
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+        "precision": "bfloat16" if fast_bfloat16(device) else "float32",  # what "auto" may come to
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+# Of a CPU, what makes sums in another order or of fewer digits.
+FEATURES = ("avx2", "avx512", "avx512_bf16", "vnni", "amx_tile", "amx_fp16")
+# Of a world, what numbers depend on: the same seed gives the same rows where these agree.
+DECIDES = ("torch", "device", "cpu", "instructions", "features", "onednn_max_cpu_isa", "precision", "threads", "system")
+
+
+def world_name(world: Mapping[str, Any]) -> str:
+    """A short name for all that numbers depend on in a world: equal names, equal numbers."""
+    decides = json.dumps([world.get(name) for name in DECIDES])
+    return hashlib.sha256(decides.encode()).hexdigest()[:8]
+
+
+def worlds_apart(*worlds: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What numbers depend on and these worlds differ in, by name: one value per world, None where it was not recorded.
+
+    >>> worlds_apart({"torch": "2.13.0", "threads": 1, "cores": 2}, {"torch": "2.13.0", "threads": 2, "cores": 8})
+    {'threads': [1, 2]}
+    """
+    seen = {name: [world.get(name) for world in worlds] for name in DECIDES}
+    return {name: values for name, values in seen.items() if any(value != values[0] for value in values)}
 
 
 def _cpu() -> str:

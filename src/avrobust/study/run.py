@@ -24,7 +24,7 @@ from avrobust.data.store import Store
 from avrobust.study import showcase
 from avrobust.study.entry import Entry, about_contestant
 from avrobust.study.plan import Study
-from avrobust.study.record import RunExistsError, RunFile, code, describe, world
+from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
 from avrobust.threat import Threat
 
 WAIT_S = 0.2  # between two looks at whether another process has finished
@@ -48,8 +48,9 @@ def run(
     listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
     record = RunFile(out, describe_study(study))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here = world(device)
     record.update(
-        name=study.name, title=study.title, command=command, code=code(), world=world(device),
+        name=study.name, title=study.title, command=command, code=code(), world=here, worlds={world_name(here): here},
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
