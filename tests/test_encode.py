@@ -11,7 +11,17 @@ import pytest
 from av.video.reformatter import Interpolation
 from PIL import Image
 
-from avrobust.media import ClipSpec, encode_mp4, encode_png, encode_wav, write_bytes, write_mp4, write_png, write_wav
+from avrobust.media import (
+    ClipSpec,
+    encode,
+    encode_mp4,
+    encode_png,
+    encode_wav,
+    write_bytes,
+    write_mp4,
+    write_png,
+    write_wav,
+)
 from movies import FPS, RATE, clicks_and_flashes, grey, tone
 
 CAREFUL = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
@@ -48,6 +58,20 @@ def test_mp4_keeps_picture_and_sound():
 
 def test_mp4_same_input_same_bytes():
     assert encode_mp4(SOUND, NOISE, 11025, 4) == encode_mp4(SOUND.copy(), NOISE.copy(), 11025, 4)
+
+
+def test_mp4_same_bytes_in_hundreds_of_calls():
+    shown = smooth(8, 48, 64) + np.random.default_rng(0).normal(0, 0.05, (8, 48, 64, 3))
+    made = {encode_mp4(SOUND, shown.clip(0, 1), 11025, 4) for _ in range(300)}
+    assert len(made) == 1
+
+
+def test_mp4_same_bytes_on_every_cpu(monkeypatch: pytest.MonkeyPatch):
+    shown = (smooth(8, 48, 64) + np.random.default_rng(0).normal(0, 0.05, (8, 48, 64, 3))).clip(0, 1)
+    here = encode_mp4(SOUND, shown, 11025, 4)
+    for other in ("0", "sse2"):  # x264's code in plain C, and for a CPU of 2001
+        monkeypatch.setattr(encode, "X264", f"{encode.X264.split(':')[0]}:asm={other}")
+        assert encode_mp4(SOUND, shown, 11025, 4) == here, other
 
 
 def test_mp4_floats_are_rounded():
