@@ -145,7 +145,7 @@ def test_left_its_budget(mode, level):
         "an attack left its budget"
     ]
     assert flag.level == level
-    assert "11.2 times its visual budget" in flag.text
+    assert "11.25 times its visual budget" in flag.text
 
 
 def test_rounding_is_not_leaving_the_budget():

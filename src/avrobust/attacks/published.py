@@ -5,9 +5,10 @@ They differ from the papers that they implement, and from `gradient.py`, in thes
 - every iterative attack takes 10 steps of eps / 8, without a random start, and keeps the last iterate;
 - FGSM clamps the picture to [0, 1] and leaves the sound unclamped;
 - MIM divides its gradient by the L1 norm of the whole batch, so clips depend on their neighbours;
-- MIM's bounds move with the iterate, and the lower one is floored at -1 for sound and at 0 for *normalised*
-  pixels, which is the channel mean: pixels darker than it are raised by eps at each step whatever the
-  gradient says, and nothing else is kept inside the budget.
+- MIM steps first and takes its bounds, v - eps to v + eps, around the *stepped* value v, so that they never bind.  The
+  lower one is floored at -1 for sound and at 0 for *normalised* pixels, which is the channel mean: a pixel darker than
+  it is raised by eps after each step, whatever the gradient says, until it is there.  Ten steps go up to 1.25 times
+  the budget, and up to 11.25 times where a pixel is dark.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from avrobust.threat import IMAGENET_STD, Threat
 from avrobust.types import AV, RANGE, Model, Objective, Signals
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+FLOOR = AV(audio=-1.0, visual=0.0)  # of MIM's lower bound, in the space of the attack
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,19 +99,18 @@ class Published:
                 u = u.map(torch.clamp, low_u, high_u)
             else:
                 momentum = momentum.map(lambda m, g: m + g / g.abs().sum().clamp_min(1e-30), grad)
-                floor = AV(audio=-1.0, visual=0.0)
-                u = u.map(_published_mim_step, eps, momentum, floor)
-        # Our addition: whatever the search did, the result is a picture and a sound again (FGSM's sound excepted).
+                u = u.map(lambda v, e, m: v + e / 8 * m.sign(), eps, momentum)
+                u = u.map(_within_published_bounds, eps, FLOOR)
+                u = u.map(torch.clamp, low_u, high_u)
+        # Our addition, against rounding: the result is a picture and a sound again (FGSM's sound excepted).
         adversarial = signals(u)
         clamp = AV(audio=self.method != "FGSM", visual=True)
         return adversarial.map(lambda s, r, on: s.clamp(*r) if on else s, RANGE, clamp)
 
 
-def _published_mim_step(v: Tensor, eps: float, momentum: Tensor, floor: float) -> Tensor:
-    """One step, with the published bounds around the iterate `v` itself; where they cross, the upper one wins."""
-    if eps == 0:
-        return v
-    return (v + eps / 8 * momentum.sign()).clamp((v - eps).clamp_min(floor), v + eps)
+def _within_published_bounds(v: Tensor, eps: float, floor: float) -> Tensor:
+    """`v` between max(v - eps, floor) and v + eps, as the published code has it; where they cross, the upper one wins."""
+    return torch.minimum(torch.maximum(v, (v - eps).clamp_min(floor)), v + eps)
 
 
 def _normalisation(x: Signals) -> tuple[Signals, Signals]:

@@ -180,7 +180,7 @@ def left_its_budget(seen: Evidence) -> Iterable[Flag]:
                 share[key] = max(share.get(key, 0.0), float((used > OVER_BUDGET).mean()))
     for (attack, mode), most in times.items():
         known = mode == "published"
-        far = " and ".join(f"{t:.3g} times its {modality} budget" for modality, t in most.items())
+        far = " and ".join(f"{t:.4g} times its {modality} budget" for modality, t in most.items())
         text = (
             f"{attack} goes up to {far}, and leaves it on up to {percent(share[attack, mode])} % of the clips. "
             f"{'The published code does so; do' if known else 'Do'} not compare it with attacks that stay inside."

@@ -5,11 +5,11 @@ budget.  Comparisons are paired on the same clips; their p values are corrected 
 the page (Holm).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from avrobust.evaluation.flags import SIGNIFICANT, single_step
-from avrobust.evaluation.metrics import holm
+from avrobust.evaluation.metrics import holm, percent
 from avrobust.report import defended
 from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
 from avrobust.report.read import Level, Run, method
@@ -50,9 +50,9 @@ def hurts_sound(run: Run, level: Level) -> Claim:
     return Claim(
         "A",
         "With the sound attacked, hearing and seeing is worse than only seeing.",
-        "MIT-MUSIC 50.0 (FGSM), 13.5 (PGD), 6.7 (MIM) against 81.7.",
-        tuple(_against_clean(run, level, "A", "V")),
-        note=crossing(run, "A", "V"),
+        "MIT-MUSIC 50.0 (FGSM), 13.5 (PGD), 6.7 (MIM) against 81.7: MIM takes 91.76 % of it.",
+        found := tuple(_against_clean(run, level, "A", "V")),
+        note=f"{relative_drop(found)}{crossing(run, 'A', 'V')}",
     )
 
 
@@ -60,9 +60,9 @@ def hurts_picture(run: Run, level: Level) -> Claim:
     return Claim(
         "V",
         "With the picture attacked, hearing and seeing is worse than only hearing.",
-        "MIT-MUSIC 25.0 (FGSM), 1.9 (PGD), 1.9 (MIM) against 59.6.",
-        tuple(_against_clean(run, level, "V", "A")),
-        note=crossing(run, "V", "A"),
+        "MIT-MUSIC 25.0 (FGSM), 1.9 (PGD), 1.9 (MIM) against 59.6: MIM takes 96.77 % of it.",
+        found := tuple(_against_clean(run, level, "V", "A")),
+        note=f"{relative_drop(found)}{crossing(run, 'V', 'A')}",
     )
 
 
@@ -119,7 +119,8 @@ def mim_is_strongest(run: Run, level: Level) -> Claim:
     return Claim(
         "MIM",
         "MIM is the most effective attack, when it stays inside its budget.",
-        "MIT-MUSIC: MIM leaves 6.7, 1.9, 0.0 (A, V, AV), PGD 13.5, 1.9, 0.0. The published MIM does not stay inside.",
+        "MIT-MUSIC: MIM leaves 6.7, 1.9, 0.0 (A, V, AV), PGD 13.5, 1.9, 0.0. But the code's MIM goes to 11.25 times its "
+        "budget for pictures and 1.25 times that for sound, its PGD to the budget.",
         tuple(found),
         every=False,
     )
@@ -139,7 +140,8 @@ def published_mim_gains(run: Run, level: Level) -> Claim:
     return Claim(
         "leaving",
         "The published MIM gains from leaving its budget. (Our claim, about the paper's evidence for the one above.)",
-        "Its bounds move with the iterate, so that pixels go up to 11 times beyond the budget.",
+        "Its bounds are around the value just stepped to, so they hold nothing back: ten steps go to 1.25 times the budget "
+        "for sound and bright pixels, and to 11.25 times for dark ones.",
         tuple(found),
         every=False,
     )
@@ -173,6 +175,11 @@ def versus(run: Run, level: Level, subset: str, strong: str, weak: str) -> list[
         weak,
         run.attacked(model, weak, subset, level[subset]),
     )
+
+
+def relative_drop(found: Sequence[Comparison]) -> str:
+    """What an attack takes of the other modality's clean accuracy, as the paper's text counts drops (91.76 %)."""
+    return "".join(f"That is a drop of {percent(1 - c.low.value / c.high.value)} %. " for c in found if c.high.value)
 
 
 def crossing(run: Run, subset: str, other: str) -> str:
