@@ -1,8 +1,11 @@
 import math
+import re
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
-
 from avrobust import AV, Ball, BudgetError, Seeds, Threat
 from avrobust.threat import IMAGENET_STD, check
 from nets import clips
@@ -157,3 +160,55 @@ class TestCheck:
 
     def test_wrong_shape(self):
         self.refuse("shape", audio=self.batch.x.audio[:, 1:])
+
+
+NUMBERS = [
+    np.float64(0.25),
+    np.float32(0.25),
+    np.array(0.25),
+    torch.tensor(0.25),
+    Fraction(1, 4),
+    Decimal("0.25"),
+    "0.25",
+]
+
+
+@pytest.mark.parametrize("budget", NUMBERS, ids=lambda b: type(b).__name__)
+def test_a_budget_is_a_number_of_any_library(budget):
+    threat = Threat.linf(visual=budget)
+    assert threat == Threat.linf(visual=0.25) and type(threat.visual.eps) is float
+    assert Threat.linf(visual=np.int64(0)).subset == "clean"
+
+
+@pytest.mark.parametrize("budget", [None, True, [0.1], b"1", torch.rand(2), np.zeros(3), 1j, object()], ids=repr)
+def test_what_is_no_number_is_no_budget(budget):
+    for make in (Threat.linf, Threat.l2, Threat.tian2021):
+        with pytest.raises(ValueError, match="a budget should be a number"):
+            make(audio=budget)
+    with pytest.raises(ValueError, match="a budget should be a number"):
+        Ball(budget)
+
+
+@pytest.mark.parametrize(
+    ("kind", "budgets", "hint"),
+    [
+        ("linf", {"visual": 8}, "'8/255'"),
+        ("linf", {"visual": "8"}, "'8/255'"),
+        ("linf", {"visual": "1.01"}, "'1.01/255'"),
+        ("linf", {"audio": 66}, "'66/32768'"),
+        ("linf", {"audio": "44.4 dBFS"}, "'-44.4 dBFS'"),
+        ("linf", {"audio": "+44.4 dBFS"}, "'-44.4 dBFS'"),
+        ("linf", {"visual": "8 normalised"}, "moves a pixel by 1.83"),
+        ("tian2021", {"visual": 8}, "'8/255'"),
+        ("l2", {"audio": "-40 dB SNR"}, "'40 dB SNR'"),
+    ],
+)
+def test_a_budget_that_cannot_be_meant_is_refused_with_a_hint(kind, budgets, hint):
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        getattr(Threat, kind)(**budgets)
+
+
+def test_the_whole_range_is_a_budget():
+    assert Threat.linf(audio=2, visual=1).subset == "AV"
+    assert Threat.linf(audio="0 dBFS").audio.eps == 1.0
+    assert Threat.l2(visual=8, audio="0 dB SNR").subset == "AV"

@@ -25,6 +25,8 @@ Norm = Literal["linf", "l2"]
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
 ROUNDING = 1e-7
+# A perturbation this many times as strong as the signal, in dB SNR, is a sign that was forgotten.
+LOUDEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,28 @@ class Ball:
     high: float = math.inf
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", number(self.eps))
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(
                 f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
             )
         if self.norm not in ("linf", "l2"):
             raise ValueError(f"norm should be 'linf' or 'l2', got {self.norm!r}.")
+        if self.scale == "signal":
+            if self.eps > LOUDEST:
+                raise ValueError(
+                    f"a perturbation should not be {self.eps:.3g} times as strong as the signal itself, which is "
+                    f"{-20 * math.log10(self.eps):.4g} dB SNR. Write '{20 * math.log10(self.eps):.4g} dB SNR'?"
+                )
+        elif self.norm == "linf" and self.eps * max(self.scale) > (self.high - self.low) * (1 + 1e-9):
+            moved = (
+                "" if self.scale == (1.0,) else f" normalised, which moves a pixel by {self.eps * max(self.scale):.3g}"
+            )
+            unit = "255" if self.low == 0 else "32768"
+            raise ValueError(
+                f"a linf budget should fit into the signal's range [{self.low:g}, {self.high:g}], got {self.eps:g}{moved}. "
+                f"Write '{self.eps:g}/{unit}'?"
+            )
 
     @property
     def active(self) -> bool:
@@ -129,7 +147,10 @@ class Threat(AV[Ball]):
 
     @classmethod
     def linf(cls, audio: float | str = 0.0, visual: float | str = 0.0) -> "Threat":
-        """No sample and no pixel moves by more than its budget."""
+        """No sample and no pixel moves by more than its budget: any number (NumPy's and torch's too), or a text.
+
+        Raises `ValueError` for what is no number, and for a budget larger than the signal's own range.
+        """
         return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "linf", r), RANGE))
 
     @classmethod
@@ -143,7 +164,7 @@ class Threat(AV[Ball]):
 
         0.006 is therefore 0.35 grey levels of 255 for a pixel, but -44.4 dBFS for the sound.
         """
-        return cls.linf(audio=audio, visual=f"{visual!r} normalised")
+        return cls.linf(audio=audio, visual=f"{number(visual)!r} normalised")
 
     @property
     def subset(self) -> str:
@@ -225,13 +246,29 @@ def _norm(x: Tensor, norm: Norm) -> Tensor:
     return value.view(-1, *[1] * (x.ndim - 1))
 
 
+def number(budget: Any) -> float:
+    """A budget as a number, whatever library it comes from.
+
+    >>> from fractions import Fraction
+    >>> number(Fraction(1, 4)), number(torch.tensor(0.5))
+    (0.25, 0.5)
+    """
+    if not isinstance(budget, bool | str | bytes | None):
+        try:
+            return float(budget)  # NumPy's scalars, torch's, fractions and decimals know how
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    hint = "Threat.linf and Threat.l2 read texts." if isinstance(budget, str) else "Use 0 to leave a modality alone."
+    raise ValueError(f"a budget should be a number such as 0.006 or a text such as '2/255', got {budget!r}. {hint}")
+
+
 _NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)"
 
 
 def _parse(budget: float | str, norm: Norm, bounds: tuple[float, float]) -> Ball:
     low, high = bounds
-    if isinstance(budget, (int, float)):
-        return Ball(float(budget), norm, low=low, high=high)
+    if not isinstance(budget, str):
+        return Ball(budget, norm, low=low, high=high)
     text = budget.strip().lower().replace("−", "-")
     if m := re.fullmatch(_NUMBER, text):
         return Ball(float(m[1]), norm, low=low, high=high)
@@ -243,6 +280,10 @@ def _parse(budget: float | str, norm: Norm, bounds: tuple[float, float]) -> Ball
         if norm != "linf":
             raise ValueError(
                 f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget."
+            )
+        if float(m[1]) > 20 * math.log10(high - low) + 1e-6:
+            raise ValueError(
+                f"cannot mean the budget {budget!r}: 0 dBFS is full scale. Write '-{m[1].lstrip('+-')} dBFS'?"
             )
         return Ball(10 ** (float(m[1]) / 20), norm, low=low, high=high)
     if m := re.fullmatch(rf"{_NUMBER}\s*db\s*snr", text):
