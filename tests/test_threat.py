@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+
 from avrobust import AV, Ball, BudgetError, Seeds, Threat
 from avrobust.threat import IMAGENET_STD, check
 from nets import clips

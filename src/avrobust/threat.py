@@ -146,7 +146,7 @@ class Threat(AV[Ball]):
     __slots__ = ()
 
     @classmethod
-    def linf(cls, audio: float | str = 0.0, visual: float | str = 0.0) -> "Threat":
+    def linf(cls, audio: Any = 0.0, visual: Any = 0.0) -> "Threat":
         """No sample and no pixel moves by more than its budget: any number (NumPy's and torch's too), or a text.
 
         Raises `ValueError` for what is no number, and for a budget larger than the signal's own range.
@@ -154,12 +154,12 @@ class Threat(AV[Ball]):
         return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "linf", r), RANGE))
 
     @classmethod
-    def l2(cls, audio: float | str = 0.0, visual: float | str = 0.0) -> "Threat":
+    def l2(cls, audio: Any = 0.0, visual: Any = 0.0) -> "Threat":
         """The Euclidean length of each modality's perturbation is bounded."""
         return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "l2", r), RANGE))
 
     @classmethod
-    def tian2021(cls, audio: float = 0.0, visual: float = 0.0) -> "Threat":
+    def tian2021(cls, audio: Any = 0.0, visual: Any = 0.0) -> "Threat":
         """The paper's budgets as its code applies them: the visual one in ImageNet-normalised units.
 
         0.006 is therefore 0.35 grey levels of 255 for a pixel, but -44.4 dBFS for the sound.
@@ -265,7 +265,7 @@ def number(budget: Any) -> float:
 _NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)"
 
 
-def _parse(budget: float | str, norm: Norm, bounds: tuple[float, float]) -> Ball:
+def _parse(budget: Any, norm: Norm, bounds: tuple[float, float]) -> Ball:
     low, high = bounds
     if not isinstance(budget, str):
         return Ball(budget, norm, low=low, high=high)
