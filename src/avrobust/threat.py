@@ -268,7 +268,7 @@ _NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)"
 def _parse(budget: Any, norm: Norm, bounds: tuple[float, float]) -> Ball:
     low, high = bounds
     if not isinstance(budget, str):
-        return Ball(budget, norm, low=low, high=high)
+        return Ball(number(budget), norm, low=low, high=high)
     text = budget.strip().lower().replace("−", "-")
     if m := re.fullmatch(_NUMBER, text):
         return Ball(float(m[1]), norm, low=low, high=high)
