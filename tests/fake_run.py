@@ -82,7 +82,10 @@ def fake_run(
             _features(path / "features" / f"{name}-0.safetensors", apart)
         said["models"] |= {name: {"kind": "AV", "recipe": "ours"} | kind for name, (kind, _) in MORE.items()}
         said["defenses"] = [{"A": [0.006, 0.0], "V": [0.0, 0.006], "AV": [0.006, 0.006]}]
-        said["centre"] = {"clips": clips, "pointing": clips // 2, "mass": 0.3}
+        said["baselines"] = {
+            "blank": {"clips": clips, "pointing": 0.0, "mass": 0.3, "iou": 0.3, "found": 0.1},
+            "centre": {"clips": clips, "pointing": 0.5, "mass": 0.4, "iou": 0.35, "found": 0.2},
+        }
     (path / "run.json").write_text(json.dumps(said | told, indent=1))
     return path
 
@@ -120,7 +123,7 @@ def more(seed, clips, attacked):
             conditions += [(a, *c, "corrected") for a in ("FGSM", "PGD-10") for c in DEFENSE]
         if model == "Attention":
             conditions += [("PGD-10", *c, "corrected") for c in TABLES[0][:2]]
-            conditions += [("swapped", "A", 2.0, 0.0, "control")]
+            conditions += [("swapped", "A", 2.0, 0.0, "control"), ("muted", "A", 2.0, 0.0, "control")]
         for attack, subset, ea, ev, mode in conditions:
             harm = 60 * (ea + ev) * (1.0 if attack == "FGSM" else 1.3) if mode == "corrected" else 0.5
             left = hardness + 1.2 + strength - harm
@@ -139,6 +142,7 @@ def more(seed, clips, attacked):
                 columns |= {
                     "pointing": known * (left > 0), "mass": known * np.clip(0.5 + left / 6, 0, 1), "iou": known * 0.4,
                     "rival_mass": np.where(np.arange(clips) % 2, 0.3, np.nan), "heat_moved": np.full(clips, 0.1 if harm else 0.0),
+                    "peak": np.arange(1.0, clips + 1) / (2 if attack == "muted" else 1),
                 }  # fmt: skip
             yield {name: v[:n] if isinstance(v, list | np.ndarray) else v for name, v in columns.items()}
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -193,6 +195,17 @@ def test_evaluate_takes_anyone_s_model(videos, tmp_path, capsys, monkeypatch):
     )
     printed = capsys.readouterr().out
     assert "% of 5" in printed and "gradient" not in printed
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "avrobust"], ["-c", "import sys; sys.path.remove(''); from avrobust.cli import main; main()"]]
+)
+def test_a_module_is_found_in_the_folder_where_it_is_called(command, tmp_path):
+    """Whichever way it is called: the installed script's path does not hold the working folder."""
+    (tmp_path / "here.py").write_text("def model(x):\n    return x\n")
+    words = ["evaluate", "here:other", "--data", "nowhere.csv", "--audio", "0.01", "--attacks", "FGSM"]
+    done = subprocess.run([sys.executable, *command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "module 'here' has no attribute 'other'" in done.stderr
 
 
 def test_models_that_want_other_clips_share_no_folder(videos, tmp_path, capsys, monkeypatch):

@@ -298,3 +298,11 @@ def test_budgets_of_different_kinds_are_different_curves():
     assert len(table) == 2
     assert len(curves(table)) == 2
     assert Budget.read(0.0, 0.006, "audio untouched, visual l2 0.006").units == ("untouched", "l2 ")
+
+
+@pytest.mark.parametrize(("centre", "rises"), [(0.9, True), (0.7, False), (0.3, False)])
+def test_a_model_that_points_worse_than_the_centre_does(centre, rises):
+    rows = cell(0.9, model="Attention", pointing=(np.arange(N) < 0.68 * N).astype(float))
+    told = {"centre": {"clips": N, "pointing": centre}}
+    found = [f.name for f in flags(Evidence(tabulate(rows.data), CLASSES, baselines=told))]
+    assert ("points worse than the centre" in found) == rises

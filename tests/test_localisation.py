@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from avrobust import AV, FGSM, MIM, PGD, Batch, BudgetError, Seeds, Threat, cross_entropy, evaluate, margin
-from avrobust.attacks import ANYTHING, Mute, Swap, engine
+from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, engine
 from avrobust.evaluation.embedding import alignment, embed, spread
-from avrobust.evaluation.localisation import Localisation, centre, columns, iou, mass, pointing
+from avrobust.evaluation.localisation import Localisation, baselines, columns, iou, mass, pointing
 from avrobust.evaluation.run import Subject
 from avrobust.models import FUSIONS, AVNet
 from avrobust.models.zoo import NetSpec, build, rebuild
@@ -175,16 +175,48 @@ def test_a_missing_box_is_nan_not_zero():
         assert not math.isnan(found[name][1 - i])
 
 
-def test_centre_is_worth_what_pointing_at_the_middle_is():
-    flat = torch.full((3, 3), 1 / 9)
-    middle = flat.clone()
-    middle[1, 1] = 1.0
+def test_baselines_by_hand():
     boxes = [(0.2, 0.3, 0.9, 0.7), (0.5, 0.5, 1.0, 1.0), (0.51, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.4)]
-    found = centre(boxes)
-    assert found["clips"] == 4
-    assert found["pointing"] == sum(pointing(middle, box) for box in boxes) == 2
-    assert found["mass"] == pytest.approx(sum(mass(flat, box) for box in boxes) / 4, rel=1e-4)
-    assert centre([]) == {"clips": 0, "pointing": 0, "mass": 0}
+    found = baselines(boxes)
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
+    blank, centre = found["blank"], found["centre"]
+    assert blank["clips"] == centre["clips"] == 4
+    assert (blank["pointing"], centre["pointing"]) == (0, 0.5)
+    assert blank["mass"] == blank["iou"] == pytest.approx(np.mean(areas), abs=1e-3)
+    assert blank["found"] == 0
+    width, height = np.mean([b[2] - b[0] for b in boxes]), np.mean([b[3] - b[1] for b in boxes])
+    middle = (0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2)
+    both = [
+        max(0, min(b[2], middle[2]) - max(b[0], middle[0])) * max(0, min(b[3], middle[3]) - max(b[1], middle[1]))
+        for b in boxes
+    ]
+    assert centre["mass"] == pytest.approx(np.mean(both) / (width * height), abs=1e-3)
+    wanted = [s / (a + width * height - s) for s, a in zip(both, areas, strict=True)]
+    assert centre["iou"] == pytest.approx(np.mean(wanted), abs=1e-3)
+    assert centre["found"] == np.mean([w >= 0.5 for w in wanted])
+    assert baselines([(0.0, 0.0, 1.0, 1.0)])["blank"] == {"clips": 1, "pointing": 0, "mass": 1, "iou": 1, "found": 1}
+    assert baselines([]) == {}
+
+
+@pytest.mark.parametrize("value", [1 / 49, 0.0, math.nan, math.inf], ids=["constant", "zeros", "nan", "inf"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_map_that_points_nowhere_is_never_a_hit(value, dtype):
+    heat = torch.full((7, 7), value, dtype=dtype)
+    rough = heat + 1e-3 * heat * torch.rand(7, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for box in ((0.0, 0.0, 0.8, 0.8), (0.0, 0.0, 1.0, 1.0)):
+        for blank in (heat, rough):
+            assert pointing(blank, box) == mass(blank, box) == iou(blank, box) == 0
+    found = columns(heat[None], [(0.0, 0.0, 0.8, 0.8)], [None])
+    assert [found[name][0] for name in ("pointing", "mass", "iou", "peak")] == [0, 0, 0, 0]
+
+
+def test_one_nan_is_enough_and_equal_places_share_the_point():
+    heat = torch.eye(4)
+    heat[0, 0] = math.nan
+    assert pointing(heat, (0.0, 0.0, 1.0, 1.0)) == iou(heat, (0.0, 0.0, 1.0, 1.0)) == 0
+    left = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert pointing(left, (0.0, 0.0, 0.5, 0.5)) == 0.5
+    assert columns(left[None], [None], [None])["peak"] == [2.0]
 
 
 # --- in the rows
@@ -360,6 +392,23 @@ def test_swapped_clips_sound_like_another_whatever_their_batch():
     assert found == set(range(7))
     with pytest.raises(ValueError, match="at least two clips to swap between"):
         Swap([Batch(batch.x.map(lambda s: s[:1]), batch.label[:1], batch.ids[:1])])
+
+
+def test_what_sounds_elsewhere_is_of_another_class_and_noise_is_as_loud_as_the_sound():
+    batch = clips(7)
+    elsewhere = Elsewhere(halves(batch))
+    for seed in range(20):
+        x = elsewhere(linear, batch.x, batch.label, ANYTHING.only("A"), Seeds(seed, batch.ids))
+        partners = [(row == batch.x.audio).all(1).nonzero().flatten().tolist() for row in x.audio]
+        assert all(batch.label[j] != batch.label[i] for i, (j,) in enumerate(partners))
+        assert torch.equal(x.visual, batch.x.visual)
+    one = Batch(batch.x, torch.zeros(7, dtype=torch.long), batch.ids)
+    with pytest.raises(ValueError, match="at least two classes, got one"):
+        Elsewhere([one])
+    loud = AV(audio=torch.sin(torch.arange(20_000.0))[None] * torch.tensor([[0.5], [0.0]]), visual=batch.x.visual[:2])
+    noise = Noise()(linear, loud, batch.label[:2], ANYTHING, Seeds(0, ("a", "b")))
+    assert noise.audio.square().mean(1).sqrt().tolist() == pytest.approx([0.5 * 0.5**0.5, 0.0], rel=0.02)
+    assert noise.visual.min() >= 0 and noise.visual.max() <= 1 and not torch.equal(noise.visual, loud.visual)
 
 
 def test_controls_are_measured_by_the_harness_apart_from_attacks():

@@ -318,12 +318,18 @@ def test_where_it_looks_is_that_of_the_rows(whole):
     assert rows["trained without sound", "control"].pointing.value == pytest.approx(blind.mean())
     assert run.model("V") == "V"
     assert rows["PGD-10", "AV"].pointing.value < rows["clean", "clean"].pointing.value
-    assert places.centre(run)[0].value == 0.5
+    assert [(b.name, b.pointing.value) for b in places.baselines(run)] == [
+        ("The whole picture", 0.0),
+        ("A box in the middle", 0.5),
+    ]
+    clean_peaks, half = np.arange(1.0, 201), np.arange(1.0, 201) / 2
+    assert rows["silence", "control"].sees.value == (half >= np.quantile(clean_peaks, 0.05)).mean()
+    assert rows["clean", "clean"].sees.n == rows["another clip's sound", "control"].sees.n == 0
 
 
 def test_controls_are_no_attacks(whole):
     run = read(whole)
-    assert "swapped" not in run.modes and len(run.controls) == 1
+    assert "swapped" not in run.modes and len(run.controls) == 2
     assert "swapped" not in " ".join(f.text for f in run.flags())
 
 

@@ -3,7 +3,7 @@
 from avrobust.attacks.adapt import Transfer
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.combine import AVAutoAttack
-from avrobust.attacks.control import ANYTHING, Mute, Swap
+from avrobust.attacks.control import ANYTHING, Elsewhere, Mute, Noise, Swap
 from avrobust.attacks.gradient import FGSM, MIM, PGD
 from avrobust.attacks.published import Published
 from avrobust.attacks.saved import Saved
@@ -16,7 +16,9 @@ __all__ = [
     "MIM",
     "PGD",
     "AVAutoAttack",
+    "Elsewhere",
     "Mute",
+    "Noise",
     "Published",
     "Saved",
     "Square",

@@ -1,4 +1,4 @@
-"""What is done to clips to learn what a model goes by: another clip's sound, silence, a grey picture.
+"""What is done to clips to learn what a model goes by: another clip's sound, silence, noise, a grey picture.
 
 They have the form of attacks, and stay inside a budget that allows anything (`ANYTHING`), so that the same harness
 measures them; nobody would take them for an attacker's doing.  `mode` "control" keeps them out of its tables.
@@ -31,6 +31,23 @@ class Mute:
         return threat.map(lambda ball, s, v: torch.full_like(s, v) if ball.active else s, x, empty)
 
 
+@dataclass(frozen=True)
+class Noise:
+    """White noise as loud as the sound was, a picture of random pixels, as far as the threat allows both."""
+
+    name: ClassVar[str] = "noise"
+    mode: ClassVar[str] = "control"
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Clips that hold nothing but noise in the modalities that the threat has budgets for."""
+        loud = x.audio.square().mean(1, keepdim=True).sqrt() * 3**0.5  # uniform noise: a third of its peak's power
+        noise = AV(
+            audio=(loud * seeds.uniform(x.audio, "white noise")).clamp(-1, 1),
+            visual=0.5 + 0.5 * seeds.uniform(x.visual, "pixels"),
+        )
+        return threat.map(lambda ball, s, n: n if ball.active else s, x, noise)
+
+
 class Swap:
     """The sound (picture) of another clip, drawn per seed and clip from `pool`, clips of the same shape.
 
@@ -44,14 +61,30 @@ class Swap:
         if sum(len(b) for b in pool) < 2:
             raise ValueError("expected at least two clips to swap between, got fewer. Give all test clips.")
         self._ids = [id for b in pool for id in b.ids]
+        self._label = [int(k) for b in pool for k in b.label]
         self._x = AV(*(torch.cat(parts) for parts in zip(*(tuple(b.x) for b in pool), strict=True)))
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Clips that sound, look, or both, like others."""
-        partners = [self._partner(seeds, i) for i in range(len(seeds.ids))]
+        partners = [self._partner(seeds, i, int(y[i])) for i in range(len(seeds.ids))]
         return threat.map(lambda ball, s, pool: pool[partners].to(s) if ball.active else s, x, self._x)
 
-    def _partner(self, seeds: Seeds, i: int) -> int:
+    def _partner(self, seeds: Seeds, i: int, label: int) -> int:
         own = self._ids.index(seeds.ids[i]) if seeds.ids[i] in self._ids else -1
         drawn = int(seeds.generator(i, "partner").integers(len(self._ids) - (own >= 0)))
         return drawn + (0 <= own <= drawn)
+
+
+class Elsewhere(Swap):
+    """`Swap`, from clips of other classes only: what sounds is not in the picture."""
+
+    name = "elsewhere"
+
+    def __init__(self, pool: list[Batch]) -> None:
+        super().__init__(pool)
+        if len(set(self._label)) < 2:
+            raise ValueError("expected clips of at least two classes, got one. Give all test clips.")
+
+    def _partner(self, seeds: Seeds, i: int, label: int) -> int:
+        others = [j for j, k in enumerate(self._label) if k != label]
+        return others[int(seeds.generator(i, "partner elsewhere").integers(len(others)))]

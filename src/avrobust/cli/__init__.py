@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 
 # verb: (module, what it does)
 VERBS = {
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"avrobust: there is no verb {verb!r}; there are {', '.join(VERBS)}.", file=sys.stderr)
         return 2
     try:
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)  # module:name is found where it is called, as under `python -m avrobust`
         import_module(VERBS[verb][0]).main(rest)
     except KeyboardInterrupt:
         kept = "What was finished is kept; the same command goes on from there."

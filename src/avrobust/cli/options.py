@@ -142,7 +142,7 @@ def load(text: str) -> Any:
     module, _, name = text.partition(":")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise ValueError(
-            f"cannot import {text!r}: {error}. Write module:name, with the module on Python's path."
+            f"cannot import {text!r}: {error}. Write module:name, with the module in this folder or on Python's path."
         ) from error

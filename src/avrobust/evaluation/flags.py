@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avrobust.evaluation.answers import Answers, Condition, curves, shared
-from avrobust.evaluation.metrics import Paired, estimate, holm, paired, percent
+from avrobust.evaluation.metrics import Paired, estimate, holm, paired, percent, wilson
 
 Table = Mapping[Condition, Answers]
 Level = Literal["note", "warning", "alarm"]
@@ -49,7 +49,8 @@ class Flag:
 class Evidence:
     """What rules look at: all attacked and clean answers, and how many `classes` set what chance is.
 
-    `controls` are the answers to clips that no attacker made.  By model: `probes`, what `probe.probe` found, and
+    `controls` are the answers to clips that no attacker made; `baselines` what answers without looking are worth, see
+    `localisation.baselines`.  By model: `probes`, what `probe.probe` found, and
     `kinds`, what it perceives: "AV", "A" or "V".
     """
 
@@ -58,6 +59,7 @@ class Evidence:
     controls: Table = field(default_factory=dict)
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def flags(seen: Evidence) -> tuple[Flag, ...]:
@@ -341,6 +343,22 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
                     yield Flag("gradients vanish", "alarm", text, model)
 
 
+def points_no_better_than_blind(seen: Evidence) -> Iterable[Flag]:
+    """A model that looks for what sounds should find it more often than an answer that never looks."""
+    centre = seen.baselines.get("centre")
+    for c, a in seen.table.items():
+        if centre is None or c.subset != "clean" or "pointing" not in a.columns:
+            continue
+        values = a["pointing"].astype(float)
+        e = estimate(values[:, ~np.isnan(values).any(0)])
+        if e.high < wilson(centre["pointing"] * centre["clips"], centre["clips"])[0]:
+            text = (
+                f"{c.model} points at what sounds on {e} without any attack; the picture's centre does on "
+                f"{percent(centre['pointing'])} %. What an attack does to such a map says little about localisation."
+            )
+            yield Flag("points worse than the centre", "warning", text, c.model)
+
+
 RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     few_clips,
     clips_unreadable,
@@ -361,6 +379,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     random_outputs,
     depends_on_batch,
     gradient_vanishes,
+    points_no_better_than_blind,
 )
 
 

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         # what both budgets could add to the margin of the clean clip, to first order
         "right_audio_half": _F, "right_visual_half": _F, "slope_audio": _F,
         # where a model that points at places looked; see `localisation.Localisation`
-        "pointing": _F, "mass": _F, "iou": _F, "rival_mass": _F, "heat_moved": _F,
+        "pointing": _F, "mass": _F, "iou": _F, "rival_mass": _F, "peak": _F, "heat_moved": _F,
     }
 )  # fmt: skip
 

@@ -59,7 +59,7 @@ def html(run: Run) -> str:
             sent=sent.tables(run),
             held=sent.budgets(run),
             places=places.tables(run),
-            centre=places.centre(run),
+            baselines=places.baselines(run),
             strips={t.model: places.strips(run, t.model) for t in places.tables(run)},
             clouds=features.clouds(run),
             colours=features.colours(run.classes),

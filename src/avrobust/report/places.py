@@ -15,7 +15,15 @@ from avrobust.report.read import SUBSETS, Run
 from avrobust.report.tables import right
 
 FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)
-CONTROLS = {"swapped": "another clip's sound", "muted": "silence"}
+KEPT = 0.95  # of the clean clips, whose maps peak at least as high as a negative's must to be taken for a source
+CONTROLS = {
+    "swapped": "another clip's sound",
+    "elsewhere": "a sound of another class",
+    "muted": "silence",
+    "noise": "white noise",
+}
+NEGATIVES = ("elsewhere", "muted", "noise")  # nothing that is heard is in the picture
+BASELINES = {"blank": "The whole picture", "centre": "A box in the middle"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Row:
     auc: Estimate  # area under that share over all thresholds: the mean intersection over union
     prefers: Estimate  # more attention on what sounds than on its silent rival, where there is one
     moved: Estimate  # half the absolute difference of heat maps
+    sees: Estimate  # for a negative: its map peaks as high as `KEPT` of the clean ones do, a false positive
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,13 @@ def tables(run: Run) -> list[Table]:
     for model in run.pointing():
         rows = [_row("clean", "clean", None, run.clean(model))]
         rows += [
-            _row(CONTROLS.get(c.attack, c.attack), "control", None, a)
+            _row(
+                CONTROLS.get(c.attack, c.attack),
+                "control",
+                None,
+                a,
+                run.clean(model) if c.attack in NEGATIVES else None,
+            )
             for c, a in run.controls.items()
             if c.model == model
         ]
@@ -64,13 +79,31 @@ def tables(run: Run) -> list[Table]:
     return found
 
 
-def centre(run: Run) -> tuple[Estimate, float] | None:
-    """Pointing at the middle of the picture, and the mean area of the boxes; None where boxes are not known."""
-    told = run.about.get("centre")
-    if not told or not told["clips"]:
-        return None
-    p = Proportion(told["pointing"], told["clips"])
-    return Estimate(p.value, p.low, p.high, p.n), float(told["mass"])
+@dataclass(frozen=True)
+class Baseline:
+    """An answer without looking, in every measure; the means of `mass` and overlap are of the boxes alone."""
+
+    name: str
+    pointing: Estimate
+    mass: float
+    found: Estimate
+    auc: float
+
+
+def baselines(run: Run) -> list[Baseline]:
+    """What answers without looking are worth on these clips; empty where boxes are not known."""
+    return [
+        Baseline(BASELINES[name], told(b, "pointing"), float(b["mass"]), told(b, "found"), float(b["iou"]))
+        for name, b in (run.about.get("baselines") or {}).items()
+        if name in BASELINES
+    ]
+
+
+def told(baseline: Mapping[str, Any], measure: str) -> Estimate:
+    """A share that run.json gives, with its interval."""
+    n = int(baseline["clips"])
+    p = Proportion(round(float(baseline[measure]) * n), n)
+    return Estimate(p.value, p.low, p.high, p.n)
 
 
 def known(answers: Answers | None, column: str) -> np.ndarray:
@@ -91,7 +124,19 @@ def prefers(answers: Answers | None) -> np.ndarray:
     return better
 
 
-def _row(condition: str, subset: str, budget: Budget | None, answers: Answers | None) -> Row:
+def false_positives(negative: Answers, clean: Answers | None) -> np.ndarray:
+    """(seeds, clips): whether a negative's map peaks at least as high as `KEPT` of the same network's clean ones."""
+    if clean is None or not known(clean, "peak").size or not known(negative, "peak").size:
+        return np.empty((0, 0))
+    low = {s: np.quantile(peaks, 1 - KEPT) for s, peaks in zip(clean.seeds, known(clean, "peak"), strict=True)}
+    peaks = known(negative, "peak")
+    seen: np.ndarray = np.stack([(p > 0) & (p >= low[s]) for s, p in zip(negative.seeds, peaks, strict=True)])
+    return seen
+
+
+def _row(
+    condition: str, subset: str, budget: Budget | None, answers: Answers | None, clean: Answers | None = None
+) -> Row:
     def mean(values: np.ndarray) -> Estimate:
         return estimate(values) if values.size else MISSING
 
@@ -107,6 +152,7 @@ def _row(condition: str, subset: str, budget: Budget | None, answers: Answers | 
         auc=mean(overlap),
         prefers=mean(prefers(answers)),
         moved=mean(known(answers, "heat_moved").clip(0, 1)),
+        sees=mean(false_positives(answers, clean)) if answers is not None else MISSING,
     )
 
 

@@ -64,7 +64,9 @@ class Run:
         models = self.about.get("models") or {}
         probes = {name: told["probe"] for name, told in models.items() if "probe" in told}
         kinds = {name: str(told["kind"]) for name, told in models.items() if "kind" in told}
-        return flags(Evidence(self.table, self.classes, self.controls, probes, kinds))
+        return flags(
+            Evidence(self.table, self.classes, self.controls, probes, kinds, self.about.get("baselines") or {})
+        )
 
     def told(self, model: str) -> Mapping[str, Any]:
         """What run.json says of a model."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from avrobust.attacks import ANYTHING, Mute, Swap, Transfer
+from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
 from avrobust.attacks.engine import exact
 from avrobust.data.manifest import Box, Manifest
 from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis
 from avrobust.evaluation.embedding import embed
-from avrobust.evaluation.localisation import Localisation, centre
+from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Measure, Subject
@@ -27,7 +27,7 @@ from avrobust.study import showcase
 from avrobust.study.plan import Cell, Contestant, Study
 from avrobust.study.record import RunFile, describe
 from avrobust.training import RECIPES, Trained, batches, checkpoint, load, train, weights_sha256, window
-from avrobust.types import AV, Batch
+from avrobust.types import AV, Attack, Batch
 
 DRAWN = 400  # test clips in a picture of features: more of them hide each other
 
@@ -79,7 +79,7 @@ class Entry:
             if first:  # it stands for the others, too
                 record.update(models={name: self.about(trained, net)})
         if first and places:
-            record.update(centre=centre([box for box in places.boxes.values() if box]))
+            record.update(baselines=baselines([box for box in places.boxes.values() if box]))
         if name in study.embedded:
             with record.timed("features"):
                 self.write_features(net)
@@ -152,8 +152,12 @@ class Entry:
                     parts = [everyone.clean(seed), unreadable(self.store, cell)]
                     if contestant.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
                         asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")
-                        # A single clip has no other to swap with.
-                        controls = (Swap(every), Mute()) if sum(map(len, every)) > 1 else (Mute(),)
+                        # A single clip has no other to swap with, a single class none that sounds elsewhere.
+                        controls: list[Attack] = [Swap(every), Mute()] if sum(map(len, every)) > 1 else [Mute()]
+                        if also:
+                            controls.append(Noise())
+                            if len({int(k) for b in every for k in b.label}) > 1:
+                                controls.append(Elsewhere(every))
                         parts += [asked.under(c, ANYTHING.only(m), seed) for c in controls for m in parts_of_clips]
                     rows = Rows.concat(parts)
                 else:
