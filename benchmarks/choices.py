@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/choices.py --choices engine torch.compile --batch 8
 
 "frozen" is a step on the network as it is, without gradients for weights; "folded" has BatchNorm in the convolutions;
-"float32" is also laid out channels-last; "engine" is what an attack uses here, in bfloat16 where that is fast;
+"engine" is what an attack uses, which is also laid out channels-last; "bfloat16" is the same in that precision;
 "in pieces" takes no more of a batch at a time than the network has room for, as attacks do; the others take it whole;
 "torch.compile" compiles the engine's encoders ("CUDA graphs" replays them too, on a GPU).  `first` is the first step,
 compiling and all.
@@ -28,6 +28,7 @@ from avrobust.attacks import engine
 from avrobust.attacks.folding import fold_batchnorm
 from avrobust.models.network import AVNet
 from avrobust.study.budgets import TABLE1
+from avrobust.training.recipe import fast_bfloat16
 from avrobust.types import Model, Signals
 
 BOTH = TABLE1[-1]
@@ -53,8 +54,8 @@ PIECES = ", in pieces"
 CHOICES: dict[str, Callable[[AVNet, Signals], Model]] = {
     "frozen": lambda net, _: engine.exact(net),
     "folded": folded,
-    "float32": lambda net, example: engine.crafting(net, example, "float32"),
     "engine": engine.crafting,
+    "bfloat16": lambda net, example: engine.crafting(net, example, "bfloat16"),
     f"engine{PIECES}": engine.crafting,
     "torch.compile": compiled,
     "CUDA graphs": partial(compiled, mode="reduce-overhead"),
@@ -66,7 +67,7 @@ def usual(here: torch.device) -> list[str]:
     return [
         name
         for name in CHOICES
-        if (name != "float32" or engine.fast_bfloat16(here)) and (name != "CUDA graphs" or here.type == "cuda")
+        if (name != "bfloat16" or fast_bfloat16(here)) and (name != "CUDA graphs" or here.type == "cuda")
     ]
 
 

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import torch
 from ways import PEERS, Problem
 
-from avrobust.attacks.engine import fast_bfloat16
 from avrobust.study.record import code, world
+from avrobust.training.recipe import fast_bfloat16
 
 T = TypeVar("T")
 RUNS = Path("runs/bench")

@@ -24,6 +24,7 @@ from ways import SIZES, Problem
 from avrobust import cross_entropy
 from avrobust.attacks import engine
 from avrobust.study.budgets import TABLE1
+from avrobust.training.recipe import fast_bfloat16
 
 STEPS = 5  # that the profiler sees
 # The first that is part of an operation's name; the autograd engine's own time goes to "the rest".
@@ -105,7 +106,7 @@ def main() -> None:
     dtype = craft.dtype if isinstance(craft, engine.Streams) else torch.float32
     used = str(dtype).removeprefix("torch.")
     tops = {"float32": product(torch.float32, here)}
-    if engine.fast_bfloat16(here):
+    if fast_bfloat16(here):
         tops["bfloat16"] = product(torch.bfloat16, here)
     copy = bandwidth(here)
     print(", ".join(f"{top:.0f} GFLOP/s in {name}" for name, top in tops.items()) + f"; {copy:.0f} GB/s copied")

@@ -68,7 +68,7 @@ def split(problem: Problem, batch: int) -> list[Batch]:
 OURS: dict[str, Callable[[Problem, int], Standing]] = {
     "any callable": partial(by_us, "auto", True, True),
     "every clip": partial(by_us, "auto", False, False),
-    "engine, float32": partial(by_us, "float32", True, False),
+    "engine, bfloat16": partial(by_us, "bfloat16", True, False),
     "engine": partial(by_us, "auto", True, False),
 }
 WAYS = {name: partial(by_library, way) for name, way in PEERS.items()} | OURS

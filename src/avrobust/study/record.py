@@ -24,8 +24,8 @@ from filelock import FileLock
 from torch import Tensor
 
 import avrobust
-from avrobust.attacks.engine import fast_bfloat16
 from avrobust.media import write_bytes
+from avrobust.training.recipe import fast_bfloat16
 
 
 class RunExistsError(ValueError):
@@ -135,7 +135,7 @@ def world(device: torch.device) -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),  # ATEN_CPU_CAPABILITY changes it
         "features": [name for name in FEATURES if getattr(torch.cpu, f"_is_{name}_supported", bool)()],
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
-        "precision": "bfloat16" if fast_bfloat16(device) else "float32",  # what "auto" may come to
+        "precision": "bfloat16" if fast_bfloat16(device) else "float32",  # what training comes to by itself
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",

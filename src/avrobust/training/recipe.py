@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avrobust.attacks.engine import Precision, fast_bfloat16
+from avrobust.attacks.engine import Precision
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
@@ -120,6 +120,13 @@ RECIPES: dict[str, Recipe] = {
         precision="float32",
     ),
 }
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run faster than in float32 here."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _glide(start: float, end: float, share: float) -> float:
