@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock, Timeout
@@ -17,6 +18,7 @@ from avrobust.cli import main, options, study
 from avrobust.cli.attack import towards
 from avrobust.cli.options import attack
 from avrobust.data.manifest import Entry, Manifest
+from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
 from avrobust.models.zoo import NetSpec, build
@@ -208,6 +210,73 @@ def test_a_module_is_found_in_the_folder_where_it_is_called(command, tmp_path):
     assert "module 'here' has no attribute 'other'" in done.stderr
 
 
+OWN = """
+import torch
+
+def model(x):
+    m = x.audio.abs().mean(1)
+    return torch.stack([m, 2 * m, 3 * m], 1)
+"""
+
+
+@pytest.fixture
+def own(videos, tmp_path, monkeypatch):
+    """The words of `evaluate` for a model of three outputs, and a dataset of two classes, all test."""
+    for name in ("flute", "tuba"):
+        shutil.copytree(videos / name, tmp_path / "few" / name)
+    (tmp_path / "theirs3.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "theirs3:model", "--data", "few", "--on", "train", "--audio", "0.01", "--attacks", "FGSM"]
+    return [*words, "--clip.seconds", "0.5", "--clip.size", "40", "--view.samples", "2000", "--view.size", "32"]
+
+
+def test_classes_are_numbered_in_the_order_of_the_models_outputs_and_it_is_said(own, capsys):
+    assert main([*own, "--classes", "tuba,kazoo,flute", "--out", "a.parquet"]) == 0
+    said = capsys.readouterr().out
+    assert "outputs of the model (--classes): 0 tuba, 1 kazoo, 2 flute" in said and "no clips of: kazoo" in said
+    rows = Rows.load(Path("a.parquet"))
+    tuba = np.array(["tuba" in clip for clip in rows.column("clip")])
+    assert set(rows.column("label")[tuba]) == {0} and set(rows.column("label")[~tuba]) == {2}
+    Path("names.txt").write_text("tuba\nkazoo\n\nflute\n")
+    assert main([*own, "--classes", "names.txt", "--out", "b.parquet"]) == 0
+    assert Rows.load(Path("b.parquet")).column("label").tolist() == rows.column("label").tolist()
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        ((), "a class for each of the model's 3 outputs, got 2 (flute, tuba)"),
+        (("--classes", "tuba,flute"), "a class for each of the model's 3 outputs, got 2 (tuba, flute)"),
+        (("--classes", "dog,cat,bird"), "expected classes of few (flute, tuba), got dog, cat, bird"),
+        (("--classes", "tuba,tuba,flute"), "expected each class once"),
+    ],
+    ids=["not named", "too few", "others", "twice"],
+)
+def test_outputs_without_a_class_of_their_own_are_refused(own, classes, says, capsys):
+    assert main([*own, *classes]) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "train"])
+def test_a_class_of_which_no_clip_can_be_read_is_an_error(verb, own, capsys):
+    for video in Path("few/tuba").glob("*.mp4"):
+        video.write_bytes(video.read_bytes()[:300])
+    words = own if verb == "evaluate" else ["train", "--data", "few", "--out", "net", "--epochs", "1"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "expected clips of 'tuba' among the train clips, got none that can be read" in said
+
+
+def test_strict_tells_alarms_by_the_exit_status_alone(own, capsys, monkeypatch):
+    own += ["--classes", "tuba,kazoo,flute"]
+    for strict, level, status in (
+        ([], "alarm", 0), (["--strict"], "alarm", 1), (["--strict"], "warning", 0), (["--strict"], "note", 0),
+    ):  # fmt: skip
+        monkeypatch.setattr("avrobust.cli.evaluate.raised", lambda *_, level=level: (Flag("x", level, "a text"),))
+        assert main([*own, *strict]) == status
+        assert capsys.readouterr().out.count(f"{level}: a text") == 1
+
+
 def test_models_that_want_other_clips_share_no_folder(videos, tmp_path, capsys, monkeypatch):
     (tmp_path / "few").mkdir()
     shutil.copytree(videos / "flute", tmp_path / "few/flute")
@@ -218,7 +287,21 @@ def test_models_that_want_other_clips_share_no_folder(videos, tmp_path, capsys, 
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    asked = ["evaluate", "theirs2:model", "--data", "few", "--on", "train", "--audio", "0.01", "--attacks", "FGSM"]
+    names = ",".join(sorted(p.name for p in videos.iterdir()))
+    asked = [
+        "evaluate",
+        "theirs2:model",
+        "--classes",
+        names,
+        "--data",
+        "few",
+        "--on",
+        "train",
+        "--audio",
+        "0.01",
+        "--attacks",
+        "FGSM",
+    ]
     asked += ["--clip.size", "40", "--view.samples", "2000", "--view.size", "32"]
     assert main([*asked, "--clip.seconds", "0.5"]) == main([*asked, "--clip.seconds", "0.4"]) == 0
     first, _ = (tmp_path / "data/prepared").glob("evaluate-*")

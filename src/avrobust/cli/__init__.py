@@ -34,7 +34,7 @@ example:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; returns the exit status: 0 done, 1 it could not be done, 2 wrong words, 130 stopped."""
+    """Run a verb; returns the exit status: 0 done, 1 it could not be done or --strict found an alarm, 2 wrong words, 130 stopped."""
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP.format(verbs="\n".join(f"  {verb:<10}{about}" for verb, (_, about) in VERBS.items())))
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if (here := str(Path.cwd())) not in sys.path:
             sys.path.insert(0, here)  # module:name is found where it is called, as under `python -m avrobust`
-        import_module(VERBS[verb][0]).main(rest)
+        status: int | None = import_module(VERBS[verb][0]).main(rest)
     except KeyboardInterrupt:
         kept = "What was finished is kept; the same command goes on from there."
         lost = "What was not written is lost; the same command begins anew."
@@ -61,4 +61,4 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"avrobust {verb}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0

@@ -13,6 +13,9 @@ from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, tasks
 from avrobust.progress import bar
+from avrobust.study.entry import unreadable
+from avrobust.study.plan import Cell
+from avrobust.threat import Threat
 from avrobust.types import Batch, Model
 
 ABOUT = """Attack a model on your clips and say how often it is still right: on sound, on picture, on both.
@@ -23,7 +26,10 @@ classifier_best.pth), or module:name of any callable that takes an AV of audio (
 
 examples:
   avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255
-  avrobust evaluate my_package:model --data my_clips/ --attacks PGD-40x5 --audio "-44 dBFS" --out rows.parquet
+  avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --attacks PGD-40x5 --audio "-44 dBFS" --out rows.parquet
+
+With --strict the exit status is 1 where an alarm rises, which says that a number does not measure what it seems to;
+warnings and notes leave it 0.
 """
 
 
@@ -33,10 +39,12 @@ class Options(SubjectOptions):
     """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
     out: Path | None = None
     """Write a row per clip to this Parquet file."""
+    strict: bool = False
+    """Exit with status 1 where an alarm rises, for continuous integration."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parse, attack, print the table and what raises doubt in it."""
+def main(argv: Sequence[str]) -> int:
+    """Parse, attack, print the table and what raises doubt in it; the exit status."""
     options = parse(Options, argv, "evaluate", ABOUT)
     todo = tasks([attack(text) for text in options.attacks], options.threat())
     if options.out is not None:
@@ -48,9 +56,10 @@ def main(argv: Sequence[str]) -> None:
         for tried, t in todo:
             cells.append(subject.under(tried, t, options.seed))
             advance()
-    rows = Rows.concat(cells)
+    rows = Rows.concat([*cells, unreadable(store, Cell("model", options.seed, None, Threat.linf()), options.on)])
     print(rows.table())
-    for flag in raised(rows, subject, model, clips, len(store.classes), options.seed):
+    doubts = raised(rows, subject, model, clips, len(store.classes), options.seed)
+    for flag in doubts:
         print(f"{flag.level}: {flag.text}")
     readable, listed = store.counts(options.on)
     if readable < listed:
@@ -59,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
         )
     if options.out is not None:
         rows.save(options.out)
+    return int(options.strict and any(flag.level == "alarm" for flag in doubts))
 
 
 def raised(rows: Rows, subject: Subject, model: Model, clips: list[Batch], classes: int, seed: int) -> tuple[Flag, ...]:

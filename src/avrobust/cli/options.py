@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from avrobust.allocator import keep_memory
 from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
-from avrobust.data.manifest import Manifest
+from avrobust.data.manifest import SPLITS, Manifest, ManifestError
 from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
 from avrobust.data.store import Store
@@ -31,12 +31,22 @@ def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, defau
     return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, default=start)
 
 
-def prepared(manifest: Manifest, spec: ClipSpec, out: Path) -> Store:
-    """The clips of a manifest, prepared into `out` by one process at a time: torchrun starts several at once."""
+def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str] = SPLITS) -> Store:
+    """The clips of a manifest, prepared into `out` by one process at a time: torchrun starts several at once.
+
+    Raises `ManifestError` where no clip of a class can be read in one of `splits`: fewer classes are an easier task.
+    """
     whole = out.resolve()
     whole.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(whole.with_name(f".{whole.name}.lock")):  # beside it: a new store's folder has to be empty
-        return prepare(manifest, spec, out)
+        store = prepare(manifest, spec, out)
+    for split in splits:
+        for label, reason in store.vanished(split).items():
+            raise ManifestError(
+                f"expected clips of '{label}' among the {split} clips, got none that can be read ({reason}). Mend or "
+                f"replace its files (avrobust show {out}), or name the other classes with --classes."
+            )
+    return store
 
 
 def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool) -> T:
@@ -83,7 +93,8 @@ class Clips:
     end: str | None = None
     """The table's column of seconds at which a clip ends."""
     classes: str | None = None
-    """Only these classes: ks27, ks31, ks32, ks34 (lists of Kinetics-Sounds), or names with commas between them."""
+    """Only these classes: ks27, ks31, ks32, ks34 (lists of Kinetics-Sounds), or names with commas between them. A model
+    of your own (module:name) needs them in the order of its outputs, also as a text file with a class per line."""
     middle: float | None = None
     """Only the middle so many seconds of each video; give --clip.seconds as many."""
 

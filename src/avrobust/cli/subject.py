@@ -11,6 +11,8 @@ import tyro
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, load, prepared, threat
+from avrobust.data.kinetics_sounds import chosen, folder_name
+from avrobust.data.manifest import Manifest, ManifestError
 from avrobust.data.store import Store
 from avrobust.media import ClipSpec
 from avrobust.threat import Threat
@@ -68,20 +70,30 @@ class SubjectOptions:
 
     def open(self) -> Opened:
         """The model, and its clips as it wants them.  Raises `ValueError` if no clips were named."""
-        source = self.clips.source()
-        if source is None:
+        if self.clips.data is None:
             raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
         keep_memory()
         model, spec, view, classes = self._model()
-        manifest = source.manifest()
-        if classes:  # the model's numbers, whichever of its classes these clips are of
-            manifest = replace(manifest, classes=classes)
-        store = prepared(manifest, spec, self.prepared or _folder(spec))
+        manifest = self._manifest(classes)
+        store = prepared(manifest, spec, self.prepared or _folder(spec), (self.on,))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if isinstance(model, torch.nn.Module):
             model.to(device)
         clips = [b.to(device) for b in batches(store, self.on, view, self.batch, limit=self.limit)]
+        origin = "the checkpoint's" if classes else "--classes" if self.clips.classes else "names of --data, sorted"
+        print(f"outputs of the model ({origin}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
+        if not classes:
+            check_outputs(model, clips[0], store.classes)
         return Opened(model, clips, store, device)
+
+    def _manifest(self, classes: tuple[str, ...]) -> Manifest:
+        """The clips, their classes numbered as the model does; `classes` are those that it names itself."""
+        asked = self.clips.classes
+        source = (self.clips if classes or asked is None else replace(self.clips, classes=None)).source()
+        assert source is not None
+        if classes:  # the model's numbers, whichever of its classes these clips are of
+            return replace(source.manifest(), classes=classes)
+        return source.manifest() if asked is None else numbered(source.manifest(), asked)
 
     def _model(self) -> Trained:
         if ":" in self.model and not Path(self.model).exists():
@@ -98,6 +110,48 @@ def trained(path: Path | str) -> Trained:
             "clips they were trained on. Train it with `avrobust train`."
         )
     return Trained(net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ())))
+
+
+def numbered(manifest: Manifest, asked: str) -> Manifest:
+    """The clips of the asked classes, which keep the order in which they are named: that of a model's outputs.
+
+    `asked` are names with commas between them, or a text file with a class per line.  A class may have no clips here.
+    """
+    file = Path(asked)
+    names = tuple(filter(None, map(str.strip, file.read_text().splitlines()))) if file.is_file() else chosen(asked)
+    known = {folder_name(name): name for name in names}
+    if len(known) < len(names):
+        raise ManifestError(
+            f"--classes: expected each class once, got {', '.join(names)}. Name each output of the model."
+        )
+    there = {folder_name(label): label for label in manifest.classes}
+    if not known.keys() & there.keys():
+        raise ManifestError(
+            f"--classes: expected classes of {manifest.root} ({', '.join(manifest.classes)}), got {', '.join(names)}. "
+            "Spell them as the folders or the table's labels do."
+        )
+    for what, some in (
+        ("no clips of", [n for key, n in known.items() if key not in there]),
+        ("clips left out, as --classes lacks them", [n for key, n in there.items() if key not in known]),
+    ):
+        if some:
+            print(f"{what}: {', '.join(some)}")
+    entries = tuple(
+        replace(e, label=known[folder_name(e.label)]) for e in manifest.entries if folder_name(e.label) in known
+    )
+    return replace(manifest, entries=entries, classes=names)
+
+
+def check_outputs(model: Model, batch: Batch, classes: tuple[str, ...]) -> None:
+    """Refuse a model with more or fewer outputs than there are classes: which is which would be a guess."""
+    with torch.no_grad():
+        said = model(batch.x)
+    logits = getattr(said, "logits", said)
+    if isinstance(logits, torch.Tensor) and logits.ndim == 2 and logits.shape[1] != len(classes):
+        raise ValueError(
+            f"expected a class for each of the model's {logits.shape[1]} outputs, got {len(classes)} "
+            f"({', '.join(classes)}). Name them all in the model's order: --classes first,second,..."
+        )
 
 
 def _folder(spec: ClipSpec) -> Path:

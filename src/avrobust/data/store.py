@@ -105,6 +105,16 @@ class Store:
         status = [status for s, status in zip(self._column("split"), self._column("status"), strict=True) if s == split]
         return sum(s == OK for s in status), len(status)
 
+    def vanished(self, split: str) -> dict[str, str]:
+        """The classes of a split whose listed clips can all not be read, each with the first one's reason."""
+        rows = [
+            (label, status)
+            for label, s, status in zip(*(self._column(c) for c in ("label", "split", "status")), strict=True)
+            if s == split
+        ]
+        readable = {label for label, status in rows if status == OK}
+        return {label: status for label, status in reversed(rows) if label not in readable}
+
     @property
     def failures(self) -> list[tuple[str, str, str]]:
         """(id, file, reason) of the listed clips that cannot be read."""

@@ -224,12 +224,12 @@ class Entry:
         return self._folder_of(name) / "net.safetensors"
 
 
-def unreadable(store: Store, cell: Cell) -> Rows:
-    """A row with the reason for every listed test clip that could not be prepared: missing is not zero."""
+def unreadable(store: Store, cell: Cell, split: str = "test") -> Rows:
+    """A row with the reason for every listed clip of a split that could not be prepared: missing is not zero."""
     tested = {
         row["id"]: row
         for row in store.table.select(["id", "split", "label", "status"]).to_pylist()
-        if row["split"] == "test"
+        if row["split"] == split
     }
     failed = [id for id, _, _ in store.failures if id in tested]
     columns = {
