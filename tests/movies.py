@@ -52,12 +52,15 @@ def mux(
     turn: tuple[float, bool, bool] | None = None,
     aspect: Fraction = Fraction(1),
     gop: int = 12,
+    title: str = "",
 ) -> Path:
     """A file with these codecs; `times` are the frames' (default: `FPS`), `late` delays the sound, and
     `gap` (from, for) leaves some out; in seconds."""
     clock = Fraction(1, 1000 if times else FPS)
     with av.open(str(path), "w", format=container) as out:
         streams = []
+        if title:
+            out.metadata["title"] = title
         if video:
             picture = out.add_stream(video, rate=FPS, options=options or {})
             picture.height, picture.width = frames.shape[1:3]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from avrobust.media import ClipSpec, MediaError, decode, probe, write_mp4, write_png, write_wav
+from avrobust.media import ClipSpec, MediaError, decode, encode_mp4, probe, write_mp4, write_png, write_wav
 from movies import FPS, RATE, clicks_and_flashes, grey, mux, peak, tone, white
 
 SECOND = ClipSpec(seconds=1.0, rate=11025, fps=FPS, size=32)
@@ -31,6 +31,24 @@ def hear(wave: np.ndarray, photo: Path, spec: ClipSpec, rate: int = RATE, **kw):
     """The clip of a sound in its own file."""
     path = write_wav(photo.parent / "sound.wav", wave, rate, float32=True)
     return decode(photo, spec, audio=path, **kw)
+
+
+def test_opening_passes_what_every_pyav_takes(events, monkeypatch):
+    real = av.open
+
+    def of_pyav_19(file, mode=None, format=None, options=None, container_options=None, buffer_size=32768, timeout=None, io_open=None, hwaccel=None):  # fmt: skip
+        return real(file, mode, format, options, container_options, buffer_size=buffer_size, timeout=timeout)
+
+    monkeypatch.setattr(av, "open", of_pyav_19)
+    assert decode(events, SECOND).frames.any()
+    assert encode_mp4(tone(440, 0.1), grey([90] * 2), RATE, FPS)
+
+
+def test_a_title_in_another_encoding_is_no_obstacle(tmp_path, events):
+    path = mux(tmp_path / "a.avi", "mpeg4", "libmp3lame", tone(440, 1.0), grey([90] * 25), title="Mueckenflug")
+    path.write_bytes(path.read_bytes().replace(b"Mueckenflug", b"M\xfcckenfluug"))
+    assert decode(path, SECOND).frames.any()
+    assert probe(path).audio.codec.startswith("mp3")
 
 
 # ---- time -----------------------------------------------------------------------------------------------------

@@ -337,6 +337,17 @@ def test_the_sum_tells_contents_apart_and_files_not(manifest, tmp_path):
     assert made(replace(manifest, entries=relabelled), tmp_path / "out").sha256 != store.sha256
 
 
+@pytest.mark.parametrize("change", [{"box": (0.0, 0.25, 0.5, 0.9)}, {"extra": {"rival_box": "0 0 0.5 0.5"}}], ids=str)
+def test_other_boxes_are_other_clips(manifest, tmp_path, decoded, change):
+    store = made(manifest, tmp_path / "out")
+    count = len(decoded)
+    corrected = (replace(manifest.entries[0], **change), *manifest.entries[1:])
+    again = made(replace(manifest, entries=corrected), tmp_path / "out")
+    assert again.sha256 != store.sha256
+    assert len(decoded) == count  # nothing is decoded for it
+    assert made(manifest, tmp_path / "out").sha256 == store.sha256
+
+
 def test_other_folders_are_left_alone(manifest, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("x")

@@ -80,10 +80,11 @@ class Entry:
             raise ManifestError(
                 f"expected 0 <= start < end in seconds, got start {self.start} and end {self.end}. Correct the times."
             )
-        if self.box is not None and not (0 <= self.box[0] < self.box[2] <= 1 and 0 <= self.box[1] < self.box[3] <= 1):
-            raise ManifestError(
-                f"expected a box x0 y0 x1 y1 with x0 < x1 and y0 < y1 in [0, 1], got {self.box}. Divide pixels by the picture's width and height."
-            )
+        for box in (self.box, self.rival):
+            if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+                raise ManifestError(
+                    f"expected a box x0 y0 x1 y1 with x0 < x1 and y0 < y1 in [0, 1], got {box}. Divide pixels by the picture's width and height."
+                )
 
     @property
     def source(self) -> str:

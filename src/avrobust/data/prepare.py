@@ -39,7 +39,7 @@ NUMBERS = pa.list_(pa.float64())
 COLUMNS = pa.schema(
     {
         **dict.fromkeys(("id", "label", "split", "video", "audio"), pa.string()),
-        **{"start": pa.float64(), "end": pa.float64(), "box": NUMBERS},
+        **{"start": pa.float64(), "end": pa.float64(), "box": NUMBERS, "rival": NUMBERS},
         **{"status": pa.string(), "notes": TEXTS, "window": NUMBERS},
         **{"key": pa.string(), "digest": pa.string(), "shard": pa.string(), "row": pa.int32()},
     }
@@ -239,7 +239,7 @@ def _write_table(
             failure = failed.get(task.key, STOPPED)
             came = {"status": failure.reason, "key": task.key if failure.lasting else None}
         audio = None if entry.audio is None else entry.audio.as_posix()
-        listed = {name: getattr(entry, name) for name in ("id", "label", "split", "start", "end", "box")}
+        listed = {name: getattr(entry, name) for name in ("id", "label", "split", "start", "end", "box", "rival")}
         rows.append({**listed, "video": entry.video.as_posix(), "audio": audio, **came})
     about = {"name": manifest.name, "root": str(manifest.root.resolve()), "classes": manifest.classes}
     table = pa.Table.from_pylist(rows, COLUMNS.with_metadata({"avrobust": json.dumps(about)}))

@@ -123,8 +123,8 @@ class Store:
 
     @cached_property
     def sha256(self) -> str:
-        """One number for all that a model gets to see: classes, labels, splits, and every sample and pixel."""
-        columns = (self._column(name) for name in ("id", "label", "split", "digest"))
+        """One number for all that decides results: classes, labels, splits, boxes, and every sample and pixel."""
+        columns = (self._column(name) for name in ("id", "label", "split", "digest", "window", "box", "rival"))
         rows = sorted("\t".join(map(str, row)) for row in zip(*columns, strict=True))
         return hashlib.sha256("\n".join([json.dumps(self.classes), *rows]).encode()).hexdigest()
 

@@ -250,7 +250,12 @@ def _lacks(path: Path) -> int:
 def _open(path: Path) -> InputContainer:
     # Names are taken as they stand: no patterns (img%03d.png), no other files or addresses that a playlist names.
     options = {"protocol_whitelist": "file", "pattern_type": "none"}
-    container: InputContainer = av.open(f"file:{path}", metadata_errors="ignore", container_options=options)
+    name = f"file:{path}"
+    container: InputContainer
+    try:
+        container = av.open(name, container_options=options)
+    except UnicodeDecodeError:  # of a title in another encoding; PyAV from 19 on has none, and no such argument
+        container = av.open(name, metadata_errors="ignore", container_options=options)
     return container
 
 
