@@ -1,6 +1,7 @@
 """Files that we write, with contents that we know, come back as the right clips; bad ones as named errors."""
 
 import pickle
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,6 +187,63 @@ def test_stereo_becomes_its_mean(tmp_path, photo):
     wavfile.write(tmp_path / "two.wav", 11025, np.stack([left, right], axis=1).astype(np.float32))
     clip = decode(photo, ClipSpec(seconds=1.0, fps=1), audio=tmp_path / "two.wav")
     assert np.abs(clip.wave - (left + right) / 2).max() < 1e-6
+
+
+def many(tmp_path: Path, photo: Path, *channels: np.ndarray, **spec):
+    """The clip of channels in one file."""
+    wavfile.write(tmp_path / "many.wav", 11025, np.stack(channels, axis=1).astype(np.float32))
+    return decode(photo, ClipSpec(seconds=1.0, fps=1, **spec), audio=tmp_path / "many.wav")
+
+
+LEFT, RIGHT, QUIET = tone(440, 1.0, 11025), tone(700, 1.0, 11025), np.zeros(11025)
+
+
+@pytest.mark.parametrize(
+    ("channels", "heard"),
+    [
+        ((LEFT, -LEFT), 0),
+        ((0.8 * LEFT, -LEFT), 1),
+        ((LEFT, -LEFT, QUIET, QUIET, QUIET, QUIET), 0),
+        ((QUIET, QUIET, QUIET, LEFT, QUIET, QUIET), 3),  # in the bass effects channel alone
+    ],
+    ids=["opposite", "nearly", "surround", "bass"],
+)
+def test_channels_that_cancel_do_not_become_silence(tmp_path, photo, channels, heard):
+    clip = many(tmp_path, photo, *channels)
+    assert np.abs(clip.wave - channels[heard]).max() < 1e-6
+    said = f"sound of channel {heard + 1} of {len(channels)}, the loudest: mixed, the channels cancel"
+    assert said in clip.notes
+
+
+@pytest.mark.parametrize("channels", [(LEFT, RIGHT), (LEFT, QUIET), (QUIET, QUIET), (LEFT, -0.4 * LEFT)])
+def test_channels_that_do_not_cancel_are_mixed(tmp_path, photo, channels):
+    clip = many(tmp_path, photo, *channels)
+    assert np.abs(clip.wave - sum(channels) / 2).max() < 1e-6
+    assert "sound mixed from 2 channels" in clip.notes
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.flac", "a.mka", "a.wav"])
+def test_eight_channels_of_every_codec(tmp_path, photo, name):
+    codec = {"m4a": "aac", "flac": "flac", "mka": "libopus", "wav": "pcm_s16le"}[name[2:]]
+    wave = tone(441, 2.0, 48000)
+    with av.open(str(tmp_path / name), "w", format="ipod" if name == "a.m4a" else None) as out:
+        stream = out.add_stream(codec, rate=48000, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(np.repeat(wave, 8)[None].astype(np.float32), "flt", "7.1")
+        frame.sample_rate = 48000
+        size = stream.codec_context.frame_size or 1024
+        for part in av.AudioResampler(stream.codec_context.format, "7.1", 48000, frame_size=size).resample(frame):
+            out.mux(stream.encode(part))
+        out.mux(stream.encode())
+    clip = decode(photo, ClipSpec(seconds=1.0, fps=1), audio=tmp_path / name)
+    assert np.abs(clip.wave).max() == pytest.approx(0.5, abs=0.1)  # AAC and Opus make the bass channel's share anew
+    assert "sound mixed from 8 channels" in clip.notes
+
+
+@pytest.mark.parametrize(("mono", "heard"), [("left", 0), ("right", 1), ("loudest", 1)])
+def test_one_channel_can_be_chosen(tmp_path, photo, mono, heard):
+    clip = many(tmp_path, photo, 0.5 * LEFT, RIGHT, mono=mono)
+    assert np.abs(clip.wave - (0.5 * LEFT, RIGHT)[heard]).max() < 1e-6
+    assert f"sound of channel {heard + 1} of 2" in clip.notes
 
 
 def test_wav_of_16_bits_comes_back_within_half_a_step(photo):
@@ -445,6 +503,34 @@ def test_the_best_of_several_streams_is_said(tmp_path, events):
     notes = decode(path, SECOND).notes
     assert any(n.startswith("sound of stream") and n.endswith("of 2") for n in notes)
     assert any(n.startswith("picture of stream") and n.endswith("of 2") for n in notes)
+
+
+def test_every_track_can_be_reached(tmp_path):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("ffv1", rate=FPS, width=64, height=48, pix_fmt="yuv420p") for _ in range(2)]
+        streams += [out.add_stream("flac", rate=11025, layout="mono") for _ in range(2)]
+        streams[3].metadata["language"] = "fra"
+        for stream, level in zip(streams[:2], (60, 180), strict=True):
+            for number, pixels in enumerate(grey([level] * FPS)):
+                frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, FPS)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+        for stream, wave in zip(streams[2:], (LEFT, RIGHT), strict=True):
+            frame = av.AudioFrame.from_ndarray(np.round(wave[None] * 32767).astype(np.int16), "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 11025, 0, Fraction(1, 11025)
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+    for track, wave, level in ((0, LEFT, 60), (1, RIGHT, 180)):
+        clip = decode(path, replace(SECOND, audio_track=track, video_track=track))
+        assert np.abs(clip.wave - wave).max() < 1e-4
+        assert abs(clip.frames.mean() - level) < 3
+        assert f"sound of stream {2 + track}, one of 2" in clip.notes
+    with pytest.raises(MediaError, match=r"two.mkv: has no audio track 2, but 0: flac; 1: flac fra. Choose one"):
+        decode(path, replace(SECOND, audio_track=2))
+    with pytest.raises(MediaError, match="has no video track 2, but 0: ffv1; 1: ffv1"):
+        decode(path, replace(SECOND, video_track=2))
 
 
 def test_probe(events, photo):

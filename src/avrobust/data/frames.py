@@ -35,7 +35,7 @@ def read_clip(
     last = len(files) - 1 if end is None else min(len(files), max(1, round(end * FRAMES_PER_SECOND))) - 1
     asked = [int((start + (j + 0.5) / spec.fps) * FRAMES_PER_SECOND) for j in range(spec.frames)]
     shown = [min(number, last) for number in asked]
-    one = replace(spec, seconds=1.0, fps=1.0)
+    one = replace(spec, seconds=1.0, fps=1.0, video_track=None)
     pictures = {number: picture(files[number], one, 0.0, None) for number in set(shown)}
     if shown != asked:
         notes = [*notes, f"picture held after {(last + 1) / FRAMES_PER_SECOND:g} s"]

@@ -36,7 +36,7 @@ def picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tupl
     squares: list[Image] = []
     windows: list[Window] = []
     before: Decoded | None = None
-    with Reader(path, "video") as reader:
+    with Reader(path, "video", spec.video_track) as reader:
         notes = reader.notes
         aspect = float(reader.stream.sample_aspect_ratio or 1)
         for shown in _shown(reader, times, start, notes):

@@ -74,13 +74,13 @@ class Damage(NamedTuple):
 
 
 class Reader:
-    """The sound or the picture of a file: the stream of that kind that FFmpeg calls the best.
+    """The sound or the picture of a file: the chosen track of that kind, else the one that FFmpeg calls the best.
 
     Raises MediaError when the file cannot be opened or has no such stream, and OSError for what may pass.
     """
 
-    def __init__(self, path: Path, kind: Kind) -> None:
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, kind: Kind, track: int | None = None) -> None:
+        self.path, self.kind, self.track = path, kind, track
         self._open()
 
     def __enter__(self) -> "Reader":
@@ -119,7 +119,7 @@ class Reader:
 
     def _open(self) -> None:
         self.container = open_media(self.path)
-        self.stream = pick(self.container, self.kind, self.path)
+        self.stream = pick(self.container, self.kind, self.path, self.track)
 
     def _read(self, begin: float | None) -> Iterator[Decoded | Damage]:
         """The frames that follow a seek to `begin`, from the first whole one on; without it, all there are."""
@@ -211,10 +211,21 @@ def open_media(path: Path) -> InputContainer:
     return container
 
 
-def pick(container: InputContainer, kind: Kind, path: Path) -> Any:
-    """The stream of that kind that FFmpeg calls the best.  Raises MediaError when there is none to decode."""
+def pick(container: InputContainer, kind: Kind, path: Path, track: int | None = None) -> Any:
+    """The chosen track of that kind, else the one that FFmpeg calls the best.  Raises MediaError when there is none."""
     video = container.streams.best("video")
-    stream = video if kind == "video" else container.streams.best("audio", related=video)
+    tracks = getattr(container.streams, kind)
+    if track is None:
+        stream = video if kind == "video" else container.streams.best("audio", related=video)
+    elif track < len(tracks):
+        stream = tracks[track]
+    elif tracks:
+        known = "; ".join(f"{number}: {_named(stream)}" for number, stream in enumerate(tracks))
+        raise MediaError(
+            path, f"has no {kind} track {track}, but {known}", "Choose one of these, or None for FFmpeg's choice."
+        )
+    else:
+        stream = None
     if stream is None or stream.disposition & Disposition.attached_pic:  # a cover is no picture of the sound
         advice = f"Give the {NAMES[kind]} as another file, or take this clip off the list."
         raise MediaError(path, f"has no {kind} stream", advice)
@@ -222,6 +233,12 @@ def pick(container: InputContainer, kind: Kind, path: Path) -> Any:
         raise MediaError(path, f"its {NAMES[kind]} has a codec that FFmpeg cannot decode", "Convert the file.")
     stream.codec_context.thread_count = 1  # clips are decoded side by side instead
     return stream
+
+
+def _named(stream: Any) -> str:
+    """What tells a track from its neighbours."""
+    codec = stream.codec_context.name if stream.codec_context else "unknown codec"
+    return " ".join(filter(None, (codec, stream.metadata.get("language"), stream.metadata.get("title"))))
 
 
 def origin(container: InputContainer) -> float:

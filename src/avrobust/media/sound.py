@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 from jaxtyping import Float32
 
+from avrobust.media.mono import frame_of, interleaved, to_mono
 from avrobust.media.reader import CHOOSE, FETCH, WARM_UP, Damage, MediaError, Reader
 from avrobust.media.spec import ClipSpec
 
@@ -21,13 +21,6 @@ GAP = 0.01  # s
 # A longer gap between samples is taken for lost data; a shorter one, and one before the first sample, for silence.
 HOLE = 0.5  # s
 TAIL = 0.05  # s read beyond the clip, for the low-pass filter
-
-RESAMPLER = {
-    "rematrix_maxval": "1.0",  # else two equal channels come out 3 dB too loud, and clipped
-    # Flat to 0.9 of the new Nyquist frequency and 95 dB down above it; FFmpeg's default lets 1.05 pass at -22 dB.
-    "filter_size": "128",
-    "cutoff": "0.96",
-}
 
 
 class Stretch(NamedTuple):
@@ -40,8 +33,9 @@ class Stretch(NamedTuple):
 def sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[Samples, list[str]]:
     """The clip's sound, (samples,) in [-1, 1], and what was done to it.
 
-    Mono is FFmpeg's downmix, scaled so that it cannot exceed the range: of stereo the mean, of surround the
-    front channels, with the others fainter and without the bass effects channel.  Resampling is FFmpeg's, with
+    Mono, if not chosen otherwise (`spec.mono`), is FFmpeg's downmix, scaled so that it cannot exceed the range: of
+    stereo the mean, of surround the front channels, with the others fainter and without the bass effects channel.
+    Where channels cancel (opposite phase), it is the loudest of them, and a note.  Resampling is FFmpeg's, with
     its low-pass.  Where the file holds no samples there is silence, and a note.  Raises MediaError.
     """
     stop = start + spec.seconds if end is None else min(start + spec.seconds, end)
@@ -49,9 +43,9 @@ def sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[
     damage: list[Damage] = []
     wave = np.full(wanted, np.nan, dtype=np.float32)  # nan: nothing there yet
     ended = -round(start * spec.rate)  # the file's start
-    with Reader(path, "audio") as reader:
+    with Reader(path, "audio", spec.audio_track) as reader:
         notes = reader.notes
-        for first, samples in _stretches(reader, spec.rate, start, stop + TAIL, notes, damage):
+        for first, samples in _stretches(reader, spec, start, stop + TAIL, notes, damage):
             if not np.isfinite(samples).all():
                 raise MediaError(path, "its sound holds samples that are not numbers", "Leave it out.")
             ended = max(ended, first + len(samples))
@@ -96,9 +90,10 @@ def _fitted(path: Path, wave: Float32[np.ndarray, " heard"], spec: ClipSpec, not
 
 
 def _stretches(
-    reader: Reader, rate: int, start: float, stop: float, notes: list[str], damage: list[Damage]
+    reader: Reader, spec: ClipSpec, start: float, stop: float, notes: list[str], damage: list[Damage]
 ) -> Iterator[Stretch]:
     """The sound from `start` or earlier to `stop`, in stretches without a gap; adds to `notes` and `damage`."""
+    rate = spec.rate
     run: list[AudioFrame] = []
     begin = due = 0.0
     after: float | None = None
@@ -106,7 +101,7 @@ def _stretches(
     def stretch() -> Stretch:
         first = ceil((begin - start) * rate - 1e-3)  # the clip's first sample that the stretch has
         skip = start + first / rate - begin  # so that the resampler's clock is the clip's
-        return Stretch(first, _mono(reader.path, run, skip, rate, notes))
+        return Stretch(first, _mono(reader.path, run, skip, first, spec, notes))
 
     for item in reader.read(start):
         if isinstance(item, Damage) or not item.whole:
@@ -135,23 +130,19 @@ def _format(frame: AudioFrame) -> tuple[int, str, str]:
     return frame.sample_rate, frame.format.name, frame.layout.name
 
 
-def _mono(path: Path, run: list[AudioFrame], skip: float, rate: int, notes: list[str]) -> Samples:
-    """One stretch at `rate`, without its first `skip` seconds."""
-    first = run[0]
-    channels = first.layout.nb_channels
-    if channels > 1 and (note := f"sound mixed from {channels} channels") not in notes:
+def _mono(path: Path, run: list[AudioFrame], skip: float, first: int, spec: ClipSpec, notes: list[str]) -> Samples:
+    """One stretch, without its first `skip` seconds; `first` is the number of its first sample in the clip."""
+    like = run[0]
+    if like.sample_rate != spec.rate and (note := f"sound resampled from {like.sample_rate} Hz") not in notes:
         notes.append(note)
-    if first.sample_rate != rate and (note := f"sound resampled from {first.sample_rate} Hz") not in notes:
-        notes.append(note)
-    drop = round(skip * first.sample_rate) * (1 if first.format.is_planar else channels)
-    resampler = AudioResampler("fltp", "mono", rate, options=RESAMPLER)
+    drop = round(skip * like.sample_rate) * like.layout.nb_channels
     try:
-        source = np.concatenate([frame.to_ndarray() for frame in run], axis=1)[:, drop:]
+        source = np.concatenate([interleaved(frame) for frame in run])[drop:]
         if not source.size:
             return np.zeros(0, np.float32)
-        whole = AudioFrame.from_ndarray(np.ascontiguousarray(source), first.format.name, first.layout.name)
-        whole.sample_rate = first.sample_rate
-        return np.concatenate([part.to_ndarray()[0] for frame in (whole, None) for part in resampler.resample(frame)])
+        whole = frame_of(source, like.format.packed.name, like.layout.name, like.sample_rate)
+        heard = slice(max(-first, 0), max(spec.samples - first, 0))
+        return to_mono(whole, spec.rate, spec.mono, heard, notes)
     except (FFmpegError, ValueError) as error:
-        reason = f"its sound ({first.format.name}, {first.layout.name}) cannot be mixed to mono: {error}"
+        reason = f"its sound ({like.format.name}, {like.layout.name}) cannot be mixed to mono: {error}"
         raise MediaError(path, reason, "Convert the file.") from error
