@@ -54,7 +54,7 @@ def test_a_run_holds_what_it_promises(done):
     assert len(cells) == 8 + (9 + 1 + 1) + (3 + 3 * 6) + 6 + (3 + 3) + (3 + 3)
     (memory,) = (m["memory"] for m in about["models"].values() if "memory" in m)
     assert 0 < memory["audio"]["nonzero"] <= 22 and memory["visual"]["gap"] < 1e-2
-    assert about["centre"]["clips"] == 22
+    assert about["baselines"]["centre"]["clips"] == 22
     (pointing,) = (r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "Attention")
     assert [r["attack"] for r in pointing] == ["none"] * 22 + ["swapped"] * 22 + ["muted"] * 22
     assert all(r["heat_moved"] == 0 for r in pointing[:22]) and any(r["heat_moved"] > 0 for r in pointing[22:])

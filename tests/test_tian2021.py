@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from avrobust.cli import main
+from avrobust.cli.study import read
 from avrobust.data import layouts
 from avrobust.data.kinetics_sounds import CLASSES, folder_name
 from avrobust.data.manifest import SPLITS, Manifest, ManifestError
@@ -20,6 +21,7 @@ from avrobust.defenses import PUBLISHED, ExFMem
 from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
+from avrobust.objectives import WithSimilarity
 from avrobust.study import Contestant, Study, named
 from avrobust.study.run import run
 from avrobust.threat import Threat
@@ -72,13 +74,13 @@ def put_frames(clips: dict[str, list[Path]], root: Path, names: dict[str, list[s
             write_wav(root / "audio" / label / f"{stem}.wav", clip.wave, 11025)
 
 
-def write_lists(folder: Path, dataset: str, names: dict[str, list[str]]) -> dict[str, list[str]]:
+def write_lists(folder: Path, dataset: str, names: dict[str, list[str]], frames: int = 8) -> dict[str, list[str]]:
     """Lists in the published form, each class divided by `SHARES`."""
     folder.mkdir()
     order = [split for split, n in SHARES.items() for _ in range(n)]
     for split in SPLITS:
         rows = [f"{label}/{id}" for label, ids in names.items() for id, s in zip(ids, order, strict=True) if s == split]
-        text = "".join(f"/{row}.wav,/{row}.mp4,8\n" for row in rows)
+        text = "".join(f"/{row}.wav,/{row}.mp4,{frames}\n" for row in rows)
         (folder / f"{split}{layouts.LISTS[dataset]}.csv").write_text(text)
     return names
 
@@ -152,6 +154,38 @@ def test_music_by_its_json_list_with_every_network(solos, tmp_path):
     study = shrunk("tian2021_music", everyone, path=tmp_path / "MUSIC", names=tmp_path / "solos.json")
     about = finished(study, tmp_path)
     assert sorted(f["id"] for f in about["data"]["failures"]) == ["tuba/lost1", "tuba/lost2"]
+
+
+@pytest.mark.parametrize("frames", [False, True], ids=["videos", "frames"])
+def test_the_middle_is_that_of_the_file_in_hand(solos, tmp_path, frames):
+    names = write_lists(tmp_path / "lists", "music", invented(INSTRUMENTS), frames=800)
+    (put_frames if frames else put)(solos, tmp_path / "MUSIC", names)  # of one second, where the list knows of 100
+    source = Source(tmp_path / "MUSIC", tmp_path / "lists", middle=0.5)
+    assert {e.id: e.start for e in source.manifest().entries if e.start != (8 // 2 - 0.5) / 8 - 0.25} == {}
+
+
+def test_classes_in_capitals_are_the_listed_ones(solos, tmp_path):
+    names = invented(INSTRUMENTS)
+    put(solos, tmp_path / "MUSIC", {label.capitalize(): ids for label, ids in names.items()})
+    put_frames(solos, tmp_path / "FRAMES", {label.upper(): ids for label, ids in names.items()})
+    (tmp_path / "solos.json").write_text(json.dumps({"videos": names}))
+    write_lists(tmp_path / "lists", "music", names)
+    for source in (
+        Source(tmp_path / "MUSIC", names=tmp_path / "solos.json"),
+        Source(tmp_path / "MUSIC", classes=",".join(INSTRUMENTS)),
+        Source(tmp_path / "MUSIC", tmp_path / "lists"),
+        Source(tmp_path / "FRAMES", tmp_path / "lists"),
+    ):
+        manifest = source.manifest()
+        assert manifest.classes == INSTRUMENTS
+        assert len(manifest) == 18
+        assert all(path.exists() for e in manifest.entries for path in manifest.paths(e))
+
+
+def test_videos_that_lie_deeper_are_named(solos, tmp_path):
+    put(solos, tmp_path / "MUSIC/solo", invented(INSTRUMENTS))
+    with pytest.raises(ManifestError, match=r"one folder further down, in solo\. Give .*, for example .*MUSIC/solo\."):
+        Source(tmp_path / "MUSIC").manifest()
 
 
 def test_a_json_list_counts_what_is_lost(solos, tmp_path):
@@ -298,7 +332,15 @@ def test_the_settings_are_the_papers(name):
     assert len(study.contestants) == 18
     for c in study.contestants:
         assert (c.width, c.visual_weights, c.classifier_std) == (64, "microsoft/resnet-18", 1e-4)
-        assert c.epochs == (epochs if c.start else None)
+        trained, rates = study.recipe(c), {"music": (36, 36), "sounds": (48, 32), "ave": (48, 16)}
+        assert (trained.epochs, trained.drops) == (epochs, (30, 60, 90) if name.endswith("music") else (10, 20))
+        assert trained.batch == rates[name.split("_")[-1]][c.start is not None]
+        slow = c.start is not None and name.endswith("sounds")
+        assert (trained.lr.audio, trained.lr.visual, trained.lr_head) == (
+            1e-4 if slow else 1e-3,
+            1e-4,
+            trained.lr.audio,
+        )
     guards = {c.name: c.guard for c in study.contestants}
     assert guards["ExFMem published"] == replace(
         PUBLISHED, columns=288 if name.endswith("music") else 1024, blend=0.6 if "kinetics" in name else 0.5
@@ -312,9 +354,59 @@ def test_the_settings_are_the_papers(name):
     )
     assert study.view == View(samples=65_535, frames=1, size=224)
     assert study.clip.samples >= study.view.samples
+    raised = {
+        a.objective.weight
+        for t in study.trials
+        for a in t.attacks
+        if isinstance(getattr(a, "objective", None), WithSimilarity)
+    }
+    assert raised == {0.8 if "kinetics" in name else 1.0}
     assert study.tables == ((Threat.tian2021(0.012, 0), Threat.tian2021(0, 0.012), Threat.tian2021(0.006, 0.006)),)
     assert study.defenses == (Threat.tian2021(0.006, 0.006).subsets(),)
     assert {t.audio.eps for trial in study.trials for t in trial.threats} <= {0, *(k / 1000 for k in range(2, 13, 2))}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_trained_as_long_is_as_long_whatever_epochs_are_asked_for(name):
+    for asked in (1, 7, 40):
+        study = replace(named(name), epochs=asked)
+        assert {study.recipe(c).epochs for c in study.contestants} == {asked}
+
+
+@pytest.mark.parametrize(("asked", "whole", "further"), [(None, 8, 2), (16, 16, 4), (1, 1, 1)])
+def test_a_shorter_training_keeps_its_share(asked, whole, further):
+    study = replace(named("quick"), epochs=asked)
+    assert {study.recipe(c).epochs for c in study.contestants if c.start is None} == {whole}
+    assert {study.recipe(c).epochs for c in study.contestants if c.start} == {further}
+
+
+@pytest.mark.parametrize(("what", "number"), [("epochs", 0), ("epochs", -1), ("attacked", 0), ("batch", 0)])
+def test_counts_that_cannot_be_meant_are_refused(what, number):
+    with pytest.raises(ValueError, match=f"expected {what} to be 1 or more, got {number}"):
+        replace(named("quick"), **{what: number})
+
+
+@pytest.mark.parametrize("option", [[], ["--visual-weights", "nowhere/at-all"]], ids=["the study's own", "given"])
+def test_image_weights_that_are_not_there_are_missed_before_any_work(solos, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    put(solos, tmp_path / "MUSIC", invented(INSTRUMENTS))
+    assert main(["study", "tian2021_music", "--data", "MUSIC", "--workers", "1", *option]) == 1
+    said = capsys.readouterr().err
+    assert f"expected the weights '{option[1] if option else 'microsoft/resnet-18'}' in a folder" in said
+    assert "--visual-weights PATH" in said
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("words", "weights"), [("none", None), ("some/folder", "some/folder")])
+def test_image_weights_of_a_study_may_be_chosen(tmp_path, words, weights):
+    _, study = read(["tian2021_music", "--data", str(tmp_path), "--visual-weights", words])
+    assert {c.visual_weights for c in study.contestants} == {weights}
+    _, study = read(["tian2021_music", "--data", str(tmp_path)])
+    assert {c.visual_weights for c in study.contestants} == {"microsoft/resnet-18"}
 
 
 def test_every_clip_of_music_is_long_enough(real_data):

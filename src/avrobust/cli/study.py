@@ -42,7 +42,9 @@ class Options:
     seeds: tuple[int, ...] = (0,)
     """Each seed trains and attacks every contestant anew."""
     epochs: int | None = None
-    """Instead of the recipes' own number."""
+    """Of a whole training, instead of the recipe's own number; shorter ones shrink or grow with it."""
+    visual_weights: str | None = None
+    """Where networks of pictures start: a name on the model hub, the folder of one, or none for random weights."""
     attacked: int | None = None
     """How many test clips are attacked; all, when it is more than there are."""
     clip: ClipSpec = field(default_factory=ClipSpec)
@@ -87,6 +89,7 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
     study = named(first) if len(asked) == len(argv) or first in STUDIES else named("quick")
     default = Options(
         first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
+        visual_weights=study.contestants[0].visual_weights,
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
         clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
     )  # fmt: skip
@@ -99,6 +102,9 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
             f"  avrobust study {first} --data /media/videos\n"
             f"  avrobust study {first} --data /media/videos --lists lists/"
         )
+    if options.visual_weights != default.visual_weights:  # else each contestant keeps its own
+        weights = None if options.visual_weights in (None, "none") else options.visual_weights
+        study = replace(study, contestants=tuple(replace(c, visual_weights=weights) for c in study.contestants))
     return options, replace(
         study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,

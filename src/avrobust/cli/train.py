@@ -1,7 +1,7 @@
 """`avrobust train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,9 +33,10 @@ class Options:
     fusion: str = "concat"
     """How it integrates; one of concat, sum, film, gated-sum, gated-concat."""
     visual_weights: str | None = None
-    """Pretrained image weights by name, for example microsoft/resnet-18."""
+    """Pretrained image weights by name, for example microsoft/resnet-18, or the folder of some."""
     recipe: str = "ours"
-    """How to train; ours, published, or published-30."""
+    """How to train: ours, or as the paper's code: published (MIT-MUSIC), published-30 (the others), and for a second
+    training of a finished network published-30-kinetics, published-30-ave."""
     epochs: int | None = None
     """Instead of the recipe's own number."""
     seed: int = 0
@@ -59,10 +60,12 @@ def main(argv: Sequence[str]) -> None:
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
         recipe = recipe.lasting(options.epochs)
+    spec = NetSpec(2, options.modality, options.fusion, options.visual_weights)
+    build(spec, options.seed)  # what cannot be built is said before clips are prepared
     store = prepared(
         source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
     )
-    net = build(NetSpec(len(store.classes), options.modality, options.fusion, options.visual_weights), options.seed)
+    net = build(replace(spec, classes=len(store.classes)), options.seed)
     trained = train(net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker)
     best = trained.curve[trained.best_epoch - 1]
     print(

@@ -41,9 +41,9 @@ def chosen(text: str) -> tuple[str, ...]:
 
 
 def folder_name(label: str) -> str:
-    """A class as folders of Kinetics spell it, so that names of tables and folders can be compared.
+    """A class as folders of Kinetics spell it, in small letters, so that names of tables and folders can be compared.
 
-    >>> folder_name("massaging person's head"), folder_name("shooting goal (soccer)")
+    >>> folder_name("Massaging person's head"), folder_name("shooting goal (soccer)")
     ('massaging_persons_head', 'shooting_goal_soccer')
     """
-    return re.sub(r"[\s_]+", "_", re.sub(r"['\"()]", "", label).strip())
+    return re.sub(r"[\s_]+", "_", re.sub(r"['\"()]", "", label).strip()).casefold()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from avrobust.data.frames import FRAMES_PER_SECOND
+from avrobust.data.frames import FRAMES_PER_SECOND, numbered
 from avrobust.data.kinetics_sounds import CLASSES, chosen, folder_name
 from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError, uncut
 from avrobust.media.decode import MediaError
@@ -43,14 +43,10 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
     found = _videos(root)
     if listed is not None:
         names = [(label, id) for label, ids in _json_lists(Path(listed)).items() for id in ids]
-        found = {(label, path.stem): path for (label, _), path in found.items()}
+        found = {(folder_name(label), path.stem): path for (label, _), path in found.items()}
+        found = {(label, id): found[key] for label, id in names if (key := (folder_name(label), id)) in found}
     else:
         names = sorted(found)
-    if not found:
-        raise ManifestError(
-            f"{root}: expected videos in folders named by class ({root / '<class>' / '<video>.mp4'}), got none. "
-            "Give the folder that holds the class folders."
-        )
     entries = [
         Entry(
             f"{label}/{id}", label, "train", found.get((label, id), Path(label, f"{id}.mp4")),
@@ -142,30 +138,21 @@ def keep(manifest: Manifest, names: str) -> Manifest:
     )
 
 
-def centred(manifest: Manifest, seconds: float) -> Manifest:
-    """The middle `seconds` of each clip, as the paper's code tests: around frame `count // 2`, counted from 1.
-
-    Needs the frame counts of the published lists.  A clip that is shorter begins at its beginning.
-    """
-    entries = []
-    for e in manifest.entries:
-        if not e.extra.get("frames", "").isdecimal():
-            raise ManifestError(
-                f"clip '{e.id}': expected a count of frames, got {e.extra.get('frames')!r}. Centre clips of published lists, or set start yourself."
-            )
-        middle = (int(e.extra["frames"]) // 2 - 0.5) / FRAMES_PER_SECOND
-        entries.append(replace(e, start=max(0.0, middle - seconds / 2)))
-    return replace(manifest, entries=tuple(entries))
-
-
 def middle(manifest: Manifest, seconds: float) -> Manifest:
-    """The middle `seconds` of each clip: as `centred` where frames are counted, else by the file's own length.
+    """The middle `seconds` of each clip, by the file in hand, which may have been cut since it was listed.
 
-    A file that cannot be opened stays as it is: that is for `prepare` to say.
+    In clips of the published lists it is where the paper's code tests: around frame `count // 2`, counted from 1, of
+    8 a second.  The list's own count stands in where there is no file.  A clip that is shorter begins at its
+    beginning; one whose file cannot be opened stays as it is: that is for `prepare` to say.
     """
-    if all(e.extra.get("frames", "").isdecimal() for e in manifest.entries):
-        return centred(manifest, seconds)
-    return replace(manifest, entries=tuple(replace(e, start=_start(manifest, e, seconds)) for e in manifest.entries))
+    centres = [_centre(manifest, e) for e in manifest.entries]
+    return replace(
+        manifest,
+        entries=tuple(
+            e if centre is None else replace(e, start=max(e.start, centre - seconds / 2))
+            for e, centre in zip(manifest.entries, centres, strict=True)
+        ),
+    )
 
 
 def is_youtube(table: Path) -> bool:
@@ -219,13 +206,23 @@ def _youtube_row(row: Mapping[str, str] | list[str]) -> tuple[str, str, str]:
     return f"{row[0]}_{int(row[1]):06d}", row[2], row[3]
 
 
-def _start(manifest: Manifest, e: Entry, seconds: float) -> float:
-    """Where the middle `seconds` of a clip begin, by its file."""
+def _centre(manifest: Manifest, e: Entry) -> float | None:
+    """The second in the middle of a clip; None where nothing tells."""
+    end = e.end or _seconds(manifest.root / e.video)
+    if "frames" not in e.extra:
+        return None if end is None else (e.start + end) / 2
+    count = int(e.extra["frames"]) if end is None else round(end * FRAMES_PER_SECOND)
+    return (count // 2 - 0.5) / FRAMES_PER_SECOND
+
+
+def _seconds(video: Path) -> float | None:
+    """How long a video or a folder of frames is; None where it cannot be opened."""
+    if video.is_dir():
+        return len(numbered(video)) / FRAMES_PER_SECOND
     try:
-        end = e.end or probe(manifest.root / e.video).seconds
+        return probe(video).seconds
     except MediaError:
-        end = None
-    return e.start if end is None else max(e.start, (e.start + end - seconds) / 2)
+        return None
 
 
 def _videos(root: Path) -> dict[tuple[str, str], Path]:
@@ -239,6 +236,13 @@ def _videos(root: Path) -> dict[tuple[str, str], Path]:
         )
     files = (file for label in sorted(root.iterdir()) if label.is_dir() for file in sorted(label.iterdir()))
     videos = [f.relative_to(root) for f in files if f.suffix.lower() in VIDEOS and f.name[0] != "."]
+    if not videos:
+        deeper = sorted({f.parents[1].name for f in root.glob("*/*/*") if f.suffix.lower() in VIDEOS})
+        came = f"some one folder further down, in {' and '.join(deeper)}" if deeper else "none"
+        raise ManifestError(
+            f"{root}: expected videos in folders named by class ({root / '<class>' / '<video>.mp4'}), got {came}. "
+            f"Give the folder that holds the class folders{f', for example {root / deeper[0]}' if deeper else ''}."
+        )
     stems = Counter(f.with_suffix("") for f in videos)
     return {(f.parent.name, f.stem if stems[f.with_suffix("")] == 1 else f.name): f for f in videos}
 
@@ -263,7 +267,7 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
         ) from None
     for line, row in enumerate(rows, 1):
         video = Path(row[1].lstrip("/")) if len(row) == 3 else Path()
-        if len(video.parts) != 2 or Path(row[0]).stem != video.stem:
+        if len(video.parts) != 2 or Path(row[0]).stem != video.stem or not row[2].strip().isdecimal():
             raise ManifestError(
                 f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published."
             )
@@ -280,8 +284,10 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
 def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
     """The entries, pointing at the files that `root` has: folders of frames with sounds, or videos."""
     if (root / "frames").is_dir():
+        folders = {folder_name(path.name): path.name for path in (root / "frames").iterdir()}
         for e in entries:
-            yield replace(e, video="frames" / e.video, audio=("audio" / e.video).with_suffix(".wav"))
+            video = Path(folders.get(folder_name(e.label), e.label), e.video.name)
+            yield replace(e, video="frames" / video, audio=("audio" / video).with_suffix(".wav"))
         return
     placed = list(_found(entries, root))
     if not any((root / e.video).exists() for e in placed):

@@ -78,16 +78,22 @@ def _finer(backbone: PreTrainedModel) -> None:
 def pretrained(name: str) -> PreTrainedModel:
     """The image network `name` with its weights, for example "microsoft/resnet-18" (ImageNet), or a folder of one.
 
-    Raises OSError, saying what to do, where the weights are neither here nor to be had.
+    The model hub is asked only for what is not here.  Raises OSError, saying what to do, where the weights are
+    neither here nor to be had.
     """
+    try:
+        return AutoModel.from_pretrained(name, use_safetensors=True, local_files_only=True)
+    except OSError:
+        pass
     try:
         return AutoModel.from_pretrained(name, use_safetensors=True)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise OSError(
             f"expected the weights '{name}' in a folder, in the local cache or on the model hub, got: {reason} "
-            f"Fetch them once where there is a network (hf download {name}) and give that folder's path, "
-            "or leave the weights out to start from random ones."
+            f"Fetch them once where there is a network (hf download {name}) and give that folder's path as the visual "
+            "weights (a study: --visual-weights PATH), or leave the weights out to start from random ones "
+            "(--visual-weights none)."
         ) from error
 
 

@@ -20,13 +20,13 @@ from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Measure, Subject
 from avrobust.media import write_bytes
 from avrobust.models.network import AVNet
-from avrobust.models.zoo import NetSpec, build, count_parameters
+from avrobust.models.zoo import build, count_parameters
 from avrobust.objectives import objective_name
 from avrobust.progress import bar
 from avrobust.study import showcase
 from avrobust.study.plan import Cell, Contestant, Study
 from avrobust.study.record import RunFile, describe
-from avrobust.training import RECIPES, Trained, batches, checkpoint, load, train, weights_sha256, window
+from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
 
 DRAWN = 400  # test clips in a picture of features: more of them hide each other
@@ -50,7 +50,7 @@ class Entry:
     @property
     def folder(self) -> Path:
         """Where its training lies."""
-        return self._folder_of(self.contestant.name)
+        return self._weights_of(self.contestant.name).parent
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -96,22 +96,15 @@ class Entry:
         if contestant.epochs == 0:
             checkpoint.save(net := self.start(), path := self._weights_of(contestant.name), {})
             return Trained(path, net, curve=(), best_epoch=0, seconds=0.0)
-        recipe = RECIPES[contestant.recipe]
-        if epochs := contestant.epochs or study.epochs:
-            recipe = recipe.lasting(epochs)
         return train(
-            self.start(), self.store, recipe, view=study.view, loss=contestant.loss,
+            self.start(), self.store, study.recipe(contestant), view=study.view, loss=contestant.loss,
             out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,
         )  # fmt: skip
 
     def start(self) -> AVNet:
         """The network that its training starts from: new, or an earlier contestant's; with its guard filled."""
         study, contestant = self.study, self.contestant
-        spec = NetSpec(
-            len(self.store.classes), contestant.modality, contestant.fusion, contestant.visual_weights,
-            contestant.width, contestant.classifier_std,
-        )  # fmt: skip
-        net = build(spec, self.seed)
+        net = build(contestant.spec(len(self.store.classes)), self.seed)
         if contestant.start is not None:
             path = self._weights_of(contestant.start)
             tensors = {name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("guard.")}
@@ -217,11 +210,13 @@ class Entry:
             {"model": self.contestant.name, "seed": self.seed},
         )
 
-    def _folder_of(self, name: str) -> Path:
-        return self.out / "models" / f"{name}-{self.seed}"
-
     def _weights_of(self, name: str) -> Path:
-        return self._folder_of(name) / "net.safetensors"
+        return weights_of(self.out, name, self.seed)
+
+
+def weights_of(out: Path, name: str, seed: int) -> Path:
+    """Where a run keeps a trained contestant's weights."""
+    return out / "models" / f"{name}-{seed}" / "net.safetensors"
 
 
 def unreadable(store: Store, cell: Cell, split: str = "test") -> Rows:

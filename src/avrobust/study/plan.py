@@ -16,9 +16,10 @@ from avrobust.evaluation.run import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Loss
+from avrobust.models.zoo import NetSpec
 from avrobust.study.record import describe
 from avrobust.threat import Threat
-from avrobust.training.recipe import cross_entropy
+from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
 from avrobust.training.views import View
 from avrobust.types import Attack, Batch, Channel
 
@@ -35,7 +36,7 @@ class Contestant:
     """A model that is trained for the study: a network by description, a recipe by name, a loss and a guard.
 
     With `start`, training goes on from that earlier contestant's weights, where both networks have them; its guard
-    is not taken along.  `epochs` None is what the study asks for.
+    is not taken along.  `epochs` None is the recipe's own number; 0 does not train.
     """
 
     name: str
@@ -49,6 +50,10 @@ class Contestant:
     guard: Guard | None = None
     start: str | None = None
     epochs: int | None = None
+
+    def spec(self, classes: int) -> NetSpec:
+        """The network that it is, before it is trained."""
+        return NetSpec(classes, self.modality, self.fusion, self.visual_weights, self.width, self.classifier_std)
 
     @property
     def points(self) -> bool:
@@ -101,8 +106,9 @@ class Study:
     """An experiment: it is its own configuration and record.
 
     `clip` says what is prepared of each video, `view` what a model gets of it.  Clean accuracy is measured on all
-    test clips, attacks on `attacked` of them (None: all), the same for every model.  `epochs` None is the
-    recipe's own number.  `tables` are the threats that stand together in a table, one per subset; `defenses` those
+    test clips, attacks on `attacked` of them (None: all), the same for every model.  `epochs` is how long a training
+    of the recipe's own length takes instead: shorter ones shrink or grow with it, so what "trained as long" still
+    did.  `tables` are the threats that stand together in a table, one per subset; `defenses` those
     of the tables of fusions and defenses; `showcase` is the one at which the report's gallery shows clips.
     `embedded` names the models whose features are drawn (Figure 5).
     """
@@ -136,6 +142,25 @@ class Study:
                 )
         if not self.seeds:
             raise ValueError("expected at least one seed, got none.")
+        for what, number in (("epochs", self.epochs), ("attacked", self.attacked), ("batch", self.batch)):
+            if number is not None and number < 1:
+                raise ValueError(
+                    f"expected {what} to be 1 or more, got {number}. Give a number from 1 on, or leave it out."
+                )
+        if unknown := {c.recipe for c in self.contestants} - RECIPES.keys():
+            raise ValueError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(RECIPES)}.")
+
+    def recipe(self, contestant: Contestant) -> Recipe:
+        """How a contestant is trained, for as many epochs as this study has it; one epoch at least.
+
+        >>> from avrobust.study import named
+        >>> short = replace(named("quick"), epochs=4)  # a whole training is 8 epochs of this recipe
+        >>> [(c.name, short.recipe(c).epochs) for c in short.contestants if c.name in ("AV", "ExFMem")]
+        [('AV', 4), ('ExFMem', 1)]
+        """
+        whole = RECIPES[contestant.recipe]
+        own = whole.epochs if contestant.epochs is None else contestant.epochs
+        return whole.lasting(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
 
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""

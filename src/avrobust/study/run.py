@@ -21,8 +21,9 @@ from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
+from avrobust.models.zoo import build
 from avrobust.study import showcase
-from avrobust.study.entry import Entry, about_contestant
+from avrobust.study.entry import Entry, about_contestant, weights_of
 from avrobust.study.plan import Study
 from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
 from avrobust.threat import Threat
@@ -44,8 +45,11 @@ def run(
     `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
     run goes on where it was: datasets clip by clip, trainings from their last state, cells one by one.
     """
-    # What is wrong with a user's clips is said before the folder is taken.
+    # What is wrong with a user's clips, or cannot be built, is said before the folder is taken.
     listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
+    untrained = [c for c in study.contestants for s in study.seeds if not weights_of(out, c.name, s).exists()]
+    for spec in dict.fromkeys(c.spec(classes=2) for c in untrained):
+        build(spec, seed=0)
     record = RunFile(out, describe_study(study))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = world(device)

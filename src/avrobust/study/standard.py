@@ -45,19 +45,23 @@ def contestants(
     memory: ExFMem,
     published: tuple[str, ExFMem],
     threats: tuple[Threat, ...],
+    again: str = "ours",
     **common: object,
 ) -> tuple[Contestant, ...]:
     """The paper's networks: the base and its parts, fusions, defenses, localisers.
 
     And two of ours: one trained adversarially, and a localiser that never heard a sound.
 
-    `more` are the epochs of what goes on from a finished network; `memory` is the one that is solved, `published` the
+    `more` are the epochs of what goes on from a finished network, `again` is its recipe; `memory` is the one that is solved, `published` the
     one that runs as in the published code, with its name.  `threats` are those of adversarial training, beside clean
     clips; its budgets grow over the first third.
     """
 
     def one(name: str, **kind: object) -> Contestant:
         return Contestant(name, width=width, **(common | kind))  # type: ignore[arg-type]
+
+    def further(name: str, start: str = "AV", **kind: object) -> Contestant:
+        return one(name, start=start, epochs=more, recipe=again, **kind)
 
     return (
         one("AV"),
@@ -69,17 +73,12 @@ def contestants(
         one("Gated-Concat", fusion="gated-concat"),
         one("MaxSim", loss=MAX_SIM),
         one("MinSim", loss=MIN_SIM),
-        one("AV, trained as long", start="AV", epochs=more),
-        one("PCL", start="AV", epochs=more, loss=PCL(), guard=Prototypes()),
-        one("ExFMem", start="AV", epochs=more, guard=memory),
-        one(published[0], start="AV", epochs=more, guard=published[1]),
-        one("MinSim+ExFMem", start="MinSim", epochs=more, loss=MIN_SIM, guard=memory),
-        one(
-            "Adversarial",
-            start="AV",
-            epochs=more,
-            loss=Adversarial(cross_entropy, (Threat.linf(), *threats), FAST, 1 / 3),
-        ),
+        further("AV, trained as long"),
+        further("PCL", loss=PCL(), guard=Prototypes()),
+        further("ExFMem", guard=memory),
+        further(published[0], guard=published[1]),
+        further("MinSim+ExFMem", start="MinSim", loss=MIN_SIM, guard=memory),
+        further("Adversarial", loss=Adversarial(cross_entropy, (Threat.linf(), *threats), FAST, 1 / 3)),
         one("Attention", fusion="attention"),
         one("Attention, paper", fusion="attention-raw"),
         one("Attention, no sound", modality="V", fusion="attention"),

@@ -1,6 +1,6 @@
 """What the studies of Tian & Xu 2021 on real videos have in common: networks, attacks, budgets, inputs."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from avrobust.attacks import FGSM, PGD, Published
 from avrobust.data.source import Source
@@ -19,29 +19,41 @@ AXIS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012)
 CURVES = curves(AXIS, AXIS)
 PUBLISHED_MEMORY = "ExFMem published"
 DEFENSES = defenses(PUBLISHED_MEMORY)
-TRIALS = (
-    Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
-    Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
-    Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
-    Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
-    Trial((*FUSIONS, "A", "V", *DEFENSES), (ONE_STEP,), TABLE3),
-    # The published code attacks defenses with the similarity in the objective; PGD shows what one step misses.
-    Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3),
-    Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1),
-)
 
 
-def on(name: str, title: str, data: Source, *, recipe: str, columns: int, blend: float, seconds: float) -> Study:
-    """The paper's experiments on one dataset.
+@dataclass(frozen=True)
+class Settings:
+    """What the paper's code has of its own for a dataset: its scripts' options, and its comments for Kinetics-Sounds.
 
-    `columns` and `blend` are those of the published code's feature memory; `seconds` of each video are prepared,
-    and training draws its stretches of 5.9 s from them.
+    `recipe` and `again` train a network, and train it again with a defense.  `columns` and `blend` are those of the
+    feature memory, `cosine` is the weight of the similarity in what the attacker of defenses raises.
     """
+
+    recipe: str
+    again: str
+    columns: int = 1024
+    blend: float = 0.5
+    cosine: float = 1.0
+
+
+SETTINGS = {
+    "music": Settings("published", "published", columns=288),
+    "kinetics_sounds": Settings("published-30", "published-30-kinetics", blend=0.6, cosine=0.8),
+    "ave": Settings("published-30", "published-30-ave"),
+}
+
+
+def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
+    """The paper's experiments on one dataset, with its code's settings for it.
+
+    `seconds` of each video are prepared, and training draws its stretches of 5.9 s from them.
+    """
+    settings = SETTINGS[data.dataset]
     return Study(
         name=name,
         title=title,
-        contestants=networks(recipe, columns, blend),
-        trials=TRIALS,
+        contestants=networks(settings),
+        trials=trials(settings.cosine),
         tables=(TABLE1,),
         defenses=(TABLE3,),
         embedded=("AV", "MinSim"),
@@ -53,15 +65,32 @@ def on(name: str, title: str, data: Source, *, recipe: str, columns: int, blend:
     )
 
 
-def networks(recipe: str, columns: int, blend: float) -> tuple[Contestant, ...]:
+def networks(settings: Settings) -> tuple[Contestant, ...]:
     """The paper's networks; a defense's second training is as long as its first, as in the published code."""
+    columns, blend = settings.columns, settings.blend
     return contestants(
         width=64,
-        more=RECIPES[recipe].epochs,
+        more=RECIPES[settings.again].epochs,
         memory=ExFMem(columns=columns),
         published=(PUBLISHED_MEMORY, replace(PUBLISHED, columns=columns, blend=blend)),
         threats=TABLE1,
-        recipe=recipe,
+        again=settings.again,
+        recipe=settings.recipe,
         visual_weights="microsoft/resnet-18",
         classifier_std=1e-4,
+    )
+
+
+def trials(cosine: float) -> tuple[Trial, ...]:
+    """The attacks of the paper's tables and figures; `cosine` is the weight of the similarity."""
+    published = (Published("FGSM"), Published("PGD"), Published("MIM"))
+    return (
+        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, *published), TABLE1),
+        Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+        Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+        Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+        Trial((*FUSIONS, "A", "V", *DEFENSES), (ONE_STEP,), TABLE3),
+        # The published code attacks defenses with the similarity in the objective; PGD shows what one step misses.
+        Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity(cosine)), TEN_STEPS), TABLE3),
+        Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1),
     )

@@ -14,8 +14,5 @@ study = tian2021.on(
     "tian2021_ave",
     "Does integration strengthen robustness? Tian & Xu 2021 on AVE",
     Source(dataset="ave"),
-    recipe="published-30",
-    columns=1024,
-    blend=0.5,
     seconds=10.0,
 )

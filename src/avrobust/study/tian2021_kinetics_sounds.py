@@ -17,8 +17,5 @@ study = tian2021.on(
     "tian2021_kinetics_sounds",
     "Does integration strengthen robustness? Tian & Xu 2021 on Kinetics-Sounds",
     Source(dataset="kinetics_sounds", classes="ks27"),
-    recipe="published-30",
-    columns=1024,
-    blend=0.6,
     seconds=10.0,
 )

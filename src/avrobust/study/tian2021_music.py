@@ -20,8 +20,5 @@ study = tian2021.on(
     "tian2021_music",
     "Does integration strengthen robustness? Tian & Xu 2021 on MIT-MUSIC",
     Source(dataset="music", middle=SECONDS),
-    recipe="published",
-    columns=288,
-    blend=0.5,
     seconds=SECONDS,
 )
