@@ -9,6 +9,7 @@ first term by the number d of its rows: its alpha is w / d.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,6 +21,7 @@ Codes = Float[Tensor, "b m"]
 Points = Float[Tensor, "b d"]
 FIRST = 12  # iterations before the first look at the gap; each next look comes after half as many more
 EXCHANGES = 10  # rounds of atoms entering and leaving at each look
+RIDGE = 1e-9  # of the mean squared length of an atom
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,12 @@ class Dictionary:
         small = atoms.T @ atoms if atoms.shape[1] <= atoms.shape[0] else atoms @ atoms.T
         top = float(torch.linalg.eigvalsh(small.double())[-1])
         return cls(atoms, atoms.T @ atoms, top)
+
+    @cached_property
+    def exact(self) -> Float[Tensor, "m m"]:
+        """The products of the atoms in float64, for the equations of the optimum."""
+        atoms = self.atoms.double()
+        return atoms.T @ atoms
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +66,20 @@ def lasso(
     tolerance: float = 1e-4,
     iterations: int = 2000,
 ) -> Solution:
-    """The codes of `f`, each to its own `tolerance`; what a clip gets does not depend on its batch.
+    """The codes of `f`; what a clip gets does not depend on its batch, nor on the kind of CPU.
 
     FISTA (Beck & Teboulle 2009) with restarts where momentum points uphill (O'Donoghue & Candes 2015), on products
-    of the atoms only, finds roughly which atoms take part; the equations of the optimum on those then say exactly how
-    much (`_polished`).  A clip stops at a duality gap of `tolerance` times its objective, and leaves the batch.
+    of the atoms only, finds roughly which atoms take part; the equations of the optimum on those, in float64, then say
+    exactly how much (`_polished`).  A clip leaves the batch once they change no atom any more and its duality gap is at
+    most `tolerance` times its objective: its code is then the optimum, the same to rounding in any order of summation.
+    A clip that `iterations` end before is as far from there as its gap allows, |D (h - h*)|^2 <= 2 gap P(h), and
+    rounding may move it that far.
     Differentiable in `f` and `weight`: the gradient is that of the exact solution on its support (implicit
     differentiation), so memory does not grow with iterations.
 
     >>> d = Dictionary.of(torch.eye(3))
     >>> lasso(torch.tensor([[3.0, -0.5, 1.0]]), d, torch.tensor([1.0])).codes
-    tensor([[2., -0., 0.]])
+    tensor([[2., 0., 0.]])
     """
     with torch.no_grad():
         found = _fista(f.detach(), dictionary, weight.detach(), tolerance, iterations)
@@ -116,18 +127,16 @@ def objective(f: Points, atoms: Atoms, h: Codes, weight: Float[Tensor, " b"]) ->
 
 
 def _fista(f: Points, d: Dictionary, weight: Float[Tensor, " b"], tolerance: float, iterations: int) -> Solution:
-    products, energy = f @ d.atoms, f.square().sum(1)
-    codes = torch.zeros_like(products)
+    c, w, e = f.double() @ d.atoms.double(), weight.double(), f.double().square().sum(1)
+    h = z = torch.zeros_like(c, dtype=f.dtype)
+    codes, momentum = torch.zeros_like(h), torch.ones_like(weight)
     spent = torch.zeros(len(f), dtype=torch.long, device=f.device)
-    gaps = torch.full_like(energy, torch.inf)
-
+    gaps = torch.full_like(e, torch.inf)
     left = torch.arange(len(f), device=f.device)  # the clips that are still at work, and their state
-    c, w, e = products, weight, energy
-    h = z = codes
-    momentum = torch.ones_like(energy)
+    low_c, low_w = c.to(f.dtype), weight
     look = FIRST
     for i in range(1, iterations + 1):
-        new = _shrink(z - (z @ d.gram - c) / d.lipschitz, w[:, None] / d.lipschitz)
+        new = _shrink(z - (z @ d.gram - low_c) / d.lipschitz, low_w[:, None] / d.lipschitz)
         uphill = ((z - new) * (new - h)).sum(1) > 0
         momentum = torch.where(uphill, torch.ones_like(momentum), momentum)
         following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
@@ -136,16 +145,18 @@ def _fista(f: Points, d: Dictionary, weight: Float[Tensor, " b"], tolerance: flo
         if i < min(look, iterations):
             continue
         look = round(1.5 * look)
-        exact = _polished(h, c, w, d, most=min(d.atoms.shape[0], round((i * len(d.gram) ** 2) ** (1 / 3))))
-        gap_here, gap_exact = (_gap(candidate, candidate @ d.gram, c, w, e) for candidate in (h, exact))
-        better = gap_exact < gap_here
-        h = torch.where(better[:, None], exact, h)
+        most = min(d.atoms.shape[0], round((i * len(d.gram) ** 2) ** (1 / 3)))
+        polished, settled = _polished(h.double(), c, w, d, most)
+        gap_here, gap = (_gap(candidate, candidate @ d.exact, c, w, e) for candidate in (h.double(), polished))
+        settled &= gap <= tolerance
+        better = settled | (gap < gap_here)
+        h = torch.where(better[:, None], polished.to(h.dtype), h)
         z, momentum = (
-            torch.where(better[:, None], exact, z),
+            torch.where(better[:, None], h, z),
             torch.where(better, torch.ones_like(momentum), momentum),
         )
-        gap = torch.minimum(gap_exact, gap_here)
-        done = (gap <= tolerance) | (i >= iterations)
+        gap = torch.where(better, gap, gap_here)
+        done = settled | (i >= iterations)
         ended = left[done]
         codes[ended], spent[ended], gaps[ended] = h[done], i, gap[done]
         if bool(done.all()):
@@ -153,11 +164,12 @@ def _fista(f: Points, d: Dictionary, weight: Float[Tensor, " b"], tolerance: flo
         if bool(done.any()):
             stay = ~done
             left, c, w, e, h, z, momentum = (t[stay] for t in (left, c, w, e, h, z, momentum))
-    return Solution(codes, spent, gaps)
+            low_c, low_w = low_c[stay], low_w[stay]
+    return Solution(codes, spent, gaps.to(f.dtype))
 
 
-def _polished(h: Codes, c: Codes, w: Float[Tensor, " b"], d: Dictionary, most: int) -> Codes:
-    """The optimum, if it takes no other atoms than a few exchanges away from those of `h`; else some point.
+def _polished(h: Codes, c: Codes, w: Float[Tensor, " b"], d: Dictionary, most: int) -> tuple[Codes, Bool[Tensor, " b"]]:
+    """The optimum and True, if its atoms are a few exchanges away from those of `h`; else some point and False.
 
     On the atoms S that take part, with signs s, the optimum solves G_SS h_S = c_S - w s.  Atoms whose coefficient
     changes its sign leave, atoms whose product with the residual exceeds w enter, until nothing changes: the primal-dual
@@ -169,21 +181,22 @@ def _polished(h: Codes, c: Codes, w: Float[Tensor, " b"], d: Dictionary, most: i
     signs = h.sign()
     open_ = (signs != 0).sum(1) <= most
     signs = signs * open_[:, None]
-    exact = torch.where(open_[:, None], torch.zeros_like(h), h)
+    exact, settled = torch.where(open_[:, None], torch.zeros_like(h), h), torch.zeros_like(open_)
     moving = open_.nonzero().flatten()
     for _ in range(EXCHANGES):
         if not len(moving):
             break
         s = signs[moving]
-        v = _solve_on_support(d.gram, s != 0, c[moving] - w[moving, None] * s)
+        v = _solve_on_support(d.exact, s != 0, c[moving] - w[moving, None] * s)
         exact[moving] = v
-        rest = c[moving] - v @ d.gram
-        enters = (s == 0) & (rest.abs() > w[moving, None] * (1 + 1e-5))
+        rest = c[moving] - v @ d.exact
+        enters = (s == 0) & (rest.abs() > w[moving, None] * (1 + 1e-9))
         following = torch.where(s != 0, torch.where(v * s > 0, s, torch.zeros_like(s)), enters * rest.sign())
-        go_on = (following != s).any(1) & ((following != 0).sum(1) <= most)
+        changed = (following != s).any(1)
+        settled[moving] = ~changed
         signs[moving] = following
-        moving = moving[go_on]
-    return exact
+        moving = moving[changed & ((following != 0).sum(1) <= most)]
+    return exact, settled
 
 
 def _gap(h: Codes, hg: Codes, c: Codes, w: Float[Tensor, " b"], e: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -219,12 +232,12 @@ class _Implicit(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (codes,) = ctx.saved_tensors  # type: ignore[attr-defined]
         d: Dictionary = ctx.dictionary  # type: ignore[attr-defined]
-        u = _solve_on_support(d.gram, codes != 0, grad)
+        u = _solve_on_support(d.exact, codes != 0, grad)
         return u @ d.atoms.T, -(codes.sign() * u).sum(1), None, None
 
 
 def _solve_on_support(gram: Float[Tensor, "m m"], support: Bool[Tensor, "b m"], g: Codes) -> Codes:
-    """u with G_SS u_S = g_S per clip, and 0 outside its support S."""
+    """u with G_SS u_S = g_S per clip, and 0 outside its support S; in float64, for atoms of one class nearly repeat."""
     size = int(support.sum(1).max()) if len(support) else 0
     out = torch.zeros_like(g)
     if size == 0:
@@ -237,10 +250,14 @@ def _solve_on_support(gram: Float[Tensor, "m m"], support: Bool[Tensor, "b m"], 
     place[clip, rank] = atom
     inside = torch.arange(size, device=g.device) < sizes[:, None]
     both = inside[:, :, None] & inside[:, None, :]
-    small = torch.where(both, gram[place[:, :, None], place[:, None, :]], torch.zeros_like(g[:1, :1, None])).double()
-    # In double precision, as atoms of one class nearly repeat each other; the ridge is for those that do.
-    ridge = 1e-9 * gram.diagonal().mean().double()
-    small.diagonal(dim1=1, dim2=2).add_(torch.where(inside, ridge, torch.ones_like(ridge)))
-    solved = torch.linalg.solve(small, torch.where(inside, g.gather(1, place), torch.zeros_like(g[:1, :1])).double())
-    out[clip, atom] = solved[clip, rank].to(g.dtype)
+    small = torch.where(both, gram[place[:, :, None], place[:, None, :]], torch.zeros_like(gram[:1, :1, None]))
+    small.diagonal(dim1=1, dim2=2).add_((~inside).to(small.dtype))
+    right = torch.where(inside, g.gather(1, place), torch.zeros_like(g[:1, :1])).to(small.dtype)[:, :, None]
+    # The ridge is for atoms that stand twice; the second and third solve take out what it changes for all others.
+    ridge = RIDGE * gram.diagonal().mean() * torch.eye(size, dtype=small.dtype, device=g.device)
+    factors, pivots, _ = torch.linalg.lu_factor_ex(small + ridge)
+    solved = torch.linalg.lu_solve(factors, pivots, right)
+    for _ in range(2):
+        solved += torch.linalg.lu_solve(factors, pivots, right - small @ solved)
+    out[clip, atom] = solved[clip, rank, 0].to(g.dtype)
     return out
