@@ -162,7 +162,7 @@ def test_a_memory_travels_in_the_checkpoint(tmp_path, settings):
 
 
 def test_guards_of_a_newer_version_are_refused():
-    with pytest.raises(ValueError, match="a guard of ExFMem, Centres or Broken, got 'Wall'"):
+    with pytest.raises(ValueError, match="a guard of ExFMem, Centres or Broken, or a module, got 'Wall'"):
         guard({"kind": "Wall"})
 
 

@@ -1,16 +1,12 @@
 """What can be done about attacks: losses to train with, and guards between the encoders and the fusion."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import nn
-
 from avrobust.defenses.adversarial import FAST, Adversarial
 from avrobust.defenses.broken import Broken, Disguise
 from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
+from avrobust.defenses.travel import rebuild as guard
 
 __all__ = [
     "FAST",
@@ -33,22 +29,3 @@ __all__ = [
     "lasso",
     "published_ista",
 ]
-
-
-def guard(spec: Mapping[str, Any] | None) -> nn.Module:
-    """The guard whose `spec` this is, its numbers yet to be loaded; None is no guard.
-
-    >>> guard(None)
-    Identity()
-    """
-    if spec is None:
-        return nn.Identity()
-    if spec["kind"] == "ExFMem":
-        return Memory.rebuild(spec)
-    if spec["kind"] == "Centres":
-        return Centres(spec["classes"], spec["width"])
-    if spec["kind"] == "Broken":
-        return Disguise.rebuild(spec)
-    raise ValueError(
-        f"expected a guard of ExFMem, Centres or Broken, got {spec['kind']!r}. Is the checkpoint of a newer version?"
-    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.models.network import AVNet
+from avrobust.stored import parse
 from avrobust.types import AV, Batch
 
 # What is done to features, given how much and how large features are.
@@ -64,7 +65,8 @@ class Disguise(nn.Module):
     @classmethod
     def rebuild(cls, spec: Mapping[str, Any]) -> "Disguise":
         """The guard of a `spec`, its sizes yet to be loaded."""
-        return cls(Broken(spec["how"], spec["amount"]), AV(torch.zeros(()), torch.zeros(())))
+        settings = parse(Broken, {name: value for name, value in spec.items() if name != "kind"})
+        return cls(settings, AV(torch.zeros(()), torch.zeros(())))
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """The features in their disguise."""

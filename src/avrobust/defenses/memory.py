@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
 from avrobust.models.network import AVNet
 from avrobust.seeds import digest
+from avrobust.stored import parse
 from avrobust.types import AV, Batch
 
 
@@ -113,6 +114,15 @@ PUBLISHED = ExFMem(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Filled:
+    """What `Memory.spec` says."""
+
+    kind: str
+    settings: ExFMem
+    shapes: AV[tuple[int, int]]
+
+
 class Memory(nn.Module):
     """A filled memory, as the guard of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
 
@@ -142,11 +152,8 @@ class Memory(nn.Module):
     @classmethod
     def rebuild(cls, spec: Mapping[str, Any]) -> "Memory":
         """The memory of a `spec`, with banks yet to be loaded."""
-        settings = dict(spec["settings"])
-        if settings.get("step") is not None:
-            settings["step"] = AV(**settings["step"])
-        shapes = spec["shapes"]
-        return cls(ExFMem(**settings), AV(torch.zeros(shapes["audio"]), torch.zeros(shapes["visual"])))
+        told = parse(_Filled, spec)
+        return cls(told.settings, told.shapes.map(torch.zeros))
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """Each feature, `blend` of it replaced by what the memory makes of it."""

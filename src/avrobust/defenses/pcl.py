@@ -6,7 +6,7 @@ two left-over learning rates.  Both are here by name.  It is known to fall to ad
 the paper's Table 3 has it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
+from avrobust.stored import parse
 from avrobust.types import AV, Batch
 
 
@@ -81,6 +82,15 @@ class Prototypes:
         return Centres.of(net)
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """What `Centres.spec` says."""
+
+    kind: str
+    classes: int
+    width: int
+
+
 class Centres(nn.Module):
     """A guard that lets features pass, and holds one centre (d) per class for the loss."""
 
@@ -101,6 +111,12 @@ class Centres(nn.Module):
     def spec(self) -> dict[str, Any]:
         """How to build it again."""
         return {"kind": "Centres", "classes": self.centres.shape[0], "width": self.centres.shape[1]}
+
+    @classmethod
+    def rebuild(cls, spec: Mapping[str, Any]) -> "Centres":
+        """The centres of a `spec`, their places yet to be loaded."""
+        told = parse(_Placed, spec)
+        return cls(told.classes, told.width)
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """The features themselves."""

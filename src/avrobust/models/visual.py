@@ -6,10 +6,24 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel, ResNetConfig, ResNetModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
+
+from avrobust.stored import brief
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# The image networks of `transformers` that frames may be given to: all are written there, and have a pooled output.
+TYPES = (
+    "resnet", "regnet", "convnext", "convnextv2", "vit", "deit", "dinov2", "swin", "beit",
+    "clip_vision_model", "siglip_vision_model",
+)  # fmt: skip
+# What a configuration says that changes no number, or would change what calling the network gives: left out.
+NOTES = {
+    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id",
+    "problem_type", "return_dict", "output_attentions", "output_hidden_states",
+}  # fmt: skip
+MOST_LAYERS = 1_000  # a stranger's file may ask for more than there is time for
 
 
 class FrameNet(nn.Module):
@@ -79,14 +93,15 @@ def pretrained(name: str) -> PreTrainedModel:
     """The image network `name` with its weights, for example "microsoft/resnet-18" (ImageNet), or a folder of one.
 
     The model hub is asked only for what is not here.  Raises OSError, saying what to do, where the weights are
-    neither here nor to be had.
+    neither here nor to be had, and `ValueError` where they are of a network that is not in `TYPES`.  Nothing that lies
+    beside the weights is run.
     """
     try:
-        return AutoModel.from_pretrained(name, use_safetensors=True, local_files_only=True)
+        return _fetched(name, local_files_only=True)
     except OSError:
         pass
     try:
-        return AutoModel.from_pretrained(name, use_safetensors=True)
+        return _fetched(name)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise OSError(
@@ -97,6 +112,34 @@ def pretrained(name: str) -> PreTrainedModel:
         ) from error
 
 
+def _fetched(name: str, **where: bool) -> PreTrainedModel:
+    told, _ = PretrainedConfig.get_config_dict(name, **where)
+    known = _known(told)
+    config = AutoConfig.for_model(**{key: value for key, value in told.items() if key in known})
+    return AutoModel.from_pretrained(name, config=config, use_safetensors=True, trust_remote_code=False, **where)
+
+
 def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
-    """The image network of a `transformers` configuration, with random weights."""
-    return AutoModel.from_config(AutoConfig.for_model(**config))
+    """The image network of a `transformers` configuration, with random weights.
+
+    It may come from a stranger's file: raises `ValueError` for a network that is not in `TYPES`, and for settings that
+    such a network does not have, which may name code to run (`auto_map`, `attn_implementation`).
+    """
+    known = _known(config)
+    if unknown := sorted(set(config) - known - NOTES):
+        raise ValueError(
+            f"expected the settings of a {config['model_type']}, got {brief(', '.join(map(repr, unknown)))} among them"
+        )
+    built = AutoConfig.for_model(**{key: value for key, value in config.items() if key in known})
+    layers = sum(getattr(built, "depths", [])) or getattr(built, "num_hidden_layers", 0)
+    if not 0 < layers <= MOST_LAYERS:
+        raise ValueError(f"expected 1 to {MOST_LAYERS} layers, got {layers}")
+    return AutoModel.from_config(built, trust_remote_code=False)
+
+
+def _known(config: Mapping[str, Any]) -> set[str]:
+    """The settings that shape an image network of this type."""
+    kind = config.get("model_type")
+    if kind not in TYPES:
+        raise ValueError(f"expected an image network of {', '.join(TYPES)}, got {brief(repr(kind), 60)}")
+    return set(AutoConfig.for_model(kind).to_dict()) - NOTES

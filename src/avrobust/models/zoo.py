@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import Absent, AVNet
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
 from avrobust.seeds import digest
+from avrobust.stored import parse
 from avrobust.types import AV
 
 
@@ -70,14 +71,27 @@ def build(spec: NetSpec, seed: int) -> AVNet:
 def rebuild(description: Mapping[str, Any]) -> AVNet:
     """The network whose `AVNet.spec` this is, with weights yet to be loaded; fetches nothing.
 
+    A description may come from a stranger's file: raises `ValueError` where it is not one that `AVNet.spec` gives.
+
     >>> net = build(NetSpec(classes=11, width=16), seed=0)
     >>> rebuild(net.spec).spec == net.spec
     True
     """
-    fields = dict(description)
-    config = fields.pop("backbone")
+    told = parse(_Description, description)
+    spec = NetSpec(**{f.name: getattr(told, f.name) for f in fields(NetSpec)})
+    if ("V" in spec.modality) != (told.backbone is not None):
+        raise ValueError(f"expected the settings of an image network where there is a picture, got {spec.modality}")
     with torch.random.fork_rng(devices=[]):
-        return _assemble(NetSpec(**fields), from_config(config) if config else None)
+        net = _assemble(spec, from_config(told.backbone) if told.backbone is not None else None)
+    net.spec = dict(description)
+    return net
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Description(NetSpec):
+    """What `AVNet.spec` says: the settings of a network, and those of its image network."""
+
+    backbone: dict[str, Any] | None
 
 
 def count_parameters(net: nn.Module) -> int:

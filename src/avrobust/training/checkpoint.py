@@ -6,7 +6,8 @@ the file's own header.  Files are written beside their place and then moved ther
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avrobust.defenses import guard
+from avrobust.defenses import travel
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import rebuild
+from avrobust.stored import brief
 
 Meta = dict[str, Any]
+DEEPEST = 32  # levels of a header: a recipe in a training takes four
 
 
 class CheckpointError(ValueError):
@@ -27,15 +30,24 @@ class CheckpointError(ValueError):
 
 
 def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
-    """Write the network's weights, its guard's included, with `meta` (plain data) and how to build both."""
-    write(net.state_dict(), path, {**meta, "spec": net.spec, "guard": getattr(net.guard, "spec", None)})
+    """Write the network's weights, its guard's included, with `meta` (plain data) and how to build both.
+
+    A guard of your own travels by the name of its class, with plain settings: see `defenses.travel`.  One that would
+    not come back as it is raises `CheckpointError`.
+    """
+    try:
+        made_of = description(net)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    write(net.state_dict(), path, {**meta, **made_of})
 
 
-def load(path: Path | str, net: AVNet | None = None) -> tuple[AVNet, Meta]:
+def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = ()) -> tuple[AVNet, Meta]:
     """The network of a checkpoint, in evaluation mode, and its metadata.
 
     The network is built as the checkpoint says.  Give `net` where it cannot say (a network put together by hand):
-    the weights go into it, and it is given back.
+    the weights go into it, and it is given back.  `allow` names packages from which a feature defense that is not this
+    package's own may be imported; without it, only one whose module your program has imported by itself is made.
     """
     tensors, meta = read(path)
     if net is None:
@@ -44,10 +56,49 @@ def load(path: Path | str, net: AVNet | None = None) -> tuple[AVNet, Meta]:
                 f"{path}: expected a checkpoint that says how to build its network, got weights alone. "
                 "Build the network and pass it: load(path, net)."
             )
-        net = rebuild(meta["spec"])
-        net.guard = guard(meta.get("guard"))
+        net = _built(meta, tensors, path, allow)
+    elif (there := meta.get("guard")) != (here := description(net)["guard"]):
+        raise CheckpointError(
+            f"{path}: expected the feature defense {brief(here)}, got {brief(there)}. Give the network the one that it "
+            "was saved with."
+        )
     put(tensors, net, path)
     return net.eval(), meta
+
+
+def description(net: AVNet) -> dict[str, Any]:
+    """How to build the network and its guard again: plain data.  Raises `ValueError` for a guard that cannot travel.
+
+    Its `spec` is None where it is not what `AVNet.spec` builds: put together by hand, derived from, or changed since.
+    """
+    guard = travel.describe(net.guard)
+    if net.spec is None or type(net) is not AVNet:
+        return {"spec": None, "guard": guard}
+    with torch.device("meta"):
+        again = rebuild(net.spec)
+    parts = [{n: type(m) for n, m in one.named_modules() if n.split(".")[0] != "guard"} for one in (net, again)]
+    return {"spec": net.spec if parts[0] == parts[1] else None, "guard": guard}
+
+
+def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: Sequence[str]) -> AVNet:
+    """The network that a header describes, once it is known that the file holds the weights of such a one."""
+
+    try:
+        with torch.device("meta"):  # costs no memory, whatever sizes the header asks for
+            shape = rebuild(meta["spec"])
+            own = str((meta.get("guard") or {}).get("kind")) in travel.OWN
+            shape.guard = travel.rebuild(meta["guard"]) if own else nn.Identity()
+        _check_fits(tensors, shape, path, but="" if own or not meta.get("guard") else "guard.")
+        net = rebuild(meta["spec"])
+        net.guard = travel.rebuild(meta.get("guard"), allow)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a description can go wrong in any way, inside other libraries too
+        raise CheckpointError(
+            f"{path}: expected the description of a network in its header, but {brief(error) or type(error).__name__}. "
+            "Give a checkpoint that this package wrote."
+        ) from error
+    return net
 
 
 def write(tensors: Mapping[str, Tensor], path: Path | str, meta: Mapping[str, Any]) -> None:
@@ -70,36 +121,67 @@ def write(tensors: Mapping[str, Tensor], path: Path | str, meta: Mapping[str, An
 
 def read(path: Path | str) -> tuple[dict[str, Tensor], Meta]:
     """Named tensors and plain data from a file that `write` wrote (any other safetensors file: no data)."""
-    path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get("avrobust", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: {_why_not(path, error)}") from error
+    with _opened(Path(path)) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _header(file, path)  # noqa: SIM118, not a dict
 
 
 def read_meta(path: Path | str) -> Meta:
     """The plain data of a checkpoint, without reading its weights."""
-    path = Path(path)
+    with _opened(Path(path)) as file:
+        return _header(file, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            meta: Meta = json.loads((file.metadata() or {}).get("avrobust", "{}"))
-            return meta
+            yield file
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: {_why_not(path, error)}") from error
 
 
+def _header(file: Any, path: Path | str) -> Meta:
+    """The plain data in a file's header, nested no deeper than anything that is written there."""
+    try:
+        meta = json.loads((file.metadata() or {}).get("avrobust", "{}"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: expected JSON in its header, got: {brief(error)}. Give a checkpoint that this package wrote."
+        ) from error
+    level, depth = [meta], 0
+    while level and depth <= DEEPEST:
+        level = [c for p in level if isinstance(p, dict | list) for c in (p.values() if isinstance(p, dict) else p)]
+        depth += 1
+    if not isinstance(meta, dict) or level:
+        raise CheckpointError(
+            f"{path}: expected names and values in its header, nested at most {DEEPEST} deep, got "
+            f"{'more' if level else f'a {type(meta).__name__}'}. Give a checkpoint that this package wrote."
+        )
+    return meta
+
+
 def put(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str) -> None:
     """Copy the tensors that were read from `path` into the network, all of them or none."""
+    _check_fits(tensors, net, path)
+    net.load_state_dict(dict(tensors))
+
+
+def _check_fits(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str, *, but: str = "") -> None:
+    """Raise a CheckpointError where these are not the tensors of this network; `but` begins the names left out."""
     here = net.state_dict()
+    there = {name: t for name, t in tensors.items() if not (but and name.startswith(but))}
     wrong = [
-        *(f"'{name}' is missing" for name in here if name not in tensors),
-        *(f"'{name}' is not in the network" for name in tensors if name not in here),
+        *(f"'{name}' is missing" for name in here if name not in there),
+        *(f"'{brief(name, 60)}' is not in the network" for name in there if name not in here),
         *(
-            f"'{name}' is {tuple(tensors[name].shape)} instead of {tuple(here[name].shape)}"
+            f"'{name}' is {tuple(there[name].shape)} instead of {tuple(here[name].shape)}"
             for name in here
-            if name in tensors and tensors[name].shape != here[name].shape
+            if name in there and there[name].shape != here[name].shape
+        ),
+        *(
+            f"'{name}' is of {there[name].dtype} instead of {here[name].dtype}"
+            for name in here
+            if name in there and there[name].is_floating_point() != here[name].is_floating_point()
         ),
     ]
     if wrong:
@@ -108,7 +190,6 @@ def put(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str) -> None
             f"{path}: expected the weights of this network, got those of another: {'; '.join(wrong[:3])}{rest}. "
             "Build the network that the checkpoint was made from, or give its own checkpoint."
         )
-    net.load_state_dict(dict(tensors))
 
 
 def weights_sha256(net: nn.Module) -> str:

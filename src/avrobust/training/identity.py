@@ -25,8 +25,7 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
         split: [(id, store.label(id), _content(store, id)) for id in store.ids(split)] for split in ("train", "val")
     }
     asked = {
-        "spec": net.spec,
-        "guard": getattr(net.guard, "spec", None),
+        **_described(net),
         "start": checkpoint.weights_sha256(net),
         "recipe": asdict(recipe),
         "clip": asdict(store.spec),
@@ -40,6 +39,14 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
     }
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
+
+
+def _described(net: AVNet) -> dict[str, Any]:
+    """How to build the network again, said before it is trained: a defense that cannot travel would be lost then."""
+    try:
+        return checkpoint.description(net)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _content(store: Clips, id: str) -> str:
