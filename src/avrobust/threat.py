@@ -15,13 +15,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust.seeds import Seeds
-from avrobust.types import AV, RANGE, PerClip, Signals
+from avrobust.types import AV, RANGE, PerClip, Signals, doubles
 
 Norm = Literal["linf", "l2"]
+NORMS: tuple[Norm, ...] = ("linf", "l2")
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
 ROUNDING = 1e-7
@@ -55,7 +58,7 @@ class Ball:
             raise ValueError(
                 f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
             )
-        if self.norm not in ("linf", "l2"):
+        if self.norm not in NORMS:
             raise ValueError(f"norm should be 'linf' or 'l2', got {self.norm!r}.")
         if self.scale == "signal":
             if self.eps > LOUDEST:
@@ -120,9 +123,24 @@ class Ball:
         """How far `delta` goes, per clip, in the units of `eps`."""
         return _norm(delta / self.weight(x), self.norm).flatten()
 
-    def used(self, delta: Tensor, x: Tensor) -> PerClip:
-        """The share of the budget that `delta` uses: 1 is all of it, nan when there is no budget."""
-        return self.size(delta, x) / self.eps if self.active else torch.full((len(x),), math.nan, device=x.device)
+    def distance(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
+        """How far `adversarial` lies from the clean `x`, per clip, in the units of `eps`, in double precision."""
+        # Clip by clip: doubles of a whole batch would not fit into a processor's cache.
+        pairs = zip(adversarial.detach(), x.detach(), strict=True)
+        return np.array([self._length(doubles(a) - (clean := doubles(s)), clean) for a, s in pairs], dtype=np.float64)
+
+    def slack(self, x: Tensor) -> NDArray[np.float64]:
+        """What rounding x + delta to float32 can add to the distance, per clip."""
+        clips = map(doubles, x.detach())
+        return np.array([self._length(np.broadcast_to(ROUNDING, s.shape), s) for s in clips], dtype=np.float64)
+
+    def _length(self, delta: NDArray[np.float64], clean: NDArray[np.float64]) -> float:
+        """Of one clip."""
+        norm = (lambda d: np.abs(d).max(initial=0.0)) if self.norm == "linf" else np.linalg.norm
+        if self.scale == "signal":
+            return float(norm(delta.ravel()) / max(norm(clean.ravel()), 1e-12))
+        scale = np.array(self.scale).reshape((-1, 1, 1) if len(self.scale) > 1 else ())
+        return float(norm((delta / scale).ravel()))
 
     def __str__(self) -> str:
         if not self.active:
@@ -217,11 +235,11 @@ def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...]
             if not torch.equal(adv, clean):
                 raise BudgetError(f"{attack} changed {name}, whose budget is 0. Return x.{name} itself.")
             continue
-        # In float64, so that the check itself adds no rounding.
-        size = ball.size(adv.double() - clean.double(), clean.double())
-        allowed = ball.eps * (1 + 1e-5) + _slack(ball, clean)
+        # In double precision, so that the check itself adds no rounding.
+        size = ball.distance(adv, clean)
+        allowed = ball.eps * (1 + 1e-5) + ball.slack(clean)
         if (over := size > allowed).any():
-            i = int(over.nonzero()[0])
+            i = int(over.argmax())
             raise BudgetError(
                 f"{attack} left its {name} budget on clip '{ids[i]}': {ball.norm} = {size[i]:.4g}, allowed {ball.eps:.4g} "
                 f"({int(over.sum())} of {len(ids)} clips). Project after every step: delta = threat.map(Ball.project, delta, x)."
@@ -232,11 +250,6 @@ def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...]
                 f"{attack} left the range [{ball.low:g}, {ball.high:g}] of {name} on clip '{ids[i]}': "
                 f"[{float(adv[i].min()):.4g}, {float(adv[i].max()):.4g}]. Clamp x + delta, as Ball.project does."
             )
-
-
-def _slack(ball: Ball, x: Tensor) -> Tensor:
-    """What rounding x + delta to float32 can add to the measured size."""
-    return ball.size(torch.full_like(x, ROUNDING, dtype=torch.float64), x.double())
 
 
 def _norm(x: Tensor, norm: Norm) -> Tensor:

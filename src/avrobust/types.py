@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 T = TypeVar("T")
@@ -65,6 +67,20 @@ Attack = Callable[[Model, Signals, Tensor, Any, Any], Signals]
 Channel = Callable[[Signals], Signals]
 
 RANGE: AV[tuple[float, float]] = AV(audio=(-1.0, 1.0), visual=(0.0, 1.0))
+
+
+def doubles(s: Tensor) -> NDArray[np.float64]:
+    """The same numbers in double precision, in NumPy: not every device has that (Apple's MPS does not).
+
+    >>> doubles(torch.tensor([0.5, 1.0], dtype=torch.bfloat16))
+    array([0.5, 1. ])
+    """
+    s = s.detach().cpu()
+    return (s.float() if s.dtype == torch.bfloat16 else s).numpy().astype(np.float64)
+
+
+class InputError(ValueError):
+    """The clips or the model at hand are not what can be attacked and measured."""
 
 
 @dataclass(frozen=True)

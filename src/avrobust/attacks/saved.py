@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from avrobust.attacks import engine
 from avrobust.attacks.gradient import concise
 from avrobust.seeds import Seeds
 from avrobust.threat import ROUNDING, Ball, Threat
-from avrobust.types import AV, Attack, Channel, Model, Signals
+from avrobust.types import AV, Attack, Channel, Model, Signals, doubles
 
 # Steps per unit, and the lowest and highest of them: 16-bit samples as `media.write_wav` writes them, 8-bit colours.
 LEVELS: AV[tuple[float, float, float]] = AV(audio=(32768.0, -32768.0, 32767.0), visual=(255.0, 0.0, 255.0))
@@ -110,8 +111,9 @@ def _kept(ball: Ball, clean: Tensor, adversarial: Tensor, levels: tuple[float, f
     if not ball.active:
         return clean
     per_unit, lowest, highest = levels
-    x, limit = clean.double(), ball.weight(clean.double()) * ball.eps + ROUNDING
-    low = ((x - limit) * per_unit).ceil().clamp_min(lowest)
-    high = ((x + limit) * per_unit).floor().clamp_max(highest)
-    nearest = torch.minimum(torch.maximum((adversarial.double() * per_unit).round(), low), high)
-    return torch.where(low <= high, (nearest / per_unit).to(clean), clean)
+    x, limit = doubles(clean), doubles(ball.weight(clean)) * ball.eps + ROUNDING
+    low = np.ceil((x - limit) * per_unit).clip(min=lowest)
+    high = np.floor((x + limit) * per_unit).clip(max=highest)
+    nearest = np.minimum(np.maximum(np.rint(doubles(adversarial) * per_unit), low), high) / per_unit
+    there = torch.from_numpy(nearest.astype(np.float32)).to(clean)
+    return torch.where(torch.from_numpy(low <= high).to(clean.device), there, clean)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust.attacks import engine
@@ -104,14 +105,14 @@ class Square:
         start = int(g.integers(len(wave) - long + 1))
         # Alternating ends in runs of random length: a constant would be no sound.
         run = int(g.integers(1, 9))
-        signs = torch.from_numpy(np.repeat(g.choice([-1.0, 1.0], -(-long // run)), run)[:long]).to(wave)
+        signs = _as(np.repeat(g.choice([-1.0, 1.0], -(-long // run)), run)[:long], wave)
         wave[start : start + long] = signs * ball.weight(wave[None])[..., 0] * ball.eps
 
     def _patch(self, frames: Tensor, ball: Ball, g: np.random.Generator, share: float) -> None:
         high, wide = frames.shape[-2:]
         side = max(1, min(high, wide, round((share * high * wide) ** 0.5)))
         top, left = int(g.integers(high - side + 1)), int(g.integers(wide - side + 1))
-        signs = torch.from_numpy(g.choice([-1.0, 1.0], (len(frames), 3, 1, 1))).to(frames)
+        signs = _as(g.choice([-1.0, 1.0], (len(frames), 3, 1, 1)), frames)
         frames[..., top : top + side, left : left + side] = signs * ball.weight(frames[None])[0] * ball.eps
 
 
@@ -120,6 +121,11 @@ def _stripe(signal: Tensor, count: int, g: np.random.Generator) -> Tensor:
     if signal.ndim == 1:
         wide = -(-len(signal) // count)
         signs = np.repeat(g.choice([-1.0, 1.0], count), wide)[: len(signal)]
-        return torch.from_numpy(signs).to(signal)
+        return _as(signs, signal)
     signs = g.choice([-1.0, 1.0], (*signal.shape[:2], 1, signal.shape[-1]))
-    return torch.from_numpy(signs).to(signal).expand_as(signal)
+    return _as(signs, signal).expand_as(signal)
+
+
+def _as(signs: NDArray[np.float64], signal: Tensor) -> Tensor:
+    """In single precision before they reach a device: not every one has doubles."""
+    return torch.from_numpy(signs.astype(np.float32)).to(signal)

@@ -3,13 +3,14 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from avrobust.attacks import engine
 from avrobust.objectives import margin
 from avrobust.threat import Threat
-from avrobust.types import AV, Batch, Model, Signals
+from avrobust.types import AV, Batch, Model, Signals, doubles
 
 
 @torch.no_grad()
@@ -21,7 +22,7 @@ def halves(clean: Model, fooled: Model, batch: Batch, adversarial: Signals) -> d
     sound = engine.crossed(fooled, clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
     picture = engine.crossed(clean, fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
     return {
-        f"right_{name}_half": (logits.argmax(1) == batch.label).double().tolist()
+        f"right_{name}_half": (logits.argmax(1) == batch.label).float().tolist()
         for name, logits in (("audio", sound), ("visual", picture))
     }
 
@@ -33,7 +34,7 @@ class Slopes:
     """
 
     def __init__(self) -> None:
-        self._per_unit: dict[tuple[object, ...], AV[Tensor]] = {}
+        self._per_unit: dict[tuple[object, ...], AV[NDArray[np.float64]]] = {}
 
     def audio_share(self, number: int, model: Model, batch: Batch, threat: Threat) -> list[float]:
         """The share of sound's budget in the gain of both, in [0, 1], for each clip of batch `number`.
@@ -45,17 +46,18 @@ class Slopes:
         if key not in self._per_unit:
             self._per_unit[key] = _gains(model, batch, unit)
         gain = threat.map(lambda ball, g: ball.eps * g, self._per_unit[key])
-        shares: list[float] = (gain.audio / (gain.audio + gain.visual)).tolist()
+        with np.errstate(invalid="ignore"):
+            shares: list[float] = (gain.audio / (gain.audio + gain.visual)).tolist()
         return shares
 
 
-def _gains(model: Model, batch: Batch, threat: Threat) -> AV[Tensor]:
+def _gains(model: Model, batch: Batch, threat: Threat) -> AV[NDArray[np.float64]]:
     try:
         _, grads = engine.gradient(model, margin, batch.x, batch.label, threat)
     except RuntimeError as error:
         # Somebody's own model may have operations without a derivative, and be attacked without gradients.
         if isinstance(model, engine.Streams) or isinstance(error, torch.OutOfMemoryError):
             raise
-        return batch.x.map(lambda s: torch.full((len(s),), math.nan))
+        return batch.x.map(lambda s: np.full(len(s), math.nan))
     moves = threat.map(lambda ball, g, s: ball.ascent(g, s), grads, batch.x)
-    return grads.map(lambda g, move: (g * move).flatten(1).sum(1).double().cpu(), moves)
+    return grads.map(lambda g, move: doubles((g * move).flatten(1).sum(1)), moves)

@@ -7,14 +7,10 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from avrobust.types import RANGE, Batch, Model
+from avrobust.types import RANGE, Batch, InputError, Model, doubles
 
 # Layers that are another function in training mode.
 IN_TRAINING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
-
-
-class InputError(ValueError):
-    """The clips or the model handed to the harness are not what it measures."""
 
 
 def check_batch(batch: Batch) -> None:
@@ -68,7 +64,7 @@ Fingerprints = list[tuple[str, int, float, float]]
 
 def fingerprints(batch: Batch) -> Fingerprints:
     """What tells whether a later pass gives the same clips."""
-    sums = [s.flatten(1).sum(1, dtype=torch.float64).tolist() for s in batch.x]
+    sums = [[float(doubles(clip).sum()) for clip in s] for s in batch.x]
     return list(zip(batch.ids, batch.label.tolist(), *sums, strict=True))
 
 

@@ -86,9 +86,9 @@ def pointing(heat: Float[Tensor, "h w"], box: Box) -> float:
     """
     if not points(heat):
         return 0.0
-    row, column = (heat == heat.max()).nonzero().double().T
+    row, column = (heat == heat.max()).nonzero().float().T
     x, y = (column + 0.5) / heat.shape[1], (row + 0.5) / heat.shape[0]
-    return float(((box[0] <= x) & (x <= box[2]) & (box[1] <= y) & (y <= box[3])).double().mean())
+    return float(((box[0] <= x) & (x <= box[2]) & (box[1] <= y) & (y <= box[3])).float().mean())
 
 
 def mass(heat: Float[Tensor, "h w"], box: Box) -> float:

@@ -247,13 +247,13 @@ class _Search:
         """Attack these clips, each inside the budgets of its cell, from where their last attacks ended."""
         batch, threats = self.pool.take(clips), [self.known.threats[cell] for cell in cells]
         ends: AV[dict[str, Tensor]] = AV(audio={}, visual={}) if afresh else self.ends
-        budgets = AV(*torch.from_numpy(self.known.eps[cells].T))
+        budgets = AV(*self.known.eps[cells].T)
         threat = Threat(*threats[0].map(_Each.of, budgets, ends))
         made = self.pool.attacked(clips, self.attack, threat, self.seed)
         rows = self.pool.judged(clips, made, threats, self.attack, self.seed)
         for ball, before, after, x, eps in zip(threat, self.ends, made, batch.x, budgets, strict=True):
             if ball.active:
-                before.update(zip(batch.ids, (after - x) / _by_clip(eps.to(x), x), strict=True))
+                before.update(zip(batch.ids, (after - x) / _by_clip(x.new_tensor(eps.tolist()), x), strict=True))
         self.known.learn(clips, self.known.eps[cells], rows)
         self.attacks += len(clips)
 
@@ -270,12 +270,12 @@ class _Each(Ball):
     ends: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ball: Ball, budgets: Tensor, ends: Mapping[str, Tensor]) -> Ball:
+    def of(cls, ball: Ball, budgets: Float[np.ndarray, " n"], ends: Mapping[str, Tensor]) -> Ball:
         """The ball of clips that have these budgets."""
         if not ball.active:
             return ball
         eps = float(budgets.max())
-        shares = None if bool((budgets == eps).all()) else budgets / eps
+        shares = None if bool((budgets == eps).all()) else torch.tensor((budgets / eps).tolist())
         return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares, ends)
 
     def take(self, clips: Any) -> Ball:

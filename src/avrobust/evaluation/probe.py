@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust.attacks import engine
 from avrobust.objectives import cross_entropy, margin
-from avrobust.threat import Threat
+from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Batch, Model, PerClip, Signals
 
 CLIPS = 64  # asked of: enough for shares of a few per cent
@@ -45,14 +47,15 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tensor) -> AV[Tensor]:
+def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:
     _, grads = engine.gradient(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
-    return grads.map(lambda g: g.flatten(1).double().norm(dim=1))
+    return grads.map(lambda g: Ball(0.0, "l2").distance(g, torch.zeros_like(g)))
 
 
-def _differ(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs().amax(1) > SAME * a.abs().amax(1)
+def _differ(a: Tensor, b: Tensor) -> NDArray[np.bool_]:
+    differ: NDArray[np.bool_] = ((a - b).abs().amax(1) > SAME * a.abs().amax(1)).cpu().numpy()
+    return differ
 
 
-def _share(clips: Tensor) -> float:
-    return float(clips.double().mean())
+def _share(clips: NDArray[np.bool_]) -> float:
+    return float(clips.mean())

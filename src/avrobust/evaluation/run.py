@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +21,8 @@ from avrobust.evaluation.inputs import (
 from avrobust.evaluation.record import Rows
 from avrobust.objectives import margins
 from avrobust.seeds import Seeds
-from avrobust.threat import Ball, Threat, check
-from avrobust.types import Attack, Batch, Channel, Model, Signals
+from avrobust.threat import NORMS, Ball, Threat, check
+from avrobust.types import AV, Attack, Batch, Channel, Model, Signals
 
 UNTOUCHED = Threat.linf()
 # Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
@@ -222,16 +223,15 @@ def label(attack: Attack | Channel) -> str:
 
 def sizes(threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[float]]:
     """How far the adversarial clips lie from the clean ones: raw norms, share of the budget, SNR and PSNR in dB."""
-    delta = adversarial.map(lambda a, s: a.double() - s.double(), x)
-    flat = delta.map(lambda d: d.flatten(1))
-    used = threat.map(lambda ball, d, s: Ball.used(ball, d, s.double()), delta, x)
-    noise = flat.map(lambda d: d.square().mean(1))
-    power = x.audio.double().square().mean(1)
-    return {
-        "linf_audio": flat.audio.abs().amax(1).tolist(), "linf_visual": flat.visual.abs().amax(1).tolist(),
-        "l2_audio": flat.audio.norm(dim=1).tolist(), "l2_visual": flat.visual.norm(dim=1).tolist(),
-        "used_audio": used.audio.tolist(), "used_visual": used.visual.tolist(),
+    linf, l2 = (AV(*map(Ball(0.0, norm).distance, adversarial, x)) for norm in NORMS)
+    used = threat.map(lambda b, a, s: b.distance(a, s) / b.eps if b.active else np.full(len(s), np.nan), adversarial, x)
+    loud, pixels = Ball(0.0, "l2").distance(x.audio, torch.zeros_like(x.audio)), x.visual.shape[1:].numel()
+    with np.errstate(divide="ignore", invalid="ignore"):
         # inf when untouched; a silent clip gives -inf, and nan when it is untouched too
-        "snr_db": (10 * torch.log10(power / noise.audio)).tolist(),
-        "psnr_db": (-10 * torch.log10(noise.visual)).tolist(),
+        snr, psnr = 20 * np.log10(loud / l2.audio), -20 * np.log10(l2.visual / pixels**0.5)
+    return {
+        "linf_audio": linf.audio.tolist(), "linf_visual": linf.visual.tolist(),
+        "l2_audio": l2.audio.tolist(), "l2_visual": l2.visual.tolist(),
+        "used_audio": used.audio.tolist(), "used_visual": used.visual.tolist(),
+        "snr_db": snr.tolist(), "psnr_db": psnr.tolist(),
     }  # fmt: skip
