@@ -50,7 +50,7 @@ def mux(
     late: float = 0.0,
     gap: tuple[float, float] = (0.0, 0.0),
     turn: tuple[float, bool, bool] | None = None,
-    aspect: Fraction = Fraction(1),
+    aspect: Fraction | int = 1,
     gop: int = 12,
     title: str = "",
 ) -> Path:

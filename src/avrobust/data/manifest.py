@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from avrobust.media import write_bytes
+from avrobust.media.bounds import SECONDS
 
 SPLITS = ("train", "val", "test")
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in [0, 1] of the upright picture
@@ -72,13 +73,15 @@ class Entry:
                 f"expected split to be one of {', '.join(SPLITS)}, got {self.split!r}. Rename it, or leave the row out."
             )
         for path in (self.video, self.audio):
+            if path is not None and "\0" in str(path):
+                raise ManifestError(f"expected a path, got {str(path)!r}, which no file can have. Correct the name.")
             if path is not None and (path.is_absolute() or ".." in path.parts):
                 raise ManifestError(
                     f"expected a path inside the manifest's folder, got '{path}'. Move the file there, or give root= a folder that holds all clips."
                 )
-        if not (self.start >= 0 and (self.end is None or self.end > self.start)):
+        if not (0 <= self.start <= SECONDS and (self.end is None or self.start < self.end <= SECONDS)):
             raise ManifestError(
-                f"expected 0 <= start < end in seconds, got start {self.start} and end {self.end}. Correct the times."
+                f"expected 0 <= start < end in seconds, at most {SECONDS:g}, got start {self.start} and end {self.end}. Correct the times."
             )
         for box in (self.box, self.rival):
             if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):

@@ -207,6 +207,8 @@ def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
                     raise PermissionError(errno.EACCES, "Permission denied")
             except OSError as error:
                 return f"missing: {path} ({error.strerror})"
+            except ValueError as error:  # a name that no file can have
+                return f"missing: {path!r} ({error})"
             identity += [path.as_posix(), *parts]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
     audio = None if entry.audio is None else manifest.root / entry.audio

@@ -1,11 +1,11 @@
 """A media file becomes a clip: mono sound and square RGB frames on one clock.  Knows no labels, no models."""
 
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
+from avrobust.media.bounds import SECONDS
+from avrobust.media.faults import MediaError
 from avrobust.media.picture import Pixels, Window, picture
-from avrobust.media.reader import MediaError
 from avrobust.media.sound import Samples, sound
 from avrobust.media.spec import ClipSpec
 
@@ -46,8 +46,8 @@ def decode(
     place of data that could not be read.
     """
     video = Path(video)
-    if not (isfinite(start) and start >= 0 and (end is None or end > start)):
-        advice = "Give 0 <= start < end, in seconds."
+    if not (0 <= start <= SECONDS and (end is None or end > start)):
+        advice = f"Give 0 <= start < end, in seconds, and a start of at most {SECONDS:g}."
         raise MediaError(video, f"a clip from {start} s to {end} s cannot be", advice)
     wave, heard = sound(Path(audio or video), spec, start, end)
     frames, window, seen = picture(video, spec, start, end)

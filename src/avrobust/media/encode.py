@@ -54,13 +54,15 @@ def write_png(path: str | Path, frame: NDArray[Any]) -> Path:
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
-    """`data` under the name `path`, whole or not at all.  Makes the folders it needs."""
+    """`data` under the name `path`, whole or not at all.  Makes the folders it needs.  An OSError names the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
         part.replace(path)
+    except OSError as error:  # a write that fails, as on a full disk, does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
     return path

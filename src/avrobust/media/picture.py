@@ -11,7 +11,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 
-from avrobust.media.reader import CHOOSE, FETCH, TICK, Damage, Decoded, MediaError, Reader
+from avrobust.media.faults import FETCH, MediaError, blamed
+from avrobust.media.log import errors
+from avrobust.media.reader import CHOOSE, TICK, Damage, Decoded, Reader
 from avrobust.media.spec import ClipSpec
 
 Pixels = UInt8[np.ndarray, "t h w 3"]
@@ -31,6 +33,12 @@ def picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tupl
     Frame `j` is the one that a player shows at `start + (j + 0.5) / fps`, whatever the file's own frame rate;
     from `end` on, and after the file's last frame, the last one is held.  Raises MediaError.
     """
+    with blamed(path), errors() as said:
+        frames, window, notes = _picture(path, spec, start, end)
+    return frames, window, notes + [f"picture: FFmpeg reports {text!r}" for text in said[:1]]
+
+
+def _picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[Pixels, Window, list[str]]:
     last = np.inf if end is None else end - 2 * TICK
     times = [min(start + (j + 0.5) / spec.fps, last) for j in range(spec.frames)]
     squares: list[Image] = []
@@ -46,6 +54,8 @@ def picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tupl
             squares.append(square)
             windows.append(window)
     assert before is not None  # a clip has a frame, or there was an error
+    if len(squares) > 1 and all(square is squares[0] for square in squares) and not reader.still:
+        notes.append("picture stands still: one frame for the whole clip")
     notes += _turns(matrix(before.frame))
     if abs(aspect - 1) > 0.01:
         notes.append(f"picture widened by {aspect:.3f}, the shape of its pixels")

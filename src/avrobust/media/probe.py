@@ -5,8 +5,9 @@ from pathlib import Path
 
 import av
 
+from avrobust.media.faults import MediaError, blamed
 from avrobust.media.picture import matrix, sideways
-from avrobust.media.reader import Decoded, MediaError, Reader, open_media
+from avrobust.media.reader import Decoded, Reader, open_media
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ def probe(path: str | Path) -> Probe:
     A stream that is absent, or whose codec is unknown, is None here; `decode` says which of the two.
     """
     path = Path(path)
-    with open_media(path) as container:
-        name, length = container.format.name, container.duration
-    seconds = None if length is None else length / av.time_base
-    return Probe(path, name, seconds, audio=_audio(path), video=_video(path))
+    with blamed(path):
+        with open_media(path) as container:
+            name, length = container.format.name, container.duration
+        seconds = None if length is None else length / av.time_base
+        return Probe(path, name, seconds, audio=_audio(path), video=_video(path))
 
 
 def _audio(path: Path) -> AudioStream | None:

@@ -5,6 +5,7 @@ and picture of one file share a clock, whichever begins first.
 """
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
@@ -19,6 +20,13 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition
 
+from avrobust.media.bounds import COMPUTING, check_frame, check_stream, check_times
+from avrobust.media.faults import FETCH as FETCH
+from avrobust.media.faults import PASSING as PASSING
+from avrobust.media.faults import MediaError as MediaError
+from avrobust.media.faults import raise_passing
+from avrobust.media.log import errors
+
 Kind = Literal["audio", "video"]
 NAMES: dict[Kind, str] = {"audio": "sound", "video": "picture"}
 
@@ -31,27 +39,8 @@ UNSEEKABLE = {"mpeg"}  # after a seek, MPEG program streams are some frames off
 TICK = 1e-6  # s: less than any container's clock tells, more than a float loses
 CUT_SHORT = 0.2  # s that a file may hold less than it declares: durations are often rough
 
-# What passes, and says nothing of what a file holds: a disk or a network that fails, too little memory, too many files.
-PASSING = frozenset([errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT])
-
 # What to do about a clip that a file does not give.
 CHOOSE = "Choose another part of it."
-FETCH = "Fetch it again, or choose another part of it."
-
-
-class MediaError(ValueError):
-    """A clip that a file cannot give: the file's path, the reason, and what to do.
-
-    >>> print(MediaError(Path("a.mp4"), "has no audio stream", "Leave it out."))
-    a.mp4: has no audio stream. Leave it out.
-    """
-
-    def __init__(self, path: Path, reason: str, advice: str) -> None:
-        super().__init__(path, reason, advice)  # the three, so that it travels between processes
-        self.path, self.reason, self.advice = path, reason, advice
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}. {self.advice}"
 
 
 class Decoded(NamedTuple):
@@ -81,6 +70,7 @@ class Reader:
 
     def __init__(self, path: Path, kind: Kind, track: int | None = None) -> None:
         self.path, self.kind, self.track = path, kind, track
+        self.began = time.thread_time()  # of this thread's computing: a slow disk or a busy machine costs no clip
         self._open()
 
     def __enter__(self) -> "Reader":
@@ -120,6 +110,9 @@ class Reader:
     def _open(self) -> None:
         self.container = open_media(self.path)
         self.stream = pick(self.container, self.kind, self.path, self.track)
+        check_stream(self.path, self.stream, self.still)
+        length = self.container.duration
+        check_times(self.path, origin(self.container), None if length is None else length / av.time_base)
 
     def _read(self, begin: float | None) -> Iterator[Decoded | Damage]:
         """The frames that follow a seek to `begin`, from the first whole one on; without it, all there are."""
@@ -132,6 +125,7 @@ class Reader:
         whole = started = begin is None
         now = latest = begin or 0.0
         for packet in self._packets():
+            self._check_time()
             if stream.duration is None and isinstance(packet, Packet) and packet.pts is not None:
                 latest = max(latest, float((packet.pts + (packet.duration or 0)) * packet.time_base) - zero)
             frames, reason = self._decode(packet)
@@ -140,6 +134,7 @@ class Reader:
                 if started:
                     yield Damage(now, reason)
             for frame in frames:
+                check_frame(self.path, frame, self.still)
                 # AVI has no time of showing, and what FFmpeg puts there is wrong between B-frames.
                 stamp = frame.dts if self.container.format.name == "avi" else frame.pts
                 if stamp is not None:
@@ -157,12 +152,17 @@ class Reader:
         elif size := _lacks(self.path):
             yield Damage(now, f"cut short: {size} bytes fewer than the file declares")
 
+    def _check_time(self) -> None:
+        if time.thread_time() - self.began > COMPUTING:
+            reason = f"its {NAMES[self.kind]} takes more than {COMPUTING:g} s of computing"
+            raise MediaError(self.path, reason, "Cut or convert it.")
+
     def _packets(self) -> Iterator[Any]:
         """Packets of every stream to the end, or to the error that ends them."""
         try:
             yield from self.container.demux()
         except (OSError, FFmpegError) as error:
-            _raise_passing(error, self.path)
+            raise_passing(error, self.path)
             yield error
 
     def _decode(self, packet: Any) -> tuple[list[Any], str]:
@@ -204,8 +204,11 @@ def open_media(path: Path) -> InputContainer:
         container = _open_again(path)
     except (FFmpegError, OSError) as error:
         if not (isinstance(error, FFmpegError) and error.errno == errno.EIO):  # that is a head cut short
-            _raise_passing(error, path)
-        raise MediaError(path, f"cannot be opened: {_said(path) or error.strerror}", advice) from error
+            raise_passing(error, path)
+        reason = _said(path)
+        if error.errno == errno.ENOMEM:
+            reason = f"a damaged table asks for more memory than there is ({reason or error.strerror})"
+        raise MediaError(path, f"cannot be opened: {reason or error.strerror}", advice) from error
     if container.format.name == "tty":  # FFmpeg's reading of any .txt: terminal art
         raise MediaError(path, "is text, not a media file", advice)
     return container
@@ -289,20 +292,8 @@ def _open_again(path: Path) -> InputContainer:
     return _open(path)
 
 
-def _raise_passing(error: FFmpegError | OSError, path: Path) -> None:
-    if error.errno in PASSING:  # FFmpeg's own error of too little memory is no OSError
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
 def _said(path: Path) -> str:
     """What FFmpeg logs when it fails to open a file, which tells more than its error; empty if it says nothing."""
-    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
-    try:
-        with av.logging.Capture() as logs, suppress(FFmpegError, OSError):
-            _open(path).close()
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(skip)
-    return "; ".join(dict.fromkeys(text.strip() for _, _, text in logs))
+    with errors() as said, suppress(FFmpegError, OSError):
+        _open(path).close()
+    return "; ".join(said)

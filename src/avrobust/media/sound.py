@@ -10,8 +10,10 @@ from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 from jaxtyping import Float32
 
+from avrobust.media.faults import FETCH, MediaError, blamed
+from avrobust.media.log import errors
 from avrobust.media.mono import frame_of, interleaved, to_mono
-from avrobust.media.reader import CHOOSE, FETCH, WARM_UP, Damage, MediaError, Reader
+from avrobust.media.reader import CHOOSE, WARM_UP, Damage, Reader
 from avrobust.media.spec import ClipSpec
 
 Samples = Float32[np.ndarray, " n"]
@@ -20,6 +22,11 @@ Samples = Float32[np.ndarray, " n"]
 GAP = 0.01  # s
 # A longer gap between samples is taken for lost data; a shorter one, and one before the first sample, for silence.
 HOLE = 0.5  # s
+# A share of the clip that has to be decoded sound: less is a damaged clock, or sound that begins at the clip's end.
+REAL = 0.05
+# So much lacking between frames (in several places), or there twice, beside what is there: a damaged clock.
+GAPS, OFTEN = 0.5, 3
+TWICE = 0.1
 TAIL = 0.05  # s read beyond the clip, for the low-pass filter
 
 
@@ -38,9 +45,16 @@ def sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[
     Where channels cancel (opposite phase), it is the loudest of them, and a note.  Resampling is FFmpeg's, with
     its low-pass.  Where the file holds no samples there is silence, and a note.  Raises MediaError.
     """
+    with blamed(path), errors() as said:
+        wave, notes = _sound(path, spec, start, end)
+    return wave, notes + [f"sound: FFmpeg reports {text!r}" for text in said[:1]]
+
+
+def _sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[Samples, list[str]]:
     stop = start + spec.seconds if end is None else min(start + spec.seconds, end)
     wanted = max(1, min(spec.samples, round((stop - start) * spec.rate)))
     damage: list[Damage] = []
+    laid = 0
     wave = np.full(wanted, np.nan, dtype=np.float32)  # nan: nothing there yet
     ended = -round(start * spec.rate)  # the file's start
     with Reader(path, "audio", spec.audio_track) as reader:
@@ -52,6 +66,7 @@ def sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[
             here, there = max(first, 0), min(first + len(samples), wanted)
             if here < there:
                 wave[here:there] = samples[here - first : there - first]
+                laid += there - here
 
     filled, known = np.flatnonzero(~np.isnan(wave)), min(ended, wanted)
     if damage and len(filled) < wanted:
@@ -61,6 +76,15 @@ def sound(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[
         raise MediaError(path, f"its sound {what} the clip from {start:g} s to {stop:g} s", CHOOSE)
     if (hole := (np.diff(filled, append=known).max() - 1) / spec.rate) > HOLE:
         raise MediaError(path, f"its sound lacks for {hole:.2f} s within the clip, as if data were lost", FETCH)
+    if len(filled) < REAL * wanted:
+        real, asked = len(filled) / spec.rate, wanted / spec.rate
+        reason = f"its sound has {real:.3f} s of the clip's {asked:g} s, expected {REAL:.0%} at least"
+        raise MediaError(path, reason, CHOOSE)
+    gaps, twice = (known - filled[0] - len(filled)) / len(filled), (laid - len(filled)) / len(filled)
+    often = np.count_nonzero(np.diff(filled) > 1) >= OFTEN
+    if (gaps > GAPS and often) or twice > TWICE:
+        what = f"{twice:.0%} of it overlaps" if twice > TWICE else f"{gaps:.0%} as much lacks between its frames"
+        raise MediaError(path, f"the clock of its sound is damaged: {what}", FETCH)
     notes += [f"sound {d}, outside the clip" for d in damage[:1]]
     return _fitted(path, wave[:known], spec, notes), notes
 
@@ -76,6 +100,8 @@ def _fitted(path: Path, wave: Float32[np.ndarray, " heard"], spec: ClipSpec, not
         notes.append(f"sound clipped at 1, its peak was {peak:.3f}")
         wave = wave.clip(-1, 1)
     missing = spec.samples - len(wave)
+    if not wave.any():
+        notes.append("the sound is silent: every sample is 0")
     if not missing:
         return wave
     length = len(wave) / spec.rate
