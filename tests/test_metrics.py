@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from avrobust.evaluation import metrics
-from avrobust.evaluation.metrics import Proportion
+from avrobust.evaluation.metrics import Proportion, paired
 from avrobust.report import paper
 
 DEFENCES = [(data, row) for data, rows in paper.TABLE_3.items() for row in rows]
@@ -198,3 +198,36 @@ def test_holm_against_scipy_style_reference():
     expected = [0.04, 0.06, 0.06, 0.025, 0.9]
     assert metrics.holm(ps) == pytest.approx(expected)
     assert metrics.holm([]) == []
+
+
+@pytest.mark.parametrize("m", [1, 6, 40])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("margin", [0.0, 0.03])
+def test_an_interval_leaves_nothing_out_exactly_where_p_decides(m, seeds, margin):
+    """Whatever the answers: what is said beside an interval and beside a p value of one family is the same."""
+    rng, decided = np.random.default_rng(m), 0
+    for _ in range(300):
+        n, low = int(rng.integers(5, 200)), rng.random()
+        a, b = rng.random((2, seeds, n)) < np.array([low, min(1.0, low + rng.random() / 2)])[:, None, None]
+        found = paired(b, a).as_one_of(m, margin)
+        assert (found.p < 0.05) == (found.low > -margin or found.high < -margin)
+        assert found.low <= found.centre <= found.high and 0 <= found.p <= 1
+        alone = paired(b, a).as_one_of(1, margin)
+        assert found.p == pytest.approx(min(1, m * alone.p)) and found.high - found.low >= alone.high - alone.low
+        decided += found.p < 0.05
+    assert 10 < decided < 290
+
+
+def test_one_of_none_is_none():
+    nothing = paired(np.zeros((1, 0)), np.zeros((1, 0)))
+    assert nothing.as_one_of(3) is nothing
+
+
+def test_the_family_s_intervals_hold_all_true_differences_together():
+    """Of 10 comparisons without a difference, all intervals hold 0 in 95 of 100 repetitions at least."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        right = rng.random((11, 1, 120)) < 0.6
+        wrong += any((f := paired(right[0], other).as_one_of(10)).low > 0 or f.high < 0 for other in right[1:])
+    assert wrong / 400 < 0.075  # 5 % and two standard errors

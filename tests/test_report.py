@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from avrobust import report
 from avrobust.evaluation.answers import Answers, Budget, Condition
@@ -18,7 +19,7 @@ from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
 from avrobust.report import features, figures, gallery, page, paper, places, tables
-from avrobust.report.claims import claims, joint_is_worse
+from avrobust.report.claims import claims, families, joint_is_worse
 from avrobust.report.comparisons import Claim, Comparison, compare
 from avrobust.report.read import RunError, read
 from fake_run import CLASSES, TABLES, fake_run
@@ -180,6 +181,92 @@ def test_the_papers_numbers_stand_beside(parsed):
         for column, value in (("A", row.a), ("V", row.v), ("AV", row.av), ("Avg", row.avg)):
             assert parsed.cells["table-1", name, column][-1] == f"paper {value:.1f}"
     assert "paper" not in " ".join(parsed.cells["table-2", "FGSM", "V"])  # other budgets than the paper's
+
+
+@pytest.mark.parametrize(
+    "told", [{"paper": None}, {"paper": "MIT-MUSIC", "data": {"classes": [*CLASSES, "harp"]}}, {"paper": "?"}]
+)
+def test_the_papers_numbers_stand_beside_its_own_data_only(told, tmp_path):
+    """Where the study does not say that the data are the paper's, or their classes are others."""
+    folder = fake_run(tmp_path / "r", clips=60, attacked=60, unread=0, gallery=0, samples=0, whole=True, **told)
+    run = read(folder)
+    cells = [c for t in tables.attack_tables(run) for row in t.rows for c in (*row.cells.values(), *t.clean.values())]
+    cells += [
+        c for t in (*tables.defense_tables(run), *tables.fusion_tables(run)) for r in t.rows for c in r.cells.values()
+    ]
+    assert len(cells) > 50 and all(c.paper is None for c in cells)
+    assert all(row.paper_ri is None for t in tables.defense_tables(run) for row in t.rows)
+    page = Page(report.write(folder).read_text())
+    assert page.crossed == [] and "on other data than the paper's" in page.text and "as printed for" not in page.text
+
+
+def alarm(name, level="alarm", model=""):
+    return Flag(name, level, "Because.", model)
+
+
+@pytest.mark.parametrize(
+    ("raised", "voids"),
+    [
+        (alarm("few clips"), True),
+        (alarm("clean accuracy near chance", model="V"), True),
+        (alarm("clean accuracy near chance", model="MinSim"), False),  # the answer does not speak of it
+        (alarm("few clips", "warning"), False),
+    ],
+)
+def test_no_headline_stands_above_an_alarm_that_voids_it(raised, voids, run_dir, monkeypatch):
+    monkeypatch.setattr(type(read(run_dir)), "flags", lambda self: (raised,))
+    said = page.headline(read(run_dir), claims(read(run_dir)))
+    assert (said == f"No answer: what was measured does not carry one ({raised.name}).") == voids
+    assert report.summary(run_dir).splitlines()[0] == said and said in Page(page.html(read(run_dir))).text
+
+
+def test_the_headline_says_something_of_both_attacked_whatever_was_measured(run_dir, tmp_path):
+    for folder in (run_dir, fake_run(tmp_path / "r", without=(("FGSM", "AV"), ("PGD-10", "AV"), ("MIM-10", "AV")))):
+        said = page.answer(claims(read(folder)))
+        assert "when both are attacked" in said, said
+    assert "was not tried when both are attacked" in said
+
+
+def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
+    run = read(run_dir)
+    clean = {m: estimate(run.clean(m)["correct"]) for m in ("AV", "A", "V")}
+    assert clean["AV"].n == 327 and tables.glance(run)[0].ours == clean["AV"]
+    seen = 0
+    for claim in claims(run):
+        for k in claim.comparisons:
+            for name, here, whole in ((k.low_name, k.low, k.low_whole), (k.high_name, k.high, k.high_whole)):
+                if name.endswith(" alone, clean"):  # against attacked clips, of which there are fewer
+                    assert here.n == 217 and whole == clean["A" if name.startswith("sound") else "V"]
+                    assert f"({percent(whole.value)} of all 327)" in parsed.text
+                    seen += 1
+    assert seen == 2
+    tile = next(t for t in tables.glance(run) if t.subset == "A")
+    (against,) = next(c for c in claims(run) if c.name == "A").comparisons
+    assert (tile.ours.value, tile.other.value, tile.other.n) == (against.low.value, against.high.value, 217)
+    assert "clean ones over all 327 test clips that can be read, attacked ones over 217 of them" in parsed.text
+    assert "RI are over the clips that both sides share" in parsed.text
+
+
+def test_what_is_said_beside_an_interval_is_what_it_says(whole, run_dir):
+    shown = 0
+    for run in (read(whole), read(run_dir)):
+        for claim in claims(run):
+            for k in claim.comparisons:
+                decided = k.gap.low > -k.margin or k.gap.high < -k.margin
+                assert decided == (k.p < 0.05) == (k.sign != 0)
+                shown += 1
+            assert claim.verdict != "holds" or all(k.sign == 1 for k in claim.comparisons)
+    assert shown > 20
+
+
+def test_rows_of_machines_that_give_other_numbers_are_said_to_be(tmp_path):
+    told = {"torch": "2.9.0", "precision": "float32", "threads": 1, "features": ["avx2"]}
+    same, other = {"a": told}, {"a": told, "b": told | {"precision": "bfloat16", "features": ["avx2", "amx_tile"]}}
+    for i, worlds in enumerate((same, other)):
+        folder = fake_run(tmp_path / str(i), clips=30, attacked=30, gallery=0, samples=0, worlds=worlds)
+        said = "computed on machines that give other numbers: CPU features avx2 or avx2, amx_tile; precision float32 or bfloat16"
+        assert (said in Page(report.write(folder).read_text()).text) == (worlds is other)
+        assert (said in report.summary(folder)) == (worlds is other)
 
 
 def test_what_left_its_budget_says_so(parsed, html):
@@ -427,6 +514,31 @@ def test_features_are_drawn_and_measured(whole):
     assert near.image.startswith("data:image/png;base64,")
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"label": np.arange(44)},  # classes that there are none of
+        {"label": np.zeros(44)},
+        {"tsne_audio": np.zeros((44, 3))},
+        {"audio": np.full((44, 16), np.nan)},
+        {"visual": np.zeros((43, 16))},
+        {"visual": None},
+        {},
+    ],
+    ids=["labels", "labels as numbers", "no plane", "nan", "too few", "missing", "cut short"],
+)
+def test_features_that_are_damaged_are_named(broken, whole, tmp_path):
+    folder = tmp_path / "r"
+    shutil.copytree(whole, folder)
+    file = folder / "features" / "MinSim-0.safetensors"
+    tensors = {k: v for k, v in (load_file(file) | broken).items() if v is not None}
+    save_file(tensors, file)
+    if not broken:
+        file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(RunError, match=r"MinSim-0\.safetensors: expected .*features.*Delete it and run"):
+        report.write(folder)
+
+
 def test_the_whole_page_is_well_formed(whole):
     text = report.write(whole).read_text()
     parsed = Page(text)
@@ -554,7 +666,8 @@ AS_CLAIMED, AGAINST, UNSURE = comparison(0.2, 0.01), comparison(-0.2, 0.01), com
         ((), True, "not tested"),
         ((AS_CLAIMED, AS_CLAIMED), True, "holds"),
         ((AS_CLAIMED, UNSURE), True, "undecided"),
-        ((AS_CLAIMED, UNSURE), False, "holds"),
+        ((AS_CLAIMED, UNSURE), False, "holds in part"),
+        ((AS_CLAIMED, AS_CLAIMED), False, "holds"),
         ((UNSURE, UNSURE), False, "undecided"),
         ((AS_CLAIMED, AGAINST), True, "does not hold"),
         ((AS_CLAIMED, AGAINST), False, "does not hold"),
@@ -583,7 +696,9 @@ def test_claims_follow_the_rows(tmp_path):
         reference.worse,
         reference.difference,
     )
-    assert k.p >= reference.p  # corrected for the page
+    size = families(claims(run))["integration"]
+    assert size == 6  # two each on clean clips and with both attacked, one for either modality
+    assert k.gap == reference.as_one_of(size) and k.p == k.gap.p
     assert "helps on clean clips" in page.answer(claims(run))
     assert "hurts when the sound is attacked" in page.answer(claims(run))
 

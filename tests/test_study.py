@@ -25,10 +25,11 @@ from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import beside
 from avrobust.report.read import read
+from avrobust.report.worlds import worlds_apart
 from avrobust.study import named, showcase
 from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
-from avrobust.study.record import RunExistsError, describe, world_name, worlds_apart
+from avrobust.study.record import RunExistsError, describe, world_name
 from avrobust.study.run import run, take
 from avrobust.training import load
 from tiny_study import BOTH, study

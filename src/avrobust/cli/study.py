@@ -106,6 +106,6 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
         weights = None if options.visual_weights in (None, "none") else options.visual_weights
         study = replace(study, contestants=tuple(replace(c, visual_weights=weights) for c in study.contestants))
     return options, replace(
-        study, data=data, clip=options.clip, view=options.view, seeds=options.seeds,
+        study.on(data), clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,
     )  # fmt: skip

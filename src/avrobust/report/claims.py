@@ -1,18 +1,19 @@
 """The paper's claims, put to the answers of a run: each holds, does not hold, or stays undecided.
 
 "Attacked" means the worst case: an answer counts as right when it survives every attack that stayed inside its
-budget.  Comparisons are paired on the same clips; their p values are corrected for the number of comparisons on
-the page (Holm).
+budget.  Comparisons are paired on the same clips.  Claims that answer one question are a family; the intervals and the
+p values of its comparisons are adjusted alike for their number (`Paired.as_one_of`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from avrobust.evaluation.flags import SIGNIFICANT, single_step
-from avrobust.evaluation.metrics import holm, percent
+from avrobust.evaluation.flags import single_step
+from avrobust.evaluation.metrics import percent
 from avrobust.report import defended
 from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
 from avrobust.report.read import Level, Run, method
+from avrobust.report.words import listing
 
 
 def claims(run: Run) -> tuple[Claim, ...]:
@@ -21,10 +22,19 @@ def claims(run: Run) -> tuple[Claim, ...]:
     found = [_made(make, run, levels) for make in CLAIMS]
     levels = [*reversed(run.defense_levels()), {}]
     found += [_made(make, run, levels) for make in defended.CLAIMS]
-    adjusted = iter(holm([c.p for claim in found for c in claim.comparisons]))
+    sizes = families(found)
     return tuple(
-        replace(claim, comparisons=tuple(replace(c, p=next(adjusted)) for c in claim.comparisons)) for claim in found
+        replace(claim, comparisons=tuple(c.as_one_of(sizes[claim.family]) for c in claim.comparisons))
+        for claim in found
     )
+
+
+def families(found: Sequence[Claim]) -> dict[str, int]:
+    """How many comparisons each family has."""
+    sizes: dict[str, int] = {claim.family: 0 for claim in found}
+    for claim in found:
+        sizes[claim.family] += len(claim.comparisons)
+    return sizes
 
 
 def _made(make: Callable[[Run, Level], Claim], run: Run, levels: list[Level]) -> Claim:
@@ -52,7 +62,7 @@ def hurts_sound(run: Run, level: Level) -> Claim:
         "With the sound attacked, hearing and seeing is worse than only seeing.",
         "MIT-MUSIC 50.0 (FGSM), 13.5 (PGD), 6.7 (MIM) against 81.7: MIM takes 91.76 % of it.",
         found := tuple(_against_clean(run, level, "A", "V")),
-        note=f"{relative_drop(found)}{crossing(run, 'A', 'V')}",
+        note=f"{relative_drop(found)}{_worst(run, level, 'A')}{crossing(run, 'A', 'V')}",
     )
 
 
@@ -62,7 +72,7 @@ def hurts_picture(run: Run, level: Level) -> Claim:
         "With the picture attacked, hearing and seeing is worse than only hearing.",
         "MIT-MUSIC 25.0 (FGSM), 1.9 (PGD), 1.9 (MIM) against 59.6: MIM takes 96.77 % of it.",
         found := tuple(_against_clean(run, level, "V", "A")),
-        note=f"{relative_drop(found)}{crossing(run, 'V', 'A')}",
+        note=f"{relative_drop(found)}{_worst(run, level, 'V')}{crossing(run, 'V', 'A')}",
     )
 
 
@@ -70,9 +80,19 @@ def _against_clean(run: Run, level: Level, subset: str, other: str) -> list[Comp
     """The pair with one modality attacked, against the other modality alone and untouched."""
     if subset not in level:
         return []
-    (pair,) = run.worst([(run.model("AV"), subset, level[subset])])
+    pair = run.fooled(level)[subset]
     name = f"together, {NAME[subset]} attacked at {at(subset, level[subset])}"
     return compare(name, pair, f"{NAME[other]} alone, clean", run.clean(run.model(other)))
+
+
+def _worst(run: Run, level: Level, subset: str) -> str:
+    worst = over(run.judges(run.conditions(level))) if subset in level else ""
+    return f"{worst} " if worst else ""
+
+
+def over(attacks: list[str]) -> str:
+    """What the worst case is over, as a sentence."""
+    return f"Worst case over {listing(attacks)}." if attacks else ""
 
 
 def _halved(level: Level) -> bool:
@@ -84,8 +104,7 @@ def _halved(level: Level) -> bool:
 def joint_is_worse(run: Run, level: Level) -> Claim:
     found = []
     if set(level) == {"A", "V", "AV"} and _halved(level):
-        model = run.model("AV")
-        a, v, av = run.worst([(model, s, level[s]) for s in ("A", "V", "AV")])
+        a, v, av = (run.fooled(level)[s] for s in ("A", "V", "AV"))
         name = f"both attacked at {at('AV', level['AV'])}"
         found += compare(name, av, f"sound attacked at {at('A', level['A'])}", a)
         found += compare(name, av, f"picture attacked at {at('V', level['V'])}", v)
@@ -94,14 +113,18 @@ def joint_is_worse(run: Run, level: Level) -> Claim:
         "An attack on both modalities costs more than one on either, at half the budget for each.",
         "MIT-MUSIC, FGSM: 15.4 against 50.0 (A) and 25.0 (V).",
         tuple(found),
+        note=over(run.judges(run.conditions(level))) if found else "",
+        family="attacks",
     )
 
 
 def joint_beats_unimodal(run: Run, level: Level) -> Claim:
-    found = []
+    found, note = [], ""
     if "AV" in level:
         budget = level["AV"]
-        a, v, av = run.worst([(run.model(s), s, budget) for s in ("A", "V", "AV")])
+        wanted = [(run.model(s), s, budget) for s in ("A", "V", "AV")]
+        a, v, av = run.worst(wanted)
+        note = over(run.judges(wanted))
         name = f"together, both attacked at {at('AV', budget)}"
         found += compare("sound alone, attacked", a, name, av)
         found += compare("picture alone, attacked", v, name, av)
@@ -110,6 +133,7 @@ def joint_beats_unimodal(run: Run, level: Level) -> Claim:
         "When all is attacked, two corrupted modalities are better than one: each can still help the other.",
         "MIT-MUSIC, FGSM: yes, 15.4 against 0.0 (A) and 11.5 (V). Kinetics-Sounds: no, 8.1 against 18.7 (V).",
         tuple(found),
+        note=note if found else "",
     )
 
 
@@ -123,6 +147,7 @@ def mim_is_strongest(run: Run, level: Level) -> Claim:
         "budget for pictures and 1.25 times that for sound, its PGD to the budget.",
         tuple(found),
         every=False,
+        family="attacks",
     )
 
 
@@ -144,6 +169,7 @@ def published_mim_gains(run: Run, level: Level) -> Claim:
         "for sound and bright pixels, and to 11.25 times for dark ones.",
         tuple(found),
         every=False,
+        family="attacks",
     )
 
 
@@ -191,11 +217,10 @@ def crossing(run: Run, subset: str, other: str) -> str:
         return ""
     curve = curves[steps[0]]
     found = [compare("", run.table[c], "", alone) for c in curve]
-    adjusted = holm([c[0].p if c else 1.0 for c in found])
-    below = [bool(c) and c[0].gap.difference > 0 and p < SIGNIFICANT for c, p in zip(found, adjusted, strict=True)]
+    below = [bool(c) and c[0].as_one_of(len(curve)).sign > 0 for c in found]
     start = next((i for i in range(len(curve)) if all(below[i:])), None)
     what = "seeing" if other == "V" else "hearing"
     if start is None:
         return f"Under {steps[0]} it is not clearly below clean {what} alone at the largest of {len(curve)} budgets."
     where = at(subset, curve[start].budget)
-    return f"Under {steps[0]} it lies below clean {what} alone from {where} on ({len(curve)} budgets tried)."
+    return f"Under {steps[0]} it lies below clean {what} alone from {where} on ({len(curve)} budgets tried, a family of their own)."

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from avrobust.evaluation.answers import Answers, Budget, shared
 from avrobust.evaluation.flags import SIGNIFICANT
@@ -14,14 +13,16 @@ from avrobust.report.read import SUBSETS
 from avrobust.report.words import picture, sound
 
 NAME = {"A": "sound", "V": "picture"}
-Verdict = Literal["holds", "does not hold", "undecided", "not tested"]
+Verdict = Literal["holds", "holds in part", "does not hold", "undecided", "not tested"]
+Family = Literal["integration", "attacks", "localisation", "fusions and defenses"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`low` is claimed to be right less often than `high`; `p` is corrected for the page.
+    """`low` is claimed to be right less often than `high`; `p` and the interval of `gap` are adjusted alike.
 
-    With a `margin`, the claim is only that `high` lies no further than that below `low`.
+    With a `margin`, the claim is only that `high` lies no further than that below `low`.  Both sides are of the clips
+    that they share; `low_whole` and `high_whole` are of all clips, where a clean side has more of them.
     """
 
     low_name: str
@@ -31,6 +32,13 @@ class Comparison:
     gap: Paired  # high minus low
     p: float
     margin: float = 0.0
+    low_whole: Estimate | None = None
+    high_whole: Estimate | None = None
+
+    def as_one_of(self, m: int) -> "Comparison":
+        """As one of the `m` comparisons of its family."""
+        gap = self.gap.as_one_of(m, self.margin)
+        return replace(self, gap=gap, p=gap.p)
 
     @property
     def sign(self) -> int:
@@ -42,7 +50,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, its evidence, and what this run's answers say.  `every`: all comparisons must agree."""
+    """What the paper says, its evidence, and what this run's answers say.
+
+    `every`: all comparisons must agree; else the claim holds in part where some do.
+    """
 
     name: str
     text: str
@@ -50,6 +61,7 @@ class Claim:
     comparisons: tuple[Comparison, ...]
     every: bool = True
     note: str = ""
+    family: Family = "integration"
 
     @property
     def verdict(self) -> Verdict:
@@ -58,8 +70,9 @@ class Claim:
             return "not tested"
         if -1 in signs:
             return "does not hold"
-        met = all(signs) if self.every else any(signs)
-        return "holds" if met else "undecided"
+        if all(signs):
+            return "holds"
+        return "holds in part" if any(signs) and not self.every else "undecided"
 
 
 def compare(
@@ -77,10 +90,18 @@ def compare(
     a, b = (answers[column].astype(float) for answers in shared(low, high))
     known = ~np.isnan(a + b).any(0)
     a, b = a[:, known], b[:, known]
-    gap = paired(b, a)
-    if not gap.n:
+    if not a.size:
         return []
-    return [Comparison(low_name, high_name, estimate(a), estimate(b), gap, _p(gap, margin), margin)]
+    gap = paired(b, a).as_one_of(1, margin)
+    wholes = (_whole(answers, column, gap.n) for answers in (low, high))
+    return [Comparison(low_name, high_name, estimate(a), estimate(b), gap, gap.p, margin, *wholes)]
+
+
+def _whole(answers: Answers, column: str, n: int) -> Estimate | None:
+    """Of all clips, where these are more than `n`."""
+    values = answers[column].astype(float)
+    values = values[:, ~np.isnan(values).any(0)]
+    return estimate(values) if values.shape[1] > n else None
 
 
 def mean_attacked(answers: Sequence[Answers | None]) -> Answers | None:
@@ -91,11 +112,6 @@ def mean_attacked(answers: Sequence[Answers | None]) -> Answers | None:
     same = shared(*found)
     mean = avg_attacked(*(a["correct"].astype(float) for a in same))
     return replace(same[0], columns=dict(same[0].columns) | {"correct": mean})
-
-
-def _p(gap: Paired, margin: float) -> float:
-    """How often chance alone would be as far from a gap of -margin; without a margin, the test's own."""
-    return gap.p if not margin else float(2 * stats.norm.sf(abs(gap.centre + margin) / gap.error))
 
 
 def at(subset: str, budget: Budget) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from avrobust.evaluation.embedding import Spread, alignment, spread
-from avrobust.report.read import Run
+from avrobust.report.read import Run, RunError
 
+PARTS = ("audio", "visual", "tsne_audio", "tsne_visual")
 SIDE, DPI = 4.4, 170  # inches, dots per inch
 
 
@@ -33,7 +34,8 @@ def clouds(run: Run) -> list[Cloud]:
     files: dict[str, list[tuple[int, str]]] = {}
     for file in (run.path / "features").glob("*.safetensors"):
         model, _, seed = file.stem.rpartition("-")
-        files.setdefault(model, []).append((int(seed), str(file)))
+        if seed.isdecimal():
+            files.setdefault(model, []).append((int(seed), str(file)))
     order = [m for m in (run.about.get("models") or {}) if m in files]
     return [_cloud(model, *min(files[model]), colours(run.classes)) for model in order]
 
@@ -44,9 +46,27 @@ def colours(classes: int) -> list[str]:
     return [matplotlib.colors.to_hex(palette(k % palette.N)) for k in range(classes)]
 
 
+def _kept(file: str, classes: int) -> dict[str, np.ndarray]:
+    """What the file holds: label (n), audio and visual (n d), where t-SNE puts both (n 2)."""
+    try:
+        with safe_open(file, framework="np") as tensors:
+            kept = {name: np.asarray(tensors.get_tensor(name)) for name in ("label", *PARTS)}
+    except (SafetensorError, OSError, TypeError) as error:
+        raise RunError(f"{file}: expected features, got {error}. Delete it and run the study again.") from None
+    label = kept["label"]
+    whole = label.ndim == 1 and label.dtype.kind in "iu" and all(kept[p].ndim == 2 for p in PARTS)
+    whole = whole and all(len(kept[p]) == len(label) and np.isfinite(kept[p].astype(float)).all() for p in PARTS)
+    whole = whole and all(kept[p].shape[1] == 2 for p in PARTS if p.startswith("tsne"))
+    if not (whole and len(label) and label.min() >= 0 and label.max() < classes):
+        raise RunError(
+            f"{file}: expected finite features of clips of {classes} classes, got "
+            f"{', '.join(f'{name} {list(t.shape)}' for name, t in kept.items())}. Delete it and run the study again."
+        )
+    return kept
+
+
 def _cloud(model: str, seed: int, file: str, palette: list[str]) -> Cloud:
-    with safe_open(file, framework="np") as tensors:
-        kept = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118, not a dict
+    kept = _kept(file, len(palette))
     label = kept["label"]
     figure = Figure(figsize=(SIDE, SIDE), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))

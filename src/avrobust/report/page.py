@@ -12,8 +12,8 @@ import jinja2
 
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Estimate, p_value, percent
-from avrobust.report import carried, features, figures, gallery, paper, places, sent, standing, tables, words
-from avrobust.report.claims import claims
+from avrobust.report import carried, features, figures, gallery, paper, places, sent, standing, tables, words, worlds
+from avrobust.report.claims import claims, families
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
 from avrobust.report.read import Run, read
@@ -21,7 +21,13 @@ from avrobust.report.read import Run, read
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
 PAGE = "report.html"
 SHORT = {"A": "sound", "V": "picture", "AV": "both"}
-WHAT = {"clean": "on clean clips", "A": "when the sound is attacked", "V": "when the picture is attacked"}
+# By claim, what the page's one sentence says of it, and the verdict with which integration helps.
+WHAT = {
+    "clean": ("on clean clips", "holds"),
+    "A": ("when the sound is attacked", "does not hold"),
+    "V": ("when the picture is attacked", "does not hold"),
+    "company": ("when both are attacked", "holds"),
+}
 
 
 def write(run_dir: Path) -> Path:
@@ -46,10 +52,10 @@ def html(run: Run) -> str:
         .get_template("report.html.j2")
         .render(
             run=run,
-            answer=answer(claimed, stand := standing.tables(run)),
+            answer=headline(run, claimed, stand := standing.tables(run)),
             glance=tables.glance(run),
             flags=alike(run.flags()),
-            counts=counts(run),
+            counts=[*counts(run), *filter(None, [worlds.apart(*run.worlds)])],
             facts=facts(run),
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
             fusions=tables.fusion_tables(run),
@@ -68,6 +74,8 @@ def html(run: Run) -> str:
             panels={attack: figures.curves(run, attack) for attack in figures.attacks_with_curves(run)},
             claims=claimed,
             extent=extent(claimed),
+            families={name: size for name, size in families(claimed).items() if size},
+            clips_differ=tables.clips_differ(run),
             training=figures.training(run),
             examples=gallery.examples(run.path, room),
             samples=gallery.samples(run.path, room),
@@ -126,22 +134,32 @@ def place(path: Path) -> str:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
+def headline(run: Run, found: tuple[Claim, ...], stand: Sequence[standing.Table] = ()) -> str:
+    """The page's one sentence, or which alarms forbid one: those about the study, or a network that it speaks of."""
+    spoken_of = {"", *(run.model(kind) for kind in ("AV", "A", "V"))}
+    void = list(dict.fromkeys(f.name for f in run.flags() if f.level == "alarm" and f.model in spoken_of))
+    if void and run.table:
+        return f"No answer: what was measured does not carry one ({words.listing(void)})."
+    return answer(found, stand)
+
+
 def answer(found: tuple[Claim, ...], stand: Sequence[standing.Table] = ()) -> str:
     """The page's one sentence: where integration helps, where it hurts, where these clips cannot tell.
 
     Where a run did not ask that, which defenses stand.
     """
     says = {c.name: c.verdict for c in found}
-    helps = {"clean": "holds", "A": "does not hold", "V": "does not hold"}
-    hurts = {"clean": "does not hold", "A": "holds", "V": "holds"}
-    groups = {
-        "helps": [WHAT[n] for n in WHAT if says[n] == helps[n]],
-        "hurts": [WHAT[n] for n in WHAT if says[n] == hurts[n]],
-        "makes no clear difference": [WHAT[n] for n in WHAT if says[n] == "undecided"],
-    }
-    parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items() if places]
-    if not parts:
+    groups: dict[str, list[str]] = {
+        "helps": [], "hurts": [], "makes no clear difference": [], "was not tried": [],
+    }  # fmt: skip
+    for name, (when, helping) in WHAT.items():
+        verdict = says[name]
+        settled = "helps" if verdict == helping else "hurts"
+        verbs = {"not tested": "was not tried", "undecided": "makes no clear difference"}
+        groups[verbs.get(verdict, settled)].append(when)
+    if len(groups["was not tried"]) == len(WHAT):
         return stand[0].words if stand else "This run has not yet measured what the question needs."
+    parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items() if places]
     return f"Here, hearing and seeing together {words.listing(parts)}."
 
 
@@ -242,7 +260,7 @@ def summary(run_dir: Path) -> str:
     Accuracy in per cent; a dash is a cell that was not computed.
     """
     run = read(run_dir)
-    lines = [answer(claims(run), standing.tables(run)), ""]
+    lines = [headline(run, claims(run), standing.tables(run)), ""]
     for table in tables.attack_tables(run):
         level = table.level
         lines.append("; ".join(f"{SHORT[s]} ({s}) at {budget_words(s, b)}" for s, b in level.items()))
@@ -260,6 +278,7 @@ def summary(run_dir: Path) -> str:
     for flag, more in alike(raised):
         if flag.level != "note":
             lines.append(f"{flag.level}: {flag.text}{f' And {len(more)} more like it.' if more else ''}")
+    lines += filter(None, [worlds.apart(*run.worlds)])
     notes = sum(flag.level == "note" for flag in raised)
     if notes:
         lines.append(f"{notes} note{'s' if notes > 1 else ''} in the report.")

@@ -14,6 +14,7 @@ CITATION = (
     "Yapeng Tian and Chenliang Xu. Can audio-visual integration strengthen robustness under multimodal "
     "attacks? CVPR 2021. arXiv:2104.02000."
 )
+CLASSES = {"MIT-MUSIC": 11, "Kinetics-Sounds": 27}
 TEST_CLIPS = {"MIT-MUSIC": 104, "Kinetics-Sounds": 3104}
 # (audio, visual) budgets: of Table 1, and of Tables 2 and 3
 EPS_ATTACK = {"A": (0.012, 0.0), "V": (0.0, 0.012), "AV": (0.006, 0.006)}

@@ -51,6 +51,11 @@ class Run:
         return list((self.about.get("worlds") or {"": self.about.get("world") or {}}).values())
 
     @property
+    def paper(self) -> str | None:
+        """The paper's dataset that this run is on, by name: a fact that the study states.  None: another dataset or task."""
+        return self.about.get("paper")
+
+    @property
     def classes(self) -> int:
         """How many classes there are; from the labels that occur when run.json does not say."""
         named = len(self.data.get("classes") or ())
@@ -196,16 +201,29 @@ class Run:
     def worst(self, wanted: Sequence[tuple[str | None, str, Budget]]) -> list[Answers | None]:
         """For each (model, subset, budget), answers that count as right only when they survive every attack.
 
-        "Every attack" means those that stayed inside their budget and ran under each of these conditions that
-        was tried at all, so that all are judged alike.  None where nothing was tried.
+        "Every attack" are those of `judges`.  None where nothing was tried.
         """
-        ran = [
-            {a: found for a in self.modes if a not in self.outside and (found := self.attacked(m, a, s, b))}
-            for m, s, b in wanted
-        ]
-        tried = [set(attacks) for attacks in ran if attacks]
-        common = set.intersection(*tried) if tried else set()
-        return [_survivors([attacks[a] for a in sorted(common)]) if attacks and common else None for attacks in ran]
+        judges = self.judges(wanted)
+        ran = [[a for attack in judges if (a := self.attacked(m, attack, s, b))] for m, s, b in wanted]
+        return [_survivors(answers) if answers else None for answers in ran]
+
+    def judges(self, wanted: Sequence[tuple[str | None, str, Budget]]) -> list[str]:
+        """The attacks that stayed inside their budget and ran under each (model, subset, budget) that was tried at all.
+
+        With these, all conditions are judged alike.
+        """
+        inside = [a for a in self.modes if a not in self.outside]
+        ran = [{a for a in inside if self.attacked(m, a, s, b)} for m, s, b in wanted]
+        tried = [attacks for attacks in ran if attacks]
+        return [a for a in inside if tried and all(a in attacks for attacks in tried)]
+
+    def fooled(self, level: Level) -> dict[str, Answers | None]:
+        """The first audio-visual model's answers in the worst case, by attacked subset, at one table's budgets."""
+        return dict(zip(level, self.worst(self.conditions(level)), strict=True))
+
+    def conditions(self, level: Level) -> list[tuple[str | None, str, Budget]]:
+        """The first audio-visual model with each subset attacked, at one table's budgets."""
+        return [(self.model("AV"), subset, budget) for subset, budget in level.items()]
 
 
 def _survivors(answers: Sequence[Answers]) -> Answers:

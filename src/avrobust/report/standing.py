@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 
 from avrobust.evaluation.answers import Answers, shared
-from avrobust.evaluation.flags import SIGNIFICANT, STRONGEST
-from avrobust.evaluation.metrics import MISSING, Estimate, Paired, clips_needed, estimate, holm, paired
+from avrobust.evaluation.flags import STRONGEST
+from avrobust.evaluation.metrics import MISSING, Estimate, Paired, clips_needed, estimate, paired
 from avrobust.report.comparisons import mean_attacked
 from avrobust.report.read import SUBSETS, Level, Run
 
@@ -19,8 +19,8 @@ POINTS = 0.03  # a difference that people care about
 class Row:
     """One defense.  `weak` and `strong`: the means of A, V and AV under FGSM and in the worst case.
 
-    `gap` is `strong` minus that of the model it is measured by, `p` corrected for the table, `needed` the clips that
-    would show a difference of `POINTS`.  `alarms` are the flags that say that its numbers do not mean what they seem.
+    `gap` is `strong` minus that of the model it is measured by, its interval and p adjusted alike for the table (a
+    family), `needed` the clips that would show a difference of `POINTS`.  `alarms` are the flags that say that its numbers do not mean what they seem.
     """
 
     model: str
@@ -29,7 +29,6 @@ class Row:
     worst: dict[str, Estimate]
     strong: Estimate
     gap: Paired | None
-    p: float
     needed: int
     alarms: tuple[str, ...]
 
@@ -40,8 +39,8 @@ class Row:
             return "not to be believed"
         if self.gap is None:
             return "what it is measured by"
-        if self.p < SIGNIFICANT:
-            return "stands" if self.gap.difference > 0 else "falls"
+        if self.gap.low > 0:
+            return "stands"
         return "falls" if self.gap.high < POINTS else "undecided"
 
 
@@ -92,7 +91,6 @@ def _table(run: Run, level: Level) -> Table | None:
     gaps = {m: _gap(strong[m], strong[against]) for m in met if m not in (against, run.model("AV"))}
     # Of a run that is still going, some have no clip in common yet.
     compared = {m: g for m, g in gaps.items() if g[0].size}
-    adjusted = dict(zip(compared, holm([paired(*g).p for g in compared.values()]), strict=True))
     rows = tuple(
         Row(
             model=m,
@@ -100,8 +98,7 @@ def _table(run: Run, level: Level) -> Table | None:
             weak=_right(mean_attacked([run.attacked(m, "FGSM", s, level[s]) for s in SUBSETS])),
             worst={s: _right(worst[m, s]) for s in SUBSETS},
             strong=_right(strong[m]),
-            gap=paired(*gaps[m]) if m in gaps else None,
-            p=adjusted.get(m, 1.0),
+            gap=paired(*gaps[m]).as_one_of(len(compared)) if m in gaps else None,
             needed=clips_needed(gaps[m][0] - gaps[m][1], POINTS) if m in compared else 0,
             alarms=alarms[m],
         )

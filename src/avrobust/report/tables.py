@@ -47,13 +47,13 @@ class AttackTable:
 
 
 def attack_tables(run: Run) -> list[AttackTable]:
-    """Table 1, once per set of budgets; the paper's numbers stand beside those at its own."""
-    printed = {row.name: row for row in paper.TABLE_1[benchmark(run)]}
-    unimodal = paper.UNIMODAL[benchmark(run)]
+    """Table 1, once per set of budgets; on the paper's data its numbers stand beside those at its own budgets."""
+    printed = {row.name: row for row in paper.TABLE_1.get(benchmark(run) or "", ())}
+    sound, picture = paper.UNIMODAL.get(benchmark(run) or "", (None, None))
+    together = next((row.clean for row in printed.values()), None)
     clean = {
-        "AV": Cell(right(run.clean(run.model("AV"))), paper.TABLE_1[benchmark(run)][0].clean),
-        "A": Cell(right(run.clean(run.model("A"))), unimodal[0]),
-        "V": Cell(right(run.clean(run.model("V"))), unimodal[1]),
+        s: Cell(right(run.clean(run.model(s))), theirs)
+        for s, theirs in (("AV", together), ("A", sound), ("V", picture))
     }
     tables: list[AttackTable] = []
     shown: set[Budget] = set()
@@ -94,14 +94,30 @@ def average(answers: dict[str, Answers | None]) -> Estimate:
     return estimate(avg_attacked(*(a["correct"].astype(float) for a in same)))
 
 
-def benchmark(run: Run) -> str:
-    """Which of the paper's two data sets stands beside the run's."""
-    return "Kinetics-Sounds" if "kinetics" in str(run.data.get("name", "")).lower() else "MIT-MUSIC"
+def benchmark(run: Run) -> str | None:
+    """Which of the paper's two datasets the run is on; None: another one, beside which the paper's numbers say nothing."""
+    return run.paper if run.paper in paper.CLASSES and run.classes == paper.CLASSES[run.paper] else None
+
+
+def clips_differ(run: Run) -> str:
+    """That clean columns are over other clips than attacked ones, as a sentence; nothing where they are the same."""
+    model = run.model("AV")
+    clean = run.clean(model)
+    attacked = [set(a.clips) for c, a in run.table.items() if c.model == model and c.subset != "clean"]
+    if clean is None or not attacked:
+        return ""
+    fewest = min(attacked, key=len)
+    if len(fewest) >= len(clean.clips):
+        return ""
+    return (
+        f"Columns are over different clips: clean ones over all {len(clean.clips)} test clips that can be read, attacked "
+        f"ones over {len(fewest)} of them. Differences, means and RI are over the clips that both sides share."
+    )
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One of the numbers at the top of the page, and the number it should be read against."""
+    """One of the numbers at the top of the page, and the number it should be read against, on the same clips."""
 
     subset: str
     budget: Budget | None
@@ -119,11 +135,11 @@ def glance(run: Run) -> list[Tile]:
     tiles = [Tile("clean", None, right(run.clean(model)), better, alone[better])]
     if levels:
         level = levels[-1]
-        worst = run.worst([(model, s, b) for s, b in level.items()])
         other = {"A": "V", "V": "A"}
-        for (s, b), answers in zip(level.items(), worst, strict=True):
-            against = other.get(s, "")
-            tiles.append(Tile(s, b, right(answers), against, alone.get(against, MISSING)))
+        for s, answers in run.fooled(level).items():
+            clean = run.clean(run.model(other[s])) if s in other else None
+            both = shared(clean, answers) if clean and answers else None
+            tiles.append(Tile(s, level[s], right(answers), other.get(s, ""), right(both[0]) if both else MISSING))
     return tiles
 
 
@@ -185,7 +201,7 @@ def fusion_tables(run: Run) -> list[ModelTable]:
 
 def defense_tables(run: Run) -> list[ModelTable]:
     """Table 3: no defense, one modality alone, and every defense; empty where there is no defense."""
-    printed = {row.name: row for row in paper.TABLE_3[benchmark(run)]}
+    printed = {row.name: row for row in paper.TABLE_3.get(benchmark(run) or "", ())}
     base = run.model("AV")
     others = [m for m in run.defenses() if m != base]
     if base is None or not others:

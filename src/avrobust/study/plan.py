@@ -110,11 +110,12 @@ class Study:
     of the recipe's own length takes instead: shorter ones shrink or grow with it, so what "trained as long" still
     did.  `tables` are the threats that stand together in a table, one per subset; `defenses` those
     of the tables of fusions and defenses; `showcase` is the one at which the report's gallery shows clips.
-    `embedded` names the models whose features are drawn (Figure 5).
+    `embedded` names the models whose features are drawn (Figure 5).  `title` None is the question and the data's name.
+    `paper` is the dataset of Tian & Xu 2021 whose printed numbers stand beside: only where task and data are the paper's.
     """
 
     name: str
-    title: str
+    title: str | None
     contestants: tuple[Contestant, ...]
     trials: tuple[Trial, ...]
     showcase: Threat
@@ -128,6 +129,8 @@ class Study:
     attacked: int | None = None
     epochs: int | None = None
     batch: int = 64
+    question: str = "Does integration strengthen robustness?"
+    paper: Literal["MIT-MUSIC", "Kinetics-Sounds"] | None = None
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.contestants]
@@ -161,6 +164,16 @@ class Study:
         whole = RECIPES[contestant.recipe]
         own = whole.epochs if contestant.epochs is None else contestant.epochs
         return whole.lasting(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
+
+    def on(self, data: Orchestra | Source) -> "Study":
+        """This study on these clips.  On others than its own, its title and the paper's numbers do not hold."""
+        if isinstance(data, Orchestra) or isinstance(self.data, Orchestra):
+            own = isinstance(data, Orchestra) and isinstance(self.data, Orchestra)
+        else:  # a study that waits for a dataset is given where it lies
+            own = data == self.data or (
+                self.data.path is None and (data.dataset, data.classes) == (self.data.dataset, self.data.classes)
+            )
+        return replace(self, data=data) if own else replace(self, data=data, title=None, paper=None)
 
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""

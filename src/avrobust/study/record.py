@@ -25,6 +25,7 @@ from torch import Tensor
 
 import avrobust
 from avrobust.media import write_bytes
+from avrobust.report.worlds import DECIDES
 from avrobust.training.recipe import fast_bfloat16
 
 
@@ -144,24 +145,12 @@ def world(device: torch.device) -> dict[str, Any]:
 
 # Of a CPU, what makes sums in another order or of fewer digits.
 FEATURES = ("avx2", "avx512", "avx512_bf16", "vnni", "amx_tile", "amx_fp16")
-# Of a world, what numbers depend on: the same seed gives the same rows where these agree.
-DECIDES = ("torch", "device", "cpu", "instructions", "features", "onednn_max_cpu_isa", "precision", "threads", "system")
 
 
 def world_name(world: Mapping[str, Any]) -> str:
     """A short name for all that numbers depend on in a world: equal names, equal numbers."""
     decides = json.dumps([world.get(name) for name in DECIDES])
     return hashlib.sha256(decides.encode()).hexdigest()[:8]
-
-
-def worlds_apart(*worlds: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What numbers depend on and these worlds differ in, by name: one value per world, None where it was not recorded.
-
-    >>> worlds_apart({"torch": "2.13.0", "threads": 1, "cores": 2}, {"torch": "2.13.0", "threads": 2, "cores": 8})
-    {'threads': [1, 2]}
-    """
-    seen = {name: [world.get(name) for world in worlds] for name in DECIDES}
-    return {name: values for name, values in seen.items() if any(value != values[0] for value in values)}
 
 
 def _cpu() -> str:

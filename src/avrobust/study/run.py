@@ -47,6 +47,7 @@ def run(
     """
     # What is wrong with a user's clips, or cannot be built, is said before the folder is taken.
     listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
+    title = study.title or f"{study.question} {listed.name if listed else 'The orchestra'}"
     untrained = [c for c in study.contestants for s in study.seeds if not weights_of(out, c.name, s).exists()]
     for spec in dict.fromkeys(c.spec(classes=2) for c in untrained):
         build(spec, seed=0)
@@ -54,7 +55,7 @@ def run(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = world(device)
     record.update(
-        name=study.name, title=study.title, command=command, code=code(), world=here, worlds={world_name(here): here},
+        name=study.name, title=title, paper=study.paper, command=command, code=code(), world=here, worlds={world_name(here): here},
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
@@ -123,9 +124,9 @@ def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]
 
 
 def describe_study(study: Study) -> dict[str, object]:
-    """What decides the numbers, as plain data; the showcase and the title do not."""
+    """What decides the numbers, as plain data; its title and whom it is compared with do not."""
     asked: dict[str, object] = describe(study)
-    return {k: v for k, v in asked.items() if k not in ("class", "name", "title")}
+    return {k: v for k, v in asked.items() if k not in ("class", "name", "title", "question", "paper")}
 
 
 def about_data(store: Store, manifest: Manifest) -> dict[str, object]:

@@ -32,6 +32,7 @@ HOLDS = "Adversarial"
 study = replace(
     quick,
     name="selftest",
+    question="Does the harness see through defenses that do not defend?",
     title="Does the harness see through defenses that do not defend?",
     contestants=(
         Contestant("AV", width=32),

@@ -1,6 +1,7 @@
 """What the studies of Tian & Xu 2021 on real videos have in common: networks, attacks, budgets, inputs."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from avrobust.attacks import FGSM, PGD, Published
 from avrobust.data.source import Source
@@ -43,6 +44,12 @@ SETTINGS = {
 }
 
 
+PRINTED: dict[str, Literal["MIT-MUSIC", "Kinetics-Sounds"]] = {
+    "music": "MIT-MUSIC",
+    "kinetics_sounds": "Kinetics-Sounds",
+}
+
+
 def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
     """The paper's experiments on one dataset, with its code's settings for it.
 
@@ -52,6 +59,7 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
     return Study(
         name=name,
         title=title,
+        paper=PRINTED.get(data.dataset),
         contestants=networks(settings),
         trials=trials(settings.cosine),
         tables=(TABLE1,),

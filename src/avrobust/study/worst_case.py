@@ -27,6 +27,7 @@ DEFENSES = defenses(PUBLISHED_MEMORY)
 study = replace(
     standard,
     name="worst_case",
+    question="Which of the paper's defenses stands?",
     title="Which of the paper's defenses stands? Table 3 under the strongest attack",
     contestants=tuple(c for c in standard.contestants if c.name in (BASE, *DEFENSES)),
     trials=(
