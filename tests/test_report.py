@@ -292,6 +292,22 @@ def test_curves_show_the_rows(run_dir):
     assert len(figures.lines(run, "PGD-10", "AV", joint)) == 3
 
 
+@pytest.mark.parametrize(
+    ("subset", "budget", "label", "tick"),
+    [
+        ("A", Budget(0.012, 0.0, "linf 0.012", "untouched"), "sound ε (10⁻³), dBFS", "12"),
+        ("V", Budget(0.0, 0.048, "untouched", "linf 0.048 normalised"), "picture ε normalised (10⁻³)", "48"),
+        ("V", Budget(0.0, 2 / 255, "untouched", "linf 0.007843"), "picture ε (10⁻³), grey", "7.84"),
+        ("V", Budget(0.0, 0.5, "untouched", "l2 0.5"), "picture ε", ".5"),
+    ],
+)
+def test_budgets_stand_in_thousandths_as_in_figure_3(subset, budget, label, tick):
+    _, axes = figures.canvas(4.7, 3.9)
+    figures._budget_axis(axes, subset, [budget])
+    assert axes.get_xlabel().startswith(label)
+    assert [t.get_text().split("\n")[0] for t in axes.get_xticklabels()] == ["0", tick]
+
+
 def test_tiles_are_the_worst_case(run_dir):
     run = read(run_dir)
     tile = next(t for t in tables.glance(run) if t.subset == "A")

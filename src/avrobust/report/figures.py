@@ -21,6 +21,7 @@ from avrobust.evaluation.metrics import Estimate, percent
 from avrobust.report.read import Run
 from avrobust.report.tables import right
 from avrobust.report.words import grey
+from avrobust.types import AV
 
 # matplotlib wants colours, the page wants names: each name travels as a colour that nothing else has.
 INK, MUTED, RULE, AUDIO, VISUAL = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -181,30 +182,34 @@ def _draw(axes: Axes, line: Line) -> None:
 
 
 def _budget_axis(axes: Axes, subset: str, budgets: Sequence[Budget]) -> None:
-    """Budgets as equal steps from 0 on, each in its own unit and, beneath, in a physical one."""
+    """Budgets as equal steps from 0 on, linf ones in thousandths as in the paper, and beneath in a physical unit."""
     names = ["0", *(_tick(subset, b) for b in budgets)]
     axes.set_xticks(range(len(names)), names, fontsize=9, linespacing=1.25)
     axes.set_xlim(-0.15, len(names) - 1)
     b = budgets[-1]
-    sound = "sound ε" + (", dBFS" if subset == "A" and b.audio.startswith("linf") else "")
-    levels = b.visual.startswith("linf")
-    picture = f"picture ε{' normalised' if b.visual.endswith('normalised') else ''}"
-    picture += ", grey levels of 255" if subset == "V" and levels else ""
+    levels = AV(audio=b.audio.startswith("linf"), visual=b.visual.startswith("linf"))
+    unit = levels.map(lambda linf: " (10⁻³)" if linf else "")
+    sound = f"sound ε{unit.audio}" + (", dBFS" if subset == "A" and levels.audio else "")
+    picture = f"picture ε{' normalised' if b.visual.endswith('normalised') else ''}{unit.visual}"
+    picture += ", grey levels of 255" if subset == "V" and levels.visual else ""
     axes.set_xlabel({"A": sound, "V": picture, "AV": f"{sound}; {picture}"}[subset], fontsize=9.5)
 
 
 def _tick(subset: str, budget: Budget) -> str:
     if subset == "A":
         level = f"{20 * math.log10(budget.eps_audio):.0f}".replace("-", "−")
-        return _short(budget.eps_audio) + (f"\n{level}" if budget.audio.startswith("linf") else "")
+        return _short(budget.eps_audio, budget.audio) + (f"\n{level}" if budget.audio.startswith("linf") else "")
     if subset == "V":
         known = budget.visual.startswith("linf")
-        return _short(budget.eps_visual) + (f"\n{grey(budget.eps_visual, budget.visual):.2g}" if known else "")
-    return f"{_short(budget.eps_audio)}\n{_short(budget.eps_visual)}"
+        levels = f"\n{grey(budget.eps_visual, budget.visual):.2g}" if known else ""
+        return _short(budget.eps_visual, budget.visual) + levels
+    return f"{_short(budget.eps_audio, budget.audio)}\n{_short(budget.eps_visual, budget.visual)}"
 
 
-def _short(eps: float) -> str:
-    """A budget without its leading zero: there is little room on an axis."""
+def _short(eps: float, words: str) -> str:
+    """A budget in thousandths, or without its leading zero: there is little room on an axis."""
+    if words.startswith("linf"):
+        return f"{1000 * eps:.3g}"
     return f"{eps:.3g}".removeprefix("0") if eps else "0"
 
 
