@@ -1,6 +1,7 @@
 """The paper's studies, shrunk to seconds, on clips that lie on disk as users have them: from files to a report."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from avrobust import FGSM, PGD
 from avrobust.cli import main
 from avrobust.cli.study import read
 from avrobust.data import layouts
@@ -22,7 +24,8 @@ from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
 from avrobust.objectives import WithSimilarity
-from avrobust.study import Contestant, Study, named
+from avrobust.study import Contestant, Study, Trial, named
+from avrobust.study.cost import announced, cost, estimate, size
 from avrobust.study.run import run
 from avrobust.threat import Threat
 from avrobust.training import RECIPES, View
@@ -409,6 +412,41 @@ def test_image_weights_of_a_study_may_be_chosen(tmp_path, words, weights):
     assert {c.visual_weights for c in study.contestants} == {"microsoft/resnet-18"}
 
 
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_it_costs_is_what_the_documents_say(name, capsys):
+    found = cost(study := named(name), announced(study))
+    assert found.weights / len(study.seeds) == pytest.approx(1.07e9, rel=0.01)
+    page = (Path(__file__).parents[1] / "docs/published.md").read_text()
+    passes = f"{sum(found.passes.values()) / 1e6:.2g} million"
+    assert f"| `{name}` | {found.trainings} | {passes} | {size(found.prepared)} | {size(found.weights)} |" in page
+    with pytest.raises(SystemExit):
+        main(["study", name, "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"{name}: 18 networks, 54 trainings in all, {passes} passes" in said
+
+
+def test_the_estimate_counts_what_a_run_does():
+    """One epoch of 30 clips and 10 to validate, three seeds; FGSM and PGD-2 on 4 of 20 clips."""
+    threat = Threat.tian2021(0.006, 0.006)
+    study = replace(
+        named("quick"),
+        contestants=(Contestant("AV", width=16),),
+        trials=(Trial(("AV",), (FGSM(), PGD(steps=2)), threat.subsets()),),
+        embedded=(),
+        epochs=1,
+        seeds=(0, 1, 2),
+        attacked=4,
+        view=View(samples=4096, frames=1, size=32),
+    )
+    found = cost(study, {"train": 30, "val": 10, "test": 20})
+    searched = 3 * (1 + 2) * 4
+    assert found.passes == pytest.approx({"AV": 3 * (30 + 10 / 3) + searched, "A": searched, "V": searched})
+    assert found.trainings == 3
+    assert found.seconds({"A": 1.0, "V": 2.0, "AV": 10.0}) == pytest.approx(1000 + 13 * searched)
+    told = estimate(study, {"train": 30, "val": 10, "test": 20})
+    assert re.search(r"quick: 1 network, 3 trainings .* on this machine at least", told)
+
+
 def test_every_clip_of_music_is_long_enough(real_data):
     study = named("tian2021_music")
     frames = [int(e.extra["frames"]) for e in layouts.music(real_data / "lists/AV-Robustness-CVPR21").entries]
@@ -437,12 +475,15 @@ def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
         return out / "report.html"
 
     monkeypatch.setattr("avrobust.cli.study.run", instead)
+    monkeypatch.setattr("avrobust.study.cost.seconds_per_pass", lambda *_: {"A": 1e-3, "V": 2e-3, "AV": 3e-3})
     monkeypatch.setattr("avrobust.report.summary", lambda out: f"in {out}")
     for name in CLASSES["ks27"] + ("yoga",):
         (tmp_path / folder_name(name)).mkdir()
         (tmp_path / folder_name(name) / "a_000001_000011.mp4").touch()
     assert main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path)]) == 0
-    assert "report.html" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "report.html" in said
+    assert re.match(r"tian2021_kinetics_sounds: 18 networks, 54 trainings .* \d+ s on this machine at least", said)
     ((study, manifest),) = asked
     assert study.data == Source(tmp_path, dataset="kinetics_sounds", classes="ks27")
     assert len(manifest) == 27

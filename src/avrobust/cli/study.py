@@ -1,6 +1,7 @@
 """`avrobust study`."""
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,8 +13,10 @@ import tyro
 from avrobust import report
 from avrobust.cli.options import Clips, parse, side_by_side
 from avrobust.data.orchestra import Orchestra
+from avrobust.data.source import Source
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, Study, named
+from avrobust.study.cost import announced, cost, estimate
 from avrobust.study.run import run
 from avrobust.training import View
 
@@ -61,7 +64,9 @@ class Options:
 
 def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
-    options, _ = read(argv)
+    options, study = read(argv)
+    if isinstance(study.data, Source) and not options.quiet:  # the orchestra's studies say themselves what they take
+        print(estimate(study, Counter(e.split for e in study.data.manifest().entries)), flush=True)
     page = side_by_side(partial(work, tuple(argv)), options.workers, quiet=options.quiet)
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")
@@ -93,7 +98,9 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
         clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
     )  # fmt: skip
-    options = parse(Options, argv, "study", ABOUT, default=default)
+    asked_for_help = len(asked) < len(argv)
+    about = f"{ABOUT}\n{study.name}: {cost(study, clips)}" if asked_for_help and (clips := announced(study)) else ABOUT
+    options = parse(Options, argv, "study", about, default=default)
     data = options.clips.source() or (options.orchestra if isinstance(study.data, Orchestra) else None)
     if data is None:
         raise ValueError(

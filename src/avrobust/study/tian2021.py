@@ -26,10 +26,11 @@ DEFENSES = defenses(PUBLISHED_MEMORY)
 class Settings:
     """What the paper's code has of its own for a dataset: its scripts' options, and its comments for Kinetics-Sounds.
 
-    `recipe` and `again` train a network, and train it again with a defense.  `columns` and `blend` are those of the
+    `clips` are those of its lists in train, val and test, each once.  `recipe` and `again` train a network, and train it again with a defense.  `columns` and `blend` are those of the
     feature memory, `cosine` is the weight of the similarity in what the attacker of defenses raises.
     """
 
+    clips: tuple[int, int, int]
     recipe: str
     again: str
     columns: int = 1024
@@ -38,9 +39,9 @@ class Settings:
 
 
 SETTINGS = {
-    "music": Settings("published", "published", columns=288),
-    "kinetics_sounds": Settings("published-30", "published-30-kinetics", blend=0.6, cosine=0.8),
-    "ave": Settings("published-30", "published-30-ave"),
+    "music": Settings((312, 104, 104), "published", "published", columns=288),
+    "kinetics_sounds": Settings((9309, 3103, 3104), "published-30", "published-30-kinetics", blend=0.6, cosine=0.8),
+    "ave": Settings((3294, 401, 402), "published-30", "published-30-ave"),
 }
 
 

@@ -1,0 +1,136 @@
+"""What a study costs, said before it begins: trainings, passes through networks, disk, and time on this machine."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from avrobust.data.manifest import SPLITS
+from avrobust.data.orchestra import CLASSES, Orchestra
+from avrobust.data.shards import clip_bytes
+from avrobust.models.zoo import build
+from avrobust.report.words import duration
+from avrobust.study.plan import Contestant, Study
+from avrobust.study.tian2021 import SETTINGS
+from avrobust.types import AV
+
+MODALITIES: tuple[Literal["A", "V", "AV"], ...] = ("A", "V", "AV")
+FORWARD = 1 / 3  # of a pass forth and back
+TIMED = {"cpu": 4, "cuda": 32}  # in the batch that is timed
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`passes` count clips that go through a network forth and back, by what is computed of it: "A", "V" or both.
+
+    They are those of training and of searches, to first order: without the iterations of feature memories, and with
+    one pass for whatever a search does in a step.  `prepared` and `weights` are bytes.
+    """
+
+    networks: int
+    trainings: int
+    passes: Mapping[str, float]
+    prepared: int
+    weights: int
+
+    def seconds(self, per_pass: Mapping[str, float]) -> float:
+        """How long the passes take, where one of each takes so long."""
+        return sum(n * per_pass[part] for part, n in self.passes.items())
+
+    def __str__(self) -> str:
+        """In two sentences, for a person to decide."""
+        passes = sum(self.passes.values())
+        number = f"{passes / 1e6:.2g} million" if passes >= 1e6 else f"{passes:,.0f}"
+        return (
+            f"{self.networks} network{'s' if self.networks > 1 else ''}, {self.trainings} trainings in all, {number} passes "
+            f"of a clip forth and back. On disk {size(self.prepared)} of prepared clips and {size(self.weights)} of weights."
+        )
+
+
+def cost(study: Study, clips: Mapping[str, int]) -> Cost:
+    """What a study costs on so many clips of "train", "val" and "test".
+
+    >>> from avrobust.study import named
+    >>> found = cost(named("tian2021_music"), {"train": 312, "val": 104, "test": 104})
+    >>> found.networks, found.trainings, round(found.prepared / 1e9)
+    (18, 54, 14)
+    """
+    attacked = min(study.attacked or clips["test"], clips["test"])
+    passes: dict[str, float] = dict.fromkeys(MODALITIES, 0.0)
+    weights = trainings = 0
+    for c in study.contestants:
+        kept = _numbers(c)
+        weights += 4 * kept * (1 if c.guard is None else 2)  # what it starts from is kept beside
+        if c.epochs != 0:
+            trainings += 1
+            crafting = getattr(getattr(c.loss, "attack", None), "steps", 0)
+            passes[c.modality] += study.recipe(c).epochs * (
+                clips["train"] * (1 + crafting) + clips["val"] * (FORWARD + crafting)
+            )
+        for cell in study.cells(c.name, study.seeds[0]):
+            if cell.steps:
+                passes[cell.threat.subset] += cell.steps * attacked
+    seeds = len(study.seeds)
+    return Cost(
+        networks=len(study.contestants),
+        trainings=trainings * seeds,
+        passes={part: n * seeds for part, n in passes.items()},
+        prepared=clip_bytes(study.clip) * sum(clips.values()),
+        weights=weights * seeds,
+    )
+
+
+def announced(study: Study) -> dict[str, int] | None:
+    """How many clips a study is written for: the orchestra's, or those of the paper's lists.  None: nobody knows yet."""
+    if isinstance(study.data, Orchestra):
+        each = (study.data.train, study.data.val, study.data.test)
+        return {split: n * len(CLASSES) for split, n in zip(SPLITS, each, strict=True)}
+    if study.data.path is None:
+        return dict(zip(SPLITS, SETTINGS[study.data.dataset].clips, strict=True))
+    return None
+
+
+def seconds_per_pass(study: Study, device: torch.device) -> dict[str, float]:
+    """How long one clip takes forth and back on this machine, by what is computed: "A", "V", "AV"."""
+    width = study.contestants[0].width
+    plain = {m: Contestant(m, modality=m, width=width) for m in MODALITIES}
+    return {part: _timed(contestant, study, device) for part, contestant in plain.items()}
+
+
+def estimate(study: Study, clips: Mapping[str, int]) -> str:
+    """The cost in words, with the time that it takes here at least; measured in seconds."""
+    found = cost(study, clips)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    least = duration(found.seconds(seconds_per_pass(study, device)))
+    return f"{study.name}: {found} {least} on this machine at least; feature memories and reports come on top."
+
+
+def _timed(contestant: Contestant, study: Study, device: torch.device) -> float:
+    n, view = TIMED[device.type], study.view
+    net = build(contestant.spec(classes=11), seed=0).to(device).train()
+    x = AV(audio=torch.rand(n, view.samples), visual=torch.rand(n, view.frames, 3, view.size, view.size))
+    x = x.map(lambda s: s.to(device))
+    for _ in range(2):  # the first one chooses algorithms
+        began = time.perf_counter()
+        net(x).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.perf_counter() - began) / n
+
+
+def _numbers(contestant: Contestant) -> int:
+    """How many numbers its network has."""
+    plain = replace(contestant, visual_weights=None)  # of a ResNet-18, whatever it starts from
+    with torch.device("meta"):  # shapes without numbers
+        return sum(t.numel() for t in build(plain.spec(classes=11), seed=0).state_dict().values())
+
+
+def size(count: float) -> str:
+    """Bytes as people say them.
+
+    >>> size(61.3e9), size(2_500_000)
+    ('61.3 GB', '2.5 MB')
+    """
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
