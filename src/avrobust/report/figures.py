@@ -21,7 +21,6 @@ from avrobust.evaluation.metrics import Estimate, percent
 from avrobust.report.read import Run
 from avrobust.report.tables import right
 from avrobust.report.words import grey
-from avrobust.types import AV
 
 # matplotlib wants colours, the page wants names: each name travels as a colour that nothing else has.
 INK, MUTED, RULE, AUDIO, VISUAL = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -187,11 +186,10 @@ def _budget_axis(axes: Axes, subset: str, budgets: Sequence[Budget]) -> None:
     axes.set_xticks(range(len(names)), names, fontsize=9, linespacing=1.25)
     axes.set_xlim(-0.15, len(names) - 1)
     b = budgets[-1]
-    levels = AV(audio=b.audio.startswith("linf"), visual=b.visual.startswith("linf"))
-    unit = levels.map(lambda linf: " (10⁻³)" if linf else "")
-    sound = f"sound ε{unit.audio}" + (", dBFS" if subset == "A" and levels.audio else "")
-    picture = f"picture ε{' normalised' if b.visual.endswith('normalised') else ''}{unit.visual}"
-    picture += ", grey levels of 255" if subset == "V" and levels.visual else ""
+    heard, seen = (" (10⁻³)" if words.startswith("linf") else "" for words in (b.audio, b.visual))
+    sound = f"sound ε{heard}" + (", dBFS" if subset == "A" and heard else "")
+    picture = f"picture ε{' normalised' if b.visual.endswith('normalised') else ''}{seen}"
+    picture += ", grey levels of 255" if subset == "V" and seen else ""
     axes.set_xlabel({"A": sound, "V": picture, "AV": f"{sound}; {picture}"}[subset], fontsize=9.5)
 
 
