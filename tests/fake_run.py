@@ -152,6 +152,8 @@ def _strip(folder):
     for i, name in enumerate(("clean", "A", "V", "AV")):
         Image.fromarray(_picture(i)).save(folder / f"{name}.png")
         Image.fromarray(_picture(9 - i)).save(folder / f"{name}-heat.png")
+        if name in ("clean", "AV"):
+            write_wav(folder / f"{name}.wav", tone(i, noise=0.05 if name == "AV" else 0))
     about = {
         "clip": "tuba/001", "label": "tuba", "attack": "PGD-10", "box": [0.1, 0.2, 0.5, 0.9], "rival": [0.6, 0.2, 0.9, 0.8],
         "eps_audio": 0.012, "eps_visual": 0.048, "threat": "audio linf 0.012, visual linf 0.048 normalised",

@@ -18,7 +18,7 @@ from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
-from avrobust.report import features, figures, gallery, page, paper, places, tables
+from avrobust.report import features, figures, first, gallery, page, paper, places, tables
 from avrobust.report.claims import claims, families, joint_is_worse
 from avrobust.report.comparisons import Claim, Comparison, compare
 from avrobust.report.read import RunError, read
@@ -572,8 +572,35 @@ def test_the_whole_page_is_well_formed(whole):
     assert links <= {a.get("id") for _, a in parsed.elements}
 
 
+def test_one_clip_is_seen_heard_and_looked_at_before_and_after(whole):
+    text = report.write(whole).read_text()
+    section = text[text.index('<section id="first">') :].split("</section>")[0]
+    clean, attacked = section.split("<figure data-condition=")[1:]
+    for side, condition, said in ((clean, "clean", "tuba"), (attacked, "AV", "erhu")):
+        wav = whole / f"strips/Attention/01/{condition}.wav"
+        assert gallery.uri(wav) in side and "<audio controls" in side and '<svg class="wave"' in side
+        for name in (condition, f"{condition}-heat"):
+            assert gallery.uri(wav.with_name(f"{name}.png")) in side
+        assert f">{said}</p>" in side
+    assert 'says right">tuba' in clean and 'says wrong">erhu' in attacked
+    assert "0.012 (−38.4 dBFS) and 0.048 normalised" in section
+
+
+def test_a_waveform_spans_what_is_heard():
+    drawn = str(first.waveform(np.array([1.0, -1.0, 0.5, 0.5] * 2000)))
+    assert drawn.count("M") == first.STEPS and "0.0V90.5" in drawn
+    for wave in (np.zeros(0), np.zeros(3), np.full(10, 7.0)):
+        assert "nan" not in first.waveform(wave)
+
+
 def test_a_run_of_three_models_has_no_section_for_others(html):
-    for words in ("Ways to fuse", "What can be done about it", "Where it looks", "How the features lie"):
+    for words in (
+        "One clip, before and after",
+        "Ways to fuse",
+        "What can be done about it",
+        "Where it looks",
+        "How the features lie",
+    ):
         assert words not in html
 
 

@@ -57,7 +57,9 @@ def test_a_run_holds_what_it_promises(done):
     assert 0 < memory["audio"]["nonzero"] <= 22 and memory["visual"]["gap"] < 1e-2
     assert about["baselines"]["centre"]["clips"] == 22
     (pointing,) = (r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "Attention")
-    assert [r["attack"] for r in pointing] == ["none"] * 22 + ["swapped"] * 22 + ["muted"] * 22
+    assert [r["attack"] for r in pointing] == [
+        name for name in ("none", "swapped", "muted", "noise", "elsewhere") for _ in range(22)
+    ]
     assert all(r["heat_moved"] == 0 for r in pointing[:22]) and any(r["heat_moved"] > 0 for r in pointing[22:])
     assert sorted(f.name for f in (done / "features").iterdir()) == ["AV-0.safetensors", "MinSim-0.safetensors"]
     clean = next(r for r in rows_of(done).values() if r[0]["attack"] == "none" and r[0]["model"] == "AV")
@@ -79,6 +81,7 @@ def test_a_run_holds_what_it_promises(done):
     k = sum(r["correct"] for r in clean)
     assert f"{100 * k / 22:.1f}" in page
     assert len(list(done.glob("gallery/*/clip.json"))) > 0
+    assert len(list(done.glob("strips/Attention/*/clip.json"))) == len(list(done.glob("strips/Attention/*/AV.wav")))
     assert len(json.loads((done / "samples/samples.json").read_text())) == 22
     assert not list(done.glob("**/*.part"))
 

@@ -87,8 +87,8 @@ def samples(run: Path, room: Room) -> list[Sample]:
     found = []
     for entry in json.loads(index.read_text()):
         box = tuple(entry["box"]) if entry.get("box") else None
-        sound = _sound(index.parent / entry["sound"], room) if entry.get("sound") else None
-        found.append(Sample(entry["label"], uri(index.parent / entry["image"]), box, sound))
+        heard = sound(index.parent / entry["sound"], room) if entry.get("sound") else None
+        found.append(Sample(entry["label"], uri(index.parent / entry["image"]), box, heard))
     return found
 
 
@@ -113,13 +113,14 @@ def _example(folder: Path, room: Room) -> Example:
         adversarial=uri(folder / "adv.png"),
         difference=uri(difference) if difference.exists() else None,
         gain=about.get("amplified"),
-        clean_sound=_sound(clean, room),
-        adversarial_sound=_sound(adversarial, room),
+        clean_sound=sound(clean, room),
+        adversarial_sound=sound(adversarial, room),
         noise=noise,
     )
 
 
-def _sound(path: Path, room: Room) -> Sound | None:
+def sound(path: Path, room: Room) -> Sound | None:
+    """A WAV file for the page; None where there is none."""
     if not path.exists():
         return None
     wave, rate = read_wav(path)

@@ -12,7 +12,20 @@ import jinja2
 
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Estimate, p_value, percent
-from avrobust.report import carried, features, figures, gallery, paper, places, sent, standing, tables, words, worlds
+from avrobust.report import (
+    carried,
+    features,
+    figures,
+    first,
+    gallery,
+    paper,
+    places,
+    sent,
+    standing,
+    tables,
+    words,
+    worlds,
+)
 from avrobust.report.claims import claims, families
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
@@ -77,6 +90,7 @@ def html(run: Run) -> str:
             families={name: size for name, size in families(claimed).items() if size},
             clips_differ=tables.clips_differ(run),
             training=figures.training(run),
+            first=first.first(run, room),
             examples=gallery.examples(run.path, room),
             samples=gallery.samples(run.path, room),
             paper=paper,

@@ -158,12 +158,16 @@ def _row(
 
 @dataclass(frozen=True)
 class Strip:
-    """One clip of Figure 4: by condition (clean, A, V, AV), the frame and the heat over it, as data URIs."""
+    """One clip of Figure 4: by condition (clean, A, V, AV), the frame and the heat over it, as data URIs.
+
+    `sounds` are the WAV files of those conditions that have one.
+    """
 
     about: Mapping[str, Any]
     budget: Budget
     frames: Mapping[str, str]
     heat: Mapping[str, str]
+    sounds: Mapping[str, Path]
 
 
 def strips(run: Run, model: str) -> list[Strip]:
@@ -178,6 +182,7 @@ def strips(run: Run, model: str) -> list[Strip]:
                 Budget.read(about["eps_audio"], about["eps_visual"], about["threat"]),
                 {s: _image(file.parent, s) for s in shown},
                 {s: _image(file.parent, f"{s}-heat") for s in shown},
+                {s: wav for s in shown if (wav := file.parent / f"{s}.wav").exists()},
             )
         )
     return found

@@ -118,6 +118,9 @@ def located(study: Study, net: AVNet, store: Store, places: Localisation, out: P
             "eps_audio": study.showcase.audio.eps, "eps_visual": study.showcase.visual.eps, "threat": str(study.showcase),
             "pred": {name: store.classes[int(p[i])] for name, p in predicted.items()},
         }  # fmt: skip
+        for name in ("clean", "AV"):  # to be heard in the report's Figure 1
+            if name in shown:
+                write_wav(folder / f"{name}.wav", shown[name].audio[i].cpu().numpy(), store.spec.rate)
         for name, x in shown.items():
             frame = x.visual[i, 0].permute(1, 2, 0).cpu().numpy()
             write_png(folder / f"{name}.png", frame)
