@@ -1,5 +1,6 @@
 """The page: what it says is what the rows say, what is missing stays missing, and it needs nothing but itself."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -553,6 +554,51 @@ def test_features_that_are_damaged_are_named(broken, whole, tmp_path):
         file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(RunError, match=r"MinSim-0\.safetensors: expected .*features.*Delete it and run"):
         report.write(folder)
+
+
+@pytest.mark.parametrize("part", ["gallery/00", "gallery/00/adv.png", "samples", "strips/Attention/01/AV.wav"])
+def test_a_page_holds_files_of_its_run_only(part, tmp_path):
+    folder = fake_run(tmp_path / "r", clips=30, attacked=30, gallery=1, samples=1, whole=True)
+    here, there = folder / part, tmp_path / "elsewhere"
+    here.rename(there)
+    here.symlink_to(there)
+    with pytest.raises(RunError, match=f"{part}.*: expected a file of this run, got a link to .*elsewhere"):
+        report.write(folder)
+    here.unlink()
+    there.rename(here)
+    moved = tmp_path / "link"
+    moved.symlink_to(folder)  # the run itself may be reached through a link
+    assert report.write(moved).exists()
+
+
+def test_a_models_name_leads_nowhere_else(whole, tmp_path):
+    secret = tmp_path / "secret"
+    shutil.copytree(whole / "strips" / "Attention", secret)
+    for name in (str(secret), "../../secret", ".."):
+        assert places.strips(replace(read(whole), path=tmp_path / "runs" / "r"), name) == []
+
+
+@pytest.mark.parametrize(
+    "told", [{"box": ["0;background:url(//x)", 0, 1, 1]}, {"box": [0, 1]}, {"pred": "tuba"}, {"eps_audio": "a"}, None]
+)
+def test_a_strip_that_is_damaged_is_named(told, whole, tmp_path):
+    folder = tmp_path / "r"
+    shutil.copytree(whole, folder)
+    file = folder / "strips/Attention/01/clip.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | told) if told else "{")
+    with pytest.raises(RunError, match=r"01/clip\.json: expected"):
+        report.write(folder)
+
+
+def test_dollar_signs_and_markup_in_names_are_text(tmp_path):
+    names = {"kind": "AV", "curve": [{"epoch": 1, "val_accuracy": 0.5}]}
+    told = {"models": {"$\\frac{$ <b>x</b>": names, 'A" onload="y': names}}
+    folder = fake_run(tmp_path / "r", clips=30, attacked=30, gallery=0, samples=0, **told)
+    text = report.write(folder).read_text()
+    assert "$\\frac{$ &lt;b&gt;x&lt;/b&gt;" in text
+    parsed = Page(text)
+    assert parsed.crossed == [] and not any("onload" in attrs for _, attrs in parsed.elements)
+    assert "<b>x</b>" not in text
 
 
 def test_the_whole_page_is_well_formed(whole):

@@ -35,6 +35,7 @@ ROLE = {"AV": INK, "A": AUDIO, "V": VISUAL}
 MARK = {"AV": "o", "A": "s", "V": "^"}
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names come from files: a dollar sign is a dollar sign
     "font.family": "sans-serif",
     "font.size": 10.5,
     "axes.edgecolor": MUTED,

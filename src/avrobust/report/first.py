@@ -38,7 +38,7 @@ def first(run: Run, room: Room) -> First | None:
     """The first clip that the joint attack fools, else the first; None where no study kept its sounds."""
     for model in run.pointing():
         whole = [s for s in strips(run, model) if {"clean", "AV"} <= s.sounds.keys() & s.frames.keys()]
-        for strip in sorted(whole, key=lambda s: s.about["pred"]["AV"] == s.about["label"])[:1]:
+        for strip in sorted(whole, key=lambda s: s.about.pred["AV"] == s.about.label)[:1]:
             clean, attacked = (_side(strip, condition, room) for condition in ("clean", "AV"))
             return First(model, strip, (clean, attacked))
     return None
@@ -48,8 +48,9 @@ def _side(strip: Strip, condition: str, room: Room) -> Side:
     heard = sound(strip.sounds[condition], room)
     assert heard is not None
     wave, _ = read_wav(strip.sounds[condition])
-    pred = str(strip.about["pred"][condition])
-    return Side(condition, waveform(wave), heard, strip.frames[condition], strip.heat[condition], pred)
+    return Side(
+        condition, waveform(wave), heard, strip.frames[condition], strip.heat[condition], strip.about.pred[condition]
+    )
 
 
 def waveform(wave: np.ndarray) -> Markup:

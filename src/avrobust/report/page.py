@@ -29,7 +29,7 @@ from avrobust.report import (
 from avrobust.report.claims import claims, families
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
-from avrobust.report.read import Run, read
+from avrobust.report.read import Run, RunError, read
 
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
 PAGE = "report.html"
@@ -56,7 +56,8 @@ def write(run_dir: Path) -> Path:
 
 
 def html(run: Run) -> str:
-    """The page as text."""
+    """The page as text.  Raises `RunError` where what it shows lies outside the run's folder, or is damaged."""
+    check_inside(run.path)
     room = gallery.Room(SOUND_BYTES)
     attack_tables = tables.attack_tables(run)
     claimed = claims(run)
@@ -97,6 +98,16 @@ def html(run: Run) -> str:
             place=place(run.path),
         )
     )
+
+
+def check_inside(folder: Path) -> None:
+    """Refuse media that are links to elsewhere: a page is passed on, and would carry somebody's other files along."""
+    for part in ("gallery", "samples", "strips", "features"):
+        for file in (folder / part, *(folder / part).rglob("*")):
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise RunError(
+                    f"{file}: expected a file of this run, got a link to {file.resolve()}. Put the file itself there."
+                )
 
 
 def templates() -> jinja2.Environment:

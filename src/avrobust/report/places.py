@@ -11,8 +11,9 @@ import numpy as np
 from avrobust.evaluation.answers import Answers, Budget
 from avrobust.evaluation.metrics import MISSING, Estimate, Proportion, estimate
 from avrobust.report.gallery import uri
-from avrobust.report.read import SUBSETS, Run
+from avrobust.report.read import SUBSETS, Run, RunError
 from avrobust.report.tables import right
+from avrobust.stored import parse
 
 FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)
 KEPT = 0.95  # of the clean clips, whose maps peak at least as high as a negative's must to be taken for a source
@@ -157,13 +158,28 @@ def _row(
 
 
 @dataclass(frozen=True)
+class About:
+    """What clip.json says of a strip: the clip, its class, boxes in [0, 1], the attack, and the answer by condition."""
+
+    clip: str
+    label: str
+    attack: str
+    eps_audio: float
+    eps_visual: float
+    threat: str
+    pred: dict[str, str]
+    box: tuple[float, float, float, float] | None = None
+    rival: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Strip:
     """One clip of Figure 4: by condition (clean, A, V, AV), the frame and the heat over it, as data URIs.
 
     `sounds` are the WAV files of those conditions that have one.
     """
 
-    about: Mapping[str, Any]
+    about: About
     budget: Budget
     frames: Mapping[str, str]
     heat: Mapping[str, str]
@@ -171,15 +187,20 @@ class Strip:
 
 
 def strips(run: Run, model: str) -> list[Strip]:
-    """The clips that a study drew for this model, in their order."""
+    """The clips that a study drew for this model, in their order.  Raises `RunError` for one that is damaged."""
     found = []
-    for file in sorted((run.path / "strips" / model).glob("*/clip.json")):
-        about = json.loads(file.read_text())
-        shown = [s for s in ("clean", *SUBSETS) if (file.parent / f"{s}.png").exists()]
+    # The name comes from a file, so it is looked up among the folders there are rather than made a path.
+    folders = [folder for folder in (run.path / "strips").glob("*") if folder.name == model]
+    for file in sorted(file for folder in folders for file in folder.glob("*/clip.json")):
+        try:
+            about = parse(About, json.loads(file.read_text()), extra="ignore")
+        except ValueError as error:
+            raise RunError(f"{file}: expected what a clip shows, {error}. Delete its folder.") from None
+        shown = [s for s in ("clean", *SUBSETS) if s in about.pred and (file.parent / f"{s}.png").exists()]
         found.append(
             Strip(
                 about,
-                Budget.read(about["eps_audio"], about["eps_visual"], about["threat"]),
+                Budget.read(about.eps_audio, about.eps_visual, about.threat),
                 {s: _image(file.parent, s) for s in shown},
                 {s: _image(file.parent, f"{s}-heat") for s in shown},
                 {s: wav for s in shown if (wav := file.parent / f"{s}.wav").exists()},
