@@ -137,6 +137,20 @@ def test_the_selftest_holds_every_broken_defense():
     assert {c.epochs for c in study.contestants if c.name in BROKEN} == {0}
 
 
+def test_verdicts_agree_with_the_intervals_beside_them(run):
+    (table,) = standing.tables(run)
+    family = [r for r in table.rows if r.gap]
+    assert len(family) == 4
+    for r in family:
+        assert (r.gap.low > 0 or r.gap.high < 0) == (r.gap.p < 0.05)
+        if r.verdict == "stands":
+            assert r.gap.low > 0
+        if r.verdict == "undecided":
+            assert r.gap.low <= 0 and r.gap.high >= standing.POINTS
+    close = next(r for r in family if r.model == "Close")
+    assert close.gap == close.gap.as_one_of(4) and close.gap.as_one_of(1).high < close.gap.high
+
+
 @pytest.mark.parametrize("points", [0.03, 0.1])
 def test_so_many_clips_would_do(points):
     """Drawn anew that many times over, a difference of this size is found in four of five draws."""

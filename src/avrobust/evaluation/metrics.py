@@ -295,18 +295,18 @@ def among(those: Bool[np.ndarray, "s n"], of: Bool[np.ndarray, "s n"]) -> Estima
     return Estimate(p, *wilson(p * clips, clips), n)
 
 
-def clips_needed(gap: Scores, points: float = 0.03, power: float = 0.8) -> int:
+def clips_needed(gap: Scores, points: float = 0.03, power: float = 0.8, m: int = 1) -> int:
     """How many clips a paired test needs to see a true difference of `points` (0.03 is 3 points) with this power.
 
     `gap` are the differences that were seen, (seeds, clips); what counts of them is how much they vary from clip to
     clip, about the share of clips on which the two disagree, one more of either kind counted as in `paired`.
-    Two-sided at 5 %; `points` is where the mean would lie.
+    Two-sided at 5 % for all `m` comparisons of a family (`Paired.as_one_of`); `points` is where the mean would lie.
 
     >>> clips_needed(np.array([[1.0] * 12 + [-1.0] * 8 + [0.0] * 80]))
     1868
     """
     variance = np.append(gap.mean(0), [1.0, -1.0]).var()
-    needed = (Z + float(stats.norm.ppf(power))) ** 2 * float(variance) / points**2
+    needed = (float(stats.norm.isf(0.025 / m)) + float(stats.norm.ppf(power))) ** 2 * float(variance) / points**2
     return max(1, math.ceil(needed))
 
 

@@ -205,7 +205,9 @@ def versus(run: Run, level: Level, subset: str, strong: str, weak: str) -> list[
 
 def relative_drop(found: Sequence[Comparison]) -> str:
     """What an attack takes of the other modality's clean accuracy, as the paper's text counts drops (91.76 %)."""
-    return "".join(f"That is a drop of {percent(1 - c.low.value / c.high.value)} %. " for c in found if c.high.value)
+    return "".join(
+        f"That is a drop of {percent(1 - c.low.value / c.high.value)} %. " for c in found if c.gap.difference > 0
+    )
 
 
 def crossing(run: Run, subset: str, other: str) -> str:

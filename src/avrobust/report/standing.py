@@ -99,7 +99,7 @@ def _table(run: Run, level: Level) -> Table | None:
             worst={s: _right(worst[m, s]) for s in SUBSETS},
             strong=_right(strong[m]),
             gap=paired(*gaps[m]).as_one_of(len(compared)) if m in gaps else None,
-            needed=clips_needed(gaps[m][0] - gaps[m][1], POINTS) if m in compared else 0,
+            needed=clips_needed(gaps[m][0] - gaps[m][1], POINTS, m=len(compared)) if m in compared else 0,
             alarms=alarms[m],
         )
         for m in met
