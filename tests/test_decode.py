@@ -389,6 +389,39 @@ def test_window_is_what_is_kept(tmp_path):
     assert clip.window == (0, 0, 1, 1)
 
 
+def hdr(nits: np.ndarray, trc: int) -> np.ndarray:
+    """The signal of linear light: ITU-R BT.2100, tables 4 and 5; the gamma of HLG colour by colour."""
+    if trc == 16:
+        power = (nits / 10_000) ** 0.1593017578125
+        return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    scene = (nits / 1000) ** (1 / 1.2)
+    above = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), above)
+
+
+@pytest.mark.parametrize(("trc", "name"), [(16, "smpte2084"), (18, "arib-std-b67"), (14, None)])
+def test_hdr_and_wide_gamut_look_as_on_an_ordinary_screen(tmp_path, trc, name):
+    y, x = np.mgrid[0:64, 0:64] / 64
+    shown = np.stack([x, y, (x + y) / 2], axis=-1) * 0.6 + 0.3  # below the knee, which begins at 0.957
+    bt2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    light = shown**2.4 @ bt2020.T
+    signal = hdr(203 * light, trc) if name else light ** (1 / 2.4)
+    frame = av.VideoFrame.from_ndarray(np.round(signal * 65535).astype(np.uint16), "rgb48le").reformat(
+        format="gbrp10le"
+    )
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("ffv1", rate=1, width=64, height=64, pix_fmt="gbrp10le")
+        stream.color_trc, stream.color_primaries = trc, 9
+        out.mux([*stream.encode(frame), *stream.encode()])
+    sound = write_wav(tmp_path / "a.wav", tone(440, 1.0), RATE)
+    clip = decode(tmp_path / "a.mkv", ClipSpec(seconds=1.0, fps=1, size=64), audio=sound)
+    assert np.abs(clip.frames[0] - shown * 255).max() < 3  # 10 bits are coarse where a colour is darker than the others
+    assert np.abs(clip.frames[0] - shown * 255).mean() < 0.6
+    assert "picture rounded from 10 bits a colour to 8" in clip.notes
+    said = f"HDR ({name}), tone-mapped to BT.709" if name else "wide gamut (BT.2020), brought to BT.709"
+    assert said in clip.notes
+
+
 def test_pixels_that_are_not_square_are_shown_so(tmp_path):
     path = mux(tmp_path / "a.mkv", "libx264", "flac", tone(440, 1.0), corners(96, 96), aspect=Fraction(2))
     clip = decode(path, ClipSpec(seconds=0.4, fps=5, size=32))

@@ -10,7 +10,9 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 
+from avrobust.media import hdr
 from avrobust.media.faults import FETCH, MediaError, blamed
 from avrobust.media.log import errors
 from avrobust.media.reader import CHOOSE, TICK, Damage, Decoded, Reader
@@ -56,7 +58,9 @@ def _picture(path: Path, spec: ClipSpec, start: float, end: float | None) -> tup
     assert before is not None  # a clip has a frame, or there was an error
     if len(squares) > 1 and all(square is squares[0] for square in squares) and not reader.still:
         notes.append("picture stands still: one frame for the whole clip")
-    notes += _turns(matrix(before.frame))
+    notes += hdr.said(before.frame) + _turns(matrix(before.frame))
+    if (bits := max(part.bits for part in before.frame.format.components)) > 8:
+        notes.append(f"picture rounded from {bits} bits a colour to 8")
     if abs(aspect - 1) > 0.01:
         notes.append(f"picture widened by {aspect:.3f}, the shape of its pixels")
     return np.stack(squares), windows[0], notes
@@ -118,7 +122,8 @@ def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tup
     scale = spec.size / min(wide, high)
     width, height = (round(side * scale) if spec.fit == "crop" else spec.size for side in (wide, high))
     try:
-        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=SCALER, threads=1)
+        deep = "rgb48le" if hdr.said(frame) else "rgb24"
+        scaled = frame.reformat(width=width, height=height, format=deep, interpolation=SCALER, threads=1)
     except (FFmpegError, ValueError) as error:
         advice = "Convert the file."
         raise MediaError(path, f"its picture ({frame.format.name}) cannot be made RGB: {error}", advice) from error
@@ -127,7 +132,8 @@ def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tup
     top, left = (height - spec.size) // 2, (width - spec.size) // 2
     bottom, right = top + spec.size, left + spec.size
     window = (left / width, top / height, right / width, bottom / height)
-    return np.ascontiguousarray(image[top:bottom, left:right]), window
+    square = np.ascontiguousarray(image[top:bottom, left:right])
+    return hdr.to_bt709(square, frame) if square.dtype == np.uint16 else square, window
 
 
 def matrix(frame: VideoFrame) -> Matrix:
@@ -149,7 +155,7 @@ def sideways(move: Matrix) -> bool:
     return abs(b) + abs(c) > abs(a) + abs(d)
 
 
-def _upright(image: Image, move: Matrix) -> UInt8[np.ndarray, "high wide 3"]:
+def _upright(image: NDArray[Any], move: Matrix) -> NDArray[Any]:
     """`image` as a player shows it, turned by whole quarters: the number nearest to the matrix."""
     a, b, c, d = move
     if sideways(move):
