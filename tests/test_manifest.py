@@ -101,6 +101,53 @@ def test_times_that_are_none_are_refused(tmp_path, start, end):
         Manifest.read(path)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_tables_of_spreadsheets(tmp_path, separator):
+    rows = ["id,label,split,video,bbox", "a,dog,train,v/a.mp4,0 0 1 1", "", 'b,"d og",test,v/b.mp4,']
+    (tmp_path / "clips.csv").write_text("\ufeff" + "\r\n".join(rows).replace(",", separator), encoding="utf-8")
+    first, second = Manifest.read(tmp_path / "clips.csv").entries
+    assert (first.label, first.video, first.box) == ("dog", Path("v/a.mp4"), (0, 0, 1, 1))
+    assert (second.label, second.split) == ("d og", "test")
+
+
+def test_a_comma_in_a_number_and_in_a_table_of_commas(tmp_path):
+    path = table(tmp_path, "a.mp4;dog;train;0,5", header="video;label;split;start")
+    with pytest.raises(ManifestError, match=r"line 2: expected a number, got '0,5'\. .* a point in place of the comma"):
+        Manifest.read(path)
+    with pytest.raises(ManifestError, match="expected a column 'video' and 'label', got file, split, kind"):
+        Manifest.read(table(tmp_path, "a.mp4;train;dog", header="file;split;kind"))
+
+
+def test_columns_stand_once(tmp_path):
+    path = table(tmp_path, "a,dog,train,a.mp4,cat", header="id,label,split,video,label ")
+    with pytest.raises(ManifestError, match="expected every column once, got 'label' again"):
+        Manifest.read(path)
+    (entry,) = Manifest.read(table(tmp_path, "a,dog,train,a.mp4,,", header="id,label,split,video,,")).entries
+    assert entry.extra == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("dog,train,a.mp4,1e15,", "expected 0 <= start < end in seconds"),
+        ("dog,train,a.mp4,0,1e300", "expected 0 <= start < end in seconds"),
+        ("dog,train,a\0.mp4,0,", "which no file can have"),
+    ],
+)
+def test_times_and_paths_are_checked_where_they_are_read(tmp_path, row, says):
+    with pytest.raises(ManifestError, match=rf"manifest\.csv line 2: .*{says}"):
+        Manifest.read(table(tmp_path, row, header="label,split,video,start,end"))
+
+
+def test_lists_of_others_are_checked_too(tmp_path):
+    path = table(tmp_path, "dog,abcdefghijk,0,inf,train", header="label,youtube_id,time_start,time_end,split")
+    with pytest.raises(ManifestError, match=r"manifest\.csv line 2"):
+        layouts.youtube(path)
+    path.write_text("")
+    with pytest.raises(ManifestError, match="expected at least one clip"):
+        layouts.youtube(path)
+
+
 def test_a_missing_column_a_missing_file_and_another_encoding(tmp_path):
     with pytest.raises(ManifestError, match="expected a column 'video' and 'digit', got id, label, split"):
         Manifest.read(table(tmp_path, "a,dog,train", header="id,label,split"), label="digit")

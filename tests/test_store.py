@@ -300,6 +300,17 @@ def test_several_shards_read_as_one_and_a_damaged_one_is_made_again(manifest, tm
     assert len(again["clip0"].wave) == len(again["clip3"].wave) == SPEC.samples
 
 
+def test_a_damaged_table_is_named_and_made_again(manifest, tmp_path, decoded):
+    made(manifest, tmp_path / "out")
+    count = len(decoded)
+    table = tmp_path / "out/table.parquet"
+    table.write_bytes(table.read_bytes()[:-20])
+    with pytest.raises(StoreError, match=r"table\.parquet: expected a table of prepared clips"):
+        Store.open(tmp_path / "out")
+    assert len(made(manifest, tmp_path / "out")) == 4
+    assert set(decoded[count:]) == {"empty.mp4", "sound.wav"}  # what failed is tried again, nothing else
+
+
 def test_shards_open_in_whatever_reads_arrow_streams(manifest, tmp_path):
     made(manifest, tmp_path / "out")
     (file,) = (tmp_path / "out").glob(shards.PATTERN)

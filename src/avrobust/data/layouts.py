@@ -178,7 +178,7 @@ def youtube(table: Path) -> Manifest:
         rows = [row for row in csv.reader(table.read_text(encoding="utf-8-sig").splitlines()) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{table}: expected a csv table of clips, got: {error}. Check the file.") from None
-    header = rows.pop(0) if "youtube_id" in rows[0] else None
+    header = rows.pop(0) if rows and "youtube_id" in rows[0] else None
     entries = []
     for line, row in enumerate(rows, 1 if header is None else 2):
         try:
@@ -188,7 +188,7 @@ def youtube(table: Path) -> Manifest:
                     name, label, SPLIT_NAMES.get(split, split), Path(f"{name}.mp4"), extra={"youtube_id": uncut(name)}
                 )
             )
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, OverflowError) as error:
             raise ManifestError(f"{table} line {line}: {error}") from None
     manifest = Manifest(table.parent, tuple(entries), name=table.stem)
     return replace(manifest, entries=tuple(_found(entries, manifest.root)))
@@ -251,7 +251,7 @@ def _json_lists(path: Path) -> Mapping[str, list[str]]:
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
         return {label: [str(id) for id in ids] for label, ids in videos.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(
             f'{path}: expected a json list {{"videos": {{class: [id, ...]}}}}, got: {error!r}. Give MIT-MUSIC\'s list.'
         ) from None
@@ -261,7 +261,7 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
     """The rows of one published list, as videos in class folders."""
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
             f"{path}: expected a list of the paper's code, got: {error}. Give the folder that holds its csv files."
         ) from None

@@ -253,27 +253,41 @@ class Manifest:
         return tuple(self.root / p for p in (entry.video, entry.audio) if p is not None)
 
 
-def _rows(path: Path, needed: Iterable[str]) -> Iterable[tuple[int, dict[str, str]]]:
+def _rows(path: Path, needed: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     """(line, row) of a csv file, once its header is known to hold what is needed."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in needed if c not in (reader.fieldnames or ())]
-            if missing:
-                have = ", ".join(reader.fieldnames or ()) or "nothing"
+            reader = csv.reader(file, delimiter=_separator(path, needed))
+            header = [name.strip() for name in next(reader, [])]
+            if missing := [c for c in needed if c not in header]:
                 raise ManifestError(
-                    f"{path}: expected a column {' and '.join(map(repr, missing))}, got {have}. Add it, or name the column to use instead."
+                    f"{path}: expected a column {' and '.join(map(repr, missing))}, got {', '.join(header) or 'nothing'}. Add it, or name the column to use instead."
                 )
-            for row in reader:
-                if None in row or None in row.values():
+            if twice := [name for name, n in Counter(header).items() if n > 1 and name]:
+                raise ManifestError(
+                    f"{path}: expected every column once, got {' and '.join(map(repr, twice))} again. Rename or remove one."
+                )
+            for row in filter(None, reader):
+                if len(row) != len(header):
                     raise ManifestError(
-                        f"{path} line {reader.line_num}: expected {len(reader.fieldnames or ())} cells, got another number. Quote cells that hold commas."
+                        f"{path} line {reader.line_num}: expected {len(header)} cells, got {len(row)}. Quote cells that hold commas."
                     )
-                yield reader.line_num, row
+                yield reader.line_num, dict(zip(header, row, strict=True))
     except OSError as error:
         raise ManifestError(f"{path}: expected a csv table of clips, got: {error.strerror}. Check the path.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise ManifestError(f"{path}: expected a csv table in UTF-8, got: {error}. Save it as such.") from None
+
+
+def _separator(path: Path, needed: Sequence[str]) -> str:
+    """What stands between the cells: a comma, or what a spreadsheet writes instead, if the header then has it all."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+    for separator in ",;\t|":
+        header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+        if all(name in header for name in needed):
+            return separator
+    return max(",;\t|", key=first.count)  # for the error to name the columns
 
 
 def _entry(row: dict[str, str], use: Mapping[str, str | None], root: Path) -> Entry:
@@ -292,7 +306,7 @@ def _entry(row: dict[str, str], use: Mapping[str, str | None], root: Path) -> En
         end=_number(end) if end else None,
         box=_box(cells.get("box") or cells.get("bbox") or ""),
         sha256=cells.get("sha256") or None,
-        extra={key: value for key, value in cells.items() if value and key not in taken},
+        extra={key: value for key, value in cells.items() if key and value and key not in taken},
     )
 
 
@@ -309,7 +323,8 @@ def _number(cell: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ManifestError(f"expected a number, got {cell!r}. Correct the cell.")
+        hint = ", with a point in place of the comma" if "," in cell else ""
+        raise ManifestError(f"expected a number, got {cell!r}. Correct the cell{hint}.")
     return value
 
 

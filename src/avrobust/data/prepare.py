@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from avrobust.data.frames import numbered, read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
-from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec
+from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
 from avrobust.data.workers import cores, pool
 from avrobust.media import ClipSpec, write_bytes
 from avrobust.media.decode import Clip, MediaError
@@ -182,9 +182,10 @@ def _prepared(out: Path, spec: ClipSpec) -> dict[str, dict[str, Any]]:
 
 def _failed(out: Path) -> dict[str, Failure]:
     """key → why, of the clips that failed before and would again."""
-    if not (out / TABLE).exists():
-        return {}
-    rows = pq.read_table(out / TABLE, columns=["key", "status"]).to_pylist()
+    try:
+        rows = read_table(out).select(["key", "status"]).to_pylist()
+    except StoreError:
+        return {}  # damaged, or none: what failed before is tried again
     return {row["key"]: Failure(row["status"], True) for row in rows if row["key"] and row["status"] != OK}
 
 

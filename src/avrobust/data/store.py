@@ -55,7 +55,7 @@ class Store:
             raise StoreError(
                 f"{path}: expected {TABLE}, got none: preparing was cut off. Prepare again; finished clips are kept."
             )
-        table = pq.read_table(path / TABLE)
+        table = read_table(path)
         about = json.loads(table.schema.metadata[b"avrobust"])
         return cls(path, spec, about["name"], Path(about["root"]), tuple(about["classes"]), table)
 
@@ -178,6 +178,23 @@ def box_in_window(box: Box | list[float], window: Box | list[float]) -> Box | No
     x0, x1 = (min(max((x - window[0]) / width, 0.0), 1.0) for x in (box[0], box[2]))
     y0, y1 = (min(max((y - window[1]) / height, 0.0), 1.0) for y in (box[1], box[3]))
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def read_table(path: Path) -> pa.Table:
+    """The table of the store at `path`.  Raises StoreError where it is damaged, or none, or of another version."""
+    try:
+        table = pq.read_table(path / TABLE)
+        came = ", ".join(c for c in ("status", "digest", "window", "box", "rival") if c not in table.column_names)
+        came = f"one without {came}" if came else ""
+        if b"avrobust" not in (table.schema.metadata or {}):
+            came = came or "one without classes"
+    except (pa.ArrowException, OSError) as error:
+        came = str(error)
+    if came:
+        raise StoreError(
+            f"{path / TABLE}: expected a table of prepared clips, got {came}. Prepare again; finished clips are kept."
+        )
+    return table
 
 
 def read_spec(path: Path) -> ClipSpec | None:
