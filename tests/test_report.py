@@ -257,6 +257,7 @@ def test_what_is_said_beside_an_interval_is_what_it_says(whole, run_dir):
                 assert decided == (k.p < 0.05) == (k.sign != 0)
                 shown += 1
             assert claim.verdict != "holds" or all(k.sign == 1 for k in claim.comparisons)
+            assert claim.verdict != "does not hold" or any(k.sign == -1 for k in claim.comparisons)
     assert shown > 20
 
 

@@ -114,6 +114,19 @@ def test_what_cannot_be_decoded_has_a_reason_and_no_zeros(manifest, tmp_path):
         store["nobody"]
 
 
+def test_a_class_without_readable_clips_in_a_split_is_an_error(manifest, tmp_path):
+    store = made(manifest, tmp_path / "out")
+    listed = {(e.split, e.label) for e in manifest.entries}
+    readable = {(e.split, e.label) for e in manifest.entries if e.id in store}
+    assert {(s, label) for s in ("train", "val", "test") for label in store.vanished(s)} == listed - readable
+    gone = replace(manifest, entries=tuple(e for e in manifest.entries if e.label != "cat" or e.split != "train"))
+    lost = Entry("lost", "cat", "train", Path("empty.mp4"))
+    store = made(replace(gone, entries=(*gone.entries, lost)), tmp_path / "out")
+    assert list(store.vanished("train")) == ["cat"]
+    with pytest.raises(StoreError, match=r"expected clips of 'cat' among the train clips, got none .*--classes"):
+        store.require_classes("train")
+
+
 def test_a_second_run_decodes_only_what_is_new(manifest, tmp_path, decoded):
     out = tmp_path / "out"
     first = made(replace(manifest, entries=manifest.entries[:2]), out)

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from avrobust.allocator import keep_memory
 from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
-from avrobust.data.manifest import SPLITS, Manifest, ManifestError
+from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
 from avrobust.data.store import Store
@@ -34,18 +34,13 @@ def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, defau
 def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str] = SPLITS) -> Store:
     """The clips of a manifest, prepared into `out` by one process at a time: torchrun starts several at once.
 
-    Raises `ManifestError` where no clip of a class can be read in one of `splits`: fewer classes are an easier task.
+    Raises `StoreError` where no clip of a class can be read in one of `splits`.
     """
     whole = out.resolve()
     whole.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(whole.with_name(f".{whole.name}.lock")):  # beside it: a new store's folder has to be empty
         store = prepare(manifest, spec, out)
-    for split in splits:
-        for label, reason in store.vanished(split).items():
-            raise ManifestError(
-                f"expected clips of '{label}' among the {split} clips, got none that can be read ({reason}). Mend or "
-                f"replace its files (avrobust show {out}), or name the other classes with --classes."
-            )
+    store.require_classes(*splits)
     return store
 
 

@@ -115,6 +115,15 @@ class Store:
         readable = {label for label, status in rows if status == OK}
         return {label: status for label, status in reversed(rows) if label not in readable}
 
+    def require_classes(self, *splits: str) -> None:
+        """Raise a `StoreError` where no clip of a class can be read in one of the splits: fewer are an easier task."""
+        for split in splits:
+            for label, reason in self.vanished(split).items():
+                raise StoreError(
+                    f"expected clips of '{label}' among the {split} clips, got none that can be read ({reason}). Mend or "
+                    f"replace its files (avrobust show {self.path}), or name the other classes with --classes."
+                )
+
     @property
     def failures(self) -> list[tuple[str, str, str]]:
         """(id, file, reason) of the listed clips that cannot be read."""

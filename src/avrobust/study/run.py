@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from avrobust import report
 from avrobust.data import orchestra
-from avrobust.data.manifest import Manifest
+from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
@@ -66,6 +66,7 @@ def run(
             manifest = _orchestra(study, data, progress) if listed is None else listed
         with record.timed("preparing"):
             store = prepare(manifest, study.clip, data / "prepared" / _folder(manifest, study), progress=progress)
+    store.require_classes(*SPLITS)
     refuse_other_clips(record, store, manifest)
     record.update(data=about_data(store, manifest))
     # Who they are, before any of their cells: a report of what there is so far takes none for another.
