@@ -13,7 +13,7 @@ from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, tasks
 from avrobust.progress import bar
-from avrobust.study.entry import unreadable
+from avrobust.study.cells import unreadable
 from avrobust.study.plan import Cell
 from avrobust.threat import Threat
 from avrobust.types import Batch, Model

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import tyro
-from filelock import FileLock
 
 from avrobust.allocator import keep_memory
 from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
@@ -17,6 +16,7 @@ from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import beside, cores
+from avrobust.locks import Lock
 from avrobust.media import ClipSpec
 from avrobust.threat import Threat
 from avrobust.types import Attack
@@ -38,7 +38,7 @@ def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str
     """
     whole = out.resolve()
     whole.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(whole.with_name(f".{whole.name}.lock")):  # beside it: a new store's folder has to be empty
+    with Lock(whole.with_name(f".{whole.name}.lock")):  # beside it: a new store's folder has to be empty
         store = prepare(manifest, spec, out)
     store.require_classes(*splits)
     return store

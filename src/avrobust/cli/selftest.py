@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from avrobust.cli.options import parse, side_by_side
+from avrobust.cli.study import refuse_failures
 from avrobust.evaluation.metrics import percent
 from avrobust.report import standing
 from avrobust.report.read import read
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
     """Run the study, print a line per defense; raises `ValueError` where the harness was deceived."""
     options = parse(Options, argv, "selftest", ABOUT)
     page = side_by_side(partial(work, options), options.workers, quiet=options.quiet)
+    refuse_failures(options.out)
     (table,) = standing.tables(read(options.out))
     lines: list[tuple[str, ...]] = [("defense", "clean", "FGSM", "worst", "verdict", "")]
     deceived = []

@@ -1,5 +1,6 @@
 """`avrobust study`."""
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from avrobust.data.source import Source
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, Study, named
 from avrobust.study.cost import announced, cost, estimate
+from avrobust.study.failures import failures
 from avrobust.study.run import run
 from avrobust.training import View
 
@@ -70,6 +72,17 @@ def main(argv: Sequence[str]) -> None:
     page = side_by_side(partial(work, tuple(argv)), options.workers, quiet=options.quiet)
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")
+    refuse_failures(page.parent)
+
+
+def refuse_failures(out: Path) -> None:
+    """Raise `ValueError` where a model or an attack of the run failed."""
+    if missing := failures(json.loads((out / "run.json").read_text())):
+        names = sorted({f"{told['model']} (seed {told['seed']})" for told in missing.values()})
+        raise ValueError(
+            f"expected all of the study, got it without {len(missing)} part{'s' if len(missing) > 1 else ''}, of "
+            f"{', '.join(names)}. See {out / 'failures'}; the same command tries them again."
+        )
 
 
 def work(argv: Sequence[str], quiet: bool) -> Path:

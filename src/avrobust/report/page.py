@@ -189,11 +189,21 @@ def answer(found: tuple[Claim, ...], stand: Sequence[standing.Table] = ()) -> st
 
 
 def counts(run: Run) -> list[str]:
-    """One sentence per split with clips that could not be read."""
+    """One sentence per split with clips that could not be read, and per model or attack that failed."""
     found = []
     for split, (readable, listed) in (run.data.get("counts") or {}).items():
         if readable < listed:
             found.append(f"{listed - readable} of {listed} {split} clips could not be read: counted {readable}.")
+    for told in run.missing:
+        found.append(f"Missing: {told['model']} (seed {told['seed']}), {told['doing']}, which failed: {told['error']}")
+    if aside := run.about.get("set_aside"):
+        versions = sorted(
+            {str((cell.get("code") or {}).get("avrobust", "of another version")) for cell in aside.values()}
+        )
+        found.append(
+            f"{len(aside)} finished cells of other code, weights or clips ({', '.join(versions)}) are kept in "
+            "cells_of_other_versions and not counted here."
+        )
     return found
 
 
@@ -211,6 +221,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Models", words.listing([f"{m} ({_model(run, m)})" for kind in ("AV", "A", "V") for m in run.models(kind)])),
         ("Attacks", words.listing(attacks)),
         ("Budgets", _budgets(run)),
+        ("Attacked", _attacked(run)),
         ("Seeds", words.listing([str(s) for s in seeds])),
         ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("Python", world.get("python")), named("torch", world.get("torch")))),
         ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
@@ -255,6 +266,14 @@ def _budgets(run: Run) -> str:
                 f"{name}: {len(tried)}, from {ends[0]} to {ends[1]}" if len(tried) > 1 else f"{name}: {ends[0]}"
             )
     return "; ".join(parts)
+
+
+def _attacked(run: Run) -> str:
+    """Where fewer clips are attacked than are tested: what each number is over."""
+    attacked, tested = run.clips_attacked
+    if attacked >= tested:
+        return ""
+    return f"{attacked} of {tested} test clips: clean accuracy is over all of them, RI over those that were attacked"
 
 
 def threads(world: Mapping[str, Any]) -> str:

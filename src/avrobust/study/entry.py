@@ -1,7 +1,6 @@
 """One contestant of a study with one seed: trained, attacked, looked at.  What is finished is never computed again."""
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
 from avrobust.attacks.engine import exact
 from avrobust.data.manifest import Box, Manifest
 from avrobust.data.store import Store, box_in_window
-from avrobust.defenses import Memory, diagnosis
+from avrobust.defenses import Memory, diagnosis, travel
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.probe import probe
@@ -23,9 +22,12 @@ from avrobust.models.network import AVNet
 from avrobust.models.zoo import build, count_parameters
 from avrobust.objectives import objective_name
 from avrobust.progress import bar
+from avrobust.sources import sources
 from avrobust.study import showcase
+from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
+from avrobust.study.failures import failed, left_out
 from avrobust.study.plan import Cell, Contestant, Study
-from avrobust.study.record import RunFile, describe
+from avrobust.study.record import RunFile, describe, world, world_name
 from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
 
@@ -60,19 +62,29 @@ class Entry:
         return tuple(dict.fromkeys([*filter(None, [self.contestant.start]), *foreign]))
 
     @property
+    def name(self) -> str:
+        """What its folder is called, and its failure if it fails."""
+        return self.folder.name
+
+    @property
     def ready(self) -> bool:
-        """Whether those are there."""
-        return all(self._weights_of(name).exists() for name in self.sources)
+        """Whether those are there, or known not to come."""
+        return all((w := self._weights_of(s)).exists() or failed(self.record, w.parent.name) for s in self.sources)
 
     def enter(self) -> None:
-        """Train it, attack it, look at it."""
+        """Train it, attack it, look at it; what fails is written down and left out."""
+        if not failed(self.record, self.name):
+            with left_out(self.record, self.name, self.contestant.name, self.seed, "training and measuring it"):
+                self._enter()
+
+    def _enter(self) -> None:
         study, name, record = self.study, self.contestant.name, self.record
         first = self.seed == study.seeds[0]
         with record.timed(f"training {name}"):
             trained = self.train()
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
-        net = load(trained.path)[0].to(self.device)
+        net = self._load(trained.path).to(self.device)
         places = self.localisation() if self.contestant.points else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
@@ -107,13 +119,15 @@ class Entry:
         net = build(contestant.spec(len(self.store.classes)), self.seed)
         if contestant.start is not None:
             path = self._weights_of(contestant.start)
+            if not path.exists():
+                raise ValueError(f"it starts from the weights of '{contestant.start}', which failed")
             tensors = {name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("guard.")}
             checkpoint.put(tensors, net, path)
         if contestant.guard is not None:
             # Kept: a run that is taken up again starts from the same guard, to the last bit.
             kept = self.folder / "start.safetensors"
             if kept.exists():
-                return load(kept)[0]
+                return self._load(kept)
             clips = batches(self.store, "train", study.view, study.batch)
             net.guard = contestant.guard.fill(net.eval(), clips, self.seed)
             checkpoint.save(net, kept, {})
@@ -122,19 +136,32 @@ class Entry:
     def measure(self, net: AVNet, *, also: Measure | None = None) -> None:
         """Compute the cells of the trained network that are not there yet."""
         study, contestant, seed = self.study, self.contestant, self.seed
-        about = (weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch)
-        source = cache(lambda name: load(self._weights_of(name))[0].to(self.device))
+        about = [
+            weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch,
+            travel.describe(net.guard), sources(net.guard), describe(also),
+        ]  # fmt: skip
+        source = cache(lambda name: self._load(self._weights_of(name)).to(self.device))
 
         def key(cell: Cell) -> str:
-            foreign = (weights_sha256(source(cell.attack.source)),) if isinstance(cell.attack, Transfer) else ()
-            return cell.key(*about, *foreign)
+            if not isinstance(cell.attack, Transfer):
+                return cell.key(*about)
+            if not self._weights_of(cell.attack.source).exists():
+                return cell.key(*about, None)  # its source failed, and so will it
+            return cell.key(*about, weights_sha256(source(cell.attack.source)))
 
-        cells = study.cells(contestant.name, seed)
-        todo = {key(c): c for c in cells if not cell_folder(self.out, key(c)).exists()}
+        cells = {key(cell): cell for cell in study.cells(contestant.name, seed)}
+        if other := set_aside(self.out, contestant.name, seed, cells):
+            self.record.update(set_aside=other)
+        todo = {
+            name: cell
+            for name, cell in cells.items()
+            if not is_whole(cell_folder(self.out, name)) and not failed(self.record, f"{self.name}-{cell.key()}")
+        }
         if not todo:
             return
 
         attacked = cache(lambda: Subject(net, self.tested(study.attacked), name=contestant.name, also=also))
+        here = world_name(world(self.device))
         total = sum(cell.steps + 1 for cell in todo.values())
         title = f"attacking {contestant.name} (seed {seed})"
         with bar(title, total, visible=self.progress, count=False) as advance:
@@ -153,12 +180,15 @@ class Entry:
                                 controls.append(Elsewhere(every))
                         parts += [asked.under(c, ANYTHING.only(m), seed) for c in controls for m in parts_of_clips]
                     rows = Rows.concat(parts)
+                    write_cell(self.out, name, cell, rows, here)
                 else:
-                    attack = cell.attack
-                    if isinstance(attack, Transfer):
-                        attack = replace(attack, model=source(attack.source))
-                    rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
-                write_cell(self.out, name, cell, rows)
+                    subject, doing = attacked(), f"{cell.attack_name} on {cell.threat}"
+                    with left_out(self.record, f"{self.name}-{cell.key()}", contestant.name, seed, doing):
+                        attack = cell.attack
+                        if isinstance(attack, Transfer):
+                            attack = replace(attack, model=source(attack.source))
+                        rows = subject.under(attack, cell.threat, seed, sent=cell.sent)
+                        write_cell(self.out, name, cell, rows, here)
                 advance(cell.steps + 1)
 
     def about(self, trained: Trained, net: AVNet) -> dict[str, object]:
@@ -210,6 +240,13 @@ class Entry:
             {"model": self.contestant.name, "seed": self.seed},
         )
 
+    def _load(self, path: Path) -> AVNet:
+        """A network of this run, its feature defense from where the study's own settings of it are."""
+        guards = {type(c.guard).__module__.partition(".")[0] for c in self.study.contestants if c.guard is not None}
+        if not path.exists():
+            raise ValueError(f"it needs the weights of '{path.parent.name}', which failed")
+        return load(path, allow=sorted(guards - {"__main__", "__mp_main__"}))[0]
+
     def _weights_of(self, name: str) -> Path:
         return weights_of(self.out, name, self.seed)
 
@@ -217,43 +254,6 @@ class Entry:
 def weights_of(out: Path, name: str, seed: int) -> Path:
     """Where a run keeps a trained contestant's weights."""
     return out / "models" / f"{name}-{seed}" / "net.safetensors"
-
-
-def unreadable(store: Store, cell: Cell, split: str = "test") -> Rows:
-    """A row with the reason for every listed clip of a split that could not be prepared: missing is not zero."""
-    tested = {
-        row["id"]: row
-        for row in store.table.select(["id", "split", "label", "status"]).to_pylist()
-        if row["split"] == split
-    }
-    failed = [id for id, _, _ in store.failures if id in tested]
-    columns = {
-        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "mode": "corrected", "subset": cell.threat.subset,
-        "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps, "threat": str(cell.threat),
-        "clip": failed, "label": [store.classes.index(tested[id]["label"]) for id in failed],
-        "status": [tested[id]["status"] for id in failed],
-    }  # fmt: skip
-    return Rows.of(columns)
-
-
-def cell_folder(out: Path, key: str) -> Path:
-    """Where a finished cell lies."""
-    return out / "cells" / key
-
-
-def write_cell(out: Path, key: str, cell: Cell, rows: Rows) -> None:
-    """Write a cell whole, then give it its name: a kill loses at most the cell it was in."""
-    draft = out / "cells" / f".{key}.part"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    about = {
-        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "settings": describe(cell.attack),
-        "subset": cell.threat.subset, "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps,
-        "threat": describe(cell.threat), "n": len(rows),
-    }  # fmt: skip
-    (draft / "cell.json").write_text(json.dumps(about, indent=1))
-    rows.save(draft / "rows.parquet")
-    draft.replace(cell_folder(out, key))
 
 
 def about_contestant(contestant: Contestant) -> dict[str, object]:

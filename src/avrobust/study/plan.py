@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
+import avrobust
 from avrobust.attacks import ANYTHING
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
@@ -17,6 +18,7 @@ from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Loss
 from avrobust.models.zoo import NetSpec
+from avrobust.sources import sources
 from avrobust.study.record import describe
 from avrobust.threat import Threat
 from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
@@ -95,9 +97,17 @@ class Cell:
         """Gradient steps per clip: what the cell costs, to first order."""
         return getattr(self.attack, "steps", 1) * getattr(self.attack, "restarts", 1) if self.attack else 0
 
+    @property
+    def code(self) -> dict[str, str]:
+        """The version of this package, and the user's own modules behind the attack, with a digest of each."""
+        return {"avrobust": avrobust.__version__} | sources(self.attack, self.sent)
+
     def key(self, *about: object) -> str:
-        """The name of the cell's folder: everything that its rows depend on, `about` the weights and clips included."""
-        parts = describe([self.model, self.seed, self.attack, self.threat, *self.sent, *about])
+        """The name of the cell's folder: everything that its rows depend on, `about` the weights and clips included.
+
+        The code is part of that: the version of this package, and the files of an attack of one's own.
+        """
+        parts = describe([self.model, self.seed, self.attack, self.threat, *self.sent, *about, *self.code.items()])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

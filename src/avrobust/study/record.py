@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 import avrobust
+from avrobust.locks import Lock
 from avrobust.media import write_bytes
 from avrobust.report.worlds import DECIDES
 from avrobust.training.recipe import fast_bfloat16
@@ -169,9 +169,10 @@ class RunFile:
     def __init__(self, out: Path, asked: Mapping[str, Any]) -> None:
         """Begin a run in `out`, or go on with the one that is there; raises `RunExistsError` if it asked for something else."""
         self.path = out / "run.json"
+        self.began_s = time.time()
         out.mkdir(parents=True, exist_ok=True)
         held = out / ".run.lock"
-        self._lock = FileLock(held)
+        self._lock = Lock(held)
         with self._lock:
             there = self.about.get("asked")
             if there is None and any(path != held for path in out.iterdir()):

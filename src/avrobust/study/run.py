@@ -6,6 +6,7 @@ what no other is at work on, and ends when all of it is done.
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from avrobust import report
 from avrobust.data import orchestra
@@ -21,14 +21,15 @@ from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
+from avrobust.locks import LOOK_S, Lock, LockError
 from avrobust.models.zoo import build
+from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.entry import Entry, about_contestant, weights_of
+from avrobust.study.failures import failures, words, writing
 from avrobust.study.plan import Study
 from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
 from avrobust.threat import Threat
-
-WAIT_S = 0.2  # between two looks at whether another process has finished
 
 
 def run(
@@ -44,7 +45,15 @@ def run(
 
     `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
     run goes on where it was: datasets clip by clip, trainings from their last state, cells one by one.
+
+    A contestant or an attack that fails is left out, written down in run.json and in the folder `failures`, and tried
+    again by the next run.  Raises `OSError` that names the place where nothing can be written.
     """
+    with writing(out):
+        return _run(study, out, data, command, progress, tracker)
+
+
+def _run(study: Study, out: Path, data: Path, command: str, progress: bool, tracker: str | None) -> Path:
     # What is wrong with a user's clips, or cannot be built, is said before the folder is taken.
     listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
     title = study.title or f"{study.question} {listed.name if listed else 'The orchestra'}"
@@ -57,11 +66,11 @@ def run(
     record.update(
         name=study.name, title=title, paper=study.paper, command=command, code=code(), world=here, worlds={world_name(here): here},
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
-        tables=levels(study.tables), defenses=levels(study.defenses),
+        tables=levels(study.tables), defenses=levels(study.defenses), sources=sources(study),
     )  # fmt: skip
 
     data.mkdir(parents=True, exist_ok=True)
-    with FileLock(data / ".lock"):
+    with writing(data), Lock(data / ".lock"):
         with record.timed("videos"):
             manifest = _orchestra(study, data, progress) if listed is None else listed
         with record.timed("preparing"):
@@ -79,10 +88,13 @@ def run(
             for contestant in study.contestants
         ]
     )
-    with FileLock(out / ".report.lock"):
+    with Lock(out / ".report.lock"):
         with record.timed("showcase"):
             showcase.samples(store, out / "samples")
-        return report.write(out)
+        page = report.write(out)
+    for told in failures(record.about).values():
+        print(words(told, out), file=sys.stderr)
+    return page
 
 
 def take(entries: Sequence[Entry]) -> None:
@@ -98,25 +110,28 @@ def take(entries: Sequence[Entry]) -> None:
                 "contestants. Put it before."
             )
         made.add((entry.contestant.name, entry.seed))
-    todo = list(entries)
+    for entry in entries:
+        entry.folder.mkdir(parents=True, exist_ok=True)
+    todo = [(entry, Lock(entry.folder / ".lock")) for entry in entries]
     while todo:
-        done = next((entry for entry in todo if entry.ready and _entered(entry)), None)
-        if done is None:
-            time.sleep(WAIT_S)
+        abandoned: LockError | None = None
+        for number, (entry, lock) in enumerate(todo):
+            try:
+                if not (entry.ready and lock.free()):
+                    continue
+            except LockError as error:  # the others first
+                abandoned = error
+                continue
+            try:
+                entry.enter()
+            finally:
+                lock.release()
+            del todo[number]
+            break
         else:
-            todo.remove(done)
-
-
-def _entered(entry: Entry) -> bool:
-    """Enter it, unless another process is at it."""
-    entry.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        held = FileLock(entry.folder / ".lock").acquire(blocking=False)  # gone with its process, however that ends
-    except Timeout:
-        return False
-    with held:
-        entry.enter()
-    return True
+            if abandoned is not None:
+                raise abandoned
+            time.sleep(LOOK_S)
 
 
 def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]]]:

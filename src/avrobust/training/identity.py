@@ -10,6 +10,7 @@ from typing import Any
 from avrobust.data.shards import content
 from avrobust.models.network import AVNet, Loss
 from avrobust.seeds import digest
+from avrobust.sources import sources
 from avrobust.training import checkpoint
 from avrobust.training.recipe import Recipe
 from avrobust.training.views import Clips, View
@@ -33,6 +34,7 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
         "seed": seed,
         # Where a function lies in memory is not a part of what it does.
         "loss": getattr(loss, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(loss)),
+        "code": sources(loss, net.guard),
         "classes": list(store.classes),
         "clips": {split: len(ids) for split, ids in clips.items()},
         "data": f"{digest(store.spec, clips):016x}",

@@ -1,0 +1,182 @@
+"""Studies in which something fails: a bug of one model or attack, a full disk, other code, damaged cells."""
+
+import errno
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import avrobust
+import tiny_study
+from avrobust import FGSM, Rows
+from avrobust.attacks import Transfer
+from avrobust.cli.study import refuse_failures
+from avrobust.report.read import read
+from avrobust.study import Contestant, Study, Trial
+from avrobust.study.failures import failed, failures
+from avrobust.study.record import RunFile
+from avrobust.study.run import describe_study, run
+from their_defense import Faded
+
+
+def boom(net, batch, seeds):
+    raise RuntimeError("a bug in this contestant's own loss")
+
+
+def broken_search(model, x, y, threat, seeds):
+    raise KeyError("a bug in this attack")
+
+
+class Fade:
+    """A user's own feature defense: settings, and what they make."""
+
+    def fill(self, net, clips, seed):
+        return Faded(0.5)
+
+
+def small(*contestants: Contestant, trials: tuple[Trial, ...]) -> Study:
+    return replace(
+        tiny_study.study,
+        contestants=contestants,
+        trials=trials,
+        embedded=(),
+        epochs=1,
+        tables=(),
+        defenses=(),
+        attacked=4,
+    )
+
+
+def cells(out: Path) -> dict[tuple[str, str], Path]:
+    return {
+        (t["model"], t["attack"]): f.parent for f in out.glob("cells/*/cell.json") for t in [json.loads(f.read_text())]
+    }
+
+
+A, SOUND = Contestant("A", modality="A", width=16, epochs=0), tiny_study.BOTH[:1]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory, cache) -> tuple[Study, Path]:
+    """A run in which a loss and an attack have bugs, and others lean on those."""
+    study = small(
+        Contestant("Bad", modality="A", width=16, loss=boom),
+        A,
+        Contestant("After", modality="A", width=16, start="Bad", epochs=0),
+        Contestant("Z", modality="A", width=16, epochs=0),
+        trials=(Trial(("A", "Z"), (broken_search, FGSM(), Transfer("Bad", FGSM())), SOUND),),
+    )
+    out = tmp_path_factory.mktemp("broken") / "run"
+    return study, run(study, out, data=cache, progress=False).parent
+
+
+def test_what_fails_is_left_out_and_the_rest_is_done(broken):
+    _, out = broken
+    assert set(cells(out)) == {("A", "none"), ("A", "FGSM"), ("Z", "none"), ("Z", "FGSM")}
+    missing = {(told["model"], told["doing"].split(" on ")[0]): told for told in read(out).missing}
+    assert set(missing) == {
+        ("Bad", "training and measuring it"), ("After", "training and measuring it"),
+        ("A", "broken_search"), ("A", "FGSM from Bad"), ("Z", "broken_search"), ("Z", "FGSM from Bad"),
+    }  # fmt: skip
+    told = missing["Bad", "training and measuring it"]
+    assert told["seed"] == 0 and told["error"] == "RuntimeError: a bug in this contestant's own loss"
+    assert "in boom" in (out / told["log"]).read_text()
+    assert "the weights of 'Bad', which failed" in missing["After", "training and measuring it"]["error"]
+    page = (out / "report.html").read_text()
+    assert "Missing: Bad (seed 0), training and measuring it" in page and "a bug in this attack" in page
+    with pytest.raises(ValueError, match=r"without 6 parts, of A \(seed 0\), After \(seed 0\), Bad .*tries them again"):
+        refuse_failures(out)
+
+
+def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_path, monkeypatch):
+    study, before = broken
+    out = tmp_path / "run"
+    shutil.copytree(before, out)
+    finished = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")}
+    # The bug is mended: in the loss, whose name is the same, and its text here too.
+    monkeypatch.setattr(
+        "avrobust.training.loop.loss_at", lambda loss, at: lambda net, b, s: net(b.x).logsumexp(1).mean()
+    )
+    monkeypatch.setattr("avrobust.evaluation.run.check", lambda *args: None)
+    monkeypatch.setattr("test_failures.broken_search.__code__", (lambda model, x, y, threat, seeds: x).__code__)
+    run(study, out, data=cache, progress=False)
+    assert len(cells(out)) == 10 and not read(out).missing
+    assert {p: p.stat().st_mtime_ns for p in finished} == finished
+    refuse_failures(out)
+
+
+def test_what_failed_in_another_process_of_this_run_is_not_tried_again(tmp_path, cache):
+    study = small(A, trials=())
+    record = RunFile(tmp_path / "run", describe_study(study))
+    record.update(failures={"A-0": {"model": "A", "at": time.time()}, "Z-0": {"model": "Z", "at": record.began_s - 60}})
+    assert failed(record, "A-0") and not failed(record, "Z-0") and not failed(record, "B-0")
+    assert failures(record.about).keys() == {"A-0", "Z-0"}
+
+
+def test_ctrl_c_stops(tmp_path, cache, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("avrobust.study.entry.train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(small(replace(A, epochs=1), trials=()), tmp_path / "run", data=cache, progress=False)
+
+
+def test_a_disk_that_is_full_or_closed_is_named_and_stops_the_run(tmp_path, cache, monkeypatch):
+    study = small(A, trials=(Trial(("A",), (FGSM(),), SOUND),))
+    run(study, tmp_path / "run", data=cache, progress=False)
+    before = (tmp_path / "run/run.json").read_bytes()
+    shutil.rmtree(cells(tmp_path / "run")["A", "FGSM"])
+    for code, says in ((errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")):
+
+        def full(rows, path, code=code, says=says):
+            raise OSError(code, says)  # as writing says it, without the name
+
+        monkeypatch.setattr(Rows, "save", full)
+        with pytest.raises(OSError, match=rf"{tmp_path}/run: expected to write there, got: {says}\. Make room"):
+            run(study, tmp_path / "run", data=cache, progress=False)
+    assert json.loads(before)["models"] == json.loads((tmp_path / "run/run.json").read_text())["models"]
+    assert "failures" not in json.loads((tmp_path / "run/run.json").read_text())
+
+
+def test_cells_of_another_version_are_kept_named_and_not_counted(tmp_path, cache, monkeypatch):
+    study = small(A, trials=(Trial(("A",), (FGSM(),), SOUND),))
+    out = tmp_path / "run"
+    run(study, out, data=cache, progress=False)
+    before = cells(out)
+    monkeypatch.setattr(avrobust, "__version__", "9.9.9")
+    run(study, out, data=cache, progress=False)
+    after = cells(out)
+    assert after.keys() == before.keys() and not {*after.values()} & {*before.values()}
+    kept = {f.parent.name for f in out.glob("cells_of_other_versions/*/rows.parquet")}
+    assert kept == {folder.name for folder in before.values()} == read(out).about["set_aside"].keys()
+    assert "2 finished cells of other code, weights or clips (0.1.0)" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda rows: rows.write_bytes(rows.read_bytes()[:-40])])
+def test_a_cell_without_rows_that_can_be_read_is_computed_again(tmp_path, cache, damage):
+    study = small(A, trials=(Trial(("A",), (FGSM(),), SOUND),))
+    out = tmp_path / "run"
+    run(study, out, data=cache, progress=False)
+    rows = cells(out)["A", "FGSM"] / "rows.parquet"
+    before = Rows.load(rows).data
+    damage(rows)
+    run(study, out, data=cache, progress=False)
+    assert Rows.load(rows).data.equals(before) or repr(Rows.load(rows).data) == repr(before)  # nan is nan
+
+
+def test_a_feature_defense_of_one_s_own_is_the_one_that_is_measured(tmp_path, cache):
+    plain, faded = (
+        Contestant("Plain", width=16, epochs=0),
+        Contestant("Faded", width=16, start="Plain", epochs=0, guard=Fade()),
+    )
+    study = small(plain, faded, trials=())
+    out = tmp_path / "run"
+    run(study, out, data=cache, progress=False)
+    margins = {model: Rows.load(f / "rows.parquet").column("margin") for (model, _), f in cells(out).items()}
+    assert len(margins) == 2 and not np.array_equal(margins["Plain"], margins["Faded"])
+    assert not read(out).missing
