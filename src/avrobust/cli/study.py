@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from avrobust.data.source import Source
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, Study, named
 from avrobust.study.cost import announced, cost, estimate
-from avrobust.study.failures import failures
+from avrobust.study.failures import failures, words
 from avrobust.study.run import run
 from avrobust.training import View
 
@@ -78,6 +79,8 @@ def main(argv: Sequence[str]) -> None:
 def refuse_failures(out: Path) -> None:
     """Raise `ValueError` where a model or an attack of the run failed."""
     if missing := failures(json.loads((out / "run.json").read_text())):
+        for told in missing.values():
+            print(words(told, out), file=sys.stderr)
         names = sorted({f"{told['model']} (seed {told['seed']})" for told in missing.values()})
         raise ValueError(
             f"expected all of the study, got it without {len(missing)} part{'s' if len(missing) > 1 else ''}, of "

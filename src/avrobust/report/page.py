@@ -221,7 +221,6 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Models", words.listing([f"{m} ({_model(run, m)})" for kind in ("AV", "A", "V") for m in run.models(kind)])),
         ("Attacks", words.listing(attacks)),
         ("Budgets", _budgets(run)),
-        ("Attacked", _attacked(run)),
         ("Seeds", words.listing([str(s) for s in seeds])),
         ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("Python", world.get("python")), named("torch", world.get("torch")))),
         ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
@@ -266,14 +265,6 @@ def _budgets(run: Run) -> str:
                 f"{name}: {len(tried)}, from {ends[0]} to {ends[1]}" if len(tried) > 1 else f"{name}: {ends[0]}"
             )
     return "; ".join(parts)
-
-
-def _attacked(run: Run) -> str:
-    """Where fewer clips are attacked than are tested: what each number is over."""
-    attacked, tested = run.clips_attacked
-    if attacked >= tested:
-        return ""
-    return f"{attacked} of {tested} test clips: clean accuracy is over all of them, RI over those that were attacked"
 
 
 def threads(world: Mapping[str, Any]) -> str:

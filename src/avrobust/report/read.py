@@ -61,13 +61,6 @@ class Run:
         return [told for told in (self.about.get("failures") or {}).values() if told]
 
     @property
-    def clips_attacked(self) -> tuple[int, int]:
-        """How many test clips were attacked at most, and how many were tested clean; of those that could be read."""
-        clean = [len(a.clips) for c, a in self.table.items() if c.subset == "clean"]
-        attacked = [len(a.clips) for c, a in self.table.items() if c.subset != "clean"]
-        return max(attacked, default=0), max(clean, default=0) if attacked else 0
-
-    @property
     def classes(self) -> int:
         """How many classes there are; from the labels that occur when run.json does not say."""
         named = len(self.data.get("classes") or ())

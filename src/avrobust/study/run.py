@@ -6,7 +6,6 @@ what no other is at work on, and ends when all of it is done.
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from avrobust.models.zoo import build
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.entry import Entry, about_contestant, weights_of
-from avrobust.study.failures import failures, words, writing
+from avrobust.study.failures import writing
 from avrobust.study.plan import Study
 from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
 from avrobust.threat import Threat
@@ -91,10 +90,7 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
     with Lock(out / ".report.lock"):
         with record.timed("showcase"):
             showcase.samples(store, out / "samples")
-        page = report.write(out)
-    for told in failures(record.about).values():
-        print(words(told, out), file=sys.stderr)
-    return page
+        return report.write(out)
 
 
 def take(entries: Sequence[Entry]) -> None:
