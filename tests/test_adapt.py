@@ -151,7 +151,7 @@ class Hidden:
     """A model of somebody's own, without a gradient, that says where to find one."""
 
     def __call__(self, x):
-        return (linear(x) * 20).detach().round() / 20 + 0 * x.audio.sum()
+        return (linear(x) * 20).round() / 20
 
     def ways(self):
         return (linear,)

@@ -307,7 +307,8 @@ class TestEngine:
     def test_low_precision_is_sure_of_no_answer_that_is_close_by_its_own_measure(self, size):
         low = replace(engine.exact(network()), dtype=torch.bfloat16)
         logits = size * torch.tensor([[1.0, 0.97], [1.0, 0.5]])
-        assert engine._wrong(low, [logits], torch.tensor([1, 1])).tolist() == [False, True]
+        _, won = engine._outcome(torch.zeros(2), low, [logits], margin, torch.tensor([1, 1]))
+        assert won.tolist() == [False, True]
 
     def test_the_untouched_stream_is_run_once(self):
         batch, net = clips(), network()

@@ -105,7 +105,7 @@ def test_square_needs_no_gradient():
     net = network()
 
     def rounded(x):
-        return torch.round(net(x).detach() * 50) / 50 + 0 * x.audio.sum()
+        return torch.round(net(x) * 50) / 50
 
     batch = clips(24)
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -23,16 +23,72 @@ def margins(logits: Logits, y: Tensor) -> PerClip:
     return other - true
 
 
+# On which clips an attacker has what it wants, of their logits and labels: true or false, or by how much, in logits.
+Success = Callable[[Logits, Tensor], Tensor]
+Says = TypeVar("Says", bound=Callable[..., Tensor])
+
+
+def misled(logits: Logits, y: Tensor) -> Tensor:
+    """By how much another class than `y` is ahead: above 0 the answer is wrong, as it is where logits are not finite.
+
+    Labels that are no class numbers say nothing of that: false on all clips.
+
+    >>> misled(torch.tensor([[2.0, 0.5], [0.0, float("nan")]]), torch.tensor([0, 0]))
+    tensor([-1.5000,     inf])
+    """
+    if y.ndim != 1 or y.is_floating_point() or logits.ndim != 2:
+        return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    return torch.where(logits.isfinite().all(1), margins(logits, y), torch.inf)
+
+
+def reached(logits: Logits, target: Tensor) -> Tensor:
+    """By how much class `target` is ahead of all others; not at all where logits are not finite.
+
+    >>> reached(torch.tensor([[0.0, 2.0], [3.0, 2.0]]), torch.tensor([1, 1]))
+    tensor([ 2., -1.])
+    """
+    return torch.where(logits.isfinite().all(1), -margins(logits, target), -torch.inf)
+
+
+def succeeds(rule: Success) -> Callable[[Says], Says]:
+    """An objective that has what it wants where `rule` says so."""
+
+    def told(objective: Says) -> Says:
+        objective.success = rule  # type: ignore[attr-defined]
+        return objective
+
+    return told
+
+
+def success(objective: Callable[..., Tensor], logits: Logits, y: Tensor) -> Tensor | None:
+    """What the objective's own `success(logits, y)` says; None where it has none, for then nobody knows.
+
+    Value and success are said together: what an attacker pushes up, and when it has what it wants.  An objective of
+    your own may be a class with `__call__(model, x, y)` and `success(logits, y)`, per clip true or false, or a number
+    that is above 0 on success.  A search that stops early, stops there; without it, it goes on to the end.
+
+    >>> success(Targeted(1), torch.tensor([[0.0, 2.0], [3.0, 2.0]]), torch.tensor([0, 0]))
+    tensor([ 2., -1.])
+    >>> success(lambda model, x, y: model(x)[:, 0], torch.zeros(2, 2), torch.tensor([0, 0])) is None
+    True
+    """
+    own: Success | None = getattr(objective, "success", None)
+    return None if own is None else own(logits, y)
+
+
+@succeeds(misled)
 def cross_entropy(model: Model, x: Signals, y: Tensor) -> PerClip:
     """Minus the log-probability of the true class: the loss that the paper's attackers raise."""
     return F.cross_entropy(model(x).float(), y, reduction="none")
 
 
+@succeeds(misled)
 def margin(model: Model, x: Signals, y: Tensor) -> PerClip:
     """Best other logit minus the true one (Carlini & Wagner 2017, f6 without its cut): does not saturate."""
     return margins(model(x).float(), y)
 
 
+@succeeds(misled)
 def dlr(model: Model, x: Signals, y: Tensor) -> PerClip:
     """The difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the spread of the first three logits.
 
@@ -45,6 +101,7 @@ def dlr(model: Model, x: Signals, y: Tensor) -> PerClip:
     return margins(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
+@succeeds(reached)
 def dlr_towards(model: Model, x: Signals, target: Tensor) -> PerClip:
     """The targeted difference of logits ratio (Croce & Hein 2020, eq. 7): raised, it leads towards class `target`.
 
@@ -71,7 +128,15 @@ class Targeted:
 
     def __call__(self, model: Model, x: Signals, y: Tensor) -> PerClip:
         """One number per clip; `y` only says how many clips there are."""
-        return -F.cross_entropy(model(x).float(), torch.full_like(y, self.target), reduction="none")
+        logits = model(x).float()
+        return -F.cross_entropy(logits, self._aim(logits), reduction="none")
+
+    def success(self, logits: Logits, y: Tensor) -> Tensor:
+        """By how much class number `target` is ahead."""
+        return reached(logits, self._aim(logits))
+
+    def _aim(self, logits: Logits) -> Tensor:
+        return torch.full((len(logits),), self.target, device=logits.device)
 
 
 @runtime_checkable
@@ -134,6 +199,10 @@ class WithSimilarity:
             )
         f = model.represent(x)
         return F.cross_entropy(model.decide(f).float(), y, reduction="none") + self.weight * cosine(f)
+
+    def success(self, logits: Logits, y: Tensor) -> Tensor:
+        """As of cross entropy."""
+        return misled(logits, y)
 
 
 def heat_shift(model: Model, x: Signals, y: Tensor) -> PerClip:

@@ -23,7 +23,7 @@ class APGD:
     """Steps of twice the budget at first, halved when they stop paying, each time from the best place so far.
 
     A clip has one step length, a share of the budget, for both modalities: that keeps them in proportion.  `stop`
-    leaves a clip alone once the model is surely wrong on it, as AutoAttack does.  With `alternate`, one modality moves
+    leaves a clip alone once the objective has surely succeeded on it, as AutoAttack does.  With `alternate`, one modality moves
     at a time: sound on even steps, picture on odd ones.
 
     >>> APGD().name, APGD(steps=100, restarts=5).name, APGD(alternate=True).name
@@ -59,15 +59,16 @@ class APGD:
         return self.search(work, random_start(work, restart), found)
 
     def search(self, work: engine.Work, delta: Signals, found: engine.Found) -> engine.Work:
-        """One run from `delta`; what it finds goes to `found`.  Returns the clips that are still right."""
+        """One run from `delta`; what it finds goes to `found`.  Returns the clips that still stand."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
         for k in range(self.steps):
-            value, grad, wrong = work.look(self.objective, here.delta)
+            value, grad, won = work.look(self.objective, here.delta)
             found.offer(work.clips, value, here.delta)
-            if self.stop and bool(wrong.any()):
-                found.settle(work.clips[wrong], here.delta.map(lambda d, wrong=wrong: d[wrong]))
-                on = ~wrong
+            done = engine.finished(value, won, self.stop)
+            if bool(done.any()):
+                found.settle(work.clips[done], here.delta.map(lambda d, done=done: d[done]))
+                on = ~done
                 work, here, value, grad = work.take(on), here.take(on), value[on], grad.map(lambda g, on=on: g[on])
                 if not len(work):
                     return work

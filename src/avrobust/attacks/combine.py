@@ -15,6 +15,7 @@ from avrobust.attacks import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.gradient import concise, random_start
+from avrobust.attacks.paths import GradientError
 from avrobust.attacks.square import Square
 from avrobust.objectives import TwoStream, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
@@ -143,7 +144,12 @@ class _Run:
         # Elsewhere than on the model itself, being wrong is no reason to stop.
         stop = here.model is work.model
         search = APGD(steps=self.settings.steps, objective=objective, stop=stop, alternate=alternate)
-        search.search(here, start, own)
+        try:
+            search.search(here, start, own)
+        except GradientError:
+            if way or len(self.ways) == 1:
+                raise
+            return  # the model says itself that gradients are to be taken of something else
         self.keep(own.delta)
 
     def keep(self, delta: Signals) -> None:
@@ -155,11 +161,11 @@ class _Run:
         if not len(work):
             return
         judge = self.judge
-        value, wrong = replace(work, model=judge).value(margin, delta)
+        value, won = replace(work, model=judge).value(margin, delta)
         self.found.offer(work.clips, value, delta)
         if judge is work.model:
-            self.found.settle(work.clips[wrong], delta.map(lambda d: d[wrong]))
-            self.work = work.take(~wrong)
+            self.found.settle(work.clips[won], delta.map(lambda d: d[won]))
+            self.work = work.take(~won)
 
 
 def two_features(model: Model, x: Signals) -> bool:

@@ -21,31 +21,48 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from avrobust.attacks.folding import fold_batchnorm, rectify_in_place
+from avrobust.attacks.folding import alike, fold_batchnorm, rectify_in_place
+from avrobust.attacks.paths import Answer, GradientError, check_finite, depends, no_path
 from avrobust.models.fusion import Attention
-from avrobust.models.network import AVNet
-from avrobust.objectives import TwoStream, margins
+from avrobust.models.network import Absent, AVNet
+from avrobust.objectives import TwoStream, margin, objective_name, success
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import AV, Model, Objective, PerClip, Signals
+from avrobust.types import AV, InputError, Model, Objective, PerClip, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
-# The objective at some place, its gradient, and on which clips the model is surely wrong.
+# The objective at some place, its gradient, and on which clips the attacker has surely won.
 Looked = tuple[PerClip, Signals, Tensor]
 
 # On a CPU a step on so many samples and pixels runs nearly as fast as a larger one, in less memory:
 # docs/decisions/0010-many-clips-a-few-at-a-time.md.
 HALF_A_MILLION = 2.0**19
+# What logits may be off by, as a share of the largest, in arithmetic that is coarser than float32.
+ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.02}
 # What a network computes, as an attack takes it apart.
 STEPS = ("encoders", "embed", "represent", "fuse", "classify", "decide", "forward")
 
 
-def gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
-    """The objective per clip at `x`, and its gradient; 0 for a modality that the threat leaves alone."""
-    value, grad, _ = _look(model, objective, x, y, y, threat)
+def gradient(
+    model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat, ids: Sequence[str] = ()
+) -> tuple[PerClip, Signals]:
+    """The objective per clip at `x`, and its gradient; 0 for a modality that the threat or the model leaves alone.
+
+    Raises `GradientError` where the objective depends on a modality that no gradient reaches, and where a gradient is
+    not finite; `ids` name the clips.  Holds inside `torch.no_grad()` and `torch.inference_mode()` too.
+    """
+    value, grad, _ = _checked(_look(model, objective, x, y, y, threat, deaf=set()), ids or range(len(y)))
     return value, grad
+
+
+def slope(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    """The gradient as it comes, to learn what a model is like: 0 where none arrives, and not always finite."""
+    try:
+        return _look(model, objective, x, y, y, threat)[1]
+    except GradientError:  # an operation without a derivative: such a model is attacked without gradients
+        return x.map(torch.zeros_like)
 
 
 def _look(
@@ -56,10 +73,14 @@ def _look(
     y: Tensor,
     threat: Threat,
     delta: Signals | None = None,
+    deaf: set[str] | None = None,
 ) -> Looked:
-    """What the objective gets for its `goal` at x + delta, as many clips at a time as the model has room for."""
+    """What the objective gets for its `goal` at x + delta, as many clips at a time as the model has room for.
+
+    `deaf` are the modalities that are known to change nothing, and grows; without it, nobody asks why a gradient lacks.
+    """
     if isinstance(model, Streams) and model.begun and goal is y and model.begun.holds(x, delta, y, threat):
-        return model.begun(model, objective, threat)
+        return model.begun(model, objective, threat, deaf)
 
     def part(on: slice) -> Looked:
         those, allowed = some(model, on), threat.take(on)
@@ -68,22 +89,96 @@ def _look(
             at = shift(at, delta.map(lambda d: d[on]), allowed)
         asked, heard = _listening(those)
         value, grad = _gradient(asked, objective, at, goal[on], allowed)
-        return value, grad, _wrong(those, heard, y[on])
+        heard = heard[-1:]
+        if deaf is not None:
+            for name in (n for n, g in grad.items() if g is None and getattr(allowed, n).active and n not in deaf):
+                if not _absent(those, name) and depends(_answer(those, objective, goal[on]), at, name):
+                    raise no_path(name, "an answer that depends on it without one")
+                deaf.add(name)
+        value, won = _outcome(value, those, heard, objective if goal is y else margin, y[on])
+        # Nothing is left to raise where a value is infinite.
+        grads = grad.map(
+            lambda g, s: torch.zeros_like(s) if g is None else torch.where(_each(value.isinf(), g), 0.0, g), at
+        )
+        return value, grads, won
 
-    values, grads, wrong = zip(*in_pieces(model, x, part), strict=True)
-    return cat(values), joined(grads), cat(wrong)
+    values, grads, won = zip(*in_pieces(model, x, part), strict=True)
+    return cat(values), joined(grads), cat(won)
 
 
-def _gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> tuple[PerClip, Signals]:
-    x = threat.map(lambda ball, s: s.detach().requires_grad_(ball.active), x)
-    with torch.enable_grad():
-        value = objective(model, x, y)
-        total = value.sum()  # a sum: each clip keeps its own gradient
-    wanted = [s for s in x if s.requires_grad]
-    # A model may ignore a modality: its gradient is then zero, not an error.
-    found = iter(torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted))
-    grads = x.map(lambda s: next(found) if s.requires_grad else None)
-    return value.detach(), grads.map(lambda g, s: torch.zeros_like(s) if g is None else g, x.map(Tensor.detach))
+def _gradient(
+    model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat
+) -> tuple[PerClip, AV[Tensor | None]]:
+    """The objective and its gradient; None where there is none."""
+    # No gradient can be taken of tensors from an inference mode: of those that came from one, a copy.
+    with torch.inference_mode(False), torch.enable_grad():
+        x = threat.map(lambda ball, s: _plain(s).detach().requires_grad_(ball.active), x)
+        wanted = [s for s in x if s.requires_grad]
+        try:
+            # A model of somebody's own may write into what it is given.
+            lent = x if isinstance(model, Streams) else x.map(torch.clone)
+            value = objective(_awake(model), lent, _plain(y))
+            _check_value(value, objective, len(y))
+            total = value.sum()  # a sum: each clip keeps its own gradient
+            found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else ()
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            with torch.no_grad():
+                objective(_awake(model), x.map(torch.clone), _plain(y))  # what fails anyway, fails as it is
+            raise no_path(" and the ".join(n for n, s in x.items() if s.requires_grad), f"'{error}'") from error
+    left = iter(found or [None] * len(wanted))
+    return value.detach(), x.map(lambda s: next(left) if s.requires_grad else None)
+
+
+def _plain(s: Tensor) -> Tensor:
+    return s.clone() if s.is_inference() else s
+
+
+def _awake(model: Model) -> Model:
+    """`model`, what it knows of the clips fit for gradients."""
+    if not isinstance(model, Streams):
+        return model
+    known: AV[Tensor | None] = model.known.map(lambda f: None if f is None else _plain(f))
+    return replace(model, known=known, clean=model.clean and model.clean.map(_plain))
+
+
+def _answer(model: Model, objective: Objective, y: Tensor) -> Answer:
+    """What the objective says, and the logits that it says it of."""
+
+    def answer(x: Signals) -> list[Tensor]:
+        asked, heard = _listening(model)
+        return [objective(asked, x, y), *heard[-1:]]
+
+    return answer
+
+
+def _absent(model: Model, modality: str) -> bool:
+    return isinstance(model, Streams) and isinstance(getattr(model.net, modality), Absent)
+
+
+def _check_value(value: object, objective: Objective, clips: int) -> None:
+    if not isinstance(value, Tensor) or value.shape != (clips,):
+        got = f"one shaped {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(
+            f"the objective {objective_name(objective)} should return a tensor of one number per clip, shaped ({clips},), "
+            f"got {got}. Sum over each clip, not over the batch: reduction='none'."
+        )
+
+
+def _checked(looked: Looked, names: Sequence[object]) -> Looked:
+    """What was looked at, if a search can go on from there.  One question for all clips, for a GPU waits for the answer."""
+    value, grad, _ = looked
+    sound = ~value.isnan()
+    for g in grad:
+        sound = sound & g.flatten(1).sum(1).isfinite()
+    if not bool(sound.all()):
+        check_finite(value, grad, [str(name) for name in names])
+    return looked
+
+
+def _each(clips: Tensor, like: Tensor) -> Tensor:
+    return clips.view(-1, *[1] * (like.ndim - 1))
 
 
 class Found:
@@ -92,10 +187,11 @@ class Found:
     def __init__(self, x: Signals, threat: Threat) -> None:
         self.delta: Signals = x.map(torch.zeros_like)
         self._touched = threat.map(lambda ball: ball.active)
-        self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)
+        self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)  # or finer, as the objective is
 
     def offer(self, clips: Tensor, value: PerClip, delta: Signals) -> Tensor:
         """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there; says which."""
+        self._value = self._value.to(torch.promote_types(self._value.dtype, value.dtype))
         better: Tensor = value > self._value[clips]
         self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
         return better
@@ -105,7 +201,7 @@ class Found:
         self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
 
     def _keep(self, clips: Tensor, value: PerClip, delta: Signals) -> None:
-        self._value[clips] = value
+        self._value[clips] = value.to(self._value.dtype)
         for kept, new, touched in zip(self.delta, delta, self._touched, strict=True):
             if touched:
                 kept[clips] = new
@@ -120,7 +216,8 @@ def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
 class Work:
     """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
 
-    `aim` are the classes that a targeted objective gets instead of the labels; whether a clip is wrong is up to those.
+    `aim` are the classes that an objective gets instead of the labels; a clip is then won when it is wrong by its label.
+    `deaf` are the modalities that are known to change nothing.
     """
 
     model: Model
@@ -130,6 +227,7 @@ class Work:
     seeds: Seeds
     clips: Tensor
     aim: Tensor | None = None
+    deaf: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "Work":
@@ -145,31 +243,58 @@ class Work:
             return self
         x, aim = self.x.map(lambda s: s[on]), None if self.aim is None else self.aim[on]
         seeds = self.seeds.take(torch.arange(len(self), device=self.y.device)[on])
-        return Work(some(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim)
+        return Work(some(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim, self.deaf)
 
     def look(self, objective: Objective, delta: Signals) -> Looked:
-        """The objective at x + delta, its gradient, and on which clips the model is surely wrong."""
-        return _look(self.model, objective, self.x, self._goal, self.y, self.threat, delta)
+        """The objective at x + delta, its gradient, and on which clips the attacker has surely won.
+
+        Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.
+        """
+        looked = _look(self.model, objective, self.x, self._goal, self.y, self.threat, delta, self.deaf)
+        return _checked(looked, self.seeds.ids)
 
     @torch.no_grad()
     def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Tensor]:
-        """The objective at x + delta, and on which clips the model is surely wrong."""
+        """The objective at x + delta, and on which clips the attacker has surely won."""
         model, heard = _listening(self.model)
-        at = shift(self.x, delta, self.threat)
-        return objective(model, at, self._goal), _wrong(self.model, heard, self.y)
+        value = objective(model, shift(self.x, delta, self.threat), self._goal)
+        _check_value(value, objective, len(self))
+        value, won = _outcome(value, self.model, heard, objective if self.aim is None else margin, self.y)
+        _checked((value, self.x.map(torch.zeros_like), won), self.seeds.ids)
+        return value, won
 
     @property
     def _goal(self) -> Tensor:
         return self.y if self.aim is None else self.aim
 
 
-def _wrong(model: Model, heard: list[Tensor], y: Tensor) -> Tensor:
-    """Wrong by more than what this arithmetic may be off.  No clip, where the objective did not ask for logits."""
-    if not heard:
-        return torch.zeros_like(y, dtype=torch.bool)
-    logits = heard[-1].float()
-    low = isinstance(model, Streams) and model.dtype == torch.bfloat16
-    return margins(logits, y) > (0.1 if low else 1e-3) * logits.abs().amax(1).clamp_min(0.1)
+def _outcome(
+    value: PerClip, model: Model, heard: Sequence[Tensor], objective: Objective, y: Tensor
+) -> tuple[PerClip, Tensor]:
+    """The value, infinite where logits are not finite, and on which clips the attacker has surely won.
+
+    By more than what this arithmetic may be off, where the objective says by how much.  On none, where it did not ask
+    for logits, or does not say when it has succeeded.
+    """
+    won = torch.zeros_like(value, dtype=torch.bool)
+    if not heard or len(heard[-1]) != len(value):
+        return value, won
+    logits = heard[-1]
+    coarse = torch.bfloat16 if isinstance(model, Streams) and model.dtype == torch.bfloat16 else logits.dtype
+    logits = logits.float()
+    broken, lead = ~logits.flatten(1).isfinite().all(1), success(objective, logits, y)
+    if lead is not None and lead.dtype != torch.bool:
+        off = ROUNDING.get(coarse, 1e-3) * logits.flatten(1).abs().amax(1).clamp_min(0.1)
+        lead = lead > torch.where(broken, 0.0, off)
+    ends = torch.where(broken if lead is None else lead, torch.inf, -torch.inf).to(value)
+    return torch.where(broken, ends, value), won if lead is None else lead
+
+
+def finished(value: PerClip, won: Tensor, stop: bool) -> Tensor:
+    """On which clips a search has nothing left to do: those that it has `won`, if it may `stop` there, and those without
+    an answer, where nothing can be raised further.
+    """
+    return value.isposinf() | won if stop else value.isposinf()
 
 
 def _listening(model: Model) -> tuple[Model, list[Tensor]]:
@@ -183,7 +308,8 @@ def _listening(model: Model) -> tuple[Model, list[Tensor]]:
 
     def aloud(x: Signals) -> Tensor:
         logits = model(x)
-        heard.append(logits.detach())
+        if isinstance(logits, Tensor):  # an objective of somebody's own may know what to do with anything else
+            heard.append(logits.detach())
         return logits
 
     return aloud, heard
@@ -210,7 +336,7 @@ class _Aloud:
 
 
 def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
-    """A cheap stand-in for `model` to take gradients of; any callable that is no `AVNet` is returned as it is.
+    """A cheap stand-in for `model` to take gradients of; what is no `AVNet`, or cannot be copied, stays as it is.
 
     For an `AVNet`: a frozen, folded, channels-last copy.  Its `precision` "auto" is float32 on every machine: an attack
     is never weaker for being cheap.
@@ -219,26 +345,44 @@ def crafting(model: Model, example: Signals, precision: Precision = "auto") -> M
     streams = exact(model)
     if not isinstance(streams, Streams):
         return model
-    low = precision == "bfloat16"
+    streams = replace(streams, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    with torch.inference_mode(False):
+        net = _copy(streams.net)
+        example = example.map(_plain)
+        if net is None or not alike(net, streams.net, example):
+            return streams
+        fold_batchnorm(net, example)
+        rectify_in_place(net, example)
+        if streams.dtype == torch.bfloat16:
+            for encoder in net.encoders:  # what follows them is small, and stays in float32
+                for module in encoder.modules():
+                    if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
+                        module.to(torch.bfloat16)
+    return replace(streams, net=net)
+
+
+def _copy(net: AVNet) -> AVNet | None:
+    """A frozen copy, weights of pictures laid out channels-last; None of what cannot be copied."""
     # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
     laid_out = {
-        id(m.weight): nn.Parameter(m.weight.detach().clone(memory_format=torch.channels_last))
-        for m in streams.net.modules()
-        if isinstance(m, nn.Conv2d)
+        id(weight): nn.Parameter(weight.detach().clone(memory_format=torch.channels_last))
+        for m in net.modules()
+        # A weight that is computed (weight norm, parametrisations) is no parameter, and another tensor each time.
+        if isinstance(m, nn.Conv2d) and type(weight := m._parameters.get("weight")) is nn.Parameter
     }
-    net = copy.deepcopy(streams.net, laid_out).eval().requires_grad_(False)
-    fold_batchnorm(net, example)
-    rectify_in_place(net, example)
-    if low:
-        for encoder in net.encoders:  # what follows them is small, and stays in float32
-            for module in encoder.modules():
-                if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
-                    module.to(torch.bfloat16)
-    return replace(streams, net=net, dtype=torch.bfloat16 if low else torch.float32)
+    try:
+        return copy.deepcopy(net, laid_out).eval().requires_grad_(False)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # whatever stands in the way of copying somebody's modules: the attack needs no copy
+        return None
 
 
 def exact(model: Model) -> Model:
-    """`model` itself, its two streams within reach where it is an `AVNet` that computes what an `AVNet` does."""
+    """`model` itself, its two streams within reach where it is an `AVNet` that computes what an `AVNet` does.
+
+    Of float32 weights: what is cheaper for others is not known.
+    """
     if isinstance(model, AVNet) and _as_written(model):
         device = model.classifier.weight.device
         return Streams(model, torch.float32, room=Room(HALF_A_MILLION if device.type == "cpu" else math.inf))
@@ -248,7 +392,8 @@ def exact(model: Model) -> Model:
 def _as_written(net: AVNet) -> bool:
     """Whether what leads from its signals to its logits is `AVNet`'s own: nothing redefined, and nothing hooked on."""
     own = all(getattr(type(net), step) is getattr(AVNet, step) and step not in vars(net) for step in STEPS)
-    return own and not (net._forward_hooks or net._forward_pre_hooks)
+    plain = own and not (net._forward_hooks or net._forward_pre_hooks)
+    return plain and all(s.dtype == torch.float32 for s in net.state_dict().values() if s.is_floating_point())
 
 
 def embedded(model: M, x: Signals) -> M:
@@ -285,21 +430,23 @@ class Begun:
             return False
         return threat.subset != "clean" and all(map(torch.equal, (*x, y), (*self._x, self._y)))
 
-    def __call__(self, model: "Streams", objective: Objective, threat: Threat) -> Looked:
+    def __call__(self, model: "Streams", objective: Objective, threat: Threat, deaf: set[str] | None) -> Looked:
         grads = {}
         for part in threat.subset:  # "A", "V"
-            value, grads[part], wrong = self._of(part, model, objective)
-        return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self._x), wrong
+            value, grads[part], won = self._of(part, model, objective, deaf)
+        return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self._x), won
 
-    def _of(self, part: str, model: "Streams", objective: Objective) -> tuple[PerClip, Tensor, Tensor]:
+    def _of(
+        self, part: str, model: "Streams", objective: Objective, deaf: set[str] | None
+    ) -> tuple[PerClip, Tensor, Tensor]:
         key = (part, objective, model.guard, model.draws)
         for known, found in self._found:
             if known == key:
                 return found
         threat = Threat.linf(audio=1.0, visual=1.0).only(part)
         alone = pinned(replace(model, begun=None), self._x, threat)
-        value, grad, wrong = _look(alone, objective, self._x, self._y, self._y, threat)
-        self._found.append((key, (value, grad.audio if part == "A" else grad.visual, wrong)))
+        value, grad, won = _look(alone, objective, self._x, self._y, self._y, threat, deaf=deaf)
+        self._found.append((key, (value, grad.audio if part == "A" else grad.visual, won)))
         return self._found[-1][1]
 
 

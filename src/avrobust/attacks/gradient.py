@@ -22,8 +22,10 @@ class PGD:
     restart begins at a random place of the ball.  `keep` "best" returns each clip's best iterate over all
     steps and restarts, by the objective; "last" the final one.  `momentum` None is plain PGD.
 
-    With `stop`, a clip is left alone once the model is surely wrong on it, and the others go on without it.  Which
-    clips survive is the same; how wrong the others could have been made is not known then.
+    With `stop`, a clip is left alone once the objective has surely succeeded on it (`objectives.success`): the model is
+    wrong, or gives the class that was aimed at.  The others go on without it.  Which clips survive is the same; how
+    wrong the others could have been made is not known then.  An objective that does not say when it has succeeded is
+    never stopped for.
 
     >>> from avrobust.types import AV
     >>> x = AV(torch.zeros(2, 8), torch.full((2, 1, 3, 4, 4), 0.5))
@@ -69,11 +71,12 @@ class PGD:
             delta = random_start(work, restart)
         velocity = None
         for _ in range(self.steps):
-            value, grad, wrong = work.look(self.objective, delta)
+            value, grad, won = work.look(self.objective, delta)
             found.offer(work.clips, value, delta)
-            if self.stop and bool(wrong.any()):
-                on = ~wrong
-                found.settle(work.clips[wrong], delta.map(lambda d, on=on: d[~on]))
+            done = engine.finished(value, won, self.stop)
+            if bool(done.any()):
+                on = ~done
+                found.settle(work.clips[done], delta.map(lambda d, on=on: d[~on]))
                 work = work.take(on)
                 delta, grad = (t.map(lambda s, on=on: s[on]) for t in (delta, grad))
                 velocity = velocity and velocity.map(lambda v, on=on: v[on])

@@ -88,7 +88,7 @@ class Published:
         u, momentum = clean, x.map(torch.zeros_like)
         for _ in range(1 if self.method == "FGSM" else self.steps):
             at = x if u is clean else signals(u)  # there and back is x but for its last bits
-            _, grad = engine.gradient(model, self.objective, at, y, threat)
+            _, grad = engine.gradient(model, self.objective, at, y, threat, seeds.ids)
             grad = grad.map(lambda g, w: g * w, unit)
             if self.method == "FGSM":
                 u = u.map(lambda v, e, g: v + e * g.sign(), eps, grad)

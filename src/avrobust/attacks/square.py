@@ -67,13 +67,16 @@ class Square:
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):
             proposed = delta if query == 0 else self._proposal(delta, work, threat, draws, query)
-            value, wrong = work.value(self.objective, proposed)
+            value, won = work.value(self.objective, proposed)
             better = found.offer(work.clips, value, proposed)
             delta = delta.map(
                 lambda old, new, better=better: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old), proposed
             )
-            if self.stop and bool(wrong.any()):
-                on = ~wrong
+            done = engine.finished(value, won, self.stop)
+            if bool(done.any()):
+                # The best by the objective so far, which is not always one that has succeeded.
+                found.settle(work.clips[done], proposed.map(lambda d, done=done: d[done]))
+                on = ~done
                 draws = [d for d, stays in zip(draws, on.tolist(), strict=True) if stays]
                 work, delta = work.take(on), delta.map(lambda d, on=on: d[on])
                 if not len(work):

@@ -1,6 +1,5 @@
 """Which modality carries a joint attack: by what is left when either half is taken back, and by the gradient."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -52,12 +51,6 @@ class Slopes:
 
 
 def _gains(model: Model, batch: Batch, threat: Threat) -> AV[NDArray[np.float64]]:
-    try:
-        _, grads = engine.gradient(model, margin, batch.x, batch.label, threat)
-    except RuntimeError as error:
-        # Somebody's own model may have operations without a derivative, and be attacked without gradients.
-        if isinstance(model, engine.Streams) or isinstance(error, torch.OutOfMemoryError):
-            raise
-        return batch.x.map(lambda s: np.full(len(s), math.nan))
+    grads = engine.slope(model, margin, batch.x, batch.label, threat)
     moves = threat.map(lambda ball, g, s: ball.ascent(g, s), grads, batch.x)
     return grads.map(lambda g, move: doubles((g * move).flatten(1).sum(1)), moves)

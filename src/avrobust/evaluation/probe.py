@@ -23,7 +23,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
 
     `random`: the logits differ when the model is asked again.  `sociable`: they differ when the clip is alone in its
     batch.  `faint`: the gradient of cross entropy is zero or lost in rounding, while that of the margin is not.
-    `flat`: the gradient of the margin is zero too; these two per modality.
+    `flat`: the gradient of the margin is zero too, or no number; these two per modality.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -43,12 +43,12 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
         # What is random differs alone as well; that says nothing of its company.
         "sociable": 0.0 if random else _share(_differ(first, alone)),
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()),
-        "flat": dict(strong.map(lambda m: _share(m == 0)).items()),
+        "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
     }
 
 
 def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:
-    _, grads = engine.gradient(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
+    grads = engine.slope(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
     return grads.map(lambda g: Ball(0.0, "l2").distance(g, torch.zeros_like(g)))
 
 
