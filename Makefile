@@ -1,4 +1,4 @@
-# make study · make test · make check · make bench · make install: each makes the environment that it needs.
+# make study · make test · make worlds · make check · make bench · make install: each makes the environment that it needs.
 # Needs Python 3.11 or newer, make, and a C compiler. PYTHON=python3.12 make … chooses another one.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BENCH  ?= --size quick
 CLIPS  ?= 40
 BIN    := $(VENV)/bin
 
-.PHONY: study test check bench install format golden clean
+.PHONY: study test worlds check bench install format golden clean
 .DEFAULT_GOAL := study
 
 # The pins of constraints.txt are what is tested; pyproject.toml says what is needed.
@@ -29,6 +29,12 @@ study: install
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu"
+
+# Tests of numbers once more, as other machines would run them: docs/decisions/0012-numbers-hold-on-every-cpu.md.
+NUMERIC := $(BIN)/python -m pytest -n auto -m "numeric and not slow and not gpu" tests
+worlds: $(VENV)/.dev
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE $(NUMERIC) --precision float32
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC) --precision bfloat16 --threads 2
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -66,10 +66,10 @@ def split(problem: Problem, batch: int) -> list[Batch]:
 
 
 OURS: dict[str, Callable[[Problem, int], Standing]] = {
-    "any callable": partial(by_us, "auto", True, True),
-    "every clip": partial(by_us, "auto", False, False),
+    "any callable": partial(by_us, "float32", True, True),
+    "every clip": partial(by_us, "float32", False, False),
     "engine, bfloat16": partial(by_us, "bfloat16", True, False),
-    "engine": partial(by_us, "auto", True, False),
+    "engine": partial(by_us, "float32", True, False),
 }
 WAYS = {name: partial(by_library, way) for name, way in PEERS.items()} | OURS
 

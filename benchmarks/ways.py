@@ -254,7 +254,7 @@ PEERS: dict[str, Way] = {"plain loop": plain, "torchattacks": torchattacks, "foo
 OURS: dict[str, Way] = {
     "any callable": callable_,
     "engine, bfloat16": partial(ours, "bfloat16"),
-    "engine": partial(ours, "auto"),
+    "engine": partial(ours, "float32"),
 }
 WAYS = PEERS | OURS
 LIBRARY = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "art"}

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-torch.set_num_threads(1)  # small networks; and processes that share cores slow each other down many times over
+pytest_plugins = ["world"]
 
 
 @pytest.fixture(scope="session")
