@@ -92,6 +92,15 @@ def rows(folder):
     return [r for f in folder.glob("cells/*/rows.parquet") for r in pq.read_table(f).to_pylist()]
 
 
+def comparison(difference, p):
+    gap = replace(mcnemar(np.ones(4, bool), np.ones(4, bool)), difference=difference, centre=difference)
+    some = estimate(np.ones((1, 4), bool))
+    return Comparison("low", "high", some, some, gap, p)
+
+
+AS_CLAIMED, AGAINST, UNSURE = comparison(0.2, 0.01), comparison(-0.2, 0.01), comparison(0.2, 0.2)
+
+
 # A page
 
 
@@ -226,6 +235,26 @@ def test_the_headline_says_something_of_both_attacked_whatever_was_measured(run_
         said = page.answer(claims(read(folder)))
         assert "when both are attacked" in said, said
     assert "was not tried when both are attacked" in said
+
+
+@pytest.mark.parametrize(
+    ("signs", "says"),
+    [
+        ({}, "helps on clean clips and when both are attacked and hurts when the sound is attacked and when the picture is attacked"),
+        ({"clean": (0, 0)}, "makes no clear difference on clean clips"),
+        ({"clean": (1, 0)}, "beats only the weaker modality alone on clean clips"),
+        ({"company": (1, -1)}, "falls behind the better modality alone when both are attacked"),
+        ({"company": (0, -1)}, "falls behind the better modality alone when both are attacked"),
+        ({"company": (-1, -1)}, "hurts when the sound is attacked, when the picture is attacked and when both are attacked"),
+        ({"A": (-1,)}, "helps on clean clips, when the sound is attacked and when both are attacked"),
+        ({"V": ()}, "was not tried when the picture is attacked"),
+        ({"V": (0,)}, "makes no clear difference when the picture is attacked"),
+    ],
+)  # fmt: skip
+def test_the_headline_says_what_the_comparisons_below_it_say(signs, says):
+    made = {1: AS_CLAIMED, -1: AGAINST, 0: UNSURE}
+    every = {"clean": (1, 1), "A": (1,), "V": (1,), "company": (1, 1)} | signs
+    assert says in page.answer([Claim(name, "", "", tuple(made[s] for s in of)) for name, of in every.items()])
 
 
 def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
@@ -739,15 +768,6 @@ def test_gallery_shows_what_was_before_and_after(parsed):
 
 
 # Claims
-
-
-def comparison(difference, p):
-    gap = replace(mcnemar(np.ones(4, bool), np.ones(4, bool)), difference=difference, centre=difference)
-    some = estimate(np.ones((1, 4), bool))
-    return Comparison("low", "high", some, some, gap, p)
-
-
-AS_CLAIMED, AGAINST, UNSURE = comparison(0.2, 0.01), comparison(-0.2, 0.01), comparison(0.2, 0.2)
 
 
 @pytest.mark.parametrize(

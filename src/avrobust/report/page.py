@@ -34,12 +34,12 @@ from avrobust.report.read import Run, RunError, read
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
 PAGE = "report.html"
 SHORT = {"A": "sound", "V": "picture", "AV": "both"}
-# By claim, what the page's one sentence says of it, and the verdict with which integration helps.
+# By claim, when it asks, and whether it says that integration helps (1) or hurts (-1).
 WHAT = {
-    "clean": ("on clean clips", "holds"),
-    "A": ("when the sound is attacked", "does not hold"),
-    "V": ("when the picture is attacked", "does not hold"),
-    "company": ("when both are attacked", "holds"),
+    "clean": ("on clean clips", 1),
+    "A": ("when the sound is attacked", -1),
+    "V": ("when the picture is attacked", -1),
+    "company": ("when both are attacked", 1),
 }
 
 
@@ -159,7 +159,7 @@ def place(path: Path) -> str:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def headline(run: Run, found: tuple[Claim, ...], stand: Sequence[standing.Table] = ()) -> str:
+def headline(run: Run, found: Sequence[Claim], stand: Sequence[standing.Table] = ()) -> str:
     """The page's one sentence, or which alarms forbid one: those about the study, or a network that it speaks of."""
     spoken_of = {"", *(run.model(kind) for kind in ("AV", "A", "V"))}
     void = list(dict.fromkeys(f.name for f in run.flags() if f.level == "alarm" and f.model in spoken_of))
@@ -168,24 +168,36 @@ def headline(run: Run, found: tuple[Claim, ...], stand: Sequence[standing.Table]
     return answer(found, stand)
 
 
-def answer(found: tuple[Claim, ...], stand: Sequence[standing.Table] = ()) -> str:
+def answer(found: Sequence[Claim], stand: Sequence[standing.Table] = ()) -> str:
     """The page's one sentence: where integration helps, where it hurts, where these clips cannot tell.
 
     Where a run did not ask that, which defenses stand.
     """
-    says = {c.name: c.verdict for c in found}
-    groups: dict[str, list[str]] = {
-        "helps": [], "hurts": [], "makes no clear difference": [], "was not tried": [],
-    }  # fmt: skip
-    for name, (when, helping) in WHAT.items():
-        verdict = says[name]
-        settled = "helps" if verdict == helping else "hurts"
-        verbs = {"not tested": "was not tried", "undecided": "makes no clear difference"}
-        groups[verbs.get(verdict, settled)].append(when)
-    if len(groups["was not tried"]) == len(WHAT):
+    by_name = {c.name: c for c in found}
+    groups: dict[str, list[str]] = {}
+    for name, (when, helps) in WHAT.items():
+        groups.setdefault(outcome([helps * k.sign for k in by_name[name].comparisons]), []).append(when)
+    if list(groups) == [NOT_TRIED]:
         return stand[0].words if stand else "This run has not yet measured what the question needs."
-    parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items() if places]
+    parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items()]
     return f"Here, hearing and seeing together {words.listing(parts)}."
+
+
+NOT_TRIED = "was not tried"
+
+
+def outcome(signs: Sequence[int]) -> str:
+    """What integration does, from its comparisons with either modality alone: better 1, worse -1, unknown 0.
+
+    >>> outcome([1, 1]), outcome([0]), outcome([1, 0]), outcome([1, -1])
+    ('helps', 'makes no clear difference', 'beats only the weaker modality alone', 'falls behind the better modality alone')
+    """
+    agreed = {1: "helps", -1: "hurts", 0: "makes no clear difference"}
+    if not signs:
+        return NOT_TRIED
+    if len(set(signs)) == 1:
+        return agreed[signs[0]]
+    return "falls behind the better modality alone" if -1 in signs else "beats only the weaker modality alone"
 
 
 def counts(run: Run) -> list[str]:
@@ -313,7 +325,7 @@ def summary(run_dir: Path) -> str:
     for flag, more in alike(raised):
         if flag.level != "note":
             lines.append(f"{flag.level}: {flag.text}{f' And {len(more)} more like it.' if more else ''}")
-    lines += filter(None, [worlds.apart(*run.worlds)])
+    lines += filter(None, [tables.clips_differ(run), worlds.apart(*run.worlds)])
     notes = sum(flag.level == "note" for flag in raised)
     if notes:
         lines.append(f"{notes} note{'s' if notes > 1 else ''} in the report.")
