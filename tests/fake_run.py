@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 from avrobust.evaluation.record import Rows
+from facts_of import facts_of
 
 CLASSES = [
     "accordion",
@@ -70,7 +71,7 @@ def fake_run(
     for i, cell in enumerate(cells):
         folder = path / "cells" / f"{i:04x}"
         folder.mkdir(parents=True)
-        Rows.of(cell).save(folder / "rows.parquet")
+        Rows.of(cell | facts_of(cell["attack"])).save(folder / "rows.parquet")
     for i in range(gallery):
         _example(path / "gallery" / f"{i:02d}", i)
     if samples:

@@ -272,7 +272,7 @@ def test_strict_tells_alarms_by_the_exit_status_alone(own, capsys, monkeypatch):
     for strict, level, status in (
         ([], "alarm", 0), (["--strict"], "alarm", 1), (["--strict"], "warning", 0), (["--strict"], "note", 0),
     ):  # fmt: skip
-        monkeypatch.setattr("avrobust.cli.evaluate.raised", lambda *_, level=level: (Flag("x", level, "a text"),))
+        monkeypatch.setattr("avrobust.evaluation.record.flags", lambda _, level=level: (Flag("x", level, "a text"),))
         assert main([*own, *strict]) == status
         assert capsys.readouterr().out.count(f"{level}: a text") == 1
 
@@ -287,7 +287,7 @@ def test_models_that_want_other_clips_share_no_folder(videos, tmp_path, capsys, 
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    names = ",".join(sorted(p.name for p in videos.iterdir()))
+    names = ",".join(sorted(p.name for p in videos.iterdir() if p.is_dir()))
     asked = [
         "evaluate",
         "theirs2:model",

@@ -1,11 +1,13 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Threat, evaluate
+from avrobust.attacks import Transfer
 from avrobust.evaluation.inputs import InputError
 from avrobust.models.network import AVNet
 from nets import clips, in_batches, linear, network, reordered
@@ -114,8 +116,21 @@ BAD_MODELS = {
     "training": (network().train(), r"training mode.*model.eval\(\)"),
     "probabilities": (lambda x: linear(x).softmax(1), "Return logits"),
     "nan": (lambda x: linear(x) * math.nan, "not finite on clip 'clip/0'"),
-    "tuple": (lambda x: (linear(x),), "tensor of logits, got tuple"),
-    "shape": (lambda x: linear(x)[0], r"logits shaped \(6, classes\)"),
+    "dict": (lambda x: {"scores": linear(x)}, "tensor of logits .b k., got dict with scores"),
+    "none": (lambda x: None, "tensor of logits .b k., got NoneType"),
+    "shape": (lambda x: linear(x)[0], r"logits shaped \(1, classes\), got \(4,\)"),
+    "squeezing": (lambda x: linear(x).squeeze(), r"logits shaped \(1, classes\), got \(4,\).*squeeze"),
+    "a class": (AVNet, r"got the class AVNet"),
+    "no model": ("resnet", "got str"),
+    "two inputs": (
+        lambda audio, visual: audio,
+        r"one AV of signals \(audio \(1, 96\).*lambda x: net\(x.audio, x.visual\)",
+    ),
+    "writes picture": (
+        lambda x: linear(AV(x.audio, x.visual.sub_(0.1))),
+        r"the model wrote into the visual .* 'clip/0'",
+    ),
+    "writes sound": (lambda x: linear(AV(x.audio.mul_(2), x.visual)), r"wrote into the audio .*x.audio.clone\(\)"),
     "classes": (lambda x: linear(x)[:, :3], r"labels should lie in 0…2"),
 }
 
@@ -238,3 +253,260 @@ def test_what_could_not_be_read_lowers_the_count_and_not_the_accuracy():
         {"model": "m", "clip": ["a", "b", "c"], "status": ["ok", "ok", "cut short"], "correct": [True, False, None]}
     )
     assert (rows.accuracy().k, rows.accuracy().n) == (1, 2)
+
+
+def answers(rows):
+    return [str(cell.accuracy()) for cell in rows.cells()]
+
+
+SMALL = Threat.linf(audio=0.02)
+LABELS = [torch.int32, torch.int16, torch.uint8, torch.int64]
+
+
+@pytest.mark.parametrize("form", [*LABELS, list, tuple, np.array], ids=str)
+def test_labels_of_any_plain_type_are_class_numbers(form):
+    batch = clips()
+    label = batch.label.to(form) if isinstance(form, torch.dtype) else form(batch.label.tolist())
+    given = (batch.x.audio, batch.x.visual, label)
+    assert answers(evaluate(linear, given, FGSM(), SMALL)) == answers(evaluate(linear, batch, FGSM(), SMALL))
+
+
+def test_yes_and_no_are_labels():
+    batch = clips().take(range(2))
+    yes = torch.tensor([True, False])
+    rows = evaluate(lambda x: linear(x)[:, :2], (batch.x.audio, batch.x.visual, yes), FGSM(), SMALL)
+    assert rows.where(subset="clean").column("label").tolist() == [1, 0]
+
+
+BAD_LABELS = {
+    "shares": (torch.rand(6), r"labels.long\(\)"),
+    "one-hot": (torch.eye(6, 4), r"labels.argmax\(1\)"),
+    "words": (list("abcdef"), "class numbers shaped"),
+    "none": (None, "class numbers shaped"),
+    "too few": ([0, 1], "as many audio clips and ids as labels, got 6 clips"),
+    "negative": ([-1] * 6, "labels should lie in"),
+}
+
+
+@pytest.mark.parametrize(("label", "match"), BAD_LABELS.values(), ids=BAD_LABELS)
+def test_labels_that_are_no_class_numbers_are_refused(label, match):
+    with pytest.raises(InputError, match=match):
+        evaluate(linear, (clips().x.audio, clips().x.visual, label), FGSM(), SMALL)
+
+
+def loaders():
+    batch = clips()
+    wave, frames, y, ids = batch.x.audio, batch.x.visual, batch.label, list(batch.ids)
+    data = torch.utils.data.TensorDataset(wave, frames, y)
+    keyed = [{"wav": w, "waveform": w, "Frames": v, "label": k} for w, v, k in data]
+    for clip in keyed:
+        del clip["wav"]
+    return {
+        "one batch": batch,
+        "tuples": torch.utils.data.DataLoader(data, 4),
+        "dicts": torch.utils.data.DataLoader(keyed, 4),
+        "with ids": [(wave, frames, y, ids)],
+        "pair and label": [((wave, frames), y)],
+        "AV and label": (batch.x, y, ids),
+        "numpy": [(wave.numpy()[::-1].copy()[::-1], frames.numpy(), y.numpy())],
+        "a dict": {"audio": wave, "visual": frames, "labels": y, "id": torch.arange(6)},
+        "an iterator": iter([(wave, frames, y)]),
+        "an empty one among them": [batch, batch.take([])],
+    }
+
+
+@pytest.mark.parametrize("form", loaders())
+def test_batches_are_taken_in_the_forms_that_people_have(form):
+    rows = evaluate(linear, loaders()[form], PGD(steps=2, random_start=False), SMALL)
+    assert rows.column("margin").tolist() == pytest.approx(
+        evaluate(linear, [clips()], [PGD(steps=2, random_start=False)], SMALL).column("margin").tolist(), abs=1e-5
+    )
+    assert len(set(rows.where(subset="clean").column("clip"))) == 6
+
+
+NO_BATCHES = {
+    "a number": (3, "expected batches of clips, got int"),
+    "two tensors": ([(clips().x.audio, clips().x.visual)], "expected a batch of clips, got tuple of Tensor, Tensor"),
+    "names": ([["a", "b"]], "expected a batch of clips|AV"),
+    "other keys": ([{"a": 1, "b": 2}], "one key for audio .* got .'a', 'b'."),
+    "two sounds": ([{"wave": 1, "sound": 2, "frames": 3, "y": 4}], "one key for audio .* got .'wave', 'sound'."),
+    "lists of clips": ([(list(clips().x.audio), clips().x.visual, [0] * 6)], "torch.stack"),
+    "none": ([clips().take([])], "at least one batch"),
+    "twice": ([clips(), clips()], "'clip/0' stands twice"),
+    "no sound": ([(torch.zeros(6, 0), clips().x.visual, [0] * 6)], r"silence: torch.zeros\(b, 1\)"),
+}
+
+
+@pytest.mark.parametrize(("given", "match"), NO_BATCHES.values(), ids=NO_BATCHES)
+def test_what_is_no_batch_is_refused(given, match):
+    with pytest.raises(InputError, match=match):
+        evaluate(linear, given, FGSM(), SMALL)
+
+
+@pytest.mark.parametrize("attack", [FGSM, "FGSM", [None], [[FGSM()]]], ids=["class", "text", "none", "list"])
+def test_what_is_no_attack_is_refused(attack):
+    with pytest.raises(InputError, match="expected an attack, got"):
+        evaluate(linear, clips(), attack, SMALL)
+
+
+def test_an_attack_that_returns_no_signals_is_refused():
+    with pytest.raises(InputError, match=r"should return AV\(audio, visual\) of tensors, got tuple"):
+        evaluate(linear, clips(), lambda model, x, y, threat, seeds: tuple(x), SMALL)
+    with pytest.raises(InputError, match="expected a Threat"):
+        evaluate(linear, clips(), FGSM(), [0.1])
+
+
+class Answer:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+FORMS = {
+    "tuple": lambda z: (z, "attentions"),
+    "list": lambda z: [z],
+    "dict": lambda z: {"loss": None, "logits": z},
+    "object": Answer,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_logits_are_taken_out_of_what_models_return(form):
+    attacks = [FGSM(), PGD(steps=2)]
+    rows = evaluate(lambda x: form(linear(x)), clips(), attacks, SMALL)
+    assert rows.column("margin").tolist() == evaluate(linear, clips(), attacks, SMALL).column("margin").tolist()
+
+
+def test_what_attacks_and_models_write_into_stays_the_harness_s():
+    batch = clips()
+    kept = batch.x.map(torch.clone)
+
+    def cheat(model, x, y, threat, seeds):
+        x.audio.numpy()[:] = kept.audio.flip(0).numpy()  # past torch's own counters of changes
+        return x
+
+    with pytest.raises(InputError, match=r"cheat, or the model under it, wrote into the audio .* 'clip/0'"):
+        evaluate(linear, [batch], [cheat], SMALL)
+
+    def sly(model, x, y, threat, seeds):
+        return AV(x.audio.detach().data.copy_(kept.audio.flip(0)), x.visual)
+
+    with pytest.raises(InputError, match="wrote into the audio"):
+        evaluate(linear, [batch], [sly], SMALL)
+    assert all(map(torch.equal, batch.x, kept))
+
+
+def test_logits_that_are_not_finite_under_attack_are_wrong_and_said():
+    def overflows(x):
+        z, known = linear(x), {tuple(wave.tolist()) for wave in clips().x.audio}
+        changed = torch.tensor([tuple(wave.tolist()) not in known for wave in x.audio])
+        return torch.where(changed[:, None], z * math.nan, z)
+
+    def shaken(model, x, y, threat, seeds):
+        return threat.map(lambda ball, s: ball.project(torch.full_like(s, 0.001), s) + s, x)
+
+    batch = clips()
+    with torch.no_grad():
+        own = linear(batch.x).argmax(1)
+    for y in (own, torch.zeros_like(own)):  # argmax of nan is class 0
+        rows = evaluate(overflows, replace(batch, label=y), shaken, SMALL).where(attack="shaken")
+        assert not rows.column("correct").any()
+        assert set(rows.column("pred")) == {-1}
+        [flag] = [f for f in rows.flags() if f.name == "logits not finite"]
+        assert flag.level == "alarm" and "6 of 6 clips, first on 'clip/0'" in flag.text
+
+
+class Held:
+    """A network in an attribute, as pipelines hold them."""
+
+    def __init__(self, net):
+        self.net = net
+
+    def __call__(self, x):
+        return self.net(x)
+
+    def answer(self, x, scale=1.0):
+        return self.net(x) * scale
+
+
+class Switch(torch.nn.Module):
+    """Randomness in a layer of somebody's own, asked for by its mode."""
+
+    def forward(self, z):
+        return self.hop(z)
+
+    def hop(self, z):
+        return z + torch.randn_like(z) if self.training else z
+
+
+class Simple(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.head, self.layer = torch.nn.Linear(96, 4), layer
+
+    def forward(self, x):
+        return self.layer(self.head(x.audio))
+
+
+WAYS = {
+    "bare": lambda net: net,
+    "lambda": lambda net: lambda x: net(x),
+    "bound": lambda net: net.forward,
+    "partial": lambda net: partial(Held(net).answer, scale=2.0),
+    "object": Held,
+    "default": lambda net: lambda x, net=net: net(x),
+    "list": lambda net: lambda x, nets=(net,): nets[0](x),
+    "wrapped": lambda net: torch.no_grad()(lambda x: net(x)),
+    "nested": lambda net: lambda x: (lambda z: net(z))(x),
+}
+
+
+@pytest.mark.parametrize(
+    "layer", [torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(4), Switch()], ids=lambda m: type(m).__name__
+)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_training_mode_is_found_wherever_a_callable_keeps_it(way, layer):
+    net = Simple(layer).train()
+    with pytest.raises(InputError, match=r"in training mode.*Call model.eval\(\)"):
+        evaluate(way(net), clips(), FGSM(), SMALL)
+    net.eval()
+    if way is not WAYS["wrapped"]:
+        evaluate(way(net), clips(), FGSM(), SMALL)
+
+
+def test_the_model_that_an_attack_goes_by_is_not_in_training_mode_either():
+    net = Simple(torch.nn.Dropout(0.5)).train()
+    with pytest.raises(InputError, match=r"the attack PGD-2 from other.*in training mode"):
+        evaluate(linear, clips(), Transfer("other", PGD(steps=2), net), SMALL)
+
+
+def test_rows_say_what_raises_doubt(tmp_path):
+    def restless(x):
+        return linear(x) + torch.randn(len(x.audio), 4)
+
+    rows = evaluate(restless, clips(40), PGD(steps=2), SMALL)
+    assert {"random outputs", "few clips"} <= {f.name for f in rows.flags()}
+    assert "alarm: model answers differently when asked again" in rows.table()
+    rows.save(tmp_path / "rows.parquet")
+    assert Rows.load(tmp_path / "rows.parquet").flags() == rows.flags()
+    both = Rows.concat([rows, evaluate(linear, clips(40), PGD(steps=2), SMALL, name="other")])
+    assert {f.model for f in both.flags() if f.name == "random outputs"} == {"model"}
+    saturated = evaluate(lambda x: 1e5 * linear(x), clips(40), [FGSM(), PGD(steps=2)], SMALL)
+    assert "gradients vanish" in {f.name for f in saturated.flags()}
+
+
+def test_full_scale_may_be_passed_by_rounding():
+    batch = clips()
+    loud = torch.full_like(batch.x.audio, 1 + 2**-23)
+    rows = evaluate(linear, Batch(AV(loud, batch.x.visual), batch.label, batch.ids), FGSM(), THREAT)
+    assert rows.where(subset="A").column("used_audio").max() <= 1 + 1e-5
+    with pytest.raises(InputError, match=r"got \[1.00001, 1.00001\]"):
+        evaluate(linear, Batch(AV(loud + 1e-5, batch.x.visual), batch.label, batch.ids), FGSM(), THREAT)
+
+
+def test_unnamed_clips_of_many_batches_have_numbers_of_their_own():
+    batch = clips(6)
+    apart = [Batch(batch.x.map(lambda s, k=k: s[k : k + 2]), batch.label[k : k + 2]) for k in (0, 2, 4)]
+    rows = evaluate(linear, apart, PGD(steps=2), SMALL)
+    whole = evaluate(linear, Batch(batch.x, batch.label), PGD(steps=2), SMALL)
+    assert rows.where(subset="clean").column("clip").tolist() == list("012345")
+    assert rows.column("margin").tolist() == pytest.approx(whole.column("margin").tolist(), abs=1e-6)

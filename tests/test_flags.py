@@ -9,6 +9,7 @@ import pytest
 from avrobust.evaluation.answers import Budget, curves, shared, tabulate
 from avrobust.evaluation.flags import RULES, Evidence, flags
 from avrobust.evaluation.record import Rows
+from facts_of import facts_of
 
 N, CLASSES = 200, 10
 TIERS = np.linspace(0, 1, N, endpoint=False)  # clip i is right where its tier lies below the wanted accuracy
@@ -37,11 +38,11 @@ def cell(
         "model": model, "seed": seed, "attack": "none" if subset == "clean" else attack, "mode": mode, "subset": subset,
         "eps_audio": float(audio), "eps_visual": float(visual), "threat": f"audio {words[0]}, visual {words[1]}",
         "clip": [f"clip{i:03d}" for i in range(n)], "label": [i % CLASSES for i in range(n)], "status": ["ok"] * n,
-        "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0, "correct_clean": True, "correct": right.tolist(),
+        "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0, "correct_clean": True, "correct": right.tolist(), "finite": True,
         "linf_audio": audio, "linf_visual": visual, "l2_audio": 1.0, "l2_visual": 1.0,
         "used_audio": 1.0 if audio else np.nan, "used_visual": 1.0 if visual else np.nan, "snr_db": 20.0, "psnr_db": 40.0,
     }  # fmt: skip
-    return Rows.of(full | columns)
+    return Rows.of(full | facts_of(full["attack"]) | columns)
 
 
 def raised(*cells, controls=(), **probes):

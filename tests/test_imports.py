@@ -8,7 +8,8 @@ import pytest
 import avrobust
 
 ORDER = [
-    "types", "seeds", "stored", "sources", "locks", "progress", "allocator", "media", "data", "models", "threat", "objectives", "attacks",
+    "types", "seeds", "facts", "stored", "sources", "locks", "progress", "allocator", "media", "data", "models", "threat",
+    "objectives", "attacks",
     "defenses", "training", "evaluation", "study", "report", "cli", "demo",
 ]  # fmt: skip
 # The attack engine knows two-stream networks; a report is a function of files, so studies may end with one.

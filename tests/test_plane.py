@@ -249,7 +249,7 @@ def test_what_has_no_plane_is_refused():
         frontiers(pool(network()), PGD(), [BOTH, Threat.l2(audio=1.0, visual=1.0)])
     with pytest.raises(ValueError, match="sound and picture"):
         Plane(Threat.linf(audio=0.1))
-    with pytest.raises(ValueError, match="'a' stands in two batches"):
+    with pytest.raises(ValueError, match="'a' stands twice"):
         Pool(linear, [Batch(clips(1).x, clips(1).label, ("a",))] * 2)
     with pytest.raises(ValueError, match="1 level at least"):
         Plane(BOTH, levels=0)

@@ -10,6 +10,7 @@ from avrobust.evaluation.metrics import clips_needed, paired
 from avrobust.evaluation.record import Rows
 from avrobust.report import page, standing
 from avrobust.report.read import read
+from facts_of import facts_of
 
 N = 400
 EPS = {"A": (0.006, 0.0), "V": (0.0, 0.024), "AV": (0.006, 0.024)}
@@ -30,7 +31,8 @@ def cell(model, attack, subset, share, mode="corrected"):
     a, v = EPS.get(subset, (0.0, 0.0))
     words = [f"linf {eps:g}" if eps else "untouched" for eps in (a, v)]
     return Rows.of(
-        {
+        facts_of(attack)
+        | {
             "model": model, "seed": 0, "attack": attack, "mode": mode, "subset": subset, "eps_audio": a, "eps_visual": v,
             "threat": f"audio {words[0]}, visual {words[1]}", "clip": [f"c{i:03d}" for i in range(N)],
             "label": [i % 11 for i in range(N)], "status": "ok", "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0,

@@ -23,6 +23,16 @@ def margins(logits: Logits, y: Tensor) -> PerClip:
     return other - true
 
 
+def correct(logits: Logits, y: Tensor) -> Tensor:
+    """Whether each clip's answer is its label; logits that are not finite are no answer, so never right.
+
+    >>> correct(torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), torch.tensor([0, 0]))
+    tensor([ True, False])
+    """
+    right: Tensor = (logits.argmax(1) == y) & logits.isfinite().all(1)
+    return right
+
+
 # On which clips an attacker has what it wants, of their logits and labels: true or false, or by how much, in logits.
 Success = Callable[[Logits, Tensor], Tensor]
 Says = TypeVar("Says", bound=Callable[..., Tensor])

@@ -6,7 +6,7 @@ resampling belong inside the model, so that a budget keeps its physical meaning.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -89,7 +89,7 @@ class Batch:
 
     `x.audio` is (b n) in [-1, 1]; `x.visual` is (b t 3 h w) RGB in [0, 1]; `label` is (b) class numbers.
     `ids` name the clips: randomness is tied to them, and results carry them.  Without ids, clips are
-    numbered from "0" within the batch, so give ids when there is more than one batch.
+    numbered from "0" within the batch, and by the harness through all batches; `named` says whether they were given.
 
     >>> batch = Batch(AV(torch.zeros(2, 8), torch.zeros(2, 1, 3, 4, 4)), label=torch.tensor([0, 1]))
     >>> batch.ids
@@ -99,8 +99,10 @@ class Batch:
     x: Signals
     label: Tensor
     ids: tuple[str, ...] = ()
+    named: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "named", bool(self.ids))
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(len(self.label))))
 

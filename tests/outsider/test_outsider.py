@@ -16,7 +16,8 @@ def test_the_five_lines(capsys):
     print(avr.evaluate(model, [batch], [avr.PGD(steps=40)], threat).table())
     # fmt: on
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5  # a header, clean, A, V, AV
+    assert len(lines) == 6  # a header, clean, A, V, AV; and what raises doubt
+    assert lines[5].startswith("alarm: The smallest cell has 12 clips")
     assert "100.0 % of 12" in lines[1]
     assert lines[4].split()[1:3] == ["PGD-40", "AV"]
 

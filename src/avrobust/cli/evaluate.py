@@ -4,19 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrobust.attacks import ANYTHING, Swap, engine
 from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
-from avrobust.evaluation.answers import tabulate
-from avrobust.evaluation.flags import Evidence, Flag, flags
-from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, tasks
 from avrobust.progress import bar
 from avrobust.study.cells import unreadable
 from avrobust.study.plan import Cell
 from avrobust.threat import Threat
-from avrobust.types import Batch, Model
 
 ABOUT = """Attack a model on your clips and say how often it is still right: on sound, on picture, on both.
 
@@ -56,11 +51,11 @@ def main(argv: Sequence[str]) -> int:
         for tried, t in todo:
             cells.append(subject.under(tried, t, options.seed))
             advance()
-    rows = Rows.concat([*cells, unreadable(store, Cell("model", options.seed, None, Threat.linf()), options.on)])
+    cells.append(unreadable(store, Cell("model", options.seed, None, Threat.linf()), options.on))
+    rows = Rows.concat(cells, subject.about)
     print(rows.table())
-    doubts = raised(rows, subject, model, clips, len(store.classes), options.seed)
-    for flag in doubts:
-        print(f"{flag.level}: {flag.text}")
+    for note in (flag for flag in rows.flags() if flag.level == "note"):
+        print(f"note: {note.text}")
     readable, listed = store.counts(options.on)
     if readable < listed:
         print(
@@ -68,13 +63,4 @@ def main(argv: Sequence[str]) -> int:
         )
     if options.out is not None:
         rows.save(options.out)
-    return int(options.strict and any(flag.level == "alarm" for flag in doubts))
-
-
-def raised(rows: Rows, subject: Subject, model: Model, clips: list[Batch], classes: int, seed: int) -> tuple[Flag, ...]:
-    """What raises doubt in these rows: see docs/flags.md."""
-    swaps = [subject.under(Swap(clips), ANYTHING.only(m), seed) for m in ("A", "V")] if sum(map(len, clips)) > 1 else []
-    seen = Evidence(
-        tabulate(rows.data), classes, tabulate(Rows.concat(swaps).data), {"model": probe(engine.exact(model), clips[0])}
-    )
-    return flags(seen)
+    return int(options.strict and any(flag.level == "alarm" for flag in rows.flags()))

@@ -7,11 +7,15 @@ stays in the count of listed clips.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from avrobust.facts import AttackInfo
+
+NOBODY_S = AttackInfo()  # clean clips, and attacks of which nothing is known
 
 
 @dataclass(frozen=True, order=True)
@@ -63,6 +67,7 @@ class Answers:
     clips: tuple[str, ...]
     listed: int
     columns: Mapping[str, np.ndarray]
+    info: AttackInfo = NOBODY_S
 
     def __getitem__(self, column: str) -> np.ndarray:
         return self.columns[column]
@@ -73,7 +78,7 @@ class Answers:
         place = {name: i for i, name in enumerate(self.clips)}
         index = np.ix_([self.seeds.index(s) for s in seeds], [place[c] for c in clips])
         columns = {name: values[index] for name, values in self.columns.items()}
-        return Answers(self.condition, self.mode, seeds, clips, self.listed, columns)
+        return replace(self, seeds=seeds, clips=clips, columns=columns)
 
 
 def tabulate(rows: pa.Table) -> dict[Condition, Answers]:
@@ -109,9 +114,16 @@ def _answers(condition: Condition, place: dict[int, dict[str, int]], columns: di
     index = np.array([[place[s][c] for c in clips] for s in seeds], dtype=int).reshape(len(seeds), len(clips))
     first = next(iter(place[seeds[0]].values()))
     tables = {name: values[index] for name, values in columns.items()}
+    tables["finite"] = np.not_equal(tables["finite"], False).astype(bool)  # unless it is said otherwise
     for name in ("correct", "correct_clean"):
         tables[name] = tables[name].astype(bool)  # a column with unread clips arrives with nulls in it
-    return Answers(condition, str(columns["mode"][first]), seeds, clips, len(listed), tables)
+    info = AttackInfo(**{f.name: _fact(columns[f.name][first], f.default) for f in fields(AttackInfo)})
+    return Answers(condition, str(columns["mode"][first]), seeds, clips, len(listed), tables, info)
+
+
+def _fact(value: Any, missing: Any) -> Any:
+    """One value of a column as what its default is; rows of clean clips have none."""
+    return missing if value is None or value != value else type(missing)(value)
 
 
 def shared(*answers: Answers) -> tuple[Answers, ...]:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from avrobust.attacks import engine
-from avrobust.objectives import margin
+from avrobust.objectives import correct, margin
 from avrobust.threat import Threat
 from avrobust.types import AV, Batch, Model, Signals, doubles
 
@@ -21,7 +21,7 @@ def halves(clean: Model, fooled: Model, batch: Batch, adversarial: Signals) -> d
     sound = engine.crossed(fooled, clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
     picture = engine.crossed(clean, fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
     return {
-        f"right_{name}_half": (logits.argmax(1) == batch.label).float().tolist()
+        f"right_{name}_half": correct(logits, batch.label).float().tolist()
         for name, logits in (("audio", sound), ("visual", picture))
     }
 

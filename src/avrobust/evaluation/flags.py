@@ -7,15 +7,15 @@ pairs its p values are corrected for their number (Holm) before they count.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from avrobust.evaluation.answers import Answers, Condition, curves, shared
-from avrobust.evaluation.metrics import Paired, estimate, holm, paired, percent, wilson
+from avrobust.evaluation.metrics import Estimate, Paired, estimate, holm, paired, percent, wilson
+from avrobust.facts import AttackInfo
 
 Table = Mapping[Condition, Answers]
 Level = Literal["note", "warning", "alarm"]
@@ -26,8 +26,6 @@ OVER_BUDGET = 1.001  # what float32 rounding may add, generously
 UNFINISHED, OVERRATED = 0.03, 0.1  # points of accuracy that are worth a word
 IGNORED = 0.1  # of the answers; a modality that decides fewer is hardly used
 ENOUGH = 0.05  # of the clips, without a gradient or unmoved
-STRONGEST = "AVAutoAttack"
-ON_THE_MAP = "heat_shift"  # the loss that is after where a model looks, not after what it says
 SENSE = {"A": "sound", "V": "picture"}
 FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points at 50 %
 
@@ -60,6 +58,10 @@ class Evidence:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def info(self, condition: Condition) -> AttackInfo:
+        """What is known of the attack of a condition."""
+        return self.table[condition].info
 
 
 def flags(seen: Evidence) -> tuple[Flag, ...]:
@@ -108,8 +110,8 @@ def one_seed(seen: Evidence) -> Iterable[Flag]:
 
 def only_single_step(seen: Evidence) -> Iterable[Flag]:
     """One step flatters: nothing can be called robust from FGSM alone."""
-    attacks = {c.attack for c in seen.table if c.subset != "clean"}
-    if attacks and all(single_step(a) for a in attacks):
+    attacks = {c.attack: a.info.single_step for c, a in seen.table.items() if c.subset != "clean"}
+    if attacks and all(attacks.values()):
         text = f"Only single-step attacks ran ({', '.join(sorted(attacks))}). Iterative ones will leave less."
         yield Flag("only single-step attacks", "warning", text)
 
@@ -120,10 +122,10 @@ def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
         (fast, slow)
         for fast in seen.table
         for slow in seen.table
-        if single_step(fast.attack)
-        and not single_step(slow.attack)
-        and climbs(fast.attack)
-        and climbs(slow.attack)
+        if seen.info(fast).climbs
+        and seen.info(slow).climbs
+        and seen.info(fast).single_step
+        and not seen.info(slow).single_step
         and same_threat(fast, slow)
         and seen.table[fast].mode == seen.table[slow].mode
     ]
@@ -156,7 +158,8 @@ def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
     """An attack on all that a model perceives should bring it down to guessing once the budget is large."""
     for curve in curves(seen.table):
         last = curve[-1]
-        aimed = last.attack == STRONGEST or (climbs(last.attack) and not single_step(last.attack))
+        info = seen.info(last)
+        aimed = info.strongest or (info.climbs and not info.single_step)
         if len(curve) < 3 or not aimed or last.subset != perceives(seen, last.model):
             continue
         e = estimate(seen.table[last]["correct"])
@@ -188,6 +191,18 @@ def left_its_budget(seen: Evidence) -> Iterable[Flag]:
             f"{'The published code does so; do' if known else 'Do'} not compare it with attacks that stay inside."
         )
         yield Flag("an attack left its budget", "warning" if known else "alarm", text)
+
+
+def not_finite(seen: Evidence) -> Iterable[Flag]:
+    """Logits that are not finite are no answer; they count as wrong, and say that the model's arithmetic broke."""
+    for c, a in seen.table.items():
+        if (broken := ~a["finite"]).any():
+            first = a.clips[int(broken.any(0).argmax())]
+            text = (
+                f"{c.model} under {c.attack} gives logits that are not finite on {int(broken.any(0).sum())} of "
+                f"{len(a.clips)} clips, first on '{first}': counted as wrong."
+            )
+            yield Flag("logits not finite", "alarm", text, c.model)
 
 
 def joint_weaker_than_part(seen: Evidence) -> Iterable[Flag]:
@@ -233,7 +248,7 @@ def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
         (blind, slope)
         for blind in seen.table
         for slope in seen.table
-        if blind.attack.startswith("Square") and climbs(slope.attack) and same_threat(blind, slope)
+        if seen.info(blind).family == "Square" and seen.info(slope).climbs and same_threat(blind, slope)
     ]
     for blind, slope, r in significant(seen.table, pairs):
         text = (
@@ -249,7 +264,9 @@ def transfer_beats_white_box(seen: Evidence) -> Iterable[Flag]:
         (foreign, own)
         for foreign in seen.table
         for own in seen.table
-        if foreign.attack.startswith(f"{own.attack} from ") and same_threat(foreign, own)
+        if seen.info(foreign).source
+        and replace(seen.info(foreign), source="") == seen.info(own)
+        and same_threat(foreign, own)
     ]
     for foreign, own, r in significant(seen.table, pairs):
         text = (
@@ -265,7 +282,9 @@ def steps_ran_out(seen: Evidence) -> Iterable[Flag]:
         (long, short)
         for long in seen.table
         for short in seen.table
-        if same_threat(long, short) and longer(long.attack, short.attack)
+        if same_threat(long, short)
+        and seen.table[long].mode == seen.table[short].mode
+        and longer(seen.info(long), seen.info(short))
     ]
     for long, short, r in significant(seen.table, pairs):
         if r.difference > UNFINISHED:
@@ -282,15 +301,15 @@ def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
         (strongest, plain)
         for strongest in seen.table
         for plain in seen.table
-        if strongest.attack == STRONGEST
-        and not single_step(plain.attack)
+        if seen.info(strongest).strongest
+        and seen.info(plain).climbs
+        and not seen.info(plain).single_step
         and same_threat(strongest, plain)
-        and climbs(plain.attack)
     ]
     for strongest, plain, r in significant(seen.table, pairs):
         if r.difference > OVERRATED:
             text = (
-                f"{plain.attack} leaves {accuracy(seen.table, plain)} % right on {where(plain)}, {STRONGEST} "
+                f"{plain.attack} leaves {accuracy(seen.table, plain)} % right on {where(plain)}, {strongest.attack} "
                 f"{accuracy(seen.table, strongest)} % ({r})."
             )
             yield Flag("overrated by a plain attack", "warning", text, plain.model)
@@ -298,16 +317,26 @@ def adapted_beats_plain(seen: Evidence) -> Iterable[Flag]:
 
 def ignored_modality(seen: Evidence) -> Iterable[Flag]:
     """Robust to an attack on its sound may only mean deaf."""
-    for c, a in seen.controls.items():
-        if c.attack == "swapped" and c.subset in ("A", "V") and perceives(seen, c.model) == "AV":
-            moved = estimate(a["pred"] != a["pred_clean"])
-            if moved.high < IGNORED:
-                sense, left = ("sound", "deaf") if c.subset == "A" else ("picture", "blind")
-                text = (
-                    f"{c.model} hardly uses its {sense}: with another clip's, its answer changes on {moved}. Robust to an "
-                    f"attack on the {sense} then means {left}."
-                )
-                yield Flag("a modality is ignored", "warning", text, c.model)
+    for (model, part), moved in answers_that_move(seen).items():
+        if moved.high < IGNORED and perceives(seen, model) == "AV":
+            sense, left = ("sound", "deaf") if part == "A" else ("picture", "blind")
+            text = (
+                f"{model} hardly uses its {sense}: with another clip's, its answer changes on {moved}. Robust to an "
+                f"attack on the {sense} then means {left}."
+            )
+            yield Flag("a modality is ignored", "warning", text, model)
+
+
+def answers_that_move(seen: Evidence) -> dict[tuple[str, str], Estimate]:
+    """By model and modality, how many answers change with another clip's: of all clips where asked, else of a probe's."""
+    found = {
+        (model, part): estimate(np.arange(p["clips"])[None] < p["moved"][modality])
+        for model, p in seen.probes.items()
+        if "moved" in p and p["clips"] > 1
+        for modality, part in (("audio", "A"), ("visual", "V"))
+    }
+    swapped = {c: a for c, a in seen.controls.items() if c.attack == "swapped" and c.subset in ("A", "V")}
+    return found | {(c.model, c.subset): estimate(a["pred"] != a["pred_clean"]) for c, a in swapped.items()}
 
 
 def random_outputs(seen: Evidence) -> Iterable[Flag]:
@@ -369,6 +398,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     not_monotone,
     stays_above_chance,
     left_its_budget,
+    not_finite,
     joint_weaker_than_part,
     attack_did_not_move,
     gradient_free_beats_gradients,
@@ -403,41 +433,14 @@ def perceives(seen: Evidence, model: str) -> str:
     return "AV" if "AV" in subsets or len(subsets) > 1 else next(iter(subsets), "AV")
 
 
-def single_step(attack: str) -> bool:
-    """Whether an attack, by its name, takes one step."""
-    return attack.startswith("FGSM")
+def longer(long: AttackInfo, short: AttackInfo) -> bool:
+    """Whether two attacks are one with more and with fewer steps.
 
-
-def climbs(attack: str) -> bool:
-    """Whether an attack, by its name, is one search along the gradient of the model at hand, and after its answer.
-
-    Of an attack that somebody else wrote nothing is known, and nothing expected.
-
-    >>> [climbs(name) for name in ("PGD-10", "FGSM (CE + cos)", "Square-500", "AVAutoAttack", "PGD-10 from AV", "mine")]
-    [True, True, False, False, False, False]
-    >>> climbs("PGD-10 (heat_shift)")
-    False
-    """
-    return bool(re.match(r"(FGSM|A?PGD|MIM)\b", attack)) and " from " not in attack and loss_of(attack) != ON_THE_MAP
-
-
-def loss_of(attack: str) -> str:
-    """What an attack's name says in brackets of its loss; nothing if it is the usual one.
-
-    >>> loss_of("FGSM (CE + cos)"), loss_of("PGD-10")
-    ('CE + cos', '')
-    """
-    return attack.partition("(")[2].removesuffix(")")
-
-
-def longer(long: str, short: str) -> bool:
-    """Whether two attacks, by their names, are one with more and with fewer steps.
-
-    >>> longer("PGD-100", "PGD-10"), longer("PGD-100", "MIM-10"), longer("PGD-100 (margin)", "PGD-10")
+    >>> pgd, mim = AttackInfo("PGD", 10), AttackInfo("MIM", 10)
+    >>> longer(replace(pgd, steps=100), pgd), longer(replace(pgd, steps=100), mim), longer(pgd, pgd)
     (True, False, False)
     """
-    a, b = (re.fullmatch(r"([A-Za-z]+)-(\d+)(.*)", name) for name in (long, short))
-    return bool(a and b and (a[1], a[3]) == (b[1], b[3]) and int(a[2]) > int(b[2]))
+    return bool(short.family) and long.steps > short.steps and replace(long, steps=short.steps) == short
 
 
 def same_threat(a: Condition, b: Condition) -> bool:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from avrobust.types import RANGE, Batch, InputError, Model, doubles
+from avrobust.evaluation.training_mode import in_training
+from avrobust.types import AV, RANGE, Batch, InputError, Signals, doubles
 
-# Layers that are another function in training mode.
-IN_TRAINING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
+# Resamplers and decoders pass full scale by rounding; what lies further out was not rounded there.
+FULL_SCALE = 1e-6
 
 
 def check_batch(batch: Batch) -> None:
@@ -18,19 +19,25 @@ def check_batch(batch: Batch) -> None:
 
     Raises `InputError` that says what was expected, what came, on which clip, and what to do.
     """
-    shapes = {"audio": ("(b n)", 2), "visual": ("(b t 3 h w)", 5)}
     for (name, signal), (low, high) in zip(batch.x.items(), RANGE, strict=True):
-        words, ndim = shapes[name]
-        if signal.ndim != ndim or (name == "visual" and signal.shape[2] != 3):
-            hint = (
-                " A single frame per clip still has a time axis: frames[:, None]."
-                if name == "visual"
-                else " Mix to mono first."
-            )
-            raise InputError(f"{name} should be shaped {words}, got {tuple(signal.shape)}.{hint}")
-        if not signal.is_floating_point():
+        form, fits = ("(b n)", signal.ndim == 2) if name == "audio" else ("(b t 3 h w)", _is_frames(signal))
+        if not fits:
             raise InputError(
-                f"{name} should be floating point in [{low:g}, {high:g}], got {signal.dtype}. Divide 8-bit frames by 255, 16-bit samples by 32768."
+                f"{name} should be shaped {form}, got {tuple(signal.shape)}.{_reshape(name, tuple(signal.shape))}"
+            )
+        if signal.numel() == 0 and len(signal):
+            raise InputError(
+                f"{name} should hold something, got {tuple(signal.shape)}. For a model without {name}, give "
+                f"{'silence: torch.zeros(b, 1)' if name == 'audio' else 'a grey frame: torch.full((b, 1, 3, 1, 1), 0.5)'}."
+            )
+        if signal.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"{name} should be float32 in [{low:g}, {high:g}], got {signal.dtype}. "
+                + (
+                    f"A budget is smaller than its rounding: give {name}.float(), and convert inside the model."
+                    if signal.is_floating_point()
+                    else "Divide 8-bit frames by 255, 16-bit samples by 32768, here and not in the model."
+                )
             )
         if len(signal) != len(batch.label) or len(batch.ids) != len(batch.label):
             raise InputError(
@@ -41,21 +48,50 @@ def check_batch(batch: Batch) -> None:
             raise InputError(
                 f"{name} of clip '{_first(batch, bad)}' is not finite ({int(bad.sum())} of {len(batch)} clips). Check how it was decoded."
             )
-        if len(batch) and (signal.min() < low or signal.max() > high):
-            outside = ((signal < low) | (signal > high)).flatten(1).any(1)
+        outside = ((signal < low - FULL_SCALE) | (signal > high + FULL_SCALE)).flatten(1).any(1)
+        if outside.any():
             raise InputError(
-                f"{name} should lie in [{low:g}, {high:g}], got [{float(signal.min()):.4g}, {float(signal.max()):.4g}], first on clip '{_first(batch, outside)}'. "
+                f"{name} should lie in [{low:g}, {high:g}], got [{float(signal.min()):.7g}, {float(signal.max()):.7g}], first on clip '{_first(batch, outside)}'. "
                 "Pass signals before normalisation; normalising belongs inside the model."
             )
     if batch.label.ndim != 1 or batch.label.is_floating_point():
         raise InputError(
             f"labels should be class numbers shaped (b), got {batch.label.dtype} shaped {tuple(batch.label.shape)}."
         )
-    if len(set(batch.ids)) != len(batch.ids):
-        twice = next(i for i in batch.ids if batch.ids.count(i) > 1)
-        raise InputError(
-            f"clip id '{twice}' stands twice in a batch. Ids name clips: results and randomness are tied to them."
-        )
+    check_ids(batch.ids)
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Each clip once."""
+    if len(set(ids)) != len(ids):
+        twice = next(id for id, times in Counter(ids).items() if times > 1)
+        raise InputError(f"clip id '{twice}' stands twice. Ids name clips: results and randomness are tied to them.")
+
+
+def _is_frames(signal: Tensor) -> bool:
+    return signal.ndim == 5 and signal.shape[2] == 3
+
+
+def _reshape(name: str, shape: tuple[int, ...]) -> str:
+    """The line of code that is missing, where the shape says which; the model sees what the harness sees."""
+    if name == "audio":
+        if len(shape) == 3 and shape[1] == 1:
+            return " Give wave[:, 0], and add the axis inside the model: net(x.audio[:, None])."
+        return " Give one clip as wave[None]." if len(shape) == 1 else " Mix to mono first: wave.mean(1)."
+    if len(shape) == 5 and shape[1] == 3:
+        return " Give frames.transpose(1, 2), and undo it inside the model."
+    if len(shape) in (4, 5) and shape[-1] == 3:
+        axis = "" if len(shape) == 5 else ".unsqueeze(1)"
+        return f" Channels are last: give frames{axis}.movedim(-1, 2), and undo it inside the model."
+    if len(shape) == 4 and shape[1] == 3:
+        return " A single frame per clip still has a time axis: frames[:, None]; take x.visual[:, 0] inside the model."
+    return " Give RGB frames with a time axis."
+
+
+def own_copy(batch: Batch) -> Batch:
+    """The same clips in memory of their own, full scale cut to what it is where rounding passed it."""
+    x = AV(*(s.detach().clone().clamp_(*bounds) for s, bounds in zip(batch.x, RANGE, strict=True)))
+    return Batch(x, batch.label.clone(), batch.ids)
 
 
 # Of each clip its name, its label, and what its samples and its pixels add up to.
@@ -94,31 +130,49 @@ def check_told_apart(names: Sequence[str]) -> None:
         )
 
 
-def check_model(model: Model) -> None:
+def check_mode(model: object, what: str = "the model") -> None:
     """A model in training mode is not the model that is shipped: BatchNorm and dropout depend on the batch.
 
-    A part of it that has no such layers may be in any mode.
+    Looks through lambdas, bound methods and partials.  A part whose code does not ask for its mode may be in any.
     """
-    if not isinstance(model, nn.Module):
-        return
-    if model.training:
-        raise InputError("the model is in training mode, so its output depends on its batch. Call model.eval() first.")
-    for name, module in model.named_modules():
-        if module.training and isinstance(module, IN_TRAINING):
+    for name, module in in_training(model):
+        where = f"{what}'s {type(module).__name__} '{name}' is" if name else f"{what} ({type(module).__name__}) is"
+        raise InputError(
+            f"{where} in training mode, so its output depends on its batch or on chance. "
+            "Call model.eval() when the model is whole."
+        )
+
+
+def check_kept(own: Signals, lent: Signals, ids: Sequence[str], culprit: str) -> None:
+    """Clips that were `lent` out come back as they were: what writes into them would change what it is compared with."""
+    for (name, mine), theirs in zip(own.items(), lent, strict=True):
+        if not torch.equal(mine, theirs):
+            changed = (mine != theirs).flatten(1).any(1)
             raise InputError(
-                f"the model's {type(module).__name__} '{name}' is in training mode, so its output depends on its batch or "
-                "on chance. Call model.eval() when the model is whole."
+                f"{culprit} wrote into the {name} that it was given, first on clip '{ids[int(changed.nonzero()[0])]}'. "
+                f"Signals are not its own: clone them first, x.{name}.clone(), or compute without in-place operations."
             )
 
 
-def check_logits(logits: object, batch: Batch) -> Tensor:
-    """Logits shaped (b k), finite, not probabilities, and enough classes for the labels."""
+def check_shape(logits: object, clips: int) -> Tensor:
+    """Logits shaped (b k)."""
     if not isinstance(logits, Tensor):
         raise InputError(
             f"the model should return a tensor of logits, got {type(logits).__name__}. Wrap it: lambda x: net(x.audio, x.visual).logits."
         )
-    if logits.ndim != 2 or len(logits) != len(batch):
-        raise InputError(f"the model should return logits shaped ({len(batch)}, classes), got {tuple(logits.shape)}.")
+    if logits.ndim != 2 or len(logits) != clips:
+        squeezed = (
+            " Does it squeeze a batch of one clip? Name the axis: z.squeeze(2), z.flatten(1)." if clips == 1 else ""
+        )
+        raise InputError(
+            f"the model should return logits shaped ({clips}, classes), got {tuple(logits.shape)}.{squeezed}"
+        )
+    return logits
+
+
+def check_logits(answer: object, batch: Batch) -> Tensor:
+    """Logits shaped (b k), finite, not probabilities, and enough classes for the labels."""
+    logits = check_shape(answer, len(batch))
     if not logits.isfinite().all():
         bad = ~logits.isfinite().all(1)
         raise InputError(

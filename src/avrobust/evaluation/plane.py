@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avrobust.attacks import APGD, PGD, engine
+from avrobust.evaluation.door import as_batches
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, label, sizes
 from avrobust.seeds import Seeds
@@ -99,13 +100,10 @@ class Pool(Subject):
     def __init__(
         self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto"
     ) -> None:
-        given = list(batches)
+        given = list(as_batches(batches))
         super().__init__(model, given, name=name, precision=precision)
         self._batch = Batch.join(given)
         self.ids = self._batch.ids
-        if len(set(self.ids)) < len(self.ids):
-            twice = next(id for id in self.ids if self.ids.count(id) > 1)
-            raise ValueError(f"clip id '{twice}' stands in two batches. Ids name clips: give each its own.")
         self._logits = torch.cat(self._clean)
         self._judge = _for_all(self._judges)
         self.room = max(map(len, given))  # as many clips at once as in the largest batch that was given

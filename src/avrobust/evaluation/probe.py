@@ -23,7 +23,8 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
 
     `random`: the logits differ when the model is asked again.  `sociable`: they differ when the clip is alone in its
     batch.  `faint`: the gradient of cross entropy is zero or lost in rounding, while that of the margin is not.
-    `flat`: the gradient of the margin is zero too, or no number; these two per modality.
+    `flat`: the gradient of the margin is zero too, or no number; these two per modality.  `moved`: the number of
+    clips whose answer changes when a modality is another clip's, of another class where there is one.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -35,6 +36,8 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
         first = model(x)
         again = model(x)
         alone = torch.cat([model(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(y))])
+        swapped = x.map(lambda s: s[_partners(y)])
+        others = AV(AV(swapped.audio, x.visual), AV(x.audio, swapped.visual)).map(model)
     random = _share(_differ(first, again))
     strong, weak = _sizes(model, margin, x, y), _sizes(model, cross_entropy, x, y)
     return {
@@ -44,6 +47,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
         "sociable": 0.0 if random else _share(_differ(first, alone)),
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()),
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
+        "moved": dict(others.map(lambda z: int((z.argmax(1) != first.argmax(1)).sum())).items()),
     }
 
 
@@ -55,6 +59,14 @@ def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tenso
 def _differ(a: Tensor, b: Tensor) -> NDArray[np.bool_]:
     differ: NDArray[np.bool_] = ((a - b).abs().amax(1) > SAME * a.abs().amax(1)).cpu().numpy()
     return differ
+
+
+def _partners(y: Tensor) -> Tensor:
+    """For each clip the next one of another class, or the next one where all are of one class."""
+    n = len(y)
+    ahead = (torch.arange(n)[:, None] + torch.arange(1, n + 1)) % n
+    other = y.cpu()[ahead] != y.cpu()[:, None]
+    return ahead[torch.arange(n), other.int().argmax(1)]
 
 
 def _share(clips: NDArray[np.bool_]) -> float:

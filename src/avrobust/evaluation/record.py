@@ -1,7 +1,8 @@
 """Rows: one line per clip × model × attack × threat, and their file."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from avrobust.evaluation.answers import tabulate
+from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.metrics import Proportion
 
 _F, _I, _S, _B = pa.float64(), pa.int64(), pa.string(), pa.bool_()
@@ -17,9 +20,13 @@ SCHEMA = pa.schema(
     {
         # what was tried
         "model": _S, "seed": _I, "attack": _S, "mode": _S, "subset": _S, "eps_audio": _F, "eps_visual": _F, "threat": _S,
+        # what is known of the attack; see `attacks.info.AttackInfo`
+        "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S,
         # on which clip, and what came of it; status is "ok" or the reason why there is no prediction
         "clip": _S, "label": _I, "status": _S,
         "pred_clean": _I, "pred": _I, "margin_clean": _F, "margin": _F, "correct_clean": _B, "correct": _B,
+        # whether the logits are finite; where they are not, there is no answer: `pred` is -1, and wrong
+        "finite": _B,
         # how far the attack went: raw units, share of the budget (nan without one), and what is left of the signal
         "linf_audio": _F, "linf_visual": _F, "l2_audio": _F, "l2_visual": _F,
         "used_audio": _F, "used_visual": _F, "snr_db": _F, "psnr_db": _F,
@@ -32,11 +39,19 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 
 
+# What the file of some rows keeps `Rows.about` under.
+ABOUT = b"avrobust"
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table with one line per clip × model × attack × threat; `data` is an Arrow table of `SCHEMA`."""
+    """A table with one line per clip × model × attack × threat; `data` is an Arrow table of `SCHEMA`.
+
+    `about` is what the harness knows beside them: `classes`, and by model `probes`, what `probe.probe` found.
+    """
 
     data: pa.Table
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> "Rows":
@@ -51,16 +66,23 @@ class Rows:
     @classmethod
     def load(cls, path: Path) -> "Rows":
         """From a Parquet file written by `save`."""
-        return cls(pq.read_table(path, schema=SCHEMA))
+        data = pq.read_table(path, schema=SCHEMA)
+        kept = (pq.read_schema(path).metadata or {}).get(ABOUT, b"{}")
+        return cls(data, json.loads(kept))
 
     def save(self, path: Path) -> None:
         """To a Parquet file, which pandas, polars and DuckDB open."""
-        pq.write_table(self.data, path)
+        pq.write_table(self.data.replace_schema_metadata({ABOUT: json.dumps(dict(self.about)).encode()}), path)
 
     @classmethod
-    def concat(cls, parts: Sequence["Rows"]) -> "Rows":
-        """All rows, in order."""
-        return cls(pa.concat_tables([p.data for p in parts]) if parts else SCHEMA.empty_table())
+    def concat(cls, parts: Sequence["Rows"], about: Mapping[str, Any] | None = None) -> "Rows":
+        """All rows, in order, with what is known of their models: `about`, else all that the parts know."""
+        data = pa.concat_tables([p.data for p in parts]) if parts else SCHEMA.empty_table()
+        if about is None:
+            classes = max((p.about.get("classes", 0) for p in parts), default=0)
+            probes = {name: told for p in parts for name, told in p.about.get("probes", {}).items()}
+            about = {"classes": classes, "probes": probes} if classes else {}
+        return cls(data, about)
 
     def __len__(self) -> int:
         return int(self.data.num_rows)
@@ -75,7 +97,7 @@ class Rows:
         data = self.data
         for name, wanted in equal.items():
             data = data.filter(pc.equal(data[name], pa.scalar(wanted, SCHEMA.field(name).type)))
-        return Rows(data)
+        return Rows(data, self.about)
 
     def accuracy(self) -> Proportion:
         """The share of readable clips that are still classified right."""
@@ -89,13 +111,31 @@ class Rows:
         return [self.where(**dict(zip(keys, values, strict=True))) for values in order]
 
     def table(self) -> str:
-        """Accuracy per model, attack and threat, as text, each with its count and 95 % interval."""
+        """Accuracy per model, attack and threat, as text, each with its count and 95 % interval; then what raises doubt.
+
+        Alarms mean that a number does not measure what it seems to, warnings that it may not: see `flags`.
+        """
         lines = [("model", "attack", "on", "budget", "accuracy")]
         for cell in self.cells():
             row = cell.data.slice(0, 1).to_pylist()[0]
             lines.append((row["model"], row["attack"], row["subset"], row["threat"], str(cell.accuracy())))
         widths = [max(len(line[i]) for line in lines) for i in range(5)]
-        return "\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        table = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        return "\n".join(table + [f"{f.level}: {f.text}" for f in self.flags() if f.level != "note"])
+
+    def flags(self) -> tuple[Flag, ...]:
+        """What raises doubt in these rows, gravest first; docs/flags.md has a section on each.
+
+        >>> Rows.concat([]).flags()
+        ()
+        """
+        if not len(self):
+            return ()
+        every = tabulate(self.data)
+        controls = {c: a for c, a in every.items() if a.mode == "control"}
+        table = {c: a for c, a in every.items() if a.mode not in ("control", "sent")}
+        classes = self.about.get("classes") or 1 + int(np.nanmax(self.column("label").astype(float)))
+        return flags(Evidence(table, classes, controls, self.about.get("probes", {})))
 
 
 def _many(value: object) -> bool:

@@ -1,28 +1,37 @@
 """Model × clips × attacks × threats → rows.  Attacks are checked here, whoever wrote them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avrobust.attacks import ANYTHING, engine
+from avrobust.attacks.info import attack_info
 from avrobust.evaluation.carried import Slopes, halves
+from avrobust.evaluation.door import as_attacks, as_batches, as_model, check_model
 from avrobust.evaluation.inputs import (
     Fingerprints,
     check_again,
     check_batch,
+    check_ids,
+    check_kept,
     check_logits,
-    check_model,
+    check_mode,
+    check_shape,
     check_told_apart,
     fingerprints,
+    own_copy,
 )
+from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
-from avrobust.objectives import margins
+from avrobust.objectives import correct, margins
 from avrobust.seeds import Seeds
 from avrobust.threat import NORMS, Ball, Threat, check
-from avrobust.types import AV, Attack, Batch, Channel, Model, Signals
+from avrobust.types import AV, Attack, Batch, Channel, InputError, Model, Signals
 
 UNTOUCHED = Threat.linf()
 # Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
@@ -34,10 +43,10 @@ Measure = Callable[[Model, Batch, Signals], Mapping[str, Sequence[float]]]
 
 
 def evaluate(
-    model: Model,
-    batches: Iterable[Batch],
-    attacks: Sequence[Attack],
-    threat: Threat | Sequence[Threat],
+    model: Any,
+    batches: Any,
+    attacks: Any,
+    threat: Any,
     *,
     seed: int = 0,
     name: str = "model",
@@ -46,9 +55,16 @@ def evaluate(
     """How often the model is right: clean, and under each attack on sound, on picture and on both.
 
     One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as they are.  Attacks
-    are crafted in `precision`; every prediction that is reported comes from `model` itself.  `batches` are gone
-    through once per attack and threat, and have to be the same each time.  Raises `InputError` for clips or a model
-    that are not fit to be measured, and for two attacks of one name; `BudgetError` for an attack that leaves its threat.
+    are crafted in `precision`; every prediction that is reported comes from `model` itself.  What raises doubt in the
+    numbers stands below their table, and in `rows.flags()`.
+
+    `model` is any callable from `AV(audio, visual)` to logits; of a tuple, a dict or an object the logits are taken.
+    `batches` is a `Batch`, several, or a loader of tuples (wave, frames, labels[, ids]) or of dicts; they are gone through
+    once per attack and threat, and have to be the same each time.  `attacks` is one attack or several.  The harness works
+    on its own copies: what a model or an attack writes into its input is found, and changes nothing.
+
+    Raises `InputError` for clips, a model or attacks that are not fit to be measured, and for two attacks of one name;
+    `BudgetError` for an attack that leaves its threat.
 
     >>> from avrobust import AV, PGD, Batch, Threat
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)) - 0.5], 1)
@@ -58,20 +74,27 @@ def evaluate(
     model  attack  on     budget                             accuracy
     model  none    clean  audio untouched, visual untouched  75.0 % of 4 [30.1, 95.4]
     model  PGD-10  A      audio linf 0.02, visual untouched  0.0 % of 4 [0.0, 49.0]
+    alarm: The smallest cell has 4 clips, so an accuracy near 50 % is known to ±35 points at best.
+    alarm: model is right on 75.0 % of 4 [30.1, 95.4] without any attack; guessing gives 50.0 %.
     """
     todo = tasks(attacks, threat)
     subject = Subject(model, batches, name=name, precision=precision)
     cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in todo]
-    return Rows.concat(cells)
+    return Rows.concat(cells, subject.about)
 
 
-def tasks(attacks: Sequence[Attack], threat: Threat | Sequence[Threat]) -> list[tuple[Attack, Threat]]:
+def tasks(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
     """Every attack within every threat; of one threat, within each of its subsets.
 
     Raises `InputError` where two have one name.
     """
-    threats = threat.subsets() if isinstance(threat, Threat) else threat
-    every = [(attack, t) for attack in attacks for t in threats]
+    threats = threat.subsets() if isinstance(threat, Threat) else list(threat)
+    for t in threats:
+        if not isinstance(t, Threat):
+            raise InputError(
+                f"expected a Threat or several, got {type(t).__name__}. Give Threat.linf(audio=0.002, visual='4/255')."
+            )
+    every = [(attack, t) for attack in as_attacks(attacks) for t in threats]
     check_told_apart([f"{label(attack)} within {t}" for attack, t in every])
     return every
 
@@ -88,31 +111,40 @@ class Subject:
 
     def __init__(
         self,
-        model: Model,
-        batches: Iterable[Batch],
+        model: Any,
+        batches: Any,
         *,
         name: str = "model",
         precision: engine.Precision = "auto",
         also: Measure | None = None,
     ) -> None:
         check_model(model)
-        # An iterator is spent after one pass, and every attack needs its own.
-        given = list(batches) if isinstance(batches, Iterator) else batches
         exact = engine.exact(model)
-        self._batches = _Together(given, TOGETHER if isinstance(exact, engine.Streams) else 0)
-        self._name = name
-        self._model, self._precision, self._also = model, precision, also
+        self._batches = _Together(as_batches(batches), TOGETHER if isinstance(exact, engine.Streams) else 0)
+        self._model, self._name = model, name
+        self._precision, self._also = precision, also
         self._judges: list[Model] = []  # per batch: the model itself, with what its streams make of the clean clips
         self._clean: list[Tensor] = []
         self._slopes = Slopes()
         for batch in self._batches:
-            judge = engine.pinned(engine.embedded(exact, batch.x), batch.x, UNTOUCHED)
+            if not self._judges:
+                self._model = as_model(model, batch.x.map(lambda s: s[:1]))
+                exact = engine.exact(self._model)
+            lent = batch.x.map(torch.clone)
+            judge = engine.pinned(engine.embedded(exact, lent), lent, UNTOUCHED)
             with torch.no_grad():
-                logits = judge(batch.x)
+                logits = judge(lent)
+            check_kept(batch.x, lent, batch.ids, "the model")
             self._clean.append(check_logits(logits, batch).float())
             self._judges.append(judge)
         if not self._judges:
-            raise ValueError("expected at least one batch of clips, got none.")
+            raise InputError("expected at least one batch of clips, got none. Give Batch(AV(wave, frames), labels).")
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the rows cannot say of the model: how many classes it has, and what it is like to an attacker."""
+        batch = next(iter(self._batches))
+        return {"classes": self._clean[0].shape[1], "probes": {self._name: probe(engine.exact(self._model), batch)}}
 
     @cached_property
     def _crafts(self) -> list[Model]:
@@ -139,23 +171,27 @@ class Subject:
 
         With `sent`, rows of mode "sent" instead: of these clips as made, and of what each channel leaves of them.
         """
+        check_mode(attack, f"the attack {label(attack)}")
         title, mode = label(attack), "sent" if sent else getattr(attack, "mode", "corrected")
+        info = asdict(attack_info(attack))
         free = getattr(attack, "may_leave_budget", False)
         # Only what was checked to be untouched is taken for it; a channel changes both modalities.
         touched = ANYTHING if free or sent else threat
         parts = []
         every = zip(self._batches, self._clean, self._judges, self._crafts, strict=True)
         for number, (batch, clean, judge, craft) in enumerate(every):
-            adversarial = attack(craft, batch.x, batch.label, threat, Seeds(seed, batch.ids))
+            lent = batch.x.map(torch.clone)
+            adversarial = _signals(attack(craft, lent, batch.label.clone(), threat, Seeds(seed, batch.ids)), title)
+            check_kept(batch.x, lent, batch.ids, f"{title}, or the model under it,")
             if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
             arrived = {f"{title} > as made" if sent else title: adversarial}
-            arrived |= {f"{title} > {label(channel)}": channel(adversarial) for channel in sent}
+            arrived |= {f"{title} > {label(channel)}": channel(adversarial.map(torch.clone)) for channel in sent}
             for name, x in arrived.items():
                 fooled = engine.there(engine.pinned(judge, batch.x, touched), x)
                 with torch.no_grad():
-                    logits = fooled(x).float()
-                columns = self._columns(batch, clean, logits, name, mode, threat, seed)
+                    logits = check_shape(fooled(x), len(batch)).float()
+                columns = self._columns(batch, clean, logits, name, mode, threat, seed) | info
                 more = sizes(threat, batch.x, x) | self._more(fooled, batch, x)
                 if mode != "sent" and threat.subset == "AV":
                     more |= halves(judge, fooled, batch, x)
@@ -175,9 +211,10 @@ class Subject:
             "model": self._name, "seed": seed, "attack": attack, "mode": mode, "subset": threat.subset,
             "eps_audio": threat.audio.eps, "eps_visual": threat.visual.eps, "threat": str(threat),
             "clip": batch.ids, "label": y.tolist(), "status": "ok",
-            "pred_clean": clean.argmax(1).tolist(), "pred": logits.argmax(1).tolist(),
+            "pred_clean": clean.argmax(1).tolist(), "pred": predicted(logits).tolist(),
             "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
-            "correct_clean": (clean.argmax(1) == y).tolist(), "correct": (logits.argmax(1) == y).tolist(),
+            "correct_clean": correct(clean, y).tolist(), "correct": correct(logits, y).tolist(),
+            "finite": logits.isfinite().all(1).tolist(),
         }  # fmt: skip
 
 
@@ -198,9 +235,11 @@ class _Together:
             if self._met:
                 check_again(here, self._met[len(now) : len(now) + len(here)], at=len(now))
             now += here
-            yield batch
+            yield own_copy(batch)
         if self._met:
             check_again([], self._met[len(now) :], at=len(now))
+        else:
+            check_ids([clip[0] for clip in now])
         self._met = now
 
     def _joined(self) -> Iterator[Batch]:
@@ -214,6 +253,21 @@ class _Together:
             held.append(batch)
         if held:
             yield Batch.join(held)
+
+
+def _signals(adversarial: object, attack: str) -> Signals:
+    """What an attack returned, if it is signals."""
+    if not (isinstance(adversarial, AV) and all(isinstance(s, Tensor) for s in adversarial)):
+        raise InputError(
+            f"{attack} should return AV(audio, visual) of tensors, got {type(adversarial).__name__}. "
+            "Return AV(audio=..., visual=...), shaped as the clean signals."
+        )
+    return adversarial.map(Tensor.detach)
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """The class of each clip; -1 where logits are not finite, which is no answer."""
+    return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
 
 
 def label(attack: Attack | Channel) -> str:

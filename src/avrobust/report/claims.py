@@ -8,7 +8,6 @@ p values of its comparisons are adjusted alike for their number (`Paired.as_one_
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from avrobust.evaluation.flags import single_step
 from avrobust.evaluation.metrics import percent
 from avrobust.report import defended
 from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
@@ -214,7 +213,7 @@ def crossing(run: Run, subset: str, other: str) -> str:
     """From which budget on the attacked pair stays below the untouched single modality, on the longest curve."""
     model, alone = run.model("AV"), run.clean(run.model(other))
     curves = run.curves(model, subset) if model else {}
-    steps = [a for a in curves if not single_step(a)] or list(curves)
+    steps = [a for a in curves if not run.infos[a].single_step] or list(curves)
     if alone is None or not steps:
         return ""
     curve = curves[steps[0]]

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from avrobust.evaluation.answers import Budget, Condition
-from avrobust.evaluation.flags import single_step
 from avrobust.evaluation.metrics import Estimate, percent
 from avrobust.report.read import Run
 from avrobust.report.tables import right
@@ -82,7 +81,7 @@ def attacks_with_curves(run: Run) -> list[str]:
     """Attacks that have a curve on some subset: iterative ones first, as they say more."""
     model = run.model("AV")
     found = {a for s in ("A", "V", "AV") for a in (run.curves(model, s) if model else ())}
-    return sorted(found, key=lambda a: (single_step(a), list(run.modes).index(a)))
+    return sorted(found, key=lambda a: (run.infos[a].single_step, list(run.modes).index(a)))
 
 
 def lines(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> list[Line]:

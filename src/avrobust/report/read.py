@@ -14,6 +14,7 @@ import pyarrow as pa
 from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shared, tabulate
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.record import Rows
+from avrobust.facts import AttackInfo
 
 SUBSETS = ("A", "V", "AV")
 Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV
@@ -130,6 +131,12 @@ class Run:
         order = {"FGSM": 0, "PGD": 1, "MIM": 2}
         names = sorted(modes, key=lambda a: (modes[a] == "published", order.get(method(a), 3), a))
         return {name: modes[name] for name in names}
+
+    @cached_property
+    def infos(self) -> Mapping[str, AttackInfo]:
+        """What is known of each attack, by its name, in the order of a table."""
+        known = {c.attack: a.info for c, a in self.table.items()}
+        return {name: known[name] for name in self.modes}
 
     @cached_property
     def outside(self) -> frozenset[str]:

@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 
 from avrobust.evaluation.answers import Answers, shared
-from avrobust.evaluation.flags import STRONGEST
 from avrobust.evaluation.metrics import MISSING, Estimate, Paired, clips_needed, estimate, paired
 from avrobust.report.comparisons import mean_attacked
 from avrobust.report.read import SUBSETS, Level, Run
@@ -75,7 +74,8 @@ def tables(run: Run) -> list[Table]:
 
 
 def _table(run: Run, level: Level) -> Table | None:
-    met = [m for m in run.defenses() if run.attacked(m, STRONGEST, "AV", level["AV"]) is not None]
+    strongest = next((attack for attack, info in run.infos.items() if info.strongest), None)
+    met = [m for m in run.defenses() if strongest and run.attacked(m, strongest, "AV", level["AV"]) is not None]
     if len(met) < 2:
         return None
     worst = dict(

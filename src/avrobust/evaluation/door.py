@@ -1,0 +1,237 @@
+"""What people bring to the harness, as what it works on: batches, attacks, and a model that answers in logits.
+
+What only names or counts things is taken in any plain form: containers, labels, ids, NumPy arrays.  What would change
+the numbers that the model gets (layout, scale, channels, precision) is not touched: `inputs` refuses it, and says which
+line of code is missing.
+"""
+
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avrobust.evaluation.inputs import check_mode, check_shape
+from avrobust.types import AV, Attack, Batch, InputError, Model, Signals
+
+# The keys under which loaders of dicts keep these, in lower case.
+KEYS = {
+    "audio": ("audio", "wave", "waveform", "sound", "audio_values", "input_values"),
+    "visual": ("visual", "frames", "video", "image", "images", "picture", "pixel_values", "pixel_values_videos"),
+    "label": ("label", "labels", "y", "target", "targets", "class"),
+    "ids": ("ids", "id", "clip", "clips", "name", "names", "key", "keys", "path", "paths", "file"),
+}
+FORM = "Batch(AV(wave, frames), labels, ids), a tuple (wave, frames, labels) or a dict of audio, visual and label"
+
+
+def as_batches(given: Any) -> Iterable[Batch]:
+    """Batches that can be gone through again and again: of one batch, a list of them, a loader, or an iterator.
+
+    >>> wave, frames = torch.zeros(2, 8), torch.zeros(2, 1, 3, 4, 4)
+    >>> [batch] = as_batches((wave, frames, [0, 1]))
+    >>> batch.label, batch.ids
+    (tensor([0, 1]), ('0', '1'))
+    """
+    if is_batch(given):
+        return _Batches([given])
+    if not isinstance(given, Iterable):
+        raise InputError(f"expected batches of clips, got {type(given).__name__}. Give a list of {FORM}.")
+    # An iterator is spent after one pass, and every attack needs its own.
+    return _Batches(list(given) if isinstance(given, Iterator) else given)
+
+
+def is_batch(given: object) -> bool:
+    """Whether this is one batch, and no collection of them."""
+    return isinstance(given, Batch | Mapping) or (
+        isinstance(given, Sequence)
+        and len(given) > 1
+        and any(isinstance(part, Tensor | np.ndarray | AV) for part in given)
+    )
+
+
+@dataclass(frozen=True)
+class _Batches:
+    given: Iterable[Any]
+
+    def __iter__(self) -> Iterator[Batch]:
+        count = 0
+        for item in self.given:
+            batch = as_batch(item)
+            if not batch.named:  # by their place among all clips, for a number within a batch would come again
+                batch = replace(batch, ids=tuple(str(count + i) for i in range(len(batch))))
+            count += len(batch)
+            if len(batch):
+                yield batch
+
+
+def as_batch(item: Any) -> Batch:
+    """One batch of a list or loader, its labels as class numbers, its ids as text.
+
+    Raises `InputError` where it is no batch.
+    """
+    x, label, ids = _parts(item)
+    signals = AV(*(_tensor(part, name) for name, part in x.items()))
+    classes = _labels(label).to(signals.audio.device)
+    return Batch(signals, classes, _ids(ids))
+
+
+def _parts(item: Any) -> tuple[AV[Any], Any, Any]:
+    """(signals, labels, ids) of one batch."""
+    if isinstance(item, Batch):
+        return _pair(item.x), item.label, item.ids if item.named else None
+    if isinstance(item, Mapping):
+        found = {name: _only(item, name) for name in KEYS}
+        return AV(found["audio"], found["visual"]), found["label"], found["ids"]
+    if isinstance(item, Sequence) and not isinstance(item, str) and len(item) >= 2:
+        paired = isinstance(item[0], AV | Mapping) or (isinstance(item[0], Sequence) and len(item[0]) == 2)
+        x, rest = (_pair(item[0]), item[1:]) if paired else (AV(item[0], item[1]), item[2:])
+        if 1 <= len(rest) <= 2:
+            return x, rest[0], rest[1] if len(rest) == 2 else None
+    raise InputError(f"expected a batch of clips, got {_words(item)}. Give {FORM}.")
+
+
+def _only(item: Mapping[Any, Any], name: str) -> Any:
+    """The value of the one key that means `name`; ids may be missing."""
+    lower = {str(key).lower(): value for key, value in item.items()}
+    keys = [key for key in KEYS[name] if key in lower]
+    if len(keys) == 1 or (keys and keys[0] == name):
+        return lower[keys[0]]
+    if not keys and name == "ids":
+        return None
+    raise InputError(
+        f"expected one key for {name} in a batch that is a dict, got {keys or sorted(lower)}. "
+        f"Give {FORM}: Batch(AV(d['wav'], d['frames']), d['y'])."
+    )
+
+
+def _pair(x: Any) -> AV[Any]:
+    if isinstance(x, AV):
+        return x
+    if isinstance(x, Mapping):
+        return AV(_only(x, "audio"), _only(x, "visual"))
+    if isinstance(x, Sequence) and len(x) == 2:
+        return AV(*x)
+    raise InputError(f"expected AV(audio, visual), got {_words(x)}. Give {FORM}.")
+
+
+def _tensor(part: Any, name: str) -> Tensor:
+    if isinstance(part, Tensor):
+        return part.detach()
+    if isinstance(part, np.ndarray):
+        return torch.from_numpy(part.copy())  # torch knows neither read-only arrays nor reversed ones
+    raise InputError(
+        f"{name} should be a tensor or an array, got {_words(part)}. Stack the clips: torch.stack(list_of_tensors)."
+    )
+
+
+def _labels(label: Any) -> Tensor:
+    """Class numbers as int64, whatever whole numbers they came as."""
+    if isinstance(label, numbers.Integral):
+        label = [label]
+    try:
+        found = torch.as_tensor(np.asarray(label) if not isinstance(label, Tensor) else label.detach())
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"labels should be class numbers shaped (b), got {_words(label)}.") from None
+    if found.ndim != 1 or (found.is_floating_point() and len(found)) or found.is_complex():
+        hint = "Give class numbers: labels.argmax(1)." if found.ndim == 2 else "Give class numbers: labels.long()."
+        raise InputError(
+            f"labels should be class numbers shaped (b), got {found.dtype} shaped {tuple(found.shape)}. {hint}"
+        )
+    return found.long()
+
+
+def _ids(ids: Any) -> tuple[str, ...]:
+    if ids is None:
+        return ()
+    if isinstance(ids, str | bytes | numbers.Number):
+        ids = [ids]
+    plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else list(ids)
+    return tuple(
+        id.decode() if isinstance(id, bytes) else str(id.item() if isinstance(id, Tensor) else id) for id in plain
+    )
+
+
+def as_attacks(given: Any) -> list[Attack]:
+    """A list of attacks, of one or of several."""
+    every = [given] if callable(given) or isinstance(given, str) else list(given)
+    for attack in every:
+        if isinstance(attack, type):
+            raise InputError(f"expected an attack, got the class {attack.__name__}. Make one: {attack.__name__}().")
+        if not callable(attack):
+            raise InputError(
+                f"expected an attack, got {_words(attack)}. Give avrobust.PGD(), or a function "
+                "(model, x, y, threat, seeds) -> adversarial signals."
+            )
+    return every
+
+
+def check_model(model: Any) -> None:
+    """A callable that is ready to be asked, as far as can be seen: see `training_mode`."""
+    if not callable(model):
+        raise InputError(f"expected a model, got {_words(model)}. Give a callable that takes AV(audio, visual).")
+    if isinstance(model, type):
+        raise InputError(f"expected a model, got the class {model.__name__}. Make one: {model.__name__}(...).eval().")
+    check_mode(model)
+
+
+def as_model(model: Model, example: Signals) -> Model:
+    """`model`, or where it answers with more than logits, what takes them out of its answer.
+
+    Taken for logits: a tensor; `logits` of an object or a dict; the first of a tuple or list.  `example` is a clip that
+    it is asked about, to see.  Raises `InputError` for what it cannot be asked.
+    """
+    with torch.no_grad():
+        try:
+            answer: Any = model(example.map(torch.clone))  # a single clip: a search may go on with one
+        except TypeError as error:
+            shapes = ", ".join(f"{name} {tuple(s.shape)}" for name, s in example.items())
+            raise InputError(
+                f"the model should take one AV of signals ({shapes}), got TypeError: {error}. "
+                "If it takes two tensors, give lambda x: net(x.audio, x.visual)."
+            ) from error
+    way = None if isinstance(answer, Tensor) else _way_to_logits(answer)
+    check_shape(way(answer) if way else answer, len(example.audio))
+    return _Logits(model, way) if way else model
+
+
+def _way_to_logits(answer: object) -> Callable[[Any], Tensor]:
+    """How logits are got out of what a model returns."""
+    if isinstance(answer, Mapping) and isinstance(answer.get("logits"), Tensor):
+        return lambda answer: answer["logits"]
+    if isinstance(getattr(answer, "logits", None), Tensor):
+        return lambda answer: answer.logits
+    if isinstance(answer, Sequence) and len(answer) and isinstance(answer[0], Tensor):
+        return lambda answer: answer[0]
+    raise InputError(
+        f"the model should return a tensor of logits (b k), got {_words(answer)}. "
+        "Take them out of its answer: lambda x: net(x.audio, x.visual)['scores']."
+    )
+
+
+class _Logits:
+    """A model of somebody's own that answers with more than logits, as one that answers with logits."""
+
+    def __init__(self, model: Any, way: Callable[[Any], Tensor]) -> None:
+        self._model, self._way = model, way
+
+    def __call__(self, x: Signals) -> Tensor:
+        return self._way(self._model(x))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._model, name)  # what else it shows: its features, its `ways`
+
+
+def _words(thing: object) -> str:
+    """A short name of what was given instead."""
+    if isinstance(thing, Mapping):
+        return f"{type(thing).__name__} with {', '.join(map(str, list(thing)[:6])) or 'no keys'}"
+    if isinstance(thing, Tensor | np.ndarray):
+        return f"{type(thing).__name__} shaped {tuple(thing.shape)}"
+    if isinstance(thing, Sequence) and not isinstance(thing, str):
+        return f"{type(thing).__name__} of {', '.join(type(part).__name__ for part in thing[:6]) or 'nothing'}"
+    return f"{type(thing).__name__} {thing!r}"[:80] if isinstance(thing, str | int | float) else type(thing).__name__

@@ -1,0 +1,20 @@
+"""What rows say of attacks that never ran: the facts behind the names that tests give them."""
+
+import re
+from dataclasses import asdict
+
+from avrobust.facts import AttackInfo
+
+SEARCH = re.compile(r"(FGSM|PGD|MIM|APGD|Square|AVAutoAttack)(?:-(\d+))?(?: published)?(?: \((.+?)\))?(?: from (.+))?")
+
+
+def facts_of(attack: str) -> dict[str, object]:
+    """Columns of rows; of a name that is none of ours, that nothing is known."""
+    m = SEARCH.fullmatch(attack)
+    if not m:
+        return asdict(AttackInfo())
+    family, steps, objective, source = m.groups()
+    on_answer = objective != "heat_shift"
+    return asdict(
+        AttackInfo(family, int(steps or 1), 1, objective or "cross_entropy", on_answer=on_answer, source=source or "")
+    )
