@@ -1,0 +1,69 @@
+"""Devices without double precision (Apple's MPS), emulated: any tensor of doubles raises, as it does there."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square, Threat, evaluate
+from avrobust.attacks import Saved
+from avrobust.evaluation.plane import Plane, Pool, frontiers
+from avrobust.evaluation.probe import probe
+from avrobust.threat import Ball, check
+from nets import clips, linear, network
+
+LINF = Threat.linf(audio=0.02, visual="4/255")
+
+
+class NoDoubles(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if getattr(made, "dtype", None) == torch.float64:
+            raise TypeError(f"Cannot convert a MPS Tensor to float64 dtype ({func})")
+        return made
+
+
+def test_the_emulation_notices():
+    with NoDoubles(), pytest.raises(TypeError, match="float64"):
+        torch.ones(1).double()
+
+
+@pytest.mark.parametrize("model", [linear, network()], ids=["callable", "network"])
+def test_everything_that_attacks_and_measures_needs_no_doubles(model):
+    batch = clips(6)
+    attacks = [
+        FGSM(),
+        PGD(steps=2, stop=True),
+        MIM(steps=2),
+        APGD(steps=3),
+        Square(queries=3),
+        Saved(PGD(steps=2)),
+    ]
+    attacks += [AVAutoAttack(steps=2, targets=1, queries=2)]
+    with NoDoubles():
+        evaluate(model, [batch], attacks, LINF)
+        evaluate(model, [batch], [PGD(steps=2), APGD(steps=2)], Threat.l2(audio="30 dB SNR", visual=0.5))
+        evaluate(model, [batch], [Published("MIM")], Threat.tian2021(0.01, 0.01))
+        probe(model, batch)
+        found = frontiers(Pool(model, [batch]), PGD(steps=2), Plane(LINF, levels=2).cells)
+    assert found.attacks > 0
+
+
+def test_distances_are_those_of_doubles():
+    batch = clips(5)
+    for threat in (LINF, Threat.l2(audio="30 dB SNR", visual=0.5), Threat.tian2021(0.01, 0.01)):
+        for ball, s in zip(threat, batch.x, strict=True):
+            moved = (s + 0.01 * torch.rand_like(s)).clamp(0, 1)
+            wanted = ball.size(moved.double() - s.double(), s.double()).numpy()
+            assert np.allclose(ball.distance(moved, s), wanted, rtol=1e-12)
+    assert Ball(0.1).distance(batch.x.audio[:0], batch.x.audio[:0]).shape == (0,)
+
+
+def test_a_budget_is_held_to_five_digits_whatever_the_device():
+    batch = clips(3)
+    over = batch.x.map(lambda s: s * 0.5 + 0.25)
+    with NoDoubles():
+        moved = over.map(lambda s: s + 0.02 * (1 + 5e-5))
+        with pytest.raises(ValueError, match="left its audio budget"):
+            check(Threat.linf(audio=0.02, visual=0.03), over, moved, batch.ids, "mine")
+        check(Threat.linf(audio=0.02001, visual=0.03), over, moved, batch.ids, "mine")

@@ -1,0 +1,199 @@
+"""Folding leaves out what it would change, layer by layer, and the network is attacked all the same."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, weight_norm
+
+from avrobust import AV, FGSM, PGD, Seeds, Threat, evaluate
+from avrobust.attacks import engine
+from avrobust.attacks.folding import alike
+from avrobust.models.fusion import Concat
+from avrobust.models.network import AVNet
+from nets import clips
+
+BATCH = clips(6)
+
+
+class Stem(nn.Module):
+    """A convolution, its BatchNorm and a ReLU, then `rest`."""
+
+    def __init__(self, rest, conv=None):
+        super().__init__()
+        self.conv, self.norm, self.relu = conv or nn.Conv1d(1, 12, 7, 3), nn.BatchNorm1d(12), nn.ReLU()
+        self.rest = rest
+
+    def forward(self, wave):
+        return self.rest(self.relu(self.norm(self.conv(wave[:, None])))).mean(2)
+
+
+class PreActivation(nn.Module):
+    """x + conv(relu(norm(x))): what goes into the BatchNorm goes elsewhere too."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.conv, self.last = nn.BatchNorm1d(12), nn.Conv1d(12, 12, 3, padding=1), nn.BatchNorm1d(12)
+
+    def forward(self, z):
+        return z + self.last(self.conv(self.norm(z).relu()))
+
+
+class Straight(PreActivation):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv1d(12, 12, 1)
+
+    def forward(self, z):
+        return super().forward(self.first(z))
+
+
+class Standardised(nn.Conv1d):
+    def forward(self, z):
+        w = self.weight - self.weight.mean((1, 2), keepdim=True)
+        return nn.functional.conv1d(z, w / w.std((1, 2), keepdim=True), self.bias, self.stride)
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.one, self.two = nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12), nn.BatchNorm1d(12)
+
+    def forward(self, z):
+        return self.two(self.conv(self.one(self.conv(z))))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.norm = nn.Conv1d(12, 12, 1), nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12)
+        self.two.weight = self.one.weight
+
+    def forward(self, z):
+        return self.norm(self.two(self.one(z)))
+
+
+class Between(nn.Module):
+    """Something is written into what the convolution gave, before the BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12)
+
+    def forward(self, z):
+        return self.norm(nn.functional.relu_(self.conv(z)))
+
+
+class Asked(nn.Module):
+    """A BatchNorm whose numbers are used by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12)
+
+    def forward(self, z):
+        return self.norm(self.conv(z)) + self.norm.running_mean[:, None]
+
+
+class ReadTwice(nn.Module):
+    """What the ReLU is given is needed for a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv1d(12, 12, 1), nn.ReLU()
+
+    def forward(self, z):
+        z = self.conv(z)
+        return z.square() + self.relu(z)
+
+
+class Uncopied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(12, 12, 1)
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle a handle")
+
+    def forward(self, z):
+        return self.conv(z)
+
+
+class CopiesToSomethingElse(Uncopied):
+    def __deepcopy__(self, memo):
+        return nn.Identity()
+
+
+class Noisy(nn.Module):
+    def forward(self, z):
+        return z + 0.1 * torch.randn_like(z)
+
+
+KINDS = {
+    "pre-activation": (lambda: Stem(PreActivation()), 2), "straight before": (lambda: Stem(Straight()), 2),
+    "standardised": (lambda: Stem(nn.Identity(), Standardised(1, 12, 7, 3)), 0), "shared": (lambda: Stem(Shared()), 1),
+    "tied": (lambda: Stem(Tied()), 1), "written between": (lambda: Stem(Between()), 1), "asked": (lambda: Stem(Asked()), 1),
+    "read twice": (lambda: Stem(ReadTwice()), 1), "not copied": (lambda: Stem(Uncopied()), None),
+    "another copy": (lambda: Stem(CopiesToSomethingElse()), None), "random": (lambda: Stem(Noisy()), None),
+    # torch cannot copy what the first of these computes
+    "weight norm, old": (lambda: Stem(nn.Identity(), weight_norm(nn.Conv1d(1, 12, 7, 3))), None),
+    "weight norm": (lambda: Stem(nn.Identity(), parametrizations.weight_norm(nn.Conv1d(1, 12, 7, 3))), 0),
+    "spectral norm": (lambda: Stem(nn.Identity(), parametrizations.spectral_norm(nn.Conv1d(1, 12, 7, 3))), 0),
+    "affine-less": (lambda: Stem(nn.Sequential(nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12, affine=False))), 2),
+    "statistics of the batch": (lambda: Stem(nn.Sequential(nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12, track_running_stats=False))), 1),
+}  # fmt: skip
+
+
+def net_with(make):
+    torch.manual_seed(0)
+    see = nn.Sequential(nn.Flatten(), nn.Linear(BATCH.x.visual[0].numel(), 12))
+    net = AVNet(AV(make(), see), Concat(AV(12, 12)), 4, classifier_std=1.0).eval()
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm1d) and m.running_mean is not None:
+            m.running_mean.uniform_(-1, 1), m.running_var.uniform_(0.2, 4)
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(("make", "folded"), KINDS.values(), ids=KINDS)
+def test_what_folding_would_change_stays(make, folded):
+    net = net_with(make)
+    norms = sum(isinstance(m, nn.BatchNorm1d) for m in net.modules())
+    x, threat = BATCH.x, Threat.linf(audio=0.05, visual=0.02)
+    craft = engine.crafting(net, x.map(lambda s: s[:1]))
+    if folded is None:
+        assert craft.net is net
+    else:
+        assert craft.net is not net
+        assert sum(isinstance(m, nn.BatchNorm1d) for m in craft.net.modules()) == norms - folded
+        assert torch.allclose(craft(x), net(x), atol=1e-4)
+    made = PGD(steps=3)(craft, x, BATCH.label, threat, Seeds(0, BATCH.ids))
+    if folded is not None:
+        plain = PGD(steps=3)(lambda x: net(x), x, BATCH.label, threat, Seeds(0, BATCH.ids))
+        assert ((made.audio - plain.audio).abs() > 1e-5).float().mean() < 0.02
+    evaluate(net, [BATCH], [FGSM()], threat)
+
+
+def test_a_silent_example_hides_nothing():
+    """Silence stays silent through most layers: what does not show there has to show in noise."""
+    net = net_with(lambda: Stem(PreActivation(), nn.Conv1d(1, 12, 7, 3, bias=False)))
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm1d):
+            m.running_mean.zero_(), m.bias.data.zero_()
+    silent = BATCH.x.map(lambda s: torch.zeros_like(s[:1]))
+    craft = engine.crafting(net, silent)
+    assert alike(craft.net, net, BATCH.x)
+    assert sum(isinstance(m, nn.BatchNorm1d) for m in craft.net.modules()) == 1
+
+
+def test_weights_that_are_computed_are_not_mistaken_for_others():
+    """Such a weight is another tensor each time, whose place in memory the next one may get."""
+    for _ in range(5):
+        layers = [parametrizations.weight_norm(nn.Conv2d(3, 3, 1)) for _ in range(6)]
+        net = net_with(lambda: Stem(nn.Identity()))
+        net.visual = nn.Sequential(
+            nn.Flatten(1, 2), nn.Conv2d(BATCH.x.visual.shape[1] * 3, 3, 1), *layers, nn.Flatten(), nn.LazyLinear(12)
+        )
+        net(BATCH.x)
+        craft = engine.crafting(net.eval(), BATCH.x)
+        assert craft.net is not net
+        assert torch.allclose(craft(BATCH.x), net(BATCH.x), atol=1e-4)
