@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -12,7 +13,9 @@ import pytest
 from avrobust.data import layouts
 from avrobust.data.audit import audit, sha256
 from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.shortcuts import sample, shortcuts
 from avrobust.media import write_mp4, write_wav
+from movies import mux
 
 
 def clip(path: Path, seed: int) -> None:
@@ -53,8 +56,11 @@ def test_nothing_is_found_on_a_clean_set(clean):
         found.missing,
         found.unreadable,
         found.changed,
+        found.vanished,
+        found.shortcuts,
     )
     assert not any(nothing)
+    assert found.clean
     assert found.summary().splitlines() == [
         "pets: 4 clips",
         "  train: you have 2 of 2 clips; 2 classes, 1 in each class",
@@ -91,6 +97,7 @@ def test_everything_planted_is_found(clean):
     assert found.unreadable.keys() == {"dog/empty", "dog/sound"}
     assert "no picture" in found.unreadable["dog/sound"]
     assert found.changed == ("dog/edited",)
+    assert not found.clean
 
     text = found.summary()
     assert "LEAK: 1 clip (cat/0) in both train and val" in text
@@ -98,6 +105,112 @@ def test_everything_planted_is_found(clean):
     assert "LEAK: files of 4 rows (cat/0, cat/0, cat/0, …) in train and val and test are the same" in text
     assert "test: you have 5 of 6 clips; 2 classes, 1 (cat) to 5 (dog) a class" in text
     assert "classes: none in val of 1 class (dog)" in text
+
+
+def test_what_cannot_be_read_is_not_had(clean):
+    (clean.root / "cat/0.mp4").write_bytes(b"")
+    (clean.root / "cat/1.mp4").unlink()
+    text = audit(clean, progress=False).summary()
+    assert "train: you have 1 of 2 clips" in text
+    assert "test: you have 1 of 2 clips" in text
+    assert "unreadable: cat/0: " in text
+    assert "CLASS LOST: no clip in train can be read of 1 class (cat)" in text
+    assert "missing: 1 clip (cat/1) of test" in text
+
+
+def test_why_a_file_gives_no_sound_is_said(clean):
+    write_wav(clean.root / "s.wav", np.zeros(8000, np.float32), 8000)
+    data = bytearray((clean.root / "s.wav").read_bytes())
+    data[24:28] = (1).to_bytes(4, "little")
+    (clean.root / "s.wav").write_bytes(data)
+    entry = replace(clean.entries[0], audio=Path("s.wav"))
+    reason = audit(replace(clean, entries=(entry,)), progress=False).unreadable["cat/0"]
+    assert "s.wav: its sound has 1 Hz, expected 1000 to 768000 Hz" in reason
+
+
+def clips_of(folder: Path, count: int, change, *, codec: str = "flac") -> Manifest:
+    """Clips of noise of two classes; `change(wave, frames, options)` is done to those of one."""
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        for label in ("real", "fake"):
+            wave, frames, options = rng.uniform(-0.3, 0.3, 11025), rng.integers(0, 256, (8, 32, 32, 3), np.uint8), {}
+            wave *= rng.uniform(0.5, 1.0)
+            if label == "fake":
+                wave, frames, options = change(wave, frames)
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            mux(
+                folder / label / f"{n}.mp4",
+                "mpeg4",
+                options.pop("audio", codec),
+                wave,
+                frames,
+                **{"rate": 11025} | options,
+            )
+    return layouts.folder(folder)
+
+
+SHORTCUTS = {
+    "length of leading silence": lambda wave, frames: (np.r_[np.zeros(441), wave[441:]], frames, {}),
+    "length of trailing silence": lambda wave, frames: (np.r_[wave[:-441], np.zeros(441)], frames, {}),
+    "length": lambda wave, frames: (np.r_[wave, wave[:1500]], frames, {}),
+    "loudness": lambda wave, frames: (wave / 5, frames, {}),
+    "audio codec": lambda wave, frames: (wave, frames, {"audio": "pcm_s16le"}),
+    "sample rate": lambda wave, frames: (np.repeat(wave, 2), frames, {"rate": 22050}),
+    "picture size": lambda wave, frames: (wave, np.repeat(frames, 2, axis=1), {}),
+    "frame rate": lambda wave, frames: (wave, frames, {"times": [n / 20 for n in range(8)]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", SHORTCUTS)
+def test_one_number_that_tells_the_classes_apart_is_found(tmp_path, fact):
+    found = audit(clips_of(tmp_path, 12, SHORTCUTS[fact]), progress=False)
+    assert fact in {shortcut.fact for shortcut in found.shortcuts}
+    assert f"SHORTCUT: {fact} alone tells the classes apart: 24 of 24 clips" in found.summary()
+    assert not found.clean
+
+
+def test_classes_that_are_made_alike_have_no_shortcut(tmp_path):
+    found = audit(clips_of(tmp_path, 20, lambda wave, frames: (wave, frames, {})), progress=False)
+    assert found.shortcuts == ()
+    assert found.listened == 40
+
+
+def facts_of(labels: str, values: list[float | str]) -> list:
+    return [(Entry(str(n), label, "train", Path(f"{n}.mp4")), {"fact": value}) for n, (label, value) in enumerate(zip(labels, values, strict=True))]  # fmt: skip
+
+
+def test_a_number_that_says_nothing_is_no_shortcut():
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(200):  # numbers, few numbers, words; classes of one size and of several
+        labels = "".join(rng.permutation(list("aabbccccdddd" * 5)))
+        kinds = (rng.random(60), rng.integers(0, 3, 60).astype(float), rng.choice(["h264", "vp9"], 60))
+        found += sum(len(shortcuts(facts_of(labels, list(values)))) for values in kinds)
+    assert found <= 2  # of 600, at one in a thousand
+
+
+def test_one_class_among_many_is_found():
+    labels = "abcdefghij" * 6
+    values = ["vp9" if label == "d" else "h264" for label in labels]
+    (found,) = shortcuts(facts_of(labels, values))
+    assert str(found) == "fact alone tells class 'd' from the others: 60 of 60 clips"
+
+
+def test_clips_of_one_recording_do_not_tell_of_each_other():
+    rng = np.random.default_rng(0)
+    entries, loud = [], rng.random(10)
+    for video in range(10):  # ten recordings of ten clips each, each recording of its own loudness
+        for n in range(10):
+            path = Path(f"{video:011d}_{n:06d}.mp4")
+            entries.append((Entry(f"{video}/{n}", "ab"[video % 2], "train", path), {"loudness": float(loud[video])}))
+    assert shortcuts(entries) == ()
+
+
+def test_a_sample_is_of_each_class_alike_and_by_names_alone():
+    entries = [Entry(f"{label}{n}", label, "train", Path(f"{label}{n}.mp4")) for label, count in (("a", 900), ("b", 40), ("c", 300)) for n in range(count)]  # fmt: skip
+    chosen = sample(entries, 120)
+    assert Counter(e.label for e in chosen) == {"a": 40, "b": 40, "c": 40}
+    assert {e.id for e in sample(entries[::-1], 120)} == {e.id for e in chosen}
 
 
 def test_numbers_that_folders_repeat_are_no_leak(tmp_path):

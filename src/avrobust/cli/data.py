@@ -1,6 +1,6 @@
 """`avrobust data`: its own verbs are `orchestra`, `prepare` and `audit`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +36,12 @@ example:
   avrobust data prepare --data my_clips/ --out data/mine --clip.seconds 3 --clip.size 112
 """
 
-AUDIT = """Look for what makes a dataset's numbers wrong: leaks between splits, copies, missing and broken files.
+AUDIT = """Look for what makes a dataset's numbers wrong: leaks between splits, copies, classes that one simple number tells
+apart, missing and broken files. With --strict the exit status is 1 where any was found, files that are only missing apart.
 
 examples:
   avrobust data audit --data my_clips/
+  avrobust data audit --data my_clips/ --strict
   avrobust data audit --data media/ --lists lists/ --dataset ave
 """
 
@@ -66,17 +68,23 @@ class PrepareOptions:
 @dataclass(frozen=True)
 class AuditOptions:
     clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    strict: bool = False
+    """Exit with 1 over a leak, a shortcut, a file that cannot be read or is not as listed."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Hand over to the verb of the first word."""
-    verbs = {"orchestra": _orchestra, "prepare": _prepare, "audit": _audit}
+def main(argv: Sequence[str]) -> int | None:
+    """Hand over to the verb of the first word; returns the exit status, where it is one to speak of."""
+    verbs: dict[str, Callable[[Sequence[str]], int | None]] = {
+        "orchestra": _orchestra,
+        "prepare": _prepare,
+        "audit": _audit,
+    }
     if not argv or argv[0] not in verbs:
         print(f"usage: avrobust data {{{','.join(verbs)}}} [options]\n\n{ABOUT}")
         if argv and argv[0] not in ("-h", "--help"):
             raise ValueError(f"there is no verb {argv[0]!r}; there are {', '.join(verbs)}.")
-        return
-    verbs[argv[0]](argv[1:])
+        return None
+    return verbs[argv[0]](argv[1:])
 
 
 def _orchestra(argv: Sequence[str]) -> None:
@@ -91,8 +99,11 @@ def _prepare(argv: Sequence[str]) -> None:
     print(describe(options.out))
 
 
-def _audit(argv: Sequence[str]) -> None:
-    print(audit(_manifest(parse(AuditOptions, argv, "data audit", AUDIT).clips, repeats=True)).summary())
+def _audit(argv: Sequence[str]) -> int:
+    options = parse(AuditOptions, argv, "data audit", AUDIT)
+    found = audit(_manifest(options.clips, repeats=True))
+    print(found.summary())
+    return int(options.strict and not found.clean)
 
 
 def _manifest(clips: Clips, *, repeats: bool = False) -> Manifest:

@@ -1,25 +1,33 @@
-"""Looks for what makes a data set's numbers wrong: leaks between splits, copies, missing and broken files.
+"""Looks for what makes a data set's numbers wrong: leaks between splits, copies, shortcuts, missing and broken files.
 
 Knows manifests and files.  It works on lists alone, too: then every clip is missing, and leaks between lists are still
 found.
 """
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 from avrobust.data.frames import numbered
 from avrobust.data.manifest import SPLITS, Entry, Manifest
+from avrobust.data.shortcuts import Facts, Shortcut, facts, sample, shortcuts
 from avrobust.data.workers import cores
 from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
+from avrobust.media.reader import NAMES, Kind, Reader
 from avrobust.progress import bar
 
 Pair = tuple[str, str]  # two splits
+T = TypeVar("T")
+
+LISTENING = 60.0  # s after which no more clips are listened to
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,19 @@ class Audit:
     repeated: Mapping[str, tuple[str, ...]]  # split → ids, once for each row too many
     copies: tuple[tuple[Entry, ...], ...]  # clips whose different files are the same byte for byte
     missing: Mapping[str, tuple[str, ...]]  # split → ids of which a file is not there
-    unreadable: Mapping[str, str]  # id → reason
+    unreadable: Mapping[str, str]  # id → reason, of files that are there
+    readable: Mapping[str, int]  # split → clips of which every file can be opened
     changed: tuple[str, ...]  # ids whose video no longer has the sha256 that the table gives
+    vanished: Mapping[str, tuple[str, ...]]  # split → classes of which no file that is there can be read
+    shortcuts: tuple[Shortcut, ...]  # single numbers that tell the classes apart
+    listened: int  # clips that were decoded to find those, of all that are there
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found that makes numbers wrong; clips that are only missing do not."""
+        leaks = any({e.split for e in group} != {group[0].split} for group in self.copies)
+        found = (self.shared, self.related, self.unreadable, self.vanished, self.changed, self.shortcuts)
+        return not (leaks or any(found))
 
     def summary(self) -> str:
         """The findings as plain text, a line each; leaks first after the counts."""
@@ -44,10 +63,10 @@ class Audit:
 
     def _counted(self) -> Iterable[str]:
         for split, classes in self.counts.items():
-            listed, missing = _total(classes), len(self.missing.get(split, ()))
+            listed = _total(classes)
             (most, high), (least, low) = Counter(classes).most_common()[0], Counter(classes).most_common()[-1]
             balance = f"{low} ({least}) to {high} ({most}) a class" if low < high else f"{low} in each class"
-            yield f"  {split}: you have {listed - missing} of {listed} clips; {len(classes)} classes, {balance}"
+            yield f"  {split}: you have {self.readable[split]} of {listed} clips; {len(classes)} classes, {balance}"
 
     def _found(self) -> Iterable[str]:
         everywhere = {label for classes in self.counts.values() for label in classes}
@@ -67,15 +86,20 @@ class Audit:
         for split, ids in self.missing.items():
             yield f"missing: {_some(ids, 'clip')} of {split}"
         yield from (f"unreadable: {id}: {reason}" for id, reason in self.unreadable.items())
+        for split, labels in self.vanished.items():
+            yield f"CLASS LOST: no clip in {split} can be read of {_some(labels, 'class', 'classes')}"
         if self.changed:
             yield f"changed: {_some(self.changed, 'file')} not as the table's sha256 says"
+        there = sum(self.readable.values())
+        of = f" (a sample; there are {there})" if self.listened < there else ""
+        yield from (f"SHORTCUT: {shortcut}{of}" for shortcut in self.shortcuts)
 
 
 def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
     """Look a manifest over: its rows, and whichever of its files are there.
 
     Files are opened, not decoded; only those of equal size are compared.  What breaks off later is found by
-    `prepare`.
+    `prepare`.  To find shortcuts, a sample is listened to (see `data.shortcuts`).
     """
     entries = manifest.entries
     ids = _by_split(entries, lambda e: e.id)
@@ -86,6 +110,9 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
     related = {pair: tuple(sorted(common - known)) for pair, common in _common(sources).items() if common - known}
     there = [e for e in entries if all(path.exists() for path in manifest.paths(e))]
     absent = {e.id for e in entries} - {e.id for e in there}
+    unreadable = _unreadable(manifest, there, progress)
+    opened = [e for e in there if e.id not in unreadable]
+    listened = _listened(manifest, opened, progress)
     return Audit(
         name=manifest.name,
         counts={s: Counter(e.label for e in entries if e.split == s) for s in ids},
@@ -94,8 +121,12 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
         repeated={s: again for s in ids if (again := _again(e.id for e in entries if e.split == s))},
         copies=_copies(manifest, there),
         missing={s: lost for s in ids if (lost := tuple(e.id for e in entries if e.split == s and e.id in absent))},
-        unreadable=_unreadable(manifest, there, progress),
-        changed=tuple(e.id for e in there if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
+        unreadable=unreadable,
+        readable={s: sum(e.split == s for e in opened) for s in ids},
+        changed=tuple(e.id for e in opened if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
+        vanished={s: lost for s in ids if (lost := _vanished(s, there, opened))},
+        shortcuts=shortcuts(listened),
+        listened=len(listened),
     )
 
 
@@ -116,6 +147,35 @@ def _common(sets: Mapping[str, set[str]]) -> dict[Pair, set[str]]:
     return {(a, b): sets[a] & sets[b] for a, b in combinations(sets, 2) if sets[a] & sets[b]}
 
 
+def _vanished(split: str, there: Iterable[Entry], opened: Iterable[Entry]) -> tuple[str, ...]:
+    """The classes of a split of which there are files, none of them readable."""
+    labels, left = ({e.label for e in entries if e.split == split} for entries in (there, opened))
+    return tuple(sorted(labels - left))
+
+
+def _listened(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> list[tuple[Entry, Facts]]:
+    """What single numbers say of a sample of the clips; those that cannot be decoded are for `prepare` to name."""
+    chosen, until = sample(entries), time.monotonic() + LISTENING
+
+    def known(e: Entry) -> Facts | None:
+        with suppress(MediaError, OSError):
+            return facts(manifest, e) if time.monotonic() < until else None
+        return None
+
+    found = _side_by_side(known, chosen, f"listening to {len(chosen)} clips of {manifest.name}", progress)
+    return [(e, said) for e, said in zip(chosen, found, strict=True) if said is not None]
+
+
+def _side_by_side(work: Callable[[Entry], T], entries: Sequence[Entry], title: str, progress: bool) -> list[T]:
+    """`work` of each, in threads, because FFmpeg works outside Python's lock."""
+    found: list[T] = []
+    with ThreadPoolExecutor(cores()) as pool, bar(title, len(entries), visible=progress) as advance:
+        for result in pool.map(work, entries):
+            found.append(result)
+            advance()
+    return found
+
+
 def _again(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(id for id, n in Counter(ids).items() for _ in range(n - 1))
 
@@ -131,20 +191,14 @@ def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, 
     for path in users:
         same_size[path.stat().st_size].append(path)
     for path in (path for paths in same_size.values() if len(paths) > 1 for path in paths):
-        same[sha256(path)].append(path)
+        with suppress(OSError):  # which is said of the file as unreadable
+            same[sha256(path)].append(path)
     return tuple(tuple(e for path in paths for e in users[path]) for paths in same.values() if len(paths) > 1)
 
 
 def _unreadable(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> dict[str, str]:
-    found: dict[str, str] = {}
-    title = f"opening the files of {manifest.name}"
-    # threads, because FFmpeg works outside Python's lock
-    with ThreadPoolExecutor(cores()) as pool, bar(title, len(entries), visible=progress) as advance:
-        for e, reason in zip(entries, pool.map(lambda e: _problem(manifest, e), entries), strict=True):
-            if reason:
-                found[e.id] = reason
-            advance()
-    return found
+    reasons = _side_by_side(lambda e: _problem(manifest, e), entries, f"opening the files of {manifest.name}", progress)
+    return {e.id: reason for e, reason in zip(entries, reasons, strict=True) if reason}
 
 
 def _problem(manifest: Manifest, e: Entry) -> str | None:
@@ -160,9 +214,20 @@ def _problem(manifest: Manifest, e: Entry) -> str | None:
             has_sound = probe(apart[0]).audio is not None
     except (MediaError, OSError) as error:
         return str(error)
-    if has_picture and has_sound:
-        return None
-    return f"{video}: has no picture" if has_sound else f"{apart[0] if apart else video}: has no sound"
+    if not has_sound:
+        return _why(apart[0] if apart else video, "audio")
+    return None if has_picture else _why(video, "video")
+
+
+def _why(path: Path, kind: Kind) -> str:
+    """Why a file gives no sound or no picture."""
+    with suppress(OSError):
+        try:
+            Reader(path, kind)
+        except MediaError as error:
+            if not error.reason.startswith(("has no", "is a folder")):
+                return str(error)
+    return f"{path}: has no {NAMES[kind]}"
 
 
 def _total(classes: Mapping[str, int]) -> int:
