@@ -404,6 +404,33 @@ def test_image_weights_that_are_not_there_are_missed_before_any_work(solos, tmp_
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--epochs", "0"], "expected epochs to be 1 or more, got 0"),
+        (["--attacked", "-1"], "expected attacked to be 1 or more, got -1"),
+        (["--seeds", "0", "0"], "one seed or more, each once"),
+        (["--view.size", "300"], "expected frames of at least 300 pixels, got 246 x 246"),
+        (["--view.samples", "300000"], "expected at least 300000 samples of sound, got 198450"),
+        (["--view.samples", "2000"], "at least 2341 samples of sound, got 2000"),
+        (["--tracker", "paper"], "expected a tracker that is installed"),
+        (["--out", "MUSIC/violin/0.mp4"], "expected a folder or nothing yet, got a file"),
+        (["--cache", "MUSIC/violin/0.mp4"], "expected a folder or nothing yet, got a file"),
+        (["--classes", "violin"], "expected clips in the splits val and test, got none of 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(tmp_path, monkeypatch, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    for label in ("tuba", "violin"):
+        for i in range(5 if label == "tuba" else 1):
+            (tmp_path / "MUSIC" / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "MUSIC" / label / f"{i}.mp4").touch()
+    asked = ["study", "tian2021_music", "--data", "MUSIC", "--workers", "1", "--quiet", "--visual-weights", "none"]
+    assert main([*asked, *words]) == 1
+    assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["MUSIC"]
+
+
 @pytest.mark.parametrize(("words", "weights"), [("none", None), ("some/folder", "some/folder")])
 def test_image_weights_of_a_study_may_be_chosen(tmp_path, words, weights):
     _, study = read(["tian2021_music", "--data", str(tmp_path), "--visual-weights", words])

@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +17,7 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.media import ClipSpec
 from avrobust.study import STUDIES, Study, named
-from avrobust.study.cost import announced, cost, estimate
+from avrobust.study.cost import announced, cost, counted, estimate
 from avrobust.study.failures import failures, words
 from avrobust.study.run import run
 from avrobust.training import View
@@ -69,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
     options, study = read(argv)
     if isinstance(study.data, Source) and not options.quiet:  # the orchestra's studies say themselves what they take
-        print(estimate(study, Counter(e.split for e in study.data.manifest().entries)), flush=True)
+        print(estimate(study, counted(study.data.manifest())), flush=True)
     page = side_by_side(partial(work, tuple(argv)), options.workers, quiet=options.quiet)
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")

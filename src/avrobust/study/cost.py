@@ -1,13 +1,14 @@
 """What a study costs, said before it begins: trainings, passes through networks, disk, and time on this machine."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
-from avrobust.data.manifest import SPLITS
+from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
 from avrobust.models.zoo import build
@@ -80,6 +81,12 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
         prepared=clip_bytes(study.clip) * sum(clips.values()),
         weights=weights * seeds,
     )
+
+
+def counted(manifest: Manifest) -> dict[str, int]:
+    """How many clips a manifest lists in each split."""
+    found = Counter(e.split for e in manifest.entries)
+    return {split: found[split] for split in SPLITS}
 
 
 def announced(study: Study) -> dict[str, int] | None:

@@ -153,8 +153,8 @@ class Study:
                 raise ValueError(
                     f"'{c.name}' starts from '{c.start}', which does not come before it; there are {names}."
                 )
-        if not self.seeds:
-            raise ValueError("expected at least one seed, got none.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"expected one seed or more, each once, got {self.seeds or 'none'}.")
         for what, number in (("epochs", self.epochs), ("attacked", self.attacked), ("batch", self.batch)):
             if number is not None and number < 1:
                 raise ValueError(

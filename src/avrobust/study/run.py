@@ -21,10 +21,11 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
 from avrobust.locks import LOOK_S, Lock, LockError
-from avrobust.models.zoo import build
 from avrobust.sources import sources
 from avrobust.study import showcase
-from avrobust.study.entry import Entry, about_contestant, weights_of
+from avrobust.study.checks import check
+from avrobust.study.cost import announced, counted
+from avrobust.study.entry import Entry, about_contestant
 from avrobust.study.failures import writing
 from avrobust.study.plan import Study
 from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
@@ -53,12 +54,10 @@ def run(
 
 
 def _run(study: Study, out: Path, data: Path, command: str, progress: bool, tracker: str | None) -> Path:
-    # What is wrong with a user's clips, or cannot be built, is said before the folder is taken.
+    # What is wrong with a user's clips, or with the study, is said before the folder is taken.
     listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
     title = study.title or f"{study.question} {listed.name if listed else 'The orchestra'}"
-    untrained = [c for c in study.contestants for s in study.seeds if not weights_of(out, c.name, s).exists()]
-    for spec in dict.fromkeys(c.spec(classes=2) for c in untrained):
-        build(spec, seed=0)
+    check(study, counted(listed) if listed else announced(study) or {}, out, data=data, tracker=tracker)
     record = RunFile(out, describe_study(study))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = world(device)

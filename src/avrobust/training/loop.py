@@ -267,17 +267,22 @@ def _finished(out: Path, net: AVNet) -> Trained:
 
 def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any]) -> Accelerator:
     """The device and the processes that there are.  The precision is the recipe's matter."""
+    refuse_unknown_tracker(tracker)
     if tracker is None:
         return Accelerator(mixed_precision="no")
+    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=out)
+    accelerator.init_trackers("curves", config={name: str(value) for name, value in flat(asked).items()})
+    return accelerator
+
+
+def refuse_unknown_tracker(tracker: str | None) -> None:
+    """Raise a TrainingError where there is no such tracker."""
     installed = [str(name) for name in get_available_trackers()]
-    if tracker not in installed:
+    if tracker is not None and tracker not in installed:
         raise TrainingError(
             f"expected a tracker that is installed ({', '.join(installed) or 'there is none'}), got '{tracker}'. "
             "Install it, for example: pip install tensorboard."
         )
-    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=out)
-    accelerator.init_trackers("curves", config={name: str(value) for name, value in flat(asked).items()})
-    return accelerator
 
 
 @contextmanager
