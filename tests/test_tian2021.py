@@ -504,6 +504,7 @@ def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("avrobust.cli.study.run", instead)
     monkeypatch.setattr("avrobust.study.cost.seconds_per_pass", lambda *_: {"A": 1e-3, "V": 2e-3, "AV": 3e-3})
     monkeypatch.setattr("avrobust.report.summary", lambda out: f"in {out}")
+    monkeypatch.setattr("avrobust.cli.study.refuse_failures", lambda out: None)
     for name in CLASSES["ks27"] + ("yoga",):
         (tmp_path / folder_name(name)).mkdir()
         (tmp_path / folder_name(name) / "a_000001_000011.mp4").touch()

@@ -12,6 +12,7 @@ from avrobust.cli.options import Clips, parse, prepared
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec, build
 from avrobust.training import RECIPES, View, train
+from avrobust.training.loop import refuse_unknown_tracker
 
 ABOUT = """Train a network on your clips; the best weights by validation are kept. The same command goes on after a kill.
 
@@ -60,8 +61,9 @@ def main(argv: Sequence[str]) -> None:
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
         recipe = recipe.lasting(options.epochs)
+    refuse_unknown_tracker(options.tracker)
     spec = NetSpec(2, options.modality, options.fusion, options.visual_weights)
-    build(spec, options.seed)  # what cannot be built is said before clips are prepared
+    build(spec, options.seed)  # what cannot be had is said before clips are prepared
     store = prepared(
         source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
     )
