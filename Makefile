@@ -62,5 +62,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# What the golden tests hold results to, anew: look at the diff, and say under "Results that move" what moved and why.
+golden: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/test_golden.py
+
 clean:
 	rm -rf $(VENV) runs data
