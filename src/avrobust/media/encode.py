@@ -20,8 +20,8 @@ from scipy.io import wavfile
 
 # What MPEG-4 AAC can carry.
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-# Without the last two, swscale's shortcuts shift every colour by 1 to 2 of 255.
-SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+# Without the middle two, swscale's shortcuts shift every colour by 1 to 2 of 255; the last: the same on every CPU.
+SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT
 # Else x264's code differs from CPU to CPU in what it makes of a frame, and with AVX-512 from call to call.
 X264 = "cpu-independent=1"
 BT709 = 1  # H.264's number for this colour space, in all three of its fields

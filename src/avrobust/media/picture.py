@@ -23,8 +23,8 @@ Image = UInt8[np.ndarray, "h w 3"]
 Window = tuple[float, float, float, float]
 Matrix = tuple[float, float, float, float]
 
-# Without the last two, swscale's shortcuts shift every colour by 1 to 2 of 255.
-SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# Without the middle two, swscale's shortcuts shift every colour by 1 to 2 of 255; the last: the same on every CPU.
+SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
 HOLE = 0.5  # s between a frame's end and the next frame that are worth a note: a still scene, or lost data
 
