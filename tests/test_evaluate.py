@@ -473,6 +473,12 @@ def test_training_mode_is_found_wherever_a_callable_keeps_it(way, layer):
         evaluate(way(net), clips(), FGSM(), SMALL)
 
 
+def test_a_layer_that_is_the_same_in_either_mode_may_be_in_any():
+    head = torch.nn.Linear(96, 4)
+    assert head.training
+    evaluate(lambda x: head(x.audio), clips(), FGSM(), SMALL)
+
+
 def test_the_model_that_an_attack_goes_by_is_not_in_training_mode_either():
     net = Simple(torch.nn.Dropout(0.5)).train()
     with pytest.raises(InputError, match=r"the attack PGD-2 from other.*in training mode"):

@@ -17,15 +17,15 @@ MANY = 5_000  # things looked at: a model that reaches more is not looked throug
 def in_training(model: object) -> Iterator[tuple[str, nn.Module]]:
     """The modules that `model` reaches and that answer otherwise in training mode, and are in it; with their names.
 
-    A module counts if it is a whole model in training mode, or if what it computes looks at `training`.
+    A module counts if what it computes looks at `training`; the model itself, if it is a module, in any case.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
     >>> [name for name, _ in in_training(lambda x: net(x))]
-    ['', '1']
+    ['1']
     """
     for module in reached(model):
         for name, part in module.named_modules():
-            if part.training and (looks_at_training(part.__class__) or not name):
+            if part.training and (part is model or looks_at_training(part.__class__)):
                 yield name, part
 
 
