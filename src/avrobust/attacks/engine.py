@@ -306,7 +306,7 @@ def _listening(model: Model) -> tuple[Model, list[Tensor]]:
     if isinstance(model, TwoStream):
         return _Aloud(model, heard), heard
 
-    def aloud(x: Signals) -> Tensor:
+    def aloud(x: Signals) -> Any:
         logits = model(x)
         if isinstance(logits, Tensor):  # an objective of somebody's own may know what to do with anything else
             heard.append(logits.detach())

@@ -1,0 +1,178 @@
+"""An objective says what is pushed up and when the attacker has what it wants; searches need to know no more."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, margin
+from avrobust.attacks import engine
+from avrobust.objectives import Targeted, WithSimilarity, dlr, dlr_towards, margins, misled
+from avrobust.threat import check
+from avrobust.types import InputError
+from nets import clips, linear, network
+
+torch.manual_seed(0)
+HEAD = torch.nn.Linear(96, 10).requires_grad_(False)
+BATCH = clips(40)
+THREAT = Threat.linf(audio=0.05)
+
+
+def ten(x):
+    """Ten classes by the sound."""
+    return HEAD(x.audio)
+
+
+def attacked(attack, model=ten, batch=BATCH, threat=THREAT, y=None):
+    made = attack(model, batch.x, batch.label if y is None else y, threat, Seeds(0, batch.ids))
+    check(threat, batch.x, made, batch.ids, "it")
+    return made
+
+
+SEARCHES = [APGD(steps=10), PGD(steps=10), MIM(steps=10), Square(queries=100)]
+
+
+@dataclass(frozen=True)
+class Towards:
+    """An objective of somebody's own, with a success of true and false."""
+
+    target: int
+
+    def __call__(self, model, x, y):
+        return model(x)[:, self.target].double()
+
+    def success(self, logits, y):
+        return logits.argmax(1) == self.target
+
+
+@pytest.mark.parametrize("objective", [Targeted(3), Towards(3)], ids=repr)
+@pytest.mark.parametrize("attack", SEARCHES, ids=repr)
+def test_a_search_towards_a_class_stops_when_it_is_reached(attack, objective):
+    y = ten(BATCH.x).argmax(1)
+    batch = replace(BATCH, x=BATCH.x.map(lambda s: s[y != 3]), label=y[y != 3], ids=BATCH.ids[: int((y != 3).sum())])
+    attack, seen = replace(attack, objective=objective), []
+
+    def counted(x):
+        seen.append(len(x.audio))
+        return ten(x)
+
+    reached = {}
+    for stop in (True, False):
+        seen.clear()
+        reached[stop] = (
+            ten(attacked(replace(attack, stop=stop), counted, batch, Threat.linf(audio=0.1))).argmax(1) == 3,
+            sum(seen),
+        )
+    # Whoever is reached at the end was reached, and stays so; fewer questions are asked.
+    assert (reached[True][0] >= reached[False][0]).all() and reached[True][0].sum() >= len(batch) / 6
+    assert reached[True][1] < reached[False][1]
+
+
+@pytest.mark.parametrize("attack", [replace(a, stop=True) for a in SEARCHES], ids=repr)
+def test_a_search_whose_success_nobody_knows_goes_on(attack):
+    seen = []
+
+    def mine(model, x, y):
+        seen.append(len(y))
+        return margins(model(x), y)
+
+    attacked(replace(attack, objective=mine))
+    assert set(seen) == {len(BATCH)}
+
+
+def test_success_of_ours():
+    logits, y = torch.tensor([[2.0, 0.0, 1.0, -1.0], [0.0, torch.nan, 1.0, 2.0]]), torch.tensor([0, 0])
+    for objective in (cross_entropy, margin, dlr, WithSimilarity()):
+        assert objective.success(logits, y).tolist() == [-1.0, torch.inf]
+        assert not misled(logits, torch.rand(2, 4)).any()  # of soft labels nobody knows
+    assert dlr_towards.success(logits, y).tolist() == Targeted(0).success(logits, 1 - y).tolist() == [1.0, -torch.inf]
+
+
+def test_no_answer_is_no_answer_of_the_class_that_was_aimed_at():
+    x = BATCH.x.map(lambda s: (s * 32).round() / 32)
+
+    def model(x):
+        far = (x.audio * 32 - (x.audio * 32).round()).abs().amax(1, keepdim=True) > 0.1
+        return torch.where(far, torch.nan, ten(x))
+
+    for attack in SEARCHES:
+        made = attacked(replace(attack, objective=Targeted(3)), model, replace(BATCH, x=x))
+        assert model(made).isfinite().all()
+
+
+FAR = HEAD(BATCH.x.audio)
+OWN = {
+    "regression": (lambda m, x, y: (m(x)[:, 0] - y) ** 2, torch.rand(40)),
+    "several labels": (lambda m, x, y: F.binary_cross_entropy_with_logits(m(x), y, reduction="none").mean(1), (FAR > 0).float()),
+    "embedding": (lambda m, x, y: 1 - F.cosine_similarity(m(x), y), FAR),
+    "speaker numbers": (lambda m, x, y: 1 - F.cosine_similarity(m(x), FAR[: len(y)]), torch.arange(40) * 7),
+    "soft labels": (cross_entropy, FAR.softmax(1)),
+    "a dict": (lambda m, x, y: m(AV(x.audio, x.visual)).square().sum(1), torch.zeros(40)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize(("objective", "y"), OWN.values(), ids=OWN)
+def test_objectives_of_ones_own_need_no_classes(objective, y, dtype):
+    cast = objective if objective is cross_entropy else lambda m, x, y: objective(m, x, y).to(dtype)
+    for attack in (*SEARCHES, FGSM(), PGD(steps=3, keep="last", restarts=2), PGD(steps=3, stop=True)):
+        made = attacked(replace(attack, objective=cast), y=y)
+        assert objective(ten, made, y).sum() > objective(ten, BATCH.x, y).sum()
+
+
+@pytest.mark.parametrize("model", [ten, network()], ids=["callable", "network"])
+def test_an_objective_that_is_not_one_number_per_clip_is_refused(model):
+    for wrong, got in ((lambda m, x, y: F.cross_entropy(m(x), y), r"\(\)"), (lambda m, x, y: m(x)[:, :1], r"\(40, 1\)"), (lambda m, x, y: 1.0, "float")):  # fmt: skip
+        for attack in SEARCHES:
+            with pytest.raises(InputError, match=rf"one number per clip, shaped \(40,\), got .*{got}"):
+                attacked(replace(attack, objective=wrong), model)
+
+
+def test_an_objective_that_is_no_number_names_its_clip():
+    with pytest.raises(InputError, match=r"finite value.*'clip/0'.*objective"):
+        attacked(PGD(steps=2, objective=lambda m, x, y: m(x)[:, 0] * torch.nan))
+
+
+def test_a_model_may_answer_in_its_own_form():
+    answers = lambda x: {"logits": ten(x)}  # noqa: E731
+    made = attacked(PGD(steps=3, stop=True, objective=lambda m, x, y: F.cross_entropy(m(x)["logits"], y, reduction="none")), answers)  # fmt: skip
+    assert not torch.equal(made.audio, BATCH.x.audio)
+
+
+class Half(torch.nn.Module):
+    """A network in half precision, fed as such networks are."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype, self.head = dtype, torch.nn.Linear(96, 4)
+        torch.nn.init.normal_(self.head.weight, std=0.3)
+        self.to(dtype).requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(x.audio.to(self.dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_networks_in_another_precision_are_attacked(dtype):
+    model = Half(dtype)
+    batch = replace(BATCH, label=model(BATCH.x).argmax(1))
+    for attack in (*SEARCHES, FGSM(), AVAutoAttack(steps=5, targets=1, queries=5)):
+        made = attacked(attack, model, batch, Threat.linf(audio=0.1))
+        assert (model(made).argmax(1) != batch.label).float().mean() > 0.3, attack
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_whole_network_in_another_precision_is_taken_as_it_is(dtype):
+    net = network().to(dtype)
+    assert engine.exact(net) is engine.crafting(net, BATCH.x) is net
+    model = lambda x: net(x.map(lambda s: s.to(dtype)))  # noqa: E731
+    made = attacked(PGD(steps=3), model, threat=Threat.linf(audio=0.05, visual=0.05))
+    assert margin(network(), made, BATCH.label).mean() > margin(network(), BATCH.x, BATCH.label).mean()
+
+
+def test_labels_of_a_linear_model_are_what_they_were():
+    """Success by the true label, whatever class a search inside `AVAutoAttack` is led towards."""
+    y = linear(BATCH.x).argmax(1)
+    made = attacked(AVAutoAttack(steps=5, queries=5), linear, replace(BATCH, label=y), Threat.linf(audio=0.05))
+    assert (linear(made).argmax(1) != y).any()
