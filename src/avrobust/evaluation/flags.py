@@ -26,6 +26,7 @@ OVER_BUDGET = 1.001  # what float32 rounding may add, generously
 UNFINISHED, OVERRATED = 0.03, 0.1  # points of accuracy that are worth a word
 IGNORED = 0.1  # of the answers; a modality that decides fewer is hardly used
 ENOUGH = 0.05  # of the clips, without a gradient or unmoved
+WEAKER = 0.9  # of the margin that float32 gains
 SENSE = {"A": "sound", "V": "picture"}
 FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points at 50 %
 
@@ -372,6 +373,21 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
                     yield Flag("gradients vanish", "alarm", text, model)
 
 
+def crafted_in_low_precision(seen: Evidence) -> Iterable[Flag]:
+    """A budget that is smaller than the step from one number to the next is rounded away before the first layer."""
+    for model, p in seen.probes.items():
+        for threat, low in p.get("low", {}).items():
+            weak, coarse = low["gained"] < WEAKER, {m: r for m, r in low["room"].items() if r < 1}
+            numbers = ", ".join(f"{modality} {room:.2g}" for modality, room in low["room"].items())
+            text = (
+                f"Attacks on {model} within {threat} were crafted in {low['precision']}: on {low['clips']} clips they raise "
+                f"the margin by {percent(low['gained'])} % of what float32 does, and {low['standing']} stand against "
+                f"{low['standing_float32']}; steps between its numbers that the budget allows: {numbers}."
+            )
+            level: Level = "alarm" if weak else "warning" if coarse else "note"
+            yield Flag("crafted in low precision", level, text, model)
+
+
 def points_no_better_than_blind(seen: Evidence) -> Iterable[Flag]:
     """A model that looks for what sounds should find it more often than an answer that never looks."""
     centre = seen.baselines.get("centre")
@@ -409,6 +425,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     random_outputs,
     depends_on_batch,
     gradient_vanishes,
+    crafted_in_low_precision,
     points_no_better_than_blind,
 )
 

@@ -26,6 +26,7 @@ from avrobust.evaluation.inputs import (
     fingerprints,
     own_copy,
 )
+from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.record import Rows
 from avrobust.objectives import correct, margins
@@ -126,6 +127,7 @@ class Subject:
         self._judges: list[Model] = []  # per batch: the model itself, with what its streams make of the clean clips
         self._clean: list[Tensor] = []
         self._slopes = Slopes()
+        self._low: dict[str, Any] = {}  # by threat, what a low precision cost
         for batch in self._batches:
             if not self._judges:
                 self._model = as_model(model, batch.x.map(lambda s: s[:1]))
@@ -144,7 +146,8 @@ class Subject:
     def about(self) -> dict[str, Any]:
         """What the rows cannot say of the model: how many classes it has, and what it is like to an attacker."""
         batch = next(iter(self._batches))
-        return {"classes": self._clean[0].shape[1], "probes": {self._name: probe(engine.exact(self._model), batch)}}
+        probes = probe(engine.exact(self._model), batch) | ({"low": self._low} if self._low else {})
+        return {"classes": self._clean[0].shape[1], "probes": {self._name: probes}}
 
     @cached_property
     def _crafts(self) -> list[Model]:
@@ -181,6 +184,8 @@ class Subject:
         every = zip(self._batches, self._clean, self._judges, self._crafts, strict=True)
         for number, (batch, clean, judge, craft) in enumerate(every):
             lent = batch.x.map(torch.clone)
+            if number == 0 and is_low(craft) and threat.subset != "clean" and str(threat) not in self._low:
+                self._low[str(threat)] = compare(engine.exact(self._model), craft, batch, threat, seed)
             adversarial = _signals(attack(craft, lent, batch.label.clone(), threat, Seeds(seed, batch.ids)), title)
             check_kept(batch.x, lent, batch.ids, f"{title}, or the model under it,")
             if not free:

@@ -1,0 +1,58 @@
+"""What attacks lose that are crafted in a low precision: steps too small for its numbers, and strength."""
+
+import math
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avrobust.attacks import PGD, engine
+from avrobust.objectives import margin
+from avrobust.seeds import Seeds
+from avrobust.threat import Ball, Threat
+from avrobust.types import Batch, Model, doubles
+
+CLIPS = 16  # attacked once more
+SEARCH = PGD(steps=10, objective=margin)
+
+
+def is_low(model: Model) -> TypeGuard[engine.Streams]:
+    """Whether gradients of this stand-in are taken in less than float32."""
+    return isinstance(model, engine.Streams) and model.dtype != torch.float32
+
+
+def compare(model: Model, low: engine.Streams, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
+    """The same attack crafted in the precision of `low` and in float32, judged by `model` itself; plain data.
+
+    On `clips` clips, those that stand: `standing` of the first, `standing_float32` of the second.  `gained`: how far the
+    first raises the margin, as a share of how far the second does; 1 where that finds nothing.  `room`: by modality,
+    how many numbers of the low precision lie within the budget, at the middle one of the signals' values.
+    """
+    batch = batch.take(range(min(CLIPS, len(batch))))
+    x, y = batch.x, batch.label
+    full = engine.crafting(model, x.map(lambda s: s[:1]))
+    reached = []
+    with torch.no_grad():
+        before = margin(model, x, y)
+        for craft in (engine.embedded(engine.some(low, slice(len(batch))), x), engine.embedded(full, x)):
+            reached.append(margin(model, SEARCH(craft, x, y, threat, Seeds(seed, batch.ids)), y))
+    rises = [float((after - before).mean()) for after in reached]
+    standing, standing_full = (int((after <= 0).sum()) for after in reached)
+    return {
+        "precision": str(low.dtype).removeprefix("torch."),
+        "clips": len(batch),
+        "standing": standing,
+        "standing_float32": standing_full,
+        "gained": rises[0] / rises[1] if rises[1] > 0 else 1.0,
+        "room": {name: _room(getattr(threat, name), s, low.dtype) for name, s in x.items() if getattr(threat, name).active},
+    }  # fmt: skip
+
+
+def _room(ball: Ball, s: Tensor, dtype: torch.dtype) -> float:
+    """How many steps from one number of `dtype` to the next the budget allows a single value."""
+    budget = float(doubles(ball.weight(s)).mean()) * ball.eps
+    if ball.norm == "l2":
+        budget /= math.sqrt(s[0].numel())
+    middle = float(np.median(np.abs(doubles(s))))
+    return budget / (torch.finfo(dtype).eps * 2.0 ** math.floor(math.log2(max(middle, 1e-30))))

@@ -1,0 +1,73 @@
+"""An attack is never weaker for being cheap: on every machine it is crafted in float32, unless somebody asks for less."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from avrobust import APGD, AV, PGD, Batch, Threat, evaluate
+from avrobust.attacks import engine
+from avrobust.evaluation.precision import compare, is_low
+from avrobust.models.fusion import Concat
+from avrobust.models.network import AVNet
+from nets import clips, linear, network
+
+# The paper's smaller budget: 0.35 of 255 grey levels.
+SMALL = Threat.tian2021(visual=0.006)
+
+
+class Sharp(nn.Module):
+    """A picture encoder that such a budget hurts, and that is curved within it: its input is scaled, and folded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 16, 4, stride=4), nn.Linear(16 * 16 * 16, 12)
+        nn.init.normal_(self.conv.weight)
+        self.conv.weight.data -= self.conv.weight.data.mean((1, 2, 3), keepdim=True)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.last((400 * self.conv(frames[:, 0])).sin().flatten(1))
+
+
+def sharp() -> tuple[AVNet, Batch]:
+    """The network, and smooth pictures on which it is right."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = AVNet(AV(network().audio, Sharp()), Concat(AV(12, 12)), 4, classifier_std=1.0).eval()
+        blobs = F.interpolate(torch.rand(32, 3, 8, 8), size=(64, 64), mode="bilinear")[:, None]
+        x = AV(torch.rand(32, 96) - 0.5, ((0.6 + 0.3 * blobs) * 255).round() / 255)
+    with torch.no_grad():
+        return net, Batch(x, net(x).argmax(1))
+
+
+@pytest.mark.parametrize("attack", [PGD(), APGD(steps=10)], ids=repr)
+def test_small_budgets_are_as_strong_by_default_as_in_float32(attack):
+    net, batch = sharp()
+    standing, levels = {}, {}
+    for precision in ("auto", "float32", "bfloat16"):
+        rows = evaluate(net, [batch], [attack], SMALL, precision=precision)
+        standing[precision] = rows.where(attack=attack.name).column("correct")
+        levels[precision] = [f.level for f in rows.flags() if f.name == "crafted in low precision"]
+    assert np.array_equal(standing["auto"], standing["float32"])
+    assert standing["auto"].mean() < 0.2
+    assert standing["bfloat16"].mean() > standing["float32"].mean() + 0.2
+    assert levels == {"auto": [], "float32": [], "bfloat16": ["alarm"]}
+
+
+def test_what_a_low_precision_costs_is_measured():
+    net, batch = sharp()
+    low = engine.crafting(net, batch.x, "bfloat16")
+    assert is_low(low) and not is_low(engine.crafting(net, batch.x)) and not is_low(linear)
+    found = compare(engine.exact(net), low, batch, SMALL)
+    assert found["clips"] == 16 and found["standing"] > found["standing_float32"] and found["gained"] < 0.5
+    # Between 0.5 and 1 the numbers of bfloat16 lie 2**-8 apart: the budget, 0.35 of 255 levels, is a third of that.
+    assert found["room"] == {"visual": pytest.approx(0.006 * (0.229 + 0.224 + 0.225) / 3 * 2**8)}
+
+
+def test_a_large_budget_in_low_precision_is_a_note():
+    batch = clips(16)
+    rows = evaluate(network(), [batch], [PGD()], Threat.linf(audio=0.05, visual=0.1), precision="bfloat16")
+    found = [f for f in rows.flags() if f.name == "crafted in low precision"]
+    assert [f.level for f in found] == ["note"] * 3
+    assert "within audio linf 0.05, visual linf 0.1 were crafted in bfloat16: on 16 clips" in found[2].text
