@@ -19,6 +19,7 @@ from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
+from avrobust.facts import AttackInfo
 from avrobust.report import features, figures, first, gallery, page, paper, places, tables
 from avrobust.report.claims import claims, families, joint_is_worse
 from avrobust.report.comparisons import Claim, Comparison, compare
@@ -208,6 +209,26 @@ def test_the_papers_numbers_stand_beside_its_own_data_only(told, tmp_path):
     assert all(row.paper_ri is None for t in tables.defense_tables(run) for row in t.rows)
     page = Page(report.write(folder).read_text())
     assert page.crossed == [] and "on other data than the paper's" in page.text and "as printed for" not in page.text
+
+
+@pytest.mark.parametrize("name", ["PGD by Anna", "PGD-10 (mine)", "PGD"])
+def test_somebody_else_s_attack_is_not_taken_for_ours_by_its_name(name, run_dir):
+    run = read(run_dir)
+
+    def theirs(c, a):
+        return (replace(c, attack=name), replace(a, info=AttackInfo())) if c.attack == "PGD-10" else (c, a)
+
+    hers = replace(run, table=dict(theirs(c, a) for c, a in run.table.items()))
+    (ours,), (anna,) = (
+        [row for row in tables.attack_tables(r)[0].rows if row.attack == n] for r, n in ((run, "PGD-10"), (hers, name))
+    )
+    assert ours.cells["A"].paper == 13.46 and anna.cells["A"].paper is None
+    assert anna.cells["A"].ours == ours.cells["A"].ours
+    before, after = ({c.name: c for c in claims(r)} for r in (run, hers))
+    assert {k.high_name for k in before["MIM"].comparisons} == {"PGD-10"}
+    assert name not in {k.high_name for k in after["MIM"].comparisons}
+    # An attack is an attack: it counts in the worst case.
+    assert [c.gap.difference for c in after["A"].comparisons] == [c.gap.difference for c in before["A"].comparisons]
 
 
 def alarm(name, level="alarm", model=""):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from avrobust.evaluation.metrics import percent
 from avrobust.report import defended
 from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
-from avrobust.report.read import Level, Run, method
+from avrobust.report.read import Level, Run
 from avrobust.report.words import listing
 
 
@@ -151,7 +151,7 @@ def mim_is_strongest(run: Run, level: Level) -> Claim:
 
 
 def published_mim_gains(run: Run, level: Level) -> Claim:
-    names = [a for a in run.modes if method(a) == "MIM"]
+    names = [a for a in run.modes if run.method(a) == "MIM"]
     outside = [a for a in names if a in run.outside]
     inside = [a for a in names if a not in run.outside]
     found = [
@@ -185,8 +185,8 @@ CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
 
 def rivals(run: Run, level: Level, strong: str, weak: str, among: list[str]) -> list[Comparison]:
     """The first attack of one method against the first of another, on each subset."""
-    first = next((a for a in among if method(a) == strong), None)
-    second = next((a for a in among if method(a) == weak), None)
+    first = next((a for a in among if run.method(a) == strong), None)
+    second = next((a for a in among if run.method(a) == weak), None)
     if first is None or second is None:
         return []
     return [c for subset in level for c in versus(run, level, subset, first, second)]

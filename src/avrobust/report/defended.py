@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from avrobust.evaluation.answers import Answers, shared
 from avrobust.report.comparisons import Claim, Comparison, at, compare, mean_attacked
-from avrobust.report.read import SUBSETS, Level, Run, usual
+from avrobust.report.read import SUBSETS, Level, Run
 
 KEPT = 0.03  # clean accuracy counts as kept when it falls by less
 
@@ -37,7 +37,7 @@ def localisation_is_fooled(run: Run, level: Level) -> Claim:
     model = next(iter(run.pointing()), None)
     budgets = run.levels()[-1] if run.levels() else {}
     for subset, budget in budgets.items():
-        tried = [a for a in run.modes if usual(a) and a not in run.outside]
+        tried = [a for a in run.modes if run.usual(a) and a not in run.outside]
         attacked = [a for a in tried if run.attacked(model, a, subset, budget)]
         for attack in attacked[-1:]:
             low, high = run.attacked(model, attack, subset, budget), run.clean(model)

@@ -129,14 +129,23 @@ class Run:
         """By attack, "corrected" or "published"; in the order of a table: FGSM, PGD, MIM, then what was published."""
         modes = {c.attack: a.mode for c, a in self.table.items() if c.subset != "clean"}
         order = {"FGSM": 0, "PGD": 1, "MIM": 2}
-        names = sorted(modes, key=lambda a: (modes[a] == "published", order.get(method(a), 3), a))
+        names = sorted(modes, key=lambda a: (modes[a] == "published", order.get(self.method(a), 3), a))
         return {name: modes[name] for name in names}
 
     @cached_property
     def infos(self) -> Mapping[str, AttackInfo]:
-        """What is known of each attack, by its name, in the order of a table."""
-        known = {c.attack: a.info for c, a in self.table.items()}
-        return {name: known[name] for name in self.modes}
+        """What is known of each attack, by its name."""
+        return {c.attack: a.info for c, a in self.table.items() if c.subset != "clean"}
+
+    def method(self, attack: str) -> str:
+        """The search that an attack is, on the model at hand: "PGD", say; "" for somebody else's, whatever its name."""
+        info = self.infos[attack]
+        return "" if info.source or info.variant else info.family
+
+    def usual(self, attack: str) -> bool:
+        """Whether an attack raises the loss that is usual for it; somebody else's has no other."""
+        info = self.infos[attack]
+        return not info.family or info.objective in ("", "margin" if info.family == "Square" else "cross_entropy")
 
     @cached_property
     def outside(self) -> frozenset[str]:
@@ -275,21 +284,3 @@ def read(path: Path) -> Run:
     controls, sent = ({c: a for c, a in every.items() if a.mode == mode} for mode in ("control", "sent"))
     table = {c: a for c, a in every.items() if c not in controls and c not in sent}
     return Run(path, about, table, controls, sent)
-
-
-def usual(attack: str) -> bool:
-    """Whether an attack raises the loss that is usual for it: a name says in brackets which other one it raises.
-
-    >>> usual("PGD-10"), usual("PGD-10 (heat_shift)")
-    (True, False)
-    """
-    return "(" not in attack
-
-
-def method(attack: str) -> str:
-    """The search behind an attack's name.
-
-    >>> method("MIM-10 published")
-    'MIM'
-    """
-    return attack.split("-")[0].split(" ")[0]

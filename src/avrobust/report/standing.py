@@ -74,7 +74,8 @@ def tables(run: Run) -> list[Table]:
 
 
 def _table(run: Run, level: Level) -> Table | None:
-    strongest = next((attack for attack, info in run.infos.items() if info.strongest), None)
+    strongest = next((attack for attack in run.modes if run.infos[attack].strongest), None)
+    weak = next((a for a in run.modes if run.method(a) == "FGSM" and run.usual(a)), "")
     met = [m for m in run.defenses() if strongest and run.attacked(m, strongest, "AV", level["AV"]) is not None]
     if len(met) < 2:
         return None
@@ -95,7 +96,7 @@ def _table(run: Run, level: Level) -> Table | None:
         Row(
             model=m,
             clean=_right(run.clean(m)),
-            weak=_right(mean_attacked([run.attacked(m, "FGSM", s, level[s]) for s in SUBSETS])),
+            weak=_right(mean_attacked([run.attacked(m, weak, s, level[s]) for s in SUBSETS])),
             worst={s: _right(worst[m, s]) for s in SUBSETS},
             strong=_right(strong[m]),
             gap=paired(*gaps[m]).as_one_of(len(compared)) if m in gaps else None,

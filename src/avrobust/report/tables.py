@@ -17,7 +17,7 @@ from avrobust.evaluation.metrics import (
     relative_improvement,
 )
 from avrobust.report import paper
-from avrobust.report.read import SUBSETS, Level, Run, method, usual
+from avrobust.report.read import SUBSETS, Level, Run
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def attack_tables(run: Run) -> list[AttackTable]:
         own = {s: b for s, b in level.items() if b not in shown}
         # Attacks with another loss than the usual one stand in the table of defenses.
         names = [
-            a for a in run.modes if usual(a) and any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())
+            a for a in run.modes if run.usual(a) and any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())
         ]
         same = paper.same_budgets(level, paper.EPS_ATTACK)
-        rows = tuple(_row(run, a, level, printed.get(method(a)) if same else None) for a in names)
+        rows = tuple(_row(run, a, level, printed.get(run.method(a)) if same else None) for a in names)
         tables.append(AttackTable(level, clean, rows))
         shown |= set(level.values())
     return tables
@@ -228,7 +228,8 @@ def _model_tables(run: Run, names: dict[str, str], printed: dict[str, paper.Row]
             met = {m: c for m, c in columns.items() if all(a is not None for a in c.values())}
             if first not in met or sum(run.kind(m) == "AV" for m in met) < 2:
                 continue
-            theirs = printed if same and attack == "FGSM" else {}
+            plain = run.method(attack) == "FGSM" and run.usual(attack) and run.modes[attack] == "corrected"
+            theirs = printed if same and plain else {}
             rows = (_model_row(names[m], m, c, met[first], theirs.get(names[m])) for m, c in met.items())
             found.append(ModelTable(attack, level, tuple(rows)))
     return found
