@@ -155,6 +155,23 @@ def test_a_block_around_an_evaluation_changes_nothing(block, model):
         np.testing.assert_array_equal(inside.column(column), wanted.column(column))
 
 
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("model", [linear, network()], ids=["linear", "network"])
+def test_an_attack_of_ones_own_has_its_gradients_in_such_a_block(block, model):
+    def mine(model, x, y, threat, seeds):
+        x = x.map(lambda s: s.requires_grad_())
+        grads = torch.autograd.grad(torch.nn.functional.cross_entropy(model(x), y), list(x))
+        return threat.map(
+            lambda ball, s, g: (s + ball.eps * g.sign()).clamp(ball.low, ball.high).detach(), x, AV(*grads)
+        )
+
+    wanted = evaluate(model, [BATCH], [mine], BOTH.only("AV"))
+    with block():
+        inside = evaluate(model, [Batch(BATCH.x.map(torch.clone), BATCH.label + 0, BATCH.ids)], [mine], BOTH.only("AV"))
+    assert inside.column("correct").tolist() == wanted.column("correct").tolist()
+    assert (inside.where(attack="mine").column("linf_audio") > 0.01).any()
+
+
 def test_weights_made_in_inference_mode():
     with torch.inference_mode():
         net = network()

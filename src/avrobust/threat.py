@@ -226,7 +226,11 @@ def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...]
                 f"{attack} returned {name} of shape {tuple(adv.shape)}, expected {tuple(clean.shape)}. Return signals shaped as the clean ones."
             )
         if not adv.isfinite().all():
-            raise BudgetError(f"{attack} returned {name} that is not finite. Look for a division by a zero gradient.")
+            i = int((~adv.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise BudgetError(
+                f"{attack} returned {name} that is not finite, first on clip '{ids[i]}'. Look for a division by a zero "
+                "gradient in it, and for sqrt, log, norm or a division at 0 in the model, whose gradient is not finite there."
+            )
         if adv.dtype != clean.dtype:
             raise BudgetError(
                 f"{attack} returned {name} in {adv.dtype}, expected {clean.dtype}. Craft in any precision, return the clean signal's."

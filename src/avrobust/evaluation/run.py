@@ -79,9 +79,11 @@ def evaluate(
     alarm: model is right on 75.0 % of 4 [30.1, 95.4] without any attack; guessing gives 50.0 %.
     """
     todo = tasks(attacks, threat)
-    subject = Subject(model, batches, name=name, precision=precision)
-    cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in todo]
-    return Rows.concat(cells, subject.about)
+    # Attacks take gradients, although whoever evaluates may not.
+    with torch.inference_mode(False), torch.enable_grad():
+        subject = Subject(model, batches, name=name, precision=precision)
+        cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in todo]
+        return Rows.concat(cells, subject.about)
 
 
 def tasks(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
