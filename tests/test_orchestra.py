@@ -1,6 +1,9 @@
 """The procedural orchestra: real files, the same ones every time, whose sound and picture are what they say."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -63,6 +66,32 @@ def test_the_same_values_give_the_same_bytes_whoever_makes_them(small: Manifest,
     assert again.entries == small.entries
     for e in small.entries:
         assert (again.root / e.video).read_bytes() == (small.root / e.video).read_bytes()
+
+
+ANOTHER_CPU = """
+import ctypes, sys
+from pathlib import Path
+import av
+from avrobust.data.orchestra import write
+from test_orchestra import SMALL
+for library in Path(av.__file__).parent.with_name("av.libs").glob("libavutil*"):  # plain C in FFmpeg too
+    ctypes.CDLL(str(library)).av_force_cpu_flags(0)
+write(SMALL, Path(sys.argv[1]), workers=1, progress=False)
+"""
+
+
+def test_another_kind_of_cpu_makes_the_same_bytes(small: Manifest, tmp_path: Path) -> None:
+    """One without the instructions that NumPy, the C library and FFmpeg would choose here; x264 has tests of its own."""
+    numpy = pytest.importorskip("numpy._core._multiarray_umath")
+    chosen = [name for name in numpy.__cpu_dispatch__ if numpy.__cpu_features__[name]]
+    older = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(chosen),
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
+    }
+    subprocess.run([sys.executable, "-c", ANOTHER_CPU, str(tmp_path / "there")], env=os.environ | older, check=True)
+    for e in small.entries:
+        assert (tmp_path / "there" / e.video).read_bytes() == (small.root / e.video).read_bytes(), e.id
 
 
 def test_another_seed_gives_other_clips_and_more_test_clips_leave_the_others_alone(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
+from avrobust.data.orchestra.exact import cos, exp, exp2, log2, power, sin
 from avrobust.data.orchestra.score import Score
 
 Wave = NDArray[Any]  # float32 (n,)
@@ -34,12 +35,12 @@ def record(
     player; `tilt_db` per octave makes the recording brighter or, below 0, duller; the loudest sample is `peak`.
     """
     n = len(player)
-    wave = player if other is None else player + other * np.float32(10 ** (-below_db / 20))
+    wave = player if other is None else player + other * _gain(np.full(1, -below_db, np.float32))
     wave = _unit(_reverberate(wave, room_s, rate, rng))
     octaves = np.maximum(_octaves(n, rate), -4.5)  # around 1 kHz, level below 44 Hz
-    colour = np.exp2(-rng.uniform(0, 0.6) * octaves)  # from white noise to pink and a little further
+    colour = exp2(-rng.uniform(0, 0.6) * octaves)  # from white noise to pink and a little further
     noise = _unit(_filtered(_noise(n, rng), colour))
-    wave = wave + noise * np.float32(10 ** (-snr_db / 20))
+    wave = wave + noise * _gain(np.full(1, -snr_db, np.float32))
     wave = _filtered(wave, _gain(tilt_db * octaves))
     return wave * np.float32(peak / np.abs(wave).max())
 
@@ -61,7 +62,7 @@ def bowed(
     f0 = _pitch(score, n, rate, glide_s, vibrato * rng.uniform(0.7, 1.3), rng.uniform(4.8, 6.6))
     level = _loudness(score, n, rate, rng.uniform(0.05, 0.11))
     k = np.arange(1, 61)
-    string = _oscillate(f0, k**-1.0 * (1 + 0.3 * rng.standard_normal(len(k))), rate)
+    string = _oscillate(f0, power(k, -1.0) * (1 + 0.3 * rng.standard_normal(len(k))), rate)
     hiss = _noise(n, rng) * 0.05
     return level * _resonate(string + hiss, body, rate, rng)
 
@@ -73,7 +74,7 @@ def reed(
     f0 = _pitch(score, n, rate, 0.015, rng.uniform(0, 12), rng.uniform(4.5, 5.5))
     level = _loudness(score, n, rate, rng.uniform(0.02, 0.05))
     k = np.arange(1, 61)
-    mouth = _oscillate(f0, k**-slope * np.where(k % 2, 1, even * np.minimum(1, k / 8 + even)), rate)
+    mouth = _oscillate(f0, power(k, -slope) * np.where(k % 2, 1, even * np.minimum(1, k / 8 + even)), rate)
     return level * _resonate(mouth + _noise(n, rng) * 0.02, bore, rate, rng)
 
 
@@ -81,7 +82,7 @@ def flute(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
     """An edge tone: hardly more than two harmonics, a tremble of the breath, and the breath itself."""
     shake_hz = rng.uniform(4.5, 6)
     f0 = _pitch(score, n, rate, 0.02, 10, shake_hz)
-    breath = 1 + rng.uniform(0.15, 0.35) * np.sin(2 * np.pi * shake_hz * _seconds(n, rate))
+    breath = 1 + rng.uniform(0.15, 0.35) * sin(2 * np.pi * shake_hz * _seconds(n, rate))
     tone = _oscillate(f0, np.array([1, rng.uniform(0.2, 0.45), rng.uniform(0.05, 0.15), 0.03, 0.01]), rate)
     air = _resonate(_noise(n, rng), ((2500.0, 1.2, 18.0),), rate, rng) * rng.uniform(0.02, 0.04)
     blown: Wave = _loudness(score, n, rate, 0.05) * breath * (tone + air)
@@ -93,8 +94,8 @@ def brass(score: Score, n: int, rate: int, rng: np.random.Generator, *, bright_h
     f0 = _pitch(score, n, rate, 0.02, rng.uniform(0, 15), 5.0)
     level = _loudness(score, n, rate, attack_s, swell=0.35)
     hz = np.arange(1, 61) * f0.mean()
-    dull = _oscillate(f0, 1 / (1 + (hz / (0.6 * bright_hz)) ** 4), rate)
-    bright = _oscillate(f0, (hz / hz[0]) ** 0.3 / (1 + (hz / (2.2 * bright_hz)) ** 3), rate)
+    dull = _oscillate(f0, 1 / (1 + power(hz / (0.6 * bright_hz), 4)), rate)
+    bright = _oscillate(f0, power(hz / hz[0], 0.3) / (1 + power(hz / (2.2 * bright_hz), 3)), rate)
     blown: Wave = level * ((1 - level) * dull + level * bright + _noise(n, rng) * 0.01)
     return blown
 
@@ -103,10 +104,10 @@ def bellows(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
     """Two metal reeds some cents apart beat against each other, with a chord's third below and pulsing air."""
     f0 = _pitch(score, n, rate, 0.004, 0, 1)
     k = np.arange(1, 61)
-    weights = k**-0.7 * (1 + 0.4 * rng.standard_normal(len(k)))
-    beats = 2 ** (rng.uniform(7, 16) / 1200)
+    weights = power(k, -0.7) * (1 + 0.4 * rng.standard_normal(len(k)))
+    beats = float(exp2(rng.uniform(7, 16) / 1200))
     reeds = _oscillate(f0, weights, rate) + _oscillate(f0 * beats, weights, rate)
-    reeds += 0.6 * _oscillate(f0 * 2 ** (-rng.choice((4, 5, 7, 12)) / 12), weights, rate)
+    reeds += 0.6 * _oscillate(f0 * float(exp2(-rng.choice((4, 5, 7, 12)) / 12)), weights, rate)
     return _loudness(score, n, rate, 0.02) * _resonate(reeds, ((1600.0, 1.0, 6.0),), rate, rng)
 
 
@@ -124,10 +125,11 @@ def plucked(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
         if periods < 1:
             continue
         k = np.arange(size // 2 + 1)
-        burst = rfft(rng.uniform(-1, 1, size)) * np.sin(np.pi * k * rng.uniform(0.12, 0.25))  # plucked at this point
-        loop = decay * np.cos(np.pi * k / size)
-        ring = irfft(burst * loop ** np.arange(periods)[:, None], size).ravel()
-        wave[start : start + len(ring)] += note.loud * ring * np.linspace(1, 0, len(ring)) ** 0.5
+        burst = rfft(rng.uniform(-1, 1, size)) * sin(np.pi * k * rng.uniform(0.12, 0.25))  # plucked at this point
+        loop = decay * cos(np.pi * k / size)
+        rounds = np.multiply.accumulate([np.ones_like(loop), *[loop] * (periods - 1)])  # loop**p, one by one
+        ring = irfft(burst * rounds, size).ravel()
+        wave[start : start + len(ring)] += note.loud * ring * np.sqrt(np.linspace(1, 0, len(ring)))
     return _resonate(wave, ((110, 0.5, 6), (220, 0.5, 5), (400, 0.6, 3)), rate, rng)
 
 
@@ -145,11 +147,9 @@ def struck(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
         ):
             if hz * ratio < 0.45 * rate:
                 t = _seconds(min(n - start, round(5 * life_s * rate)), rate)
-                wave[start : start + len(t)] += (
-                    note.loud * gain * np.sin(2 * np.pi * hz * ratio * t) * np.exp(-t / life_s)
-                )
+                wave[start : start + len(t)] += note.loud * gain * sin(2 * np.pi * hz * ratio * t) * exp(-t / life_s)
         t = _seconds(min(n - start, round(0.02 * rate)), rate)
-        wave[start : start + len(t)] += 0.5 * note.loud * hard * _noise(len(t), rng) * np.exp(-t / 0.004)
+        wave[start : start + len(t)] += 0.5 * note.loud * hard * _noise(len(t), rng) * exp(-t / 0.004)
     return wave
 
 
@@ -173,7 +173,7 @@ SOUNDS["xylophone"] = struck
 
 
 def _hz(pitch: float) -> float:
-    return float(440 * 2 ** ((pitch - 69) / 12))
+    return float(440 * exp2((pitch - 69) / 12))
 
 
 def _unit(wave: Wave) -> Wave:
@@ -193,12 +193,12 @@ def _seconds(n: int, rate: int) -> Wave:
 @lru_cache
 def _octaves(n: int, rate: int) -> Wave:
     """How many octaves above 1 kHz each frequency of a spectrum of `n` samples lies."""
-    octaves: Wave = np.log2(np.maximum(rfftfreq(n, 1 / rate), 1) / 1000).astype(np.float32)
+    octaves: Wave = log2(np.maximum(rfftfreq(n, 1 / rate), 1) / 1000).astype(np.float32)
     return octaves
 
 
 def _gain(db: Wave) -> Wave:
-    gain: Wave = np.exp(db * np.float32(np.log(10) / 20))
+    gain: Wave = exp(db * np.float32(np.log(10) / 20))
     return gain
 
 
@@ -213,13 +213,14 @@ def _pitch(score: Score, n: int, rate: int, glide_s: float, vibrato: float, vibr
     starts = [round(note.start_s * rate) for note in score.notes]
     held = np.diff([0, *starts[1:], n])
     pitch = np.repeat(np.array([note.pitch for note in score.notes], np.float32), held)
-    slope = np.hanning(2 * round(glide_s * rate) + 3)
+    width = 2 * round(glide_s * rate) + 2
+    slope = 0.5 - 0.5 * cos(2 * np.pi / width * np.arange(width + 1))
     step = np.cumsum(slope / slope.sum())
     for start, before, after in zip(starts[1:], score.notes, score.notes[1:], strict=False):
         stop = min(n, start + len(step))
         pitch[start:stop] = before.pitch + (after.pitch - before.pitch) * step[: stop - start]
-    trembling = vibrato / 100 * np.sin(2 * np.pi * vibrato_hz * _seconds(n, rate))
-    return 440 * np.exp2((pitch - 69 + trembling) / 12)
+    trembling = vibrato / 100 * sin(2 * np.pi * vibrato_hz * _seconds(n, rate))
+    return 440 * exp2((pitch - 69 + trembling) / 12)
 
 
 def _loudness(score: Score, n: int, rate: int, attack_s: float, swell: float = 0.0) -> Wave:
@@ -228,7 +229,7 @@ def _loudness(score: Score, n: int, rate: int, attack_s: float, swell: float = 0
     for note in score.notes:
         start = round(note.start_s * rate)
         t = _seconds(min(n - start, round(note.seconds * rate)), rate)
-        rise = 1 - np.exp(-3 / attack_s * t)
+        rise = 1 - exp(-3 / attack_s * t)
         fall = np.clip((note.seconds - t) / 0.03, 0, 1)
         level[start : start + len(t)] = note.loud * rise * fall * (1 - swell + swell / note.seconds * t)
     return level
@@ -248,8 +249,8 @@ def _resonate(wave: Wave, formants: Formants, rate: int, rng: np.random.Generato
     octaves = _octaves(len(wave), rate)
     gain_db = np.zeros_like(octaves)
     for hz, width, gain in formants:
-        middle = np.log2(hz * rng.uniform(0.92, 1.08) / 1000)
-        gain_db += gain * np.exp(-(((octaves - middle) / width) ** 2))
+        middle = log2(hz * rng.uniform(0.92, 1.08) / 1000)
+        gain_db += gain * exp(-(((octaves - middle) / width) ** 2))
     return _filtered(wave, _gain(gain_db))
 
 
@@ -260,5 +261,8 @@ def _reverberate(wave: Wave, room_s: float, rate: int, rng: np.random.Generator)
     tail *= 0.5 / np.sqrt(np.sum(tail**2))
     tail[0] = 1
     size = next_fast_len(len(wave) + len(tail), real=True)
-    echoing: Wave = irfft(rfft(wave, size) * rfft(tail, size), size)
+    a, b = rfft(wave, size), rfft(tail, size)
+    both = np.empty_like(a)  # a * b, part by part: some CPUs would round once where others round twice
+    both.real, both.imag = a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real
+    echoing: Wave = irfft(both, size)
     return echoing[: len(wave)]
