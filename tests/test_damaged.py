@@ -2,14 +2,17 @@
 
 import errno
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from avrobust.data.manifest import Entry, Manifest
 from avrobust.data.prepare import prepare
 from avrobust.media import ClipSpec, MediaError, decode, faults, probe, reader, write_mp4, write_png, write_wav
+from avrobust.media.log import errors
 from movies import FPS, RATE, clicks_and_flashes, grey, mux, tone
 
 SPEC = ClipSpec(seconds=1.0, rate=11025, fps=5, size=32)
@@ -182,3 +185,14 @@ def test_real_damaged_files(real_data):
     for table, reason in (("start_1e15", "line 2: expected 0 <= start"), ("nul_path", "line 2: expected a path")):
         with pytest.raises(ValueError, match=rf"{table}\.csv {reason}"):
             Manifest.read(folder / f"{table}.csv")
+
+
+def test_ffmpeg_stays_quiet_beside_a_reader_that_listens(tmp_path, whole, caplog):
+    broken = patched(tmp_path / "a.mp4", whole, (boxes(whole, b"mdhd")[0] + 12, b"\xff" * 4))
+    with errors() as said, ThreadPoolExecutor(1) as beside:
+        assert beside.submit(lambda: av.open(str(broken)).close()).result() is None
+    assert said == []
+    assert not caplog.records  # which would be printed
+    with errors() as said:
+        av.open(str(broken)).close()
+    assert said == ["Invalid mdhd time scale -1, defaulting to 1"]

@@ -18,8 +18,9 @@ SOUND = tone(440, 1.0) + 0.3 * tone(1000, 1.0)  # never quiet for longer than a 
 PICTURES = np.random.default_rng(0).integers(0, 256, (FPS, 32, 48, 3)).astype(np.uint8)
 EXTREMES = (0, 1, 2, 255, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
-# A clip in which so much of the source's sound is silent has to say so.
-SILENT = 0.1
+# A clip in which so much of the source's sound is silent has to say so.  Codecs begin with some milliseconds of silence,
+# which are much of a sound that is cut to a few and repeated.
+SILENT = 0.3
 SAYS = ("silence for", "sound padded", "the sound is silent", "sound damaged", "sound: FFmpeg reports", "cut short")
 
 
