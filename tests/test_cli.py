@@ -257,6 +257,30 @@ def test_outputs_without_a_class_of_their_own_are_refused(own, classes, says, ca
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("torch.nn.Linear", "expected a model, got the class Linear"),
+        ("3", "expected a model, got int 3"),
+        ("torch.nn.BatchNorm1d(2)", "training mode"),
+    ],
+)
+def test_what_is_no_model_is_refused_before_any_work(model, says, own, capsys):
+    Path("theirs4.py").write_text(f"import torch\nmodel = {model}\n")
+    assert main([word.replace("theirs3", "theirs4") for word in own]) == 1
+    assert says in capsys.readouterr().err and not Path("data").exists()
+    sys.modules.pop("theirs4")
+
+
+def test_a_model_that_answers_with_more_than_logits_has_its_outputs_counted(own, capsys):
+    Path("theirs5.py").write_text(
+        OWN.replace("torch.stack([m, 2 * m, 3 * m], 1)", "{'logits': torch.stack([m, 2 * m, 3 * m], 1)}")
+    )
+    own = [word.replace("theirs3", "theirs5") for word in own]
+    assert main(own) == 1
+    assert "a class for each of the model's 3 outputs, got 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "train"])
 def test_a_class_of_which_no_clip_can_be_read_is_an_error(verb, own, capsys):
     for video in Path("few/tuba").glob("*.mp4"):

@@ -14,6 +14,7 @@ from avrobust.cli.options import Clips, load, prepared, threat
 from avrobust.data.kinetics_sounds import chosen, folder_name
 from avrobust.data.manifest import Manifest, ManifestError
 from avrobust.data.store import Store
+from avrobust.evaluation.door import as_model, check_model
 from avrobust.media import ClipSpec
 from avrobust.threat import Threat
 from avrobust.training import View, batches, checkpoint
@@ -97,7 +98,8 @@ class SubjectOptions:
 
     def _model(self) -> Trained:
         if ":" in self.model and not Path(self.model).exists():
-            return Trained(load(self.model), self.clip, self.view, ())
+            check_model(model := load(self.model))  # before any work
+            return Trained(model, self.clip, self.view, ())
         return trained(self.model)
 
 
@@ -144,12 +146,12 @@ def numbered(manifest: Manifest, asked: str) -> Manifest:
 
 def check_outputs(model: Model, batch: Batch, classes: tuple[str, ...]) -> None:
     """Refuse a model with more or fewer outputs than there are classes: which is which would be a guess."""
+    one = batch.x.map(lambda s: s[:1])
     with torch.no_grad():
-        said = model(batch.x)
-    logits = getattr(said, "logits", said)
-    if isinstance(logits, torch.Tensor) and logits.ndim == 2 and logits.shape[1] != len(classes):
+        outputs = as_model(model, one)(one).shape[1]
+    if outputs != len(classes):
         raise ValueError(
-            f"expected a class for each of the model's {logits.shape[1]} outputs, got {len(classes)} "
+            f"expected a class for each of the model's {outputs} outputs, got {len(classes)} "
             f"({', '.join(classes)}). Name them all in the model's order: --classes first,second,..."
         )
 
