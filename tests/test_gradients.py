@@ -125,11 +125,17 @@ def test_a_model_that_ignores_a_modality_keeps_its_clean_accuracy():
     for model, threat in ((deaf, Threat.linf(audio=0.1)), (blind, Threat.linf(visual=0.1)), (random, Threat.linf(audio=0.1))):  # fmt: skip
         rows = evaluate(model, [BATCH], [FGSM(), PGD(steps=2), Square(queries=2)], threat)
         assert [c.accuracy().k for c in rows.cells()] == [rows.cells()[0].accuracy().k] * 4
+        assert model is random or not [f for f in rows.flags() if f.name == "gradients vanish"]
 
 
 def test_a_gradient_of_zero_is_a_matter_for_flags():
-    attacked(PGD(), lambda x: (linear(x) * 10).round())
-    attacked(PGD(), lambda x: linear(x) * 1e30)
+    for model in (
+        lambda x: (linear(x) * 10).round(),
+        lambda x: linear(x) * 1e30,
+        lambda x: linear(x).detach() + 0 * linear(x),
+    ):
+        rows = evaluate(model, [BATCH], [PGD(steps=2)], BOTH)
+        assert len([f for f in rows.flags() if f.name == "gradients vanish"]) == 2
 
 
 def test_nobody_asks_twice_whether_a_modality_is_ignored():

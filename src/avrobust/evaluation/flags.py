@@ -360,7 +360,8 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
     """Gradients that are zero lead nowhere; most attacks then return the clip as it was."""
     for model, p in seen.probes.items():
         for modality, letter in (("audio", "A"), ("visual", "V")):
-            if letter in perceives(seen, model):
+            # What a model does not take in needs no gradient.
+            if letter in perceives(seen, model) and not p.get("ignores", {}).get(modality):
                 flat, faint = p["flat"][modality], p["faint"][modality]
                 if flat > ENOUGH:
                     text = f"{model} has no gradient with respect to its {SENSE[letter]}, on {share(p, flat)}."

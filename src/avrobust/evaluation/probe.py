@@ -23,8 +23,9 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
 
     `random`: the logits differ when the model is asked again.  `sociable`: they differ when the clip is alone in its
     batch.  `faint`: the gradient of cross entropy is zero or lost in rounding, while that of the margin is not.
-    `flat`: the gradient of the margin is zero too, or no number; these two per modality.  `moved`: the number of
-    clips whose answer changes when a modality is another clip's, of another class where there is one.
+    `flat`: the gradient of the margin is zero too, or no number; these two per modality.  `ignores`: whether no
+    logit at all changes when a modality is another clip's, of another class where there is one.  `moved`: the number of
+    clips whose answer then changes.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -47,6 +48,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
         "sociable": 0.0 if random else _share(_differ(first, alone)),
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()),
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
+        "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
         "moved": dict(others.map(lambda z: int((z.argmax(1) != first.argmax(1)).sum())).items()),
     }
 
