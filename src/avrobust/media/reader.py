@@ -241,7 +241,8 @@ def pick(container: InputContainer, kind: Kind, path: Path, track: int | None = 
 def _named(stream: Any) -> str:
     """What tells a track from its neighbours."""
     codec = stream.codec_context.name if stream.codec_context else "unknown codec"
-    return " ".join(filter(None, (codec, stream.metadata.get("language"), stream.metadata.get("title"))))
+    language = stream.metadata.get("language", "und").replace("und", "")  # "und": nobody said
+    return " ".join(filter(None, (codec, language, stream.metadata.get("title"))))
 
 
 def origin(container: InputContainer) -> float:
