@@ -42,6 +42,20 @@ SCHEMA = pa.schema(
 # What the file of some rows keeps `Rows.about` under.
 ABOUT = b"avrobust"
 
+# What every row says, what every row with an answer says, and what not all versions measured.
+ALWAYS = (
+    "model", "seed", "attack", "mode", "subset", "eps_audio", "eps_visual", "threat", "clip", "label", "status",
+)  # fmt: skip
+ANSWER = ("correct_clean", "correct")
+OPTIONAL = SCHEMA.names[SCHEMA.names.index("psnr_db") + 1 :]
+
+
+def _family(kind: pa.DataType) -> str:
+    """Types that hold the same values: whole numbers, numbers, texts, truths."""
+    families = {"whole": pa.types.is_integer, "number": pa.types.is_floating, "truth": pa.types.is_boolean}
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return "text" if text else next((name for name, fits in families.items() if fits(kind)), str(kind))
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -65,10 +79,35 @@ class Rows:
 
     @classmethod
     def load(cls, path: Path) -> "Rows":
-        """From a Parquet file written by `save`."""
-        data = pq.read_table(path, schema=SCHEMA)
-        kept = (pq.read_schema(path).metadata or {}).get(ABOUT, b"{}")
-        return cls(data, json.loads(kept))
+        """From a Parquet file written by `save`.
+
+        Raises `ValueError` that names the file and the column where one is not there, or is of another type; what only
+        some rows measure may be left out.
+        """
+        there = pq.read_schema(path)
+        for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
+            found = there.field(name).type if name in there.names else None
+            if found is None and name in OPTIONAL:
+                continue
+            if found is None or _family(found) != _family(kind):
+                raise ValueError(
+                    f"{path}: expected a column '{name}' of {kind}, got {'none' if found is None else found}. "
+                    "Another version, or another program, wrote it: evaluate again."
+                )
+        about = json.loads((there.metadata or {}).get(ABOUT, b"{}"))
+        if not isinstance(about, dict):
+            raise ValueError(f"{path}: expected names and values beside its rows, got a {type(about).__name__}")
+        return cls(pq.read_table(path, schema=SCHEMA), about)
+
+    def check(self) -> None:
+        """Raise `ValueError` where a row lacks what every row has, or an answer lacks whether it is right."""
+        answered = self.data.filter(pc.equal(self.data["status"], "ok"))
+        for data, names in ((self.data, ALWAYS), (answered, ANSWER)):
+            for name in names:
+                if missing := data[name].null_count:
+                    raise ValueError(f"expected a value for '{name}' in each row, got none in {missing}")
+        if odd := set(self.data["subset"].unique().to_pylist()) - {"clean", "A", "V", "AV"}:
+            raise ValueError(f"expected subsets clean, A, V and AV, got {sorted(odd)}")
 
     def save(self, path: Path) -> None:
         """To a Parquet file, which pandas, polars and DuckDB open."""

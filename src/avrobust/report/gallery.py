@@ -6,10 +6,9 @@ Knows files and how to draw a sound; knows no results.
 import base64
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeVar
 
 import matplotlib
 import numpy as np
@@ -18,7 +17,10 @@ from scipy import signal
 from scipy.io import wavfile
 
 from avrobust.evaluation.answers import Budget
+from avrobust.report.read import RunError
+from avrobust.stored import brief, parse
 
+T = TypeVar("T")
 WINDOW = 512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
 COLUMNS, ROWS = 220, 110  # a spectrogram's pixels
 FLOOR_DB = 80  # how far below the loudest cell black begins
@@ -35,10 +37,29 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class About:
+    """What `gallery/*/clip.json` says of a clip."""
+
+    label: str
+    pred_clean: str
+    pred: str
+    attack: str
+    subset: Literal["A", "V", "AV"]
+    eps_audio: float
+    eps_visual: float
+    clip: str = ""
+    threat: str = ""
+    p_true_clean: float | None = None
+    p_true_adv: float | None = None
+    snr_db: float | None = None
+    amplified: float | None = None
+
+
+@dataclass(frozen=True)
 class Example:
     """One attacked clip.  `difference` is the change of the frame, amplified `gain` times around grey."""
 
-    about: Mapping[str, Any]
+    about: About
     budget: Budget
     clean: str
     adversarial: str
@@ -57,6 +78,16 @@ class Sample:
     frame: str
     box: tuple[float, float, float, float] | None
     sound: Sound | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What `samples/samples.json` says of a clip: its files lie beside it."""
+
+    label: str
+    image: str
+    sound: str | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 class Room:
@@ -85,11 +116,31 @@ def samples(run: Path, room: Room) -> list[Sample]:
     if not index.exists():
         return []
     found = []
-    for entry in json.loads(index.read_text()):
-        box = tuple(entry["box"]) if entry.get("box") else None
-        heard = sound(index.parent / entry["sound"], room) if entry.get("sound") else None
-        found.append(Sample(entry["label"], uri(index.parent / entry["image"]), box, heard))
+    for entry in said(Listed, index):
+        heard = sound(_beside(index, entry.sound, ".wav"), room) if entry.sound else None
+        found.append(Sample(entry.label, uri(_beside(index, entry.image, ".png")), entry.box, heard))
     return found
+
+
+def said(kind: type[T], path: Path) -> list[T]:
+    """What a JSON file of a run says, one value or a list, as values of a kind.  Raises `RunError` where it does not fit."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return [parse(kind, t, extra="ignore", finite=False) for t in (told if isinstance(told, list) else [told])]
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path}: expected what a clip shows, {brief(error, 400)}. Delete its folder and run the study again."
+        ) from None
+
+
+def _beside(index: Path, name: str, suffix: str) -> Path:
+    """A file that an index names, if it lies beside it: a page is passed on, and holds files of its run only."""
+    if Path(name).name != name or Path(name).suffix != suffix or not name.isprintable():
+        raise RunError(
+            f"{index}: expected the name of a {suffix} file beside it, got {brief(repr(name), 80)}. "
+            "Put the file itself there."
+        )
+    return index.with_name(name)
 
 
 def _number(folder: Path) -> tuple[int, str]:
@@ -98,7 +149,7 @@ def _number(folder: Path) -> tuple[int, str]:
 
 
 def _example(folder: Path, room: Room) -> Example:
-    about = json.loads((folder / "clip.json").read_text())
+    (about,) = said(About, folder / "clip.json")
     clean, adversarial = folder / "clean.wav", folder / "adv.wav"
     noise = None
     if clean.exists() and adversarial.exists():
@@ -108,11 +159,11 @@ def _example(folder: Path, room: Room) -> Example:
     difference = folder / "diff.png"
     return Example(
         about=about,
-        budget=Budget.read(about["eps_audio"], about["eps_visual"], about.get("threat") or ""),
+        budget=Budget.read(about.eps_audio, about.eps_visual, about.threat),
         clean=uri(folder / "clean.png"),
         adversarial=uri(folder / "adv.png"),
         difference=uri(difference) if difference.exists() else None,
-        gain=about.get("amplified"),
+        gain=about.amplified,
         clean_sound=sound(clean, room),
         adversarial_sound=sound(adversarial, room),
         noise=noise,
@@ -131,12 +182,27 @@ def sound(path: Path, room: Room) -> Sound | None:
 def uri(path: Path) -> str:
     """A PNG or WAV file as a data URI."""
     kind = {".png": "image/png", ".wav": "audio/wav"}[path.suffix]
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: expected a file of this run, got: {error}. Run the study again.") from None
+    if not data.startswith(b"\x89PNG" if kind == "image/png" else b"RIFF"):
+        raise RunError(
+            f"{path}: expected a {path.suffix} file, got another. Delete its folder and run the study again."
+        )
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
     """A WAV file as mono samples in [-1, 1] and their rate."""
-    rate, data = wavfile.read(path)
+    try:
+        rate, data = wavfile.read(path)
+        if rate < 1 or not len(data):
+            raise ValueError(f"{len(data)} samples at {rate} Hz")
+    except Exception as error:  # a damaged file fails in many ways
+        raise RunError(
+            f"{path}: expected a sound, got: {brief(error)}. Delete its folder and run the study again."
+        ) from error
     wave = data / np.iinfo(data.dtype).max if np.issubdtype(data.dtype, np.integer) else data
     return wave.reshape(len(wave), -1).mean(1), int(rate)
 

@@ -1,6 +1,5 @@
 """Where models looked: the table of localisation, and the strips of the paper's Figure 4."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ import numpy as np
 
 from avrobust.evaluation.answers import Answers, Budget
 from avrobust.evaluation.metrics import MISSING, Estimate, Proportion, estimate
-from avrobust.report.gallery import uri
-from avrobust.report.read import SUBSETS, Run, RunError
+from avrobust.report.gallery import said, uri
+from avrobust.report.read import SUBSETS, Run
 from avrobust.report.tables import right
-from avrobust.stored import parse
 
 FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)
 KEPT = 0.95  # of the clean clips, whose maps peak at least as high as a negative's must to be taken for a source
@@ -192,10 +190,7 @@ def strips(run: Run, model: str) -> list[Strip]:
     # The name comes from a file, so it is looked up among the folders there are rather than made a path.
     folders = [folder for folder in (run.path / "strips").glob("*") if folder.name == model]
     for file in sorted(file for folder in folders for file in folder.glob("*/clip.json")):
-        try:
-            about = parse(About, json.loads(file.read_text()), extra="ignore")
-        except ValueError as error:
-            raise RunError(f"{file}: expected what a clip shows, {error}. Delete its folder.") from None
+        (about,) = said(About, file)
         shown = [s for s in ("clean", *SUBSETS) if s in about.pred and (file.parent / f"{s}.png").exists()]
         found.append(
             Strip(

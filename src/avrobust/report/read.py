@@ -1,6 +1,5 @@
 """A run directory → `Run`: what was asked, and every answer by condition.  Files only; nothing is computed again."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,8 @@ from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shar
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.record import Rows
 from avrobust.facts import AttackInfo
+from avrobust.report import told
+from avrobust.stored import brief
 
 SUBSETS = ("A", "V", "AV")
 Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV
@@ -260,23 +261,24 @@ def read(path: Path) -> Run:
     Raises `RunError` when there is no run.json or a file is damaged.
     """
     try:
-        about = json.loads((path / "run.json").read_text())
-    except FileNotFoundError:
+        about = told.read(path / "run.json")
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(
             f"{path}: expected a run directory, found no run.json. Pass the folder that a study wrote."
         ) from None
     except ValueError as e:
-        raise RunError(
-            f"{path / 'run.json'}: expected JSON, {e}. Run the study again; finished cells are kept."
-        ) from None
+        raise RunError(f"{e}. Put back the file that the study wrote, or run the study in another folder.") from None
     parts = []
     for file in sorted(path.glob("cells/[!.]*/rows.parquet")):  # a leading dot: still being written
         try:
-            parts.append(Rows.load(file))
-        except (pa.ArrowException, OSError) as e:
+            rows = Rows.load(file)
+            rows.check()
+            _check_labels(rows, about)
+        except (pa.ArrowException, OSError, ValueError) as e:
             raise RunError(
-                f"{file}: expected rows as Parquet, {e}. Delete this cell's folder and run the study again."
+                f"{file}: expected rows as Parquet, {brief(e, 400)}. Delete this cell's folder and run the study again."
             ) from None
+        parts.append(rows)
     try:
         every = tabulate(Rows.concat(parts).data)
     except ValueError as e:
@@ -284,3 +286,10 @@ def read(path: Path) -> Run:
     controls, sent = ({c: a for c, a in every.items() if a.mode == mode} for mode in ("control", "sent"))
     table = {c: a for c, a in every.items() if c not in controls and c not in sent}
     return Run(path, about, table, controls, sent)
+
+
+def _check_labels(rows: Rows, about: Mapping[str, Any]) -> None:
+    classes = (about.get("data") or {}).get("classes")
+    labels = rows.column("label")
+    if classes and len(rows) and not (labels.min() >= 0 and labels.max() < len(classes)):
+        raise ValueError(f"labels of {len(classes)} classes, got labels from {labels.min()} to {labels.max()}")

@@ -194,8 +194,11 @@ class Entry:
     def about(self, trained: Trained, net: AVNet) -> dict[str, object]:
         """What run.json says of it; the probes are kept beside its weights."""
         kept, sha256 = self.folder / "about.json", weights_sha256(net)
-        told = json.loads(kept.read_text()) if kept.exists() else {}
-        if told.get("sha256") != sha256:
+        try:
+            told = json.loads(kept.read_text())
+        except (OSError, ValueError):
+            told = {}
+        if not isinstance(told, dict) or told.get("sha256") != sha256:
             told = {"sha256": sha256, "probe": probe(exact(net), self.tested(self.study.attacked)[0])}
             if isinstance(net.guard, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))

@@ -25,6 +25,7 @@ from torch import Tensor
 import avrobust
 from avrobust.locks import Lock
 from avrobust.media import write_bytes
+from avrobust.report import told
 from avrobust.report.worlds import DECIDES
 from avrobust.training.recipe import fast_bfloat16
 
@@ -180,18 +181,22 @@ class RunFile:
                 raise RunExistsError(
                     f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
                 )
-            told = json.loads(json.dumps(asked))
-            if there is not None and (differing := sorted(k for k in {*there, *told} if there.get(k) != told.get(k))):
+            wanted = json.loads(json.dumps(asked))
+            if there is not None and (
+                differing := sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
+            ):
                 raise RunExistsError(
                     f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
                 )
-            self.update(asked=told)
+            self.update(asked=wanted)
 
     @property
     def about(self) -> dict[str, Any]:
         """What it says now."""
-        about: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
-        return about
+        try:
+            return told.read(self.path) if self.path.exists() else {}
+        except ValueError as error:
+            raise RunExistsError(f"{error}. Put back the file that was there, or give another --out.") from None
 
     def update(self, **entries: Any) -> None:
         """Set some entries; dicts are merged into what is there."""

@@ -153,9 +153,9 @@ def about_data(store: Store, manifest: Manifest) -> dict[str, object]:
 def refuse_other_clips(record: RunFile, store: Store, manifest: Manifest) -> None:
     """Raise a RunExistsError where a run was begun with other clips: its cells would not belong together."""
     there, here = record.about.get("data"), json.loads(json.dumps(about_data(store, manifest)))
-    if there is None or there["sha256"] == here["sha256"]:
+    if there is None or there.get("sha256") == here["sha256"]:
         return
-    seen = [name for name in ("classes", "counts", "failures") if there[name] != here[name]]
+    seen = [name for name in ("classes", "counts", "failures") if there.get(name) != here[name]]
     raise RunExistsError(
         f"{record.path}: expected the clips that the run was begun with, got clips from {store.root} that differ in "
         f"{', '.join(seen) or 'labels, splits or what they hold'}. Give another --out, or delete the folder."
