@@ -112,7 +112,9 @@ def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_
 def test_what_failed_in_another_process_of_this_run_is_not_tried_again(tmp_path, cache):
     study = small(A, trials=())
     record = RunFile(tmp_path / "run", describe_study(study))
-    record.update(failures={"A-0": {"model": "A", "at": time.time()}, "Z-0": {"model": "Z", "at": record.began_s - 60}})
+    told = {"model": "A", "seed": 0, "doing": "training", "error": "a bug", "log": "failures/A-0.txt"}
+    earlier = record.began_s - 60
+    record.update(failures={"A-0": told | {"at": time.time()}, "Z-0": told | {"model": "Z", "at": earlier}})
     assert failed(record, "A-0") and not failed(record, "Z-0") and not failed(record, "B-0")
     assert failures(record.about).keys() == {"A-0", "Z-0"}
 
