@@ -15,6 +15,7 @@ import tiny_study
 from avrobust import FGSM, Rows
 from avrobust.attacks import Transfer
 from avrobust.cli.study import refuse_failures
+from avrobust.data.source import Source
 from avrobust.report.read import read
 from avrobust.study import Contestant, Study, Trial
 from avrobust.study.failures import failed, failures
@@ -182,3 +183,13 @@ def test_a_feature_defense_of_one_s_own_is_the_one_that_is_measured(tmp_path, ca
     margins = {model: Rows.load(f / "rows.parquet").column("margin") for (model, _), f in cells(out).items()}
     assert len(margins) == 2 and not np.array_equal(margins["Plain"], margins["Faded"])
     assert not read(out).missing
+
+
+def test_clips_that_cannot_be_read_are_said_once_they_are_prepared(tmp_path, videos, capsys):
+    data = tmp_path / "clips"
+    shutil.copytree(videos, data)
+    broken = sorted(data.glob("*/*.mp4"))[0]
+    broken.write_bytes(b"no film")
+    run(replace(small(A, trials=()), data=Source(data)), tmp_path / "run", data=tmp_path / "cache", progress=True)
+    said = capsys.readouterr().err
+    assert f"({broken.relative_to(data)}): " in said and "of 33 clips" in said

@@ -40,7 +40,7 @@ def describe(path: Path) -> str:
     if (path / "run.json").exists():
         return report.summary(path)
     if (path / STORE_FILE).exists():
-        return _store(Store.open(path))
+        return Store.open(path).summary()
     if path.suffix == ".safetensors":
         meta = {k: v for k, v in checkpoint.read_meta(path).items() if k != "curve"}
         return json.dumps(meta, indent=1)
@@ -51,13 +51,3 @@ def describe(path: Path) -> str:
             f"{path}: expected a run or prepared clips, got another folder. To look at a dataset: avrobust data audit {path}."
         )
     return str(probe(path))
-
-
-def _store(store: Store) -> str:
-    counts = (
-        f"{split}: {readable} of {listed} clips"
-        for split in ("train", "val", "test")
-        for readable, listed in [store.counts(split)]
-    )
-    failures = (f"  {id} ({file}): {reason}" for id, file, reason in store.failures)
-    return "\n".join([f"{store.name}: {len(store.classes)} classes, {store.spec}", *counts, *failures])

@@ -105,6 +105,16 @@ class Store:
         status = [status for s, status in zip(self._column("split"), self._column("status"), strict=True) if s == split]
         return sum(s == OK for s in status), len(status)
 
+    def summary(self) -> str:
+        """How many clips of each split can be read, and a line for each that cannot."""
+        counts = (
+            f"{split}: {readable} of {listed} clips"
+            for split in ("train", "val", "test")
+            for readable, listed in [self.counts(split)]
+        )
+        failures = (f"  {id} ({file}): {reason}" for id, file, reason in self.failures)
+        return "\n".join([f"{self.name}: {len(self.classes)} classes, {self.spec}", *counts, *failures])
+
     def vanished(self, split: str) -> dict[str, str]:
         """The classes of a split whose listed clips can all not be read, each with the first one's reason."""
         rows = [

@@ -6,6 +6,7 @@ what no other is at work on, and ends when all of it is done.
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -73,6 +74,8 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
             manifest = _orchestra(study, data, progress) if listed is None else listed
         with record.timed("preparing"):
             store = prepare(manifest, study.clip, data / "prepared" / _folder(manifest, study), progress=progress)
+    if progress and store.failures:  # a bar that is full does not say so
+        print(store.summary(), file=sys.stderr)
     store.require_classes(*SPLITS)
     refuse_other_clips(record, store, manifest)
     record.update(data=about_data(store, manifest))
