@@ -19,6 +19,7 @@ from avrobust import report
 from avrobust.data import orchestra
 from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.orchestra import Orchestra
+from avrobust.data.orchestra.dataset import EDITION
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
 from avrobust.locks import LOOK_S, Lock, LockError
@@ -167,7 +168,8 @@ def refuse_other_clips(record: RunFile, store: Store, manifest: Manifest) -> Non
 
 def _orchestra(study: Study, data: Path, progress: bool) -> Manifest:
     assert isinstance(study.data, Orchestra)
-    key = hashlib.sha256(json.dumps(describe(study.data)).encode()).hexdigest()[:8]
+    made = [EDITION, describe(study.data)]  # clips of another edition lie beside these
+    key = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:8]
     return orchestra.write(study.data, data / f"orchestra-{key}", progress=progress)
 
 
