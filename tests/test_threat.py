@@ -181,7 +181,9 @@ def test_a_budget_is_a_number_of_any_library(budget):
     assert Threat.linf(visual=np.int64(0)).subset == "clean"
 
 
-@pytest.mark.parametrize("budget", [None, True, [0.1], b"1", torch.zeros(2), np.zeros(3), 1j, AV(0, 0)], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize(
+    "budget", [None, True, [0.1], b"1", torch.zeros(2), np.zeros(3), 1j, AV(0, 0)], ids=lambda b: type(b).__name__
+)
 def test_what_is_no_number_is_no_budget(budget):
     for make in (Threat.linf, Threat.l2, Threat.tian2021):
         with pytest.raises(ValueError, match="a budget should be a number"):
