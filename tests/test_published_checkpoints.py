@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from avrobust.cli import main
 from avrobust.media import write_mp4
-from avrobust.training import CheckpointError, load, load_published, save
-from avrobust.training.published import CLASSES, MEMORIES, load_any
+from avrobust.papers.tian2021.weights import CLASSES, MEMORIES, load_any, load_published
+from avrobust.training import CheckpointError, load, save
 from avrobust.types import AV
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)

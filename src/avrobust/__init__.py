@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square
+    from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
     from avrobust.evaluation.record import Rows
     from avrobust.evaluation.run import evaluate
     from avrobust.objectives import cross_entropy, margin
+    from avrobust.papers.tian2021.attacks import Published
     from avrobust.seeds import Seeds
     from avrobust.threat import Ball, BudgetError, Threat
     from avrobust.types import AV, Batch
@@ -35,7 +36,7 @@ _HOME = {
     "FGSM": "attacks",
     "MIM": "attacks",
     "PGD": "attacks",
-    "Published": "attacks",
+    "Published": "papers.tian2021.attacks",
     "Square": "attacks",
     "Rows": "evaluation.record",
     "evaluate": "evaluation.run",

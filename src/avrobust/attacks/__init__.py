@@ -5,7 +5,6 @@ from avrobust.attacks.apgd import APGD
 from avrobust.attacks.combine import AVAutoAttack
 from avrobust.attacks.control import ANYTHING, Elsewhere, Mute, Noise, Swap
 from avrobust.attacks.gradient import FGSM, MIM, PGD
-from avrobust.attacks.published import Published
 from avrobust.attacks.saved import Saved
 from avrobust.attacks.square import Square
 
@@ -19,7 +18,6 @@ __all__ = [
     "Elsewhere",
     "Mute",
     "Noise",
-    "Published",
     "Saved",
     "Square",
     "Swap",

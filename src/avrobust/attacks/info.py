@@ -1,4 +1,4 @@
-"""What is known of an attack: facts of those of this package, nothing of somebody else's."""
+"""What is known of an attack: facts of those of this package, and what an attack states; else nothing."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,6 @@ from avrobust.attacks.adapt import Transfer
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.combine import AVAutoAttack
 from avrobust.attacks.gradient import FGSM, MIM, PGD
-from avrobust.attacks.published import Published
 from avrobust.attacks.saved import Saved
 from avrobust.attacks.square import Square
 from avrobust.facts import AttackInfo
@@ -18,7 +17,7 @@ FAMILIES = {FGSM: "FGSM", PGD: "PGD", MIM: "MIM", APGD: "APGD", Square: "Square"
 
 
 def attack_info(attack: Any) -> AttackInfo:
-    """The facts of an attack.
+    """The facts of an attack: of this package's searches, and of an attack whose class states them as `info`.
 
     >>> attack_info(PGD(steps=40, restarts=5))
     AttackInfo(family='PGD', steps=40, restarts=5, objective='cross_entropy', on_answer=True, source='', variant='')
@@ -29,9 +28,15 @@ def attack_info(attack: Any) -> AttackInfo:
         return _with(attack_info(attack.attack), source=attack.source)
     if type(attack) is Saved:
         return _with(attack_info(attack.attack), variant="saved")
-    family = attack.method if type(attack) is Published else FAMILIES.get(type(attack), "")
-    if not family:
-        return AttackInfo()
+    # Stated by this very class: what it inherits need not hold of it.
+    if "info" in vars(type(attack)) and isinstance(info := attack.info, AttackInfo):
+        return info
+    family = FAMILIES.get(type(attack))
+    return AttackInfo() if family is None else search_info(family, attack)
+
+
+def search_info(family: str, attack: Any) -> AttackInfo:
+    """The facts of a search of this family, by the fields that such searches have."""
     objective = getattr(attack, "objective", None)
     steps = 1 if family == "FGSM" else attack.steps
     return AttackInfo(

@@ -16,9 +16,9 @@ from avrobust.data.manifest import Manifest, ManifestError
 from avrobust.data.store import Store
 from avrobust.evaluation.door import as_model, check_model
 from avrobust.media import ClipSpec
+from avrobust.papers.tian2021.weights import load_any
 from avrobust.threat import Threat
 from avrobust.training import View, batches, checkpoint
-from avrobust.training.published import load_any
 from avrobust.types import Batch, Model
 
 

@@ -14,11 +14,12 @@ threads rounds otherwise, and trains another network: clean 81.7 and PGD A 33.3,
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, PGD, Published, Saved
+from avrobust.attacks import FGSM, PGD, Saved
 from avrobust.defenses import MIN_SIM, ExFMem
 from avrobust.evaluation.realize import Lossless, Mp4, Sent
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
+from avrobust.papers.tian2021.attacks import Published
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3_X4, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
 from avrobust.threat import Threat

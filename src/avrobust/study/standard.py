@@ -16,10 +16,11 @@ The published ExFMem, here of 50 iterations, leaves all 288 coefficients differe
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, PGD, Published, Saved
+from avrobust.attacks import FGSM, PGD, Saved
 from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversarial, ExFMem, Prototypes
 from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
+from avrobust.papers.tian2021.attacks import Published
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3, TABLE3_X4, TEN_STEPS
 from avrobust.study.plan import Contestant, Trial
 from avrobust.study.quick import CURVES

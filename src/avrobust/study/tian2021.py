@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from avrobust.attacks import FGSM, PGD, Published
+from avrobust.attacks import FGSM, PGD
 from avrobust.data.source import Source
 from avrobust.defenses import PUBLISHED, ExFMem
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
+from avrobust.papers.tian2021.attacks import Published
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE3, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
 from avrobust.study.standard import FUSIONS, POINTING, contestants, defenses

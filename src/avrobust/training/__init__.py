@@ -3,7 +3,6 @@
 from avrobust.training.checkpoint import CheckpointError, load, save, weights_sha256
 from avrobust.training.identity import TrainingError
 from avrobust.training.loop import Trained, train
-from avrobust.training.published import load_published
 from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
 from avrobust.training.state import Epoch
 from avrobust.training.views import Augment, Clips, View, batches, window
@@ -21,7 +20,6 @@ __all__ = [
     "batches",
     "cross_entropy",
     "load",
-    "load_published",
     "save",
     "train",
     "weights_sha256",

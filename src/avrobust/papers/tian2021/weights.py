@@ -112,7 +112,7 @@ def load_any(path: Path | str) -> tuple[AVNet, Meta]:
     raise CheckpointError(
         f"{path}: expected a network of {', '.join(f'{len(c)} classes ({name})' for name, c in CLASSES.items())}, "
         f"got one of {net.classifier.out_features}, whose names are not known. "
-        "Load it yourself with avrobust.training.load_published, and give it as module:name."
+        "Load it yourself with avrobust.papers.tian2021.weights.load_published, and give it as module:name."
     )
 
 

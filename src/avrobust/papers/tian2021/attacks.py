@@ -1,6 +1,6 @@
 """The attacks as the published code of Tian & Xu 2021 runs them, kept apart from what we consider right.
 
-They differ from the papers that they implement, and from `gradient.py`, in these ways:
+They differ from the papers that they implement, and from `avrobust.attacks.gradient`, in these ways:
 - pixels are perturbed in ImageNet-normalised space, so a budget of 0.006 is a third of a grey level;
 - every iterative attack takes 10 steps of eps / 8, without a random start, and keeps the last iterate;
 - FGSM clamps the picture to [0, 1] and leaves the sound unclamped;
@@ -19,6 +19,8 @@ from torch import Tensor
 
 from avrobust.attacks import engine
 from avrobust.attacks.gradient import concise, goal
+from avrobust.attacks.info import search_info
+from avrobust.facts import AttackInfo
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import IMAGENET_STD, Threat
@@ -55,6 +57,11 @@ class Published:
     def name(self) -> str:
         """How a table calls it."""
         return f"{self.method}{'' if self.method == 'FGSM' else f'-{self.steps}'} published{goal(self.objective)}"
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its facts: a search of the family that it is named after."""
+        return search_info(self.method, self)
 
     @property
     def may_leave_budget(self) -> bool:
