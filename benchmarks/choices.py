@@ -23,9 +23,8 @@ import torch
 from measure import RUNS, Here, Process, device, rest, seconds, write
 from ways import SIZES, Problem
 
-from avrobust import cross_entropy
-from avrobust.attacks import engine
-from avrobust.attacks.folding import fold_batchnorm
+from avrobust import cross_entropy, engine
+from avrobust.engine.folding import fold_batchnorm
 from avrobust.models.network import AVNet
 from avrobust.study.budgets import TABLE1
 from avrobust.training.recipe import fast_bfloat16

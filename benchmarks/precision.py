@@ -16,7 +16,7 @@ import trained
 from measure import RUNS, write
 
 from avrobust import evaluate
-from avrobust.attacks.engine import Precision
+from avrobust.engine import Precision
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1_X4, TEN_STEPS
 
 ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOMENTUM)))

@@ -21,8 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from ways import SIZES, Problem
 
-from avrobust import cross_entropy
-from avrobust.attacks import engine
+from avrobust import cross_entropy, engine
 from avrobust.study.budgets import TABLE1
 from avrobust.training.recipe import fast_bfloat16
 

@@ -26,8 +26,7 @@ from attacks import once
 from measure import RUNS, Here, Process, compared, device, megabytes, ratio, seconds, write
 from ways import PEERS, SIZES, Problem, Search, Way, usual
 
-from avrobust import AV, Batch, evaluate
-from avrobust.attacks import engine
+from avrobust import AV, Batch, engine, evaluate
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TEN_STEPS
 from avrobust.types import Model
 

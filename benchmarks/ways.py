@@ -22,8 +22,15 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from avrobust import AV, FGSM, MIM, PGD, Seeds, Threat  # noqa: E402
-from avrobust.attacks import engine  # noqa: E402
+from avrobust import (  # noqa: E402
+    AV,
+    FGSM,
+    MIM,
+    PGD,
+    Seeds,
+    Threat,
+    engine,
+)
 from avrobust.models.network import AVNet  # noqa: E402
 from avrobust.models.zoo import NetSpec, build, rebuild  # noqa: E402
 from avrobust.threat import Ball  # noqa: E402

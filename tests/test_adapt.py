@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avrobust import PGD, AVAutoAttack, Seeds, Threat
-from avrobust.attacks import engine
+from avrobust import PGD, AVAutoAttack, Seeds, Threat, engine
 from avrobust.attacks.adapt import is_random, ways
 from avrobust.defenses import Broken, ExFMem, guard
 from avrobust.evaluation.probe import probe

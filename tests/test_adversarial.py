@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
-from avrobust.attacks import engine
+from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat, engine
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.report.read import Run

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avrobust import APGD, AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, margin
-from avrobust.attacks import engine
+from avrobust import APGD, AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, engine, margin
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet
@@ -307,7 +306,7 @@ class TestEngine:
     def test_low_precision_is_sure_of_no_answer_that_is_close_by_its_own_measure(self, size):
         low = replace(engine.exact(network()), dtype=torch.bfloat16)
         logits = size * torch.tensor([[1.0, 0.97], [1.0, 0.5]])
-        _, won = engine._outcome(torch.zeros(2), low, [logits], margin, torch.tensor([1, 1]))
+        _, won = engine.outcome(torch.zeros(2), low, [logits], margin, torch.tensor([1, 1]))
         assert won.tolist() == [False, True]
 
     def test_the_untouched_stream_is_run_once(self):

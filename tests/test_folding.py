@@ -5,9 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, weight_norm
 
-from avrobust import AV, FGSM, PGD, Seeds, Threat, evaluate
-from avrobust.attacks import engine
-from avrobust.attacks.folding import alike
+from avrobust import AV, FGSM, PGD, Seeds, Threat, engine, evaluate
+from avrobust.engine.folding import alike
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
 from nets import clips

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Published, Seeds, Square, Threat, evaluate
-from avrobust.attacks import Saved, Transfer, engine
-from avrobust.attacks.paths import GradientError
+from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Published, Seeds, Square, Threat, engine, evaluate
+from avrobust.attacks import Saved, Transfer
+from avrobust.engine import GradientError
 from avrobust.evaluation.probe import probe
 from avrobust.models.fusion import Concat
 from avrobust.models.network import Absent, AVNet

@@ -9,10 +9,10 @@ import avrobust
 
 ORDER = [
     "types", "seeds", "facts", "stored", "sources", "locks", "progress", "allocator", "media", "data", "models", "threat",
-    "objectives", "attacks",
+    "objectives", "engine", "attacks",
     "defenses", "training", "evaluation", "study", "report", "papers", "cli", "demo",
 ]  # fmt: skip
-# The attack engine knows two-stream networks; a report is a function of files, so studies may end with one.
+# A report is a function of files, so studies may end with one.
 ALLOWED = {("study", "report"), ("study", "papers")}
 ROOT = Path(avrobust.__file__).parent
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avrobust import AV, FGSM, MIM, PGD, Batch, BudgetError, Seeds, Threat, cross_entropy, evaluate, margin
-from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, engine
+from avrobust import AV, FGSM, MIM, PGD, Batch, BudgetError, Seeds, Threat, cross_entropy, engine, evaluate, margin
+from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap
 from avrobust.evaluation.embedding import alignment, embed, spread
 from avrobust.evaluation.localisation import Localisation, baselines, columns, iou, mass, pointing
 from avrobust.evaluation.run import Subject

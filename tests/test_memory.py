@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avrobust import AV, FGSM, PGD, Batch, Threat, evaluate
-from avrobust.attacks import engine
+from avrobust import AV, FGSM, PGD, Batch, Threat, engine, evaluate
 from avrobust.defenses import PUBLISHED, Dictionary, ExFMem, diagnosis, guard
 from avrobust.models import build
 from avrobust.training import batches, load, save

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, margin
-from avrobust.attacks import engine
+from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
 from avrobust.objectives import Targeted, WithSimilarity, dlr, dlr_towards, margins, misled
 from avrobust.threat import check
 from avrobust.types import InputError

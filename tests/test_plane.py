@@ -13,10 +13,10 @@ import torch
 
 import avrobust
 from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, margin
-from avrobust.attacks import Saved, engine
-from avrobust.attacks.engine import Work
-from avrobust.attacks.gradient import random_start
+from avrobust.attacks import Saved
+from avrobust.attacks.search import Work, random_start
 from avrobust.cli import main
+from avrobust.engine import gradients
 from avrobust.evaluation.plane import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
 from avrobust.media import write_mp4
 from avrobust.report import plane as report
@@ -127,13 +127,13 @@ def test_clips_with_different_budgets_go_together_and_get_what_they_get_apart(mo
 
 def test_eight_by_eight_costs_no_more_than_twelve_cells(monkeypatch):
     steps = []
-    own = engine._gradient
+    own = gradients._gradient
 
     def counted(model, objective, x, y, threat):
         steps.append(len(y))
         return own(model, objective, x, y, threat)
 
-    monkeypatch.setattr(engine, "_gradient", counted)
+    monkeypatch.setattr(gradients, "_gradient", counted)
     subject, plane = pool(network(), 36, 36), Plane(BOTH)
     subject.attacked(np.arange(36), PGD(), plane.threat, seed=0)
     cell = sum(steps)

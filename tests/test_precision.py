@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from avrobust import APGD, AV, PGD, Batch, Threat, evaluate
-from avrobust.attacks import engine
+from avrobust import APGD, AV, PGD, Batch, Threat, engine, evaluate
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet

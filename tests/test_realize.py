@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from avrobust import AV, PGD, Batch, Published, Rows, Seeds, Threat, evaluate, report
-from avrobust.attacks import ANYTHING, Saved, engine
+from avrobust import AV, PGD, Batch, Published, Rows, Seeds, Threat, engine, evaluate, report
+from avrobust.attacks import ANYTHING, Saved
 from avrobust.attacks.saved import behind, on_levels
 from avrobust.evaluation.metrics import Proportion
 from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent

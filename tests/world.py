@@ -11,7 +11,7 @@ import os
 import pytest
 import torch
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.study import record
 from avrobust.training import recipe
 

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from avrobust.attacks.engine import Streams, exact
+from avrobust.engine import Streams, exact
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import Attack, Model, Signals

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avrobust.attacks import engine
-from avrobust.attacks.gradient import concise, goal, random_start, restarted
+from avrobust.attacks.gradient import concise, goal
+from avrobust.attacks.search import Found, Work, finished, random_start, restarted
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -55,17 +55,17 @@ class APGD:
         """Adversarial signals inside `threat`, shaped as `x`."""
         return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
-    def _search(self, work: engine.Work, restart: int, found: engine.Found) -> engine.Work:
+    def _search(self, work: Work, restart: int, found: Found) -> Work:
         return self.search(work, random_start(work, restart), found)
 
-    def search(self, work: engine.Work, delta: Signals, found: engine.Found) -> engine.Work:
+    def search(self, work: Work, delta: Signals, found: Found) -> Work:
         """One run from `delta`; what it finds goes to `found`.  Returns the clips that still stand."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
         for k in range(self.steps):
             value, grad, won = work.look(self.objective, here.delta)
             found.offer(work.clips, value, here.delta)
-            done = engine.finished(value, won, self.stop)
+            done = finished(value, won, self.stop)
             if bool(done.any()):
                 found.settle(work.clips[done], here.delta.map(lambda d, done=done: d[done]))
                 on = ~done

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.gradient import concise, random_start
-from avrobust.attacks.paths import GradientError
+from avrobust.attacks.gradient import concise
+from avrobust.attacks.search import Found, Work, random_start
 from avrobust.attacks.square import Square
+from avrobust.engine import GradientError
 from avrobust.objectives import TwoStream, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -79,19 +80,19 @@ class _Run:
     """The searches on one batch inside one threat: the clips that still stand, and the best that was found."""
 
     settings: AVAutoAttack
-    work: engine.Work
-    found: engine.Found
+    work: Work
+    found: Found
     ways: tuple[Way, ...]
     nearest: Tensor  # (b k): classes from the likeliest on the clean clip to the least, its own last
     begun: int = 0  # searches, each of which has its own start
 
     @classmethod
     def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "_Run":
-        work = engine.Work.of(model, x, y, threat, seeds)
+        work = Work.of(model, x, y, threat, seeds)
         with torch.no_grad():
             others = work.model(x).scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
-        return cls(settings, work, engine.Found(x, threat), ways(work.model, x), nearest)
+        return cls(settings, work, Found(x, threat), ways(work.model, x), nearest)
 
     @property
     def judge(self) -> Model:
@@ -140,7 +141,7 @@ class _Run:
             clips=torch.arange(len(work), device=work.y.device),
             aim=None if aim is None else aim[work.clips],
         )
-        own = engine.Found(work.x, work.threat)
+        own = Found(work.x, work.threat)
         # Elsewhere than on the model itself, being wrong is no reason to stop.
         stop = here.model is work.model
         search = APGD(steps=self.settings.steps, objective=objective, stop=stop, alternate=alternate)

@@ -1,17 +1,16 @@
 """Search along the gradient inside a threat: FGSM, PGD and MIM are settings of one loop.  Knows no norms."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust.attacks.search import Found, Work, finished, random_start, restarted
 from avrobust.objectives import cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Model, Objective, Signals
+from avrobust.types import Model, Objective, Signals
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +63,7 @@ class PGD:
         """Adversarial signals inside `threat`, shaped as `x`."""
         return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
-    def _search(self, work: engine.Work, restart: int, found: engine.Found) -> engine.Work:
+    def _search(self, work: Work, restart: int, found: Found) -> Work:
         """One restart; what it finds goes to `found`.  Returns the clips that still stand."""
         delta = work.x.map(torch.zeros_like)
         if self.random_start:
@@ -73,7 +72,7 @@ class PGD:
         for _ in range(self.steps):
             value, grad, won = work.look(self.objective, delta)
             found.offer(work.clips, value, delta)
-            done = engine.finished(value, won, self.stop)
+            done = finished(value, won, self.stop)
             if bool(done.any()):
                 on = ~done
                 found.settle(work.clips[done], delta.map(lambda d, on=on: d[~on]))
@@ -145,26 +144,6 @@ def concise(settings: Any) -> str:
     return f"{type(settings).__name__}({', '.join(words)})"
 
 
-def restarted(
-    count: int,
-    search: Callable[[engine.Work, int, engine.Found], engine.Work],
-    model: Model,
-    x: Signals,
-    y: Tensor,
-    threat: Threat,
-    seeds: Seeds,
-) -> Signals:
-    """The best that `count` runs of a search find, each on the clips that the ones before it left standing."""
-    if threat.subset == "clean":
-        return x
-    found = engine.Found(x, threat)
-    work = engine.Work.of(model, x, y, threat, seeds)
-    for restart in range(count):
-        if len(work):
-            work = search(work, restart, found)
-    return engine.shift(x, found.delta, threat)
-
-
 def goal(objective: Objective, usual: Objective = cross_entropy) -> str:
     """What an attack's name says of its loss: nothing if it is the usual one.
 
@@ -173,12 +152,6 @@ def goal(objective: Objective, usual: Objective = cross_entropy) -> str:
     ('', ' (margin)')
     """
     return "" if objective is usual else f" ({objective_name(objective)})"
-
-
-def random_start(work: engine.Work, restart: int) -> Signals:
-    """A random perturbation inside the threat, per clip and restart."""
-    names = AV(audio="audio", visual="visual")
-    return work.threat.map(lambda ball, s, name: ball.random(s, work.seeds, "start", name, restart), work.x, names)
 
 
 def _per_clip_mean(g: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.attacks.gradient import concise
 from avrobust.seeds import Seeds
 from avrobust.threat import ROUNDING, Ball, Threat

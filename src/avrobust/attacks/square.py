@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.attacks.gradient import concise, goal
+from avrobust.attacks.search import Found, Work, finished
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -61,8 +62,8 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
-        work = engine.Work.of(model, x, y, threat, seeds)
-        found = engine.Found(x, threat)
+        work = Work.of(model, x, y, threat, seeds)
+        found = Found(x, threat)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):
@@ -72,7 +73,7 @@ class Square:
             delta = delta.map(
                 lambda old, new, better=better: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old), proposed
             )
-            done = engine.finished(value, won, self.stop)
+            done = finished(value, won, self.stop)
             if bool(done.any()):
                 # The best by the objective so far, which is not always one that has succeeded.
                 found.settle(work.clips[done], proposed.map(lambda d, done=done: d[done]))
@@ -89,7 +90,7 @@ class Square:
         return threat.map(lambda ball, s, e: ball.project(e * ball.weight(s) * ball.eps, s), x, signs)
 
     def _proposal(
-        self, delta: Signals, work: engine.Work, threat: Threat, draws: list[np.random.Generator], query: int
+        self, delta: Signals, work: Work, threat: Threat, draws: list[np.random.Generator], query: int
     ) -> Signals:
         """A patch and a stretch anew, each at an end of its budget; where both may be changed, sometimes only one is."""
         share = self.share / 2 ** sum(query > h * self.queries for h in HALVINGS)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from avrobust.attacks import PGD, engine
+from avrobust import engine
+from avrobust.attacks import PGD
 from avrobust.models.network import AVNet, Loss, loss_at
 from avrobust.objectives import objective_name
 from avrobust.seeds import Seeds

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.objectives import correct, margin
 from avrobust.threat import Threat
 from avrobust.types import AV, Batch, Model, Signals, doubles

@@ -26,7 +26,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from avrobust.attacks import APGD, PGD, engine
+from avrobust import engine
+from avrobust.attacks import APGD, PGD
 from avrobust.evaluation.door import as_batches
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, label, sizes

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avrobust.attacks import PGD, engine
+from avrobust import engine
+from avrobust.attacks import PGD
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.objectives import cross_entropy, margin
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Batch, Model, PerClip, Signals

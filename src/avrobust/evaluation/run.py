@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avrobust.attacks import ANYTHING, engine
+from avrobust import engine
+from avrobust.attacks import ANYTHING
 from avrobust.attacks.info import attack_info
 from avrobust.evaluation.carried import Slopes, halves
 from avrobust.evaluation.door import as_attacks, as_batches, as_model, check_model

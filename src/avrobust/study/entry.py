@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
-from avrobust.attacks.engine import exact
 from avrobust.data.manifest import Box, Manifest
 from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis, travel
+from avrobust.engine import exact
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.probe import probe

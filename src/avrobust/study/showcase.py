@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
 
-from avrobust.attacks import PGD, engine
+from avrobust import engine
+from avrobust.attacks import PGD
 from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
 from avrobust.evaluation.localisation import Localisation

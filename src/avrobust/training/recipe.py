@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avrobust.attacks.engine import Precision
+from avrobust.engine import Precision
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch

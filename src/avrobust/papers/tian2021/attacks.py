@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from avrobust.attacks import engine
+from avrobust import engine
 from avrobust.attacks.gradient import concise, goal
 from avrobust.attacks.info import search_info
 from avrobust.facts import AttackInfo

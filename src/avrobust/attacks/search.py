@@ -1,0 +1,130 @@
+"""What all searches share: the clips that still stand, each clip's best so far, restarts and stopping.  Knows no norms."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from avrobust import engine
+from avrobust.objectives import margin
+from avrobust.seeds import Seeds
+from avrobust.threat import Threat
+from avrobust.types import AV, Model, Objective, PerClip, Signals
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
+
+    `aim` are the classes that an objective gets instead of the labels; a clip is then won when it is wrong by its label.
+    `deaf` are the modalities that are known to change nothing.
+    """
+
+    model: Model
+    x: Signals
+    y: Tensor
+    threat: Threat
+    seeds: Seeds
+    clips: Tensor
+    aim: Tensor | None = None
+    deaf: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "Work":
+        """All clips of a batch; what the threat leaves alone is computed here, once."""
+        return cls(engine.pinned(model, x, threat), x, y, threat, seeds, torch.arange(len(y), device=y.device))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def take(self, on: Tensor | slice) -> "Work":
+        """The clips where `on`, or a stretch of them."""
+        if isinstance(on, Tensor) and bool(on.all()):
+            return self
+        x, aim = self.x.map(lambda s: s[on]), None if self.aim is None else self.aim[on]
+        seeds = self.seeds.take(torch.arange(len(self), device=self.y.device)[on])
+        return Work(
+            engine.some(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim, self.deaf
+        )
+
+    def look(self, objective: Objective, delta: Signals) -> engine.Looked:
+        """The objective at x + delta, its gradient, and on which clips the attacker has surely won.
+
+        Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.
+        """
+        looked = engine.look(self.model, objective, self.x, self._goal, self.y, self.threat, delta, self.deaf)
+        return engine.checked(looked, self.seeds.ids)
+
+    @torch.no_grad()
+    def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Tensor]:
+        """The objective at x + delta, and on which clips the attacker has surely won."""
+        model, heard = engine.listening(self.model)
+        value = objective(model, engine.shift(self.x, delta, self.threat), self._goal)
+        engine.check_value(value, objective, len(self))
+        value, won = engine.outcome(value, self.model, heard, objective if self.aim is None else margin, self.y)
+        engine.checked((value, self.x.map(torch.zeros_like), won), self.seeds.ids)
+        return value, won
+
+    @property
+    def _goal(self) -> Tensor:
+        return self.y if self.aim is None else self.aim
+
+
+class Found:
+    """Each clip's best perturbation so far, by the objective."""
+
+    def __init__(self, x: Signals, threat: Threat) -> None:
+        self.delta: Signals = x.map(torch.zeros_like)
+        self._touched = threat.map(lambda ball: ball.active)
+        self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)  # or finer, as the objective is
+
+    def offer(self, clips: Tensor, value: PerClip, delta: Signals) -> Tensor:
+        """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there; says which."""
+        self._value = self._value.to(torch.promote_types(self._value.dtype, value.dtype))
+        better: Tensor = value > self._value[clips]
+        self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
+        return better
+
+    def settle(self, clips: Tensor, delta: Signals) -> None:
+        """Keep `delta` for these clips, whatever was there and whatever comes."""
+        self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
+
+    def _keep(self, clips: Tensor, value: PerClip, delta: Signals) -> None:
+        self._value[clips] = value.to(self._value.dtype)
+        for kept, new, touched in zip(self.delta, delta, self._touched, strict=True):
+            if touched:
+                kept[clips] = new
+
+
+def finished(value: PerClip, won: Tensor, stop: bool) -> Tensor:
+    """On which clips a search has nothing left to do: those that it has `won`, if it may `stop` there, and those without
+    an answer, where nothing can be raised further.
+    """
+    return value.isposinf() | won if stop else value.isposinf()
+
+
+def restarted(
+    count: int,
+    search: Callable[[Work, int, Found], Work],
+    model: Model,
+    x: Signals,
+    y: Tensor,
+    threat: Threat,
+    seeds: Seeds,
+) -> Signals:
+    """The best that `count` runs of a search find, each on the clips that the ones before it left standing."""
+    if threat.subset == "clean":
+        return x
+    found = Found(x, threat)
+    work = Work.of(model, x, y, threat, seeds)
+    for restart in range(count):
+        if len(work):
+            work = search(work, restart, found)
+    return engine.shift(x, found.delta, threat)
+
+
+def random_start(work: Work, restart: int) -> Signals:
+    """A random perturbation inside the threat, per clip and restart."""
+    names = AV(audio="audio", visual="visual")
+    return work.threat.map(lambda ball, s, name: ball.random(s, work.seeds, "start", name, restart), work.x, names)
