@@ -37,13 +37,13 @@ def folded(net: AVNet, example: Signals) -> Model:
     """Without BatchNorm, and nothing else."""
     net = copy.deepcopy(net)
     fold_batchnorm(net, example)
-    return engine.exact(net)
+    return engine.as_victim(net)
 
 
 def compiled(net: AVNet, example: Signals, mode: str = "default") -> Model:
     """The engine's own, its encoders compiled."""
-    craft = engine.crafting(net, example)
-    assert isinstance(craft, engine.Streams)
+    craft = engine.surrogate(net, example)
+    assert isinstance(craft, engine.TwoStream)
     for encoder in craft.net.encoders:
         encoder.compile(mode=mode, dynamic=False)
     return craft
@@ -51,11 +51,11 @@ def compiled(net: AVNet, example: Signals, mode: str = "default") -> Model:
 
 PIECES = ", in pieces"
 CHOICES: dict[str, Callable[[AVNet, Signals], Model]] = {
-    "frozen": lambda net, _: engine.exact(net),
+    "frozen": lambda net, _: engine.as_victim(net),
     "folded": folded,
-    "engine": engine.crafting,
-    "bfloat16": lambda net, example: engine.crafting(net, example, "bfloat16"),
-    f"engine{PIECES}": engine.crafting,
+    "engine": engine.surrogate,
+    "bfloat16": lambda net, example: engine.surrogate(net, example, "bfloat16"),
+    f"engine{PIECES}": engine.surrogate,
     "torch.compile": compiled,
     "CUDA graphs": partial(compiled, mode="reduce-overhead"),
 }
@@ -81,8 +81,8 @@ def steps(choice: str, batch: int, repeats: int, here: Here) -> dict[str, Any]:
     choice, pieces = choice.removesuffix(PIECES), choice.endswith(PIECES)
     p = here.problem.first(batch)
     craft = CHOICES[choice](p.net, p.x.map(lambda s: s[:1]))
-    if isinstance(craft, engine.Streams) and not pieces:
-        craft = replace(craft, room=engine.Room())
+    if isinstance(craft, engine.TwoStream) and not pieces:
+        craft = replace(craft, chunk_size=engine.ChunkSize())
     step = partial(engine.gradient, craft, cross_entropy, p.x, p.y, BOTH)
     first, _ = seconds(step, 1)
     rest()  # of making and compiling; what a step holds is asked

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from avrobust import APGD, AV, Batch, Seeds, Threat, engine
 from avrobust.attacks import Square
-from avrobust.attacks.search import Found, Work, random_start
+from avrobust.attacks.search import ActiveSet, BestSoFar, random_start
 from avrobust.evaluation.metrics import mcnemar
 from avrobust.models.network import AVNet
 from avrobust.objectives import cross_entropy, dlr, dlr_towards
@@ -89,13 +89,13 @@ class Question:
     def targeted(self) -> Tensor:
         """Which clips stand after our APGD towards each of the classes that come next."""
         b = self.batch
-        start = Work.of(self.net, b.x, b.label, self.threat, Seeds(0, b.ids))
+        start = ActiveSet.of(self.net, b.x, b.label, self.threat, Seeds(0, b.ids))
         with torch.no_grad():
             nearest = self.net(b.x).scatter(1, b.label[:, None], -torch.inf).argsort(1, descending=True)
         stands = torch.ones_like(b.label, dtype=torch.bool)
         for rank in range(TARGETS):
             work = replace(start, aim=nearest[:, rank])
-            found = Found(b.x, self.threat)
+            found = BestSoFar(b.x, self.threat)
             APGD(steps=self.steps, objective=dlr_towards).search(work, random_start(work, rank), found)
             with torch.no_grad():
                 at = engine.shift(b.x, found.delta, self.threat)

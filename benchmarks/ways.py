@@ -249,7 +249,7 @@ def callable_(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat)
 
 def ours(precision: engine.Precision, net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
     """Through the engine, everything counted: folding and the clean pass as well."""
-    return search.ours()(engine.crafting(net, x.map(lambda s: s[:1]), precision), x, y, threat, _seeds(y))
+    return search.ours()(engine.surrogate(net, x.map(lambda s: s[:1]), precision), x, y, threat, _seeds(y))
 
 
 def _seeds(y: Tensor) -> Seeds:

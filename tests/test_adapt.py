@@ -23,7 +23,7 @@ def right(model, adv, batch):
 
 
 def attacked(attack, model, batch):
-    return attack(engine.exact(model), batch.x, batch.label, THREAT, Seeds(0, batch.ids))
+    return attack(engine.as_victim(model), batch.x, batch.label, THREAT, Seeds(0, batch.ids))
 
 
 @torch.no_grad()
@@ -60,14 +60,14 @@ def test_a_plain_attack_is_stopped_and_the_adapted_one_is_not(defended, how):
 
 def test_probes_tell_them_apart(defended):
     net, nets, batch = defended
-    found = {how: probe(engine.exact(model), batch) for how, model in nets.items()}
+    found = {how: probe(engine.as_victim(model), batch) for how, model in nets.items()}
     quiet = {
         "random": 0.0,
         "sociable": 0.0,
         "faint": {"audio": 0.0, "visual": 0.0},
         "flat": {"audio": 0.0, "visual": 0.0},
     }
-    own = probe(engine.exact(net), batch)
+    own = probe(engine.as_victim(net), batch)
     assert (
         own == {"clips": 40, "moved": own["moved"], "ignores": {"audio": False, "visual": False}} | quiet
         and min(own["moved"].values()) > 10
@@ -80,8 +80,8 @@ def test_probes_tell_them_apart(defended):
 
 def test_ways_around_a_guard(defended):
     net, nets, batch = defended
-    assert len(ways(engine.exact(net), batch.x)) == 1
-    model = engine.exact(nets["rounded"])
+    assert len(ways(engine.as_victim(net), batch.x)) == 1
+    model = engine.as_victim(nets["rounded"])
     through, straight, past = (way(model) for way in ways(model, batch.x))
     for other in (straight, past):
         _, grad = engine.gradient(other, lambda m, x, y: margins(m(x), y), batch.x, batch.label, THREAT)
@@ -94,12 +94,12 @@ def test_ways_around_a_guard(defended):
 def test_a_sparse_code_is_gone_around_too(defended):
     _net, _, batch = defended
     remembering = behind(ExFMem(columns=8), batch)
-    assert len(ways(engine.exact(remembering), batch.x)) == 3
+    assert len(ways(engine.as_victim(remembering), batch.x)) == 3
 
 
 def test_a_random_model_is_averaged(defended):
     _, nets, batch = defended
-    model = engine.exact(nets["noisy"])
+    model = engine.as_victim(nets["noisy"])
     assert is_random(model, batch.x) and not is_random(linear, batch.x)
     way = ways(model, batch.x)[0](model)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_square_asks_a_random_model_for_the_mean_of_its_answers(defended, own, m
         return square
 
     monkeypatch.setattr("avrobust.attacks.combine.Square", built)
-    model = (lambda x: nets["noisy"](x)) if own else engine.exact(nets["noisy"])
+    model = (lambda x: nets["noisy"](x)) if own else engine.as_victim(nets["noisy"])
     with torch.no_grad():
         once = torch.stack([model(batch.x) for _ in range(8)]).std(0).mean()
     AVAutoAttack(steps=2, queries=20)(model, batch.x, batch.label, THREAT.only("A"), Seeds(0, batch.ids))

@@ -334,7 +334,7 @@ def test_the_trained_network_stands_where_another_falls():
             loss(net, lesson, Seeds(step, lesson.ids)).backward()
             optimizer.step()
         net.eval()
-        attacked = PGD(steps=20)(engine.exact(net), exam.x, exam.label, threat, Seeds(0, exam.ids))
+        attacked = PGD(steps=20)(engine.as_victim(net), exam.x, exam.label, threat, Seeds(0, exam.ids))
         found.append((right(net, exam.x), right(net, attacked)))
     (plain, fallen), (adversarial, standing) = found
     assert min(plain, adversarial) > 0.95

@@ -255,7 +255,7 @@ class TestEngine:
         batch, net = clips(), network()
         x = batch.x.map(lambda s: s.clone().requires_grad_())
         expected = torch.autograd.grad(cross_entropy(net, x, batch.label).sum(), list(x))
-        craft = engine.crafting(net, batch.x, "float32")
+        craft = engine.surrogate(net, batch.x, "float32")
         _, grad = engine.gradient(craft, cross_entropy, batch.x, batch.label, Threat.linf(audio=1.0, visual=1.0))
         for g, e in zip(grad, expected, strict=True):
             assert torch.allclose(g, e, atol=1e-5 * float(e.abs().max()))
@@ -263,7 +263,7 @@ class TestEngine:
     def test_folding_removes_every_batchnorm_and_leaves_the_model_alone(self):
         batch, net = clips(), network()
         before = {k: v.clone() for k, v in net.state_dict().items()}
-        craft = engine.crafting(net, batch.x, "float32")
+        craft = engine.surrogate(net, batch.x, "float32")
         assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in craft.net.modules())
         assert torch.allclose(craft(batch.x), net(batch.x), atol=1e-5)
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
@@ -273,7 +273,7 @@ class TestEngine:
             AVNet(AV(Conv1dNet(4), FrameNet(resnet18(4))), FUSIONS["concat"](AV(32, 32)), 4).eval(),
             AV(torch.rand(2, 4096), torch.rand(2, 1, 3, 32, 32)),
         )
-        craft = engine.crafting(net, x, "float32")
+        craft = engine.surrogate(net, x, "float32")
         every = [m.inplace for e in craft.net.encoders for m in e.modules() if isinstance(m, torch.nn.ReLU)]
         assert (
             all(every)
@@ -297,21 +297,21 @@ class TestEngine:
         plain, batch = network(), clips()
         net = AVNet(AV(Twice(), plain.visual), FUSIONS["concat"](AV(24, 12)), 4, classifier_std=1.0).eval()
         clean = batch.x.audio.clone()
-        craft = engine.crafting(net, batch.x, "float32")
+        craft = engine.surrogate(net, batch.x, "float32")
         assert torch.allclose(craft(batch.x), net(batch.x), atol=1e-5)
         adv = attack_on(PGD(), craft, batch, Threat.linf(audio=0.1))
         assert torch.equal(batch.x.audio, clean) and not torch.equal(adv.audio, clean)
 
     @pytest.mark.parametrize("size", [0.3, 1.0, 30.0])
     def test_low_precision_is_sure_of_no_answer_that_is_close_by_its_own_measure(self, size):
-        low = replace(engine.exact(network()), dtype=torch.bfloat16)
+        low = replace(engine.as_victim(network()), dtype=torch.bfloat16)
         logits = size * torch.tensor([[1.0, 0.97], [1.0, 0.5]])
         _, won = engine.outcome(torch.zeros(2), low, [logits], margin, torch.tensor([1, 1]))
         assert won.tolist() == [False, True]
 
     def test_the_untouched_stream_is_run_once(self):
         batch, net = clips(), network()
-        craft = engine.crafting(net, batch.x, "float32")
+        craft = engine.surrogate(net, batch.x, "float32")
         runs = []
         craft.net.visual.register_forward_hook(lambda *_: runs.append(1))
         attack_on(PGD(steps=7, restarts=2), craft, batch, Threat.linf(audio=0.01))
@@ -319,7 +319,7 @@ class TestEngine:
 
     def test_pinned_clips_are_those_of_the_whole_model(self):
         batch, net, threat = clips(), network(), Threat.linf(audio=0.01)
-        fast = attack_on(PGD(), engine.crafting(net, batch.x, "float32"), batch, threat)
+        fast = attack_on(PGD(), engine.surrogate(net, batch.x, "float32"), batch, threat)
         plain = attack_on(PGD(), lambda x: net(x), batch, threat)
         assert ((fast.audio - plain.audio).abs() > 1e-5).float().mean() < 0.01
 
@@ -328,7 +328,7 @@ class TestEngine:
         with torch.no_grad():
             losses = [
                 cross_entropy(
-                    net, attack_on(PGD(), engine.crafting(net, batch.x, p), batch, threat), batch.label
+                    net, attack_on(PGD(), engine.surrogate(net, batch.x, p), batch, threat), batch.label
                 ).mean()
                 for p in ("float32", "bfloat16")
             ]
@@ -342,7 +342,10 @@ class TestEngine:
         found = {}
         for room in (math.inf, 4 * size, 0.0):
             seen: list[int] = []
-            found[room] = attack_on(attack, replace(engine.exact(net), room=engine.Room(room)), batch, threat), seen
+            found[room] = (
+                attack_on(attack, replace(engine.as_victim(net), chunk_size=engine.ChunkSize(room)), batch, threat),
+                seen,
+            )
         whole = found[math.inf][0]
         for room, most in ((4 * size, 4), (0.0, 1)):
             made, sizes = found[room]
@@ -352,7 +355,7 @@ class TestEngine:
 
     def test_a_network_takes_fewer_clips_where_memory_runs_out(self):
         batch, net = clips(10), network()
-        whole = attack_on(PGD(steps=3), engine.exact(net), batch, Threat.linf(audio=0.01))
+        whole = attack_on(PGD(steps=3), engine.as_victim(net), batch, Threat.linf(audio=0.01))
         seen: list[int] = []
 
         def small(_, args):
@@ -361,7 +364,9 @@ class TestEngine:
             seen.append(len(args[0]))
 
         hook = net.audio.register_forward_pre_hook(small)
-        made = attack_on(PGD(steps=3), replace(engine.exact(net), room=engine.Room()), batch, Threat.linf(audio=0.01))
+        made = attack_on(
+            PGD(steps=3), replace(engine.as_victim(net), chunk_size=engine.ChunkSize()), batch, Threat.linf(audio=0.01)
+        )
         assert torch.allclose(made.audio, whole.audio, atol=1e-6)
         assert set(seen) == {2}  # 10 do not fit, 5 do not fit
         hook.remove()
@@ -371,12 +376,12 @@ class TestEngine:
 
         net.audio.register_forward_pre_hook(none)
         with pytest.raises(torch.OutOfMemoryError):
-            attack_on(PGD(steps=3), engine.exact(net), batch, Threat.linf(audio=0.01))
+            attack_on(PGD(steps=3), engine.as_victim(net), batch, Threat.linf(audio=0.01))
 
     def test_batches_are_full_although_clips_leave(self):
         batch, net = clips(40), network()
         size = sum(s[0].numel() for s in batch.x)
-        model, runs = replace(engine.exact(net), room=engine.Room(4 * size)), []
+        model, runs = replace(engine.as_victim(net), chunk_size=engine.ChunkSize(4 * size)), []
         net.audio.register_forward_hook(lambda _, args, __: runs.append(len(args[0])))
         attack_on(PGD(steps=10, stop=True), model, batch, Threat.linf(audio=0.02))
         assert sum(runs) < 11 * len(batch)  # some left
@@ -387,8 +392,8 @@ class TestEngine:
     )
     def test_the_gradient_at_the_clean_clips_is_computed_once_for_every_threat(self, attack):
         batch, net = clips(10), network()
-        craft = engine.embedded(engine.exact(net), batch.x)
-        known = engine.beginning(craft, batch.x, batch.label)
+        craft = engine.cache_embeddings(engine.as_victim(net), batch.x)
+        known = engine.cache_clean_gradients(craft, batch.x, batch.label)
         runs: list[str] = []
         for name, encoder in (("audio", net.audio), ("visual", net.visual)):
             encoder.register_forward_hook(lambda *_, name=name: runs.append(name))
@@ -406,27 +411,29 @@ class TestEngine:
 
     def test_gradients_elsewhere_are_not_taken_for_those_at_the_clean_clips(self):
         batch, net, both = clips(10), network(), Threat.linf(audio=0.01, visual=0.02)
-        craft = engine.embedded(engine.exact(net), batch.x)
-        known = engine.beginning(craft, batch.x, batch.label)
+        craft = engine.cache_embeddings(engine.as_victim(net), batch.x)
+        known = engine.cache_clean_gradients(craft, batch.x, batch.label)
         others = batch.label.roll(1)
         moved = batch.x.map(lambda s: (s * 0.9).contiguous())
         past = replace(known, guard="past")
         for model, x, y in ((known, batch.x, batch.label), (known, batch.x, others), (known, moved, batch.label)):
             for one, objective in ((model, cross_entropy), (model, margin), (past, margin)):
                 value, grad = engine.gradient(one, objective, x, y, both)
-                wanted, expected = engine.gradient(replace(one, begun=None), objective, x, y, both)
+                wanted, expected = engine.gradient(replace(one, clean_gradients=None), objective, x, y, both)
                 assert torch.allclose(value, wanted, atol=1e-6)
                 for g, e in zip(grad, expected, strict=True):
                     assert torch.allclose(g, e, atol=1e-5 * float(e.abs().max()))
         _, nothing = engine.gradient(known, cross_entropy, batch.x, batch.label, both.only("A"))
         assert not nothing.visual.any()
-        some = engine.some(known, slice(2, 5))
+        some = engine.subset(known, slice(2, 5))
         value, _ = engine.gradient(some, margin, batch.x.map(lambda s: s[2:5]), batch.label[2:5], both)
         assert torch.allclose(value, margin(net, batch.x, batch.label)[2:5], atol=1e-6)
 
     def test_a_guard_is_part_of_what_is_known_at_the_clean_clips(self):
         batch, net = clips(10), guarded()
-        known = engine.beginning(engine.embedded(engine.exact(net), batch.x), batch.x, batch.label)
+        known = engine.cache_clean_gradients(
+            engine.cache_embeddings(engine.as_victim(net), batch.x), batch.x, batch.label
+        )
         values = [
             engine.gradient(replace(known, guard=way), margin, batch.x, batch.label, Threat.linf(audio=0.01))[0]
             for way in ("through", "past", "through")
@@ -440,7 +447,7 @@ class TestEngine:
 
         other = network()
         other.__class__ = Other
-        assert engine.crafting(other, clips().x) is other
+        assert engine.surrogate(other, clips().x) is other
         batch, threat = clips(), Threat.linf(audio=0.05)
         made, plain = (attack_on(PGD(stop=True), m, batch, threat) for m in (other, lambda x: other(x)))
         assert torch.equal(made.audio, plain.audio) and not torch.equal(made.audio, batch.x.audio)

@@ -158,7 +158,7 @@ def test_what_folding_would_change_stays(make, folded):
     net = net_with(make)
     norms = sum(isinstance(m, nn.BatchNorm1d) for m in net.modules())
     x, threat = BATCH.x, Threat.linf(audio=0.05, visual=0.02)
-    craft = engine.crafting(net, x.map(lambda s: s[:1]))
+    craft = engine.surrogate(net, x.map(lambda s: s[:1]))
     if folded is None:
         assert craft.net is net
     else:
@@ -179,7 +179,7 @@ def test_a_silent_example_hides_nothing():
         if isinstance(m, nn.BatchNorm1d):
             m.running_mean.zero_(), m.bias.data.zero_()
     silent = BATCH.x.map(lambda s: torch.zeros_like(s[:1]))
-    craft = engine.crafting(net, silent)
+    craft = engine.surrogate(net, silent)
     assert alike(craft.net, net, BATCH.x)
     assert sum(isinstance(m, nn.BatchNorm1d) for m in craft.net.modules()) == 1
 
@@ -193,6 +193,6 @@ def test_weights_that_are_computed_are_not_mistaken_for_others():
             nn.Flatten(1, 2), nn.Conv2d(BATCH.x.visual.shape[1] * 3, 3, 1), *layers, nn.Flatten(), nn.LazyLinear(12)
         )
         net(BATCH.x)
-        craft = engine.crafting(net.eval(), BATCH.x)
+        craft = engine.surrogate(net.eval(), BATCH.x)
         assert craft.net is not net
         assert torch.allclose(craft(BATCH.x), net(BATCH.x), atol=1e-4)

@@ -111,7 +111,7 @@ def test_a_network_whose_encoder_cuts_the_path(attack):
     net = network()
     net.visual = Cut(net.visual)
     threat = Threat.tian2021(0.02, 0.1) if isinstance(attack, Published) else BOTH
-    for model in (net, engine.crafting(net, BATCH.x), lambda x: net(x)):
+    for model in (net, engine.surrogate(net, BATCH.x), lambda x: net(x)):
         with pytest.raises(GradientError, match="the visual"):
             attacked(attack, model, threat)
     with pytest.raises(GradientError, match="the visual"):
@@ -154,7 +154,7 @@ def test_a_block_around_an_evaluation_changes_nothing(block, model):
     wanted = evaluate(model, [BATCH], attacks, BOTH)
     with block():
         inside = evaluate(model, [Batch(BATCH.x.map(torch.clone), BATCH.label.clone(), BATCH.ids)], attacks, BOTH)
-        craft = engine.embedded(engine.crafting(model, BATCH.x.map(torch.clone)), BATCH.x)
+        craft = engine.cache_embeddings(engine.surrogate(model, BATCH.x.map(torch.clone)), BATCH.x)
         for attack in attacks[:3]:
             assert not torch.equal(attacked(attack, craft).audio, BATCH.x.audio)
     for column in ("correct", "linf_audio", "linf_visual"):

@@ -97,7 +97,7 @@ def test_without_sound_attention_has_a_query_of_its_own():
 
 def test_the_engine_s_copy_points_to_the_same_places():
     net, batch = pointing_network(), clips()
-    craft = engine.crafting(net, batch.x, "float32")
+    craft = engine.surrogate(net, batch.x, "float32")
     assert craft is not net
     assert not any(isinstance(m, nn.BatchNorm2d) for m in craft.net.modules())
     with torch.no_grad():
@@ -266,7 +266,7 @@ def test_localisation_of_a_model_that_does_not_point():
 
 def test_heat_shift_moves_the_map_more_than_cross_entropy_does():
     net, batch = pointing_network(), clips(12)
-    craft = engine.pinned(engine.crafting(net, batch.x, "float32"), batch.x, THREAT)
+    craft = engine.fix_unattacked(engine.surrogate(net, batch.x, "float32"), batch.x, THREAT)
 
     def overlap(x):
         with torch.no_grad():

@@ -164,7 +164,7 @@ def test_networks_in_another_precision_are_attacked(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_a_whole_network_in_another_precision_is_taken_as_it_is(dtype):
     net = network().to(dtype)
-    assert engine.exact(net) is engine.crafting(net, BATCH.x) is net
+    assert engine.as_victim(net) is engine.surrogate(net, BATCH.x) is net
     model = lambda x: net(x.map(lambda s: s.to(dtype)))  # noqa: E731
     made = attacked(PGD(steps=3), model, threat=Threat.linf(audio=0.05, visual=0.05))
     assert margin(network(), made, BATCH.label).mean() > margin(network(), BATCH.x, BATCH.label).mean()

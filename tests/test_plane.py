@@ -14,7 +14,7 @@ import torch
 import avrobust
 from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, margin
 from avrobust.attacks import Saved
-from avrobust.attacks.search import Work, random_start
+from avrobust.attacks.search import ActiveSet, random_start
 from avrobust.cli import main
 from avrobust.engine import gradients
 from avrobust.evaluation.plane import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
@@ -225,7 +225,7 @@ def test_a_search_goes_on_where_the_last_one_ended():
     calls = []
 
     def watched(model, x, y, threat, seeds):
-        work = Work.of(model, x, y, threat, seeds)
+        work = ActiveSet.of(model, x, y, threat, seeds)
         calls.append((threat, seeds.ids, *(random_start(work, restart).audio for restart in (0, 1))))
         return steps.push(model, x, y, threat, seeds)
 

@@ -54,12 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _force(precision: str) -> None:
     """Make `precision` what "auto" means; who states a precision gets that one."""
-    crafting = engine.crafting
+    crafting = engine.surrogate
 
     @functools.wraps(crafting)
     def forced(model, example, asked="auto"):
         return crafting(model, example, precision if asked == "auto" else asked)
 
-    engine.crafting = forced
+    engine.surrogate = forced
     for module in (recipe, record):
         module.fast_bfloat16 = lambda device: precision == "bfloat16"

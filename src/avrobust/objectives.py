@@ -150,7 +150,7 @@ class Targeted:
 
 
 @runtime_checkable
-class TwoStream(Protocol):
+class ShowsFeatures(Protocol):
     """A model that shows the features it decides from, as `AVNet` does: calling it is `decide(represent(x))`."""
 
     def __call__(self, x: Signals) -> Tensor: ...
@@ -186,7 +186,7 @@ def cosine(f: AV[Tensor]) -> PerClip:
 
 @dataclass(frozen=True)
 class WithSimilarity:
-    """Cross entropy plus `weight` times the cosine between both features: needs a `TwoStream` model.
+    """Cross entropy plus `weight` times the cosine between both features: needs a `ShowsFeatures` model.
 
     With weight 1 it is what the attackers of the published defense script raise: the very loss that MinSim
     lowers (eq. 3).  A negative weight drives the features apart instead.
@@ -202,7 +202,7 @@ class WithSimilarity:
 
     def __call__(self, model: Model, x: Signals, y: Tensor) -> PerClip:
         """One number per clip."""
-        if not isinstance(model, TwoStream):
+        if not isinstance(model, ShowsFeatures):
             raise TypeError(
                 f"the loss {self.name} needs a model that shows its two features, got {type(model).__name__}. "
                 "Give an AVNet, or a model with represent(x) and decide(f)."

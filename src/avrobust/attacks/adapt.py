@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from avrobust.engine import Streams, exact
+from avrobust.engine import TwoStream, as_victim
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import Attack, Model, Signals
@@ -43,7 +43,7 @@ def ways(model: Model, x: Signals) -> tuple[Way, ...]:
     1
     """
     found: list[Way] = [lambda m: m]
-    if isinstance(model, Streams):
+    if isinstance(model, TwoStream):
         if guarded(model, x):
             found += [partial(replace, guard="straight"), partial(replace, guard="past")]
     elif isinstance(model, Declared):
@@ -92,11 +92,11 @@ class Transfer:
         """Adversarial signals inside `threat`, shaped as `x`."""
         if self.model is None:
             raise ValueError(f"expected the model {self.source!r} itself, got its name. Give model=...")
-        return self.attack(exact(self.model), x, y, threat, seeds)
+        return self.attack(as_victim(self.model), x, y, threat, seeds)
 
 
 @torch.no_grad()
-def guarded(model: Streams, x: Signals) -> bool:
+def guarded(model: TwoStream, x: Signals) -> bool:
     """Whether the network's guard does anything to the features of these clips."""
     f = model.embed(x)
     return any(after is not before for after, before in zip(model.net.guard(f), f, strict=True))
@@ -115,4 +115,4 @@ def _instead(other: Model, model: Model) -> Model:
 
 def _averaged(way: Way, model: Model) -> Model:
     there = way(model)
-    return replace(there, draws=DRAWS) if isinstance(there, Streams) else Averaged(there)
+    return replace(there, draws=DRAWS) if isinstance(there, TwoStream) else Averaged(there)

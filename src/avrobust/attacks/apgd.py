@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks.gradient import concise, goal
-from avrobust.attacks.search import Found, Work, finished, random_start, restarted
+from avrobust.attacks.search import ActiveSet, BestSoFar, finished, random_start, restarted
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -55,30 +55,35 @@ class APGD:
         """Adversarial signals inside `threat`, shaped as `x`."""
         return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
-    def _search(self, work: Work, restart: int, found: Found) -> Work:
-        return self.search(work, random_start(work, restart), found)
+    def _search(self, active: ActiveSet, restart: int, best: BestSoFar) -> ActiveSet:
+        return self.search(active, random_start(active, restart), best)
 
-    def search(self, work: Work, delta: Signals, found: Found) -> Work:
-        """One run from `delta`; what it finds goes to `found`.  Returns the clips that still stand."""
+    def search(self, active: ActiveSet, delta: Signals, best: BestSoFar) -> ActiveSet:
+        """One run from `delta`; what it finds goes to `best`.  Returns the clips that still stand."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
         for k in range(self.steps):
-            value, grad, won = work.look(self.objective, here.delta)
-            found.offer(work.clips, value, here.delta)
+            value, grad, won = active.value_and_grad(self.objective, here.delta)
+            best.update_if_better(active.clips, value, here.delta)
             done = finished(value, won, self.stop)
             if bool(done.any()):
-                found.settle(work.clips[done], here.delta.map(lambda d, done=done: d[done]))
+                best.finalize(active.clips[done], here.delta.map(lambda d, done=done: d[done]))
                 on = ~done
-                work, here, value, grad = work.take(on), here.take(on), value[on], grad.map(lambda g, on=on: g[on])
-                if not len(work):
-                    return work
+                active, here, value, grad = (
+                    active.subset(on),
+                    here.take(on),
+                    value[on],
+                    grad.map(lambda g, on=on: g[on]),
+                )
+                if not len(active):
+                    return active
             here.note(value, grad)
             if k in looks:
                 here.shorten(k - max((c for c in looks if c < k), default=0))
-            turn = work.threat.only("AV"[k % 2]) if self.alternate and work.threat.subset == "AV" else work.threat
-            here.move(work.x, work.threat, turn, first=k == 0)
-        found.offer(work.clips, work.value(self.objective, here.delta)[0], here.delta)
-        return work
+            turn = active.threat.only("AV"[k % 2]) if self.alternate and active.threat.subset == "AV" else active.threat
+            here.move(active.x, active.threat, turn, first=k == 0)
+        best.update_if_better(active.clips, active.value(self.objective, here.delta)[0], here.delta)
+        return active
 
 
 def checkpoints(steps: int) -> frozenset[int]:

@@ -15,10 +15,10 @@ from avrobust import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.gradient import concise
-from avrobust.attacks.search import Found, Work, random_start
+from avrobust.attacks.search import ActiveSet, BestSoFar, random_start
 from avrobust.attacks.square import Square
 from avrobust.engine import GradientError
-from avrobust.objectives import TwoStream, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
+from avrobust.objectives import ShowsFeatures, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import Model, Objective, Signals
@@ -66,13 +66,13 @@ class AVAutoAttack:
             starts = x.map(torch.zeros_like)
             for part in threat.subsets()[:2]:
                 alone = _Run.of(self, model, x, y, part, seeds)
-                alone.take(both.work.clips)
+                alone.take(both.active.clips)
                 alone.search()
-                both.keep(alone.found.delta.map(lambda d: d[both.work.clips]))
-                starts = starts.map(torch.add, alone.found.delta)
+                both.keep(alone.best.delta.map(lambda d: d[both.active.clips]))
+                starts = starts.map(torch.add, alone.best.delta)
             for alternate in (False, True):
-                both.climb(margin, starts.map(lambda d: d[both.work.clips]), alternate=alternate)
-        return engine.shift(x, both.found.delta, threat)
+                both.climb(margin, starts.map(lambda d: d[both.active.clips]), alternate=alternate)
+        return engine.shift(x, both.best.delta, threat)
 
 
 @dataclass
@@ -80,33 +80,33 @@ class _Run:
     """The searches on one batch inside one threat: the clips that still stand, and the best that was found."""
 
     settings: AVAutoAttack
-    work: Work
-    found: Found
+    active: ActiveSet
+    best: BestSoFar
     ways: tuple[Way, ...]
     nearest: Tensor  # (b k): classes from the likeliest on the clean clip to the least, its own last
     begun: int = 0  # searches, each of which has its own start
 
     @classmethod
     def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "_Run":
-        work = Work.of(model, x, y, threat, seeds)
+        active = ActiveSet.of(model, x, y, threat, seeds)
         with torch.no_grad():
-            others = work.model(x).scatter(1, y[:, None], -torch.inf)
+            others = active.model(x).scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
-        return cls(settings, work, Found(x, threat), ways(work.model, x), nearest)
+        return cls(settings, active, BestSoFar(x, threat), ways(active.model, x), nearest)
 
     @property
     def judge(self) -> Model:
         """What counts: the model itself, or the mean of a random one's answers."""
-        return self.ways[0](self.work.model)
+        return self.ways[0](self.active.model)
 
     def take(self, clips: Tensor) -> None:
         """Go on with those of these clips (their numbers) that still stand."""
-        self.work = self.work.take(torch.isin(self.work.clips, clips))
+        self.active = self.active.subset(torch.isin(self.active.clips, clips))
 
     def search(self) -> None:
         """Everything that is tried on what this threat allows at once."""
         classes = self.nearest.shape[1]
-        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if two_features(self.judge, self.work.x) else ()
+        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if two_features(self.judge, self.active.x) else ()
         for objective in (cross_entropy, margin, *((dlr,) if classes > 2 else ()), *cosines):
             self.climb(objective)
         for rank in range(min(self.settings.targets, classes - 1) if classes > 3 else 0):
@@ -114,11 +114,11 @@ class _Run:
         for way in self.ways[1:]:
             for objective in (cross_entropy, margin):
                 self.climb(objective, way=way)
-        if len(self.work) and all(ball.norm == "linf" or not ball.active for ball in self.work.threat):
-            work, judge = self.work, self.judge
-            square = Square(queries=self.settings.queries, stop=judge is work.model)
-            at = square(judge, work.x, work.y, work.threat, work.seeds)
-            self.keep(at.map(torch.sub, work.x))
+        if len(self.active) and all(ball.norm == "linf" or not ball.active for ball in self.active.threat):
+            active, judge = self.active, self.judge
+            square = Square(queries=self.settings.queries, stop=judge is active.model)
+            at = square(judge, active.x, active.y, active.threat, active.seeds)
+            self.keep(at.map(torch.sub, active.x))
 
     def climb(
         self,
@@ -130,20 +130,20 @@ class _Run:
         alternate: bool = False,
     ) -> None:
         """APGD on the clips that stand; what it finds counts by its margin on the model itself, whatever it raised."""
-        work = self.work
-        if not len(work):
+        active = self.active
+        if not len(active):
             return
-        start = random_start(work, self.begun) if start is None else start
+        start = random_start(active, self.begun) if start is None else start
         self.begun += 1
         here = replace(
-            work,
-            model=(way or self.ways[0])(work.model),
-            clips=torch.arange(len(work), device=work.y.device),
-            aim=None if aim is None else aim[work.clips],
+            active,
+            model=(way or self.ways[0])(active.model),
+            clips=torch.arange(len(active), device=active.y.device),
+            aim=None if aim is None else aim[active.clips],
         )
-        own = Found(work.x, work.threat)
+        own = BestSoFar(active.x, active.threat)
         # Elsewhere than on the model itself, being wrong is no reason to stop.
-        stop = here.model is work.model
+        stop = here.model is active.model
         search = APGD(steps=self.settings.steps, objective=objective, stop=stop, alternate=alternate)
         try:
             search.search(here, start, own)
@@ -158,20 +158,20 @@ class _Run:
 
         Those that fool a random model once are not: what counts is the mean of its answers, as far up as it goes.
         """
-        work = self.work
-        if not len(work):
+        active = self.active
+        if not len(active):
             return
         judge = self.judge
-        value, won = replace(work, model=judge).value(margin, delta)
-        self.found.offer(work.clips, value, delta)
-        if judge is work.model:
-            self.found.settle(work.clips[won], delta.map(lambda d: d[won]))
-            self.work = work.take(~won)
+        value, won = replace(active, model=judge).value(margin, delta)
+        self.best.update_if_better(active.clips, value, delta)
+        if judge is active.model:
+            self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))
+            self.active = active.subset(~won)
 
 
 def two_features(model: Model, x: Signals) -> bool:
     """Whether the model shows a vector for sound and one for the picture, of one width."""
-    if not len(x.audio) or not isinstance(model, TwoStream):
+    if not len(x.audio) or not isinstance(model, ShowsFeatures):
         return False
     with torch.no_grad():
         f = model.represent(x)

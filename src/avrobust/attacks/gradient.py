@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from avrobust.attacks.search import Found, Work, finished, random_start, restarted
+from avrobust.attacks.search import ActiveSet, BestSoFar, finished, random_start, restarted
 from avrobust.objectives import cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -63,32 +63,32 @@ class PGD:
         """Adversarial signals inside `threat`, shaped as `x`."""
         return restarted(self.restarts, self._search, model, x, y, threat, seeds)
 
-    def _search(self, work: Work, restart: int, found: Found) -> Work:
-        """One restart; what it finds goes to `found`.  Returns the clips that still stand."""
-        delta = work.x.map(torch.zeros_like)
+    def _search(self, active: ActiveSet, restart: int, best: BestSoFar) -> ActiveSet:
+        """One restart; what it finds goes to `best`.  Returns the clips that still stand."""
+        delta = active.x.map(torch.zeros_like)
         if self.random_start:
-            delta = random_start(work, restart)
+            delta = random_start(active, restart)
         velocity = None
         for _ in range(self.steps):
-            value, grad, won = work.look(self.objective, delta)
-            found.offer(work.clips, value, delta)
+            value, grad, won = active.value_and_grad(self.objective, delta)
+            best.update_if_better(active.clips, value, delta)
             done = finished(value, won, self.stop)
             if bool(done.any()):
                 on = ~done
-                found.settle(work.clips[done], delta.map(lambda d, on=on: d[~on]))
-                work = work.take(on)
+                best.finalize(active.clips[done], delta.map(lambda d, on=on: d[~on]))
+                active = active.subset(on)
                 delta, grad = (t.map(lambda s, on=on: s[on]) for t in (delta, grad))
                 velocity = velocity and velocity.map(lambda v, on=on: v[on])
-                if not len(work):
-                    return work
+                if not len(active):
+                    return active
             velocity = grad = self._accumulate(velocity, grad)
-            delta = delta.map(lambda d, move: d + self._length * move, work.threat.map(Ball.ascent, grad, work.x))
-            delta = work.threat.map(Ball.project, delta, work.x)
+            delta = delta.map(lambda d, move: d + self._length * move, active.threat.map(Ball.ascent, grad, active.x))
+            delta = active.threat.map(Ball.project, delta, active.x)
         if self.keep == "best":
-            found.offer(work.clips, work.value(self.objective, delta)[0], delta)
+            best.update_if_better(active.clips, active.value(self.objective, delta)[0], delta)
         else:
-            found.settle(work.clips, delta)
-        return work
+            best.finalize(active.clips, delta)
+        return active
 
     @property
     def _length(self) -> float:

@@ -37,16 +37,17 @@ def behind(channel: Channel, model: Model) -> Model:
 
     Straight-through, as Bengio et al. 2013 pass a threshold and Athalye et al. 2018 a defense.
     """
-    model = engine.exact(model)
-    if isinstance(model, engine.Streams):
+    model = engine.as_victim(model)
+    if isinstance(model, engine.TwoStream):
         same: dict[str, Any] = {field.name: getattr(model, field.name) for field in fields(model)}
-        nothing = {"known": AV(audio=None, visual=None), "clean": None, "begun": None}  # it knew clips as they were
+        # What it knew was of clips as they were.
+        nothing = {"known": AV(audio=None, visual=None), "clean": None, "clean_gradients": None}
         return _Behind(**same | nothing | {"channel": channel})
     return lambda x: model(_straight(channel, x))
 
 
 @dataclass(frozen=True)
-class _Behind(engine.Streams):
+class _Behind(engine.TwoStream):
     """A two-stream network behind a channel; the clean clips that it knows went through it too."""
 
     channel: Channel = on_levels

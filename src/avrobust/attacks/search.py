@@ -14,11 +14,11 @@ from avrobust.types import AV, Model, Objective, PerClip, Signals
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class ActiveSet:
     """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
 
     `aim` are the classes that an objective gets instead of the labels; a clip is then won when it is wrong by its label.
-    `deaf` are the modalities that are known to change nothing.
+    `ignored` are the modalities that are known to change nothing.
     """
 
     model: Model
@@ -28,38 +28,40 @@ class Work:
     seeds: Seeds
     clips: Tensor
     aim: Tensor | None = None
-    deaf: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "Work":
+    def of(cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "ActiveSet":
         """All clips of a batch; what the threat leaves alone is computed here, once."""
-        return cls(engine.pinned(model, x, threat), x, y, threat, seeds, torch.arange(len(y), device=y.device))
+        return cls(engine.fix_unattacked(model, x, threat), x, y, threat, seeds, torch.arange(len(y), device=y.device))
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def take(self, on: Tensor | slice) -> "Work":
+    def subset(self, on: Tensor | slice) -> "ActiveSet":
         """The clips where `on`, or a stretch of them."""
         if isinstance(on, Tensor) and bool(on.all()):
             return self
         x, aim = self.x.map(lambda s: s[on]), None if self.aim is None else self.aim[on]
         seeds = self.seeds.take(torch.arange(len(self), device=self.y.device)[on])
-        return Work(
-            engine.some(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim, self.deaf
+        return ActiveSet(
+            engine.subset(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim, self.ignored
         )
 
-    def look(self, objective: Objective, delta: Signals) -> engine.Looked:
+    def value_and_grad(self, objective: Objective, delta: Signals) -> engine.ValueAndGrad:
         """The objective at x + delta, its gradient, and on which clips the attacker has surely won.
 
         Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.
         """
-        looked = engine.look(self.model, objective, self.x, self._goal, self.y, self.threat, delta, self.deaf)
+        looked = engine.value_and_grad(
+            self.model, objective, self.x, self._goal, self.y, self.threat, delta, self.ignored
+        )
         return engine.checked(looked, self.seeds.ids)
 
     @torch.no_grad()
     def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Tensor]:
         """The objective at x + delta, and on which clips the attacker has surely won."""
-        model, heard = engine.listening(self.model)
+        model, heard = engine.record_logits(self.model)
         value = objective(model, engine.shift(self.x, delta, self.threat), self._goal)
         engine.check_value(value, objective, len(self))
         value, won = engine.outcome(value, self.model, heard, objective if self.aim is None else margin, self.y)
@@ -71,7 +73,7 @@ class Work:
         return self.y if self.aim is None else self.aim
 
 
-class Found:
+class BestSoFar:
     """Each clip's best perturbation so far, by the objective."""
 
     def __init__(self, x: Signals, threat: Threat) -> None:
@@ -79,14 +81,14 @@ class Found:
         self._touched = threat.map(lambda ball: ball.active)
         self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)  # or finer, as the objective is
 
-    def offer(self, clips: Tensor, value: PerClip, delta: Signals) -> Tensor:
+    def update_if_better(self, clips: Tensor, value: PerClip, delta: Signals) -> Tensor:
         """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there; says which."""
         self._value = self._value.to(torch.promote_types(self._value.dtype, value.dtype))
         better: Tensor = value > self._value[clips]
         self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
         return better
 
-    def settle(self, clips: Tensor, delta: Signals) -> None:
+    def finalize(self, clips: Tensor, delta: Signals) -> None:
         """Keep `delta` for these clips, whatever was there and whatever comes."""
         self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
 
@@ -106,7 +108,7 @@ def finished(value: PerClip, won: Tensor, stop: bool) -> Tensor:
 
 def restarted(
     count: int,
-    search: Callable[[Work, int, Found], Work],
+    search: Callable[[ActiveSet, int, BestSoFar], ActiveSet],
     model: Model,
     x: Signals,
     y: Tensor,
@@ -116,15 +118,17 @@ def restarted(
     """The best that `count` runs of a search find, each on the clips that the ones before it left standing."""
     if threat.subset == "clean":
         return x
-    found = Found(x, threat)
-    work = Work.of(model, x, y, threat, seeds)
+    best = BestSoFar(x, threat)
+    active = ActiveSet.of(model, x, y, threat, seeds)
     for restart in range(count):
-        if len(work):
-            work = search(work, restart, found)
-    return engine.shift(x, found.delta, threat)
+        if len(active):
+            active = search(active, restart, best)
+    return engine.shift(x, best.delta, threat)
 
 
-def random_start(work: Work, restart: int) -> Signals:
+def random_start(active: ActiveSet, restart: int) -> Signals:
     """A random perturbation inside the threat, per clip and restart."""
     names = AV(audio="audio", visual="visual")
-    return work.threat.map(lambda ball, s, name: ball.random(s, work.seeds, "start", name, restart), work.x, names)
+    return active.threat.map(
+        lambda ball, s, name: ball.random(s, active.seeds, "start", name, restart), active.x, names
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks.gradient import concise, goal
-from avrobust.attacks.search import Found, Work, finished
+from avrobust.attacks.search import ActiveSet, BestSoFar, finished
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -62,27 +62,27 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
-        work = Work.of(model, x, y, threat, seeds)
-        found = Found(x, threat)
+        active = ActiveSet.of(model, x, y, threat, seeds)
+        best = BestSoFar(x, threat)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):
-            proposed = delta if query == 0 else self._proposal(delta, work, threat, draws, query)
-            value, won = work.value(self.objective, proposed)
-            better = found.offer(work.clips, value, proposed)
+            proposed = delta if query == 0 else self._proposal(delta, active, threat, draws, query)
+            value, won = active.value(self.objective, proposed)
+            better = best.update_if_better(active.clips, value, proposed)
             delta = delta.map(
                 lambda old, new, better=better: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old), proposed
             )
             done = finished(value, won, self.stop)
             if bool(done.any()):
                 # The best by the objective so far, which is not always one that has succeeded.
-                found.settle(work.clips[done], proposed.map(lambda d, done=done: d[done]))
+                best.finalize(active.clips[done], proposed.map(lambda d, done=done: d[done]))
                 on = ~done
                 draws = [d for d, stays in zip(draws, on.tolist(), strict=True) if stays]
-                work, delta = work.take(on), delta.map(lambda d, on=on: d[on])
-                if not len(work):
+                active, delta = active.subset(on), delta.map(lambda d, on=on: d[on])
+                if not len(active):
                     break
-        return engine.shift(x, found.delta, threat)
+        return engine.shift(x, best.delta, threat)
 
     def _stripes(self, x: Signals, threat: Threat, draws: list[np.random.Generator]) -> Signals:
         counts = AV(audio=1000, visual=x.visual.shape[-1])
@@ -90,7 +90,7 @@ class Square:
         return threat.map(lambda ball, s, e: ball.project(e * ball.weight(s) * ball.eps, s), x, signs)
 
     def _proposal(
-        self, delta: Signals, work: Work, threat: Threat, draws: list[np.random.Generator], query: int
+        self, delta: Signals, active: ActiveSet, threat: Threat, draws: list[np.random.Generator], query: int
     ) -> Signals:
         """A patch and a stretch anew, each at an end of its budget; where both may be changed, sometimes only one is."""
         share = self.share / 2 ** sum(query > h * self.queries for h in HALVINGS)
@@ -102,7 +102,7 @@ class Square:
                 self._stretch(ends.audio[i], threat.audio, g, share)
             if threat.visual.active and not (both and which > 2 / 3):
                 self._patch(ends.visual[i], threat.visual, g, share)
-        return threat.map(Ball.project, ends, work.x)
+        return threat.map(Ball.project, ends, active.x)
 
     def _stretch(self, wave: Tensor, ball: Ball, g: np.random.Generator, share: float) -> None:
         long = max(1, round(share * len(wave)))

@@ -121,6 +121,6 @@ def _held(net: nn.Module) -> Iterator[None]:
 
 def _as_trained(net: AVNet, device: torch.device) -> Model:
     """The network as the engine sees it, in the arithmetic of training; no cheaper copy, which one step would not repay."""
-    model = engine.exact(net)
+    model = engine.as_victim(net)
     low = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
-    return replace(model, dtype=torch.bfloat16) if low and isinstance(model, engine.Streams) else model
+    return replace(model, dtype=torch.bfloat16) if low and isinstance(model, engine.TwoStream) else model

@@ -9,36 +9,36 @@ Six savings, all of them exact or checked but for low precision:
 - a search may hold many clips, and the network takes as many of them as it has room for (`chunks`).
 """
 
-from avrobust.engine.cache import beginning, crossed, embedded, pinned, there
-from avrobust.engine.chunks import Room, cat, joined
-from avrobust.engine.gradients import checked, gradient, look, shift, slope
-from avrobust.engine.outcome import Looked, check_value, listening, outcome
+from avrobust.engine.cache import cache_clean_gradients, cache_embeddings, fix_at, fix_unattacked, mix_modalities
+from avrobust.engine.chunks import ChunkSize, cat, joined
+from avrobust.engine.gradients import checked, gradient, raw_gradient, shift, value_and_grad
+from avrobust.engine.outcome import ValueAndGrad, check_value, outcome, record_logits
 from avrobust.engine.refusals import GradientError
-from avrobust.engine.surrogate import Precision, crafting
-from avrobust.engine.victim import Streams, exact, some
+from avrobust.engine.surrogate import Precision, surrogate
+from avrobust.engine.victim import TwoStream, as_victim, subset
 
 __all__ = [
+    "ChunkSize",
     "GradientError",
-    "Looked",
     "Precision",
-    "Room",
-    "Streams",
-    "beginning",
+    "TwoStream",
+    "ValueAndGrad",
+    "as_victim",
+    "cache_clean_gradients",
+    "cache_embeddings",
     "cat",
     "check_value",
     "checked",
-    "crafting",
-    "crossed",
-    "embedded",
-    "exact",
+    "fix_at",
+    "fix_unattacked",
     "gradient",
     "joined",
-    "listening",
-    "look",
+    "mix_modalities",
     "outcome",
-    "pinned",
+    "raw_gradient",
+    "record_logits",
     "shift",
-    "slope",
-    "some",
-    "there",
+    "subset",
+    "surrogate",
+    "value_and_grad",
 ]

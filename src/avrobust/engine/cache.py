@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from avrobust.engine.gradients import look
-from avrobust.engine.outcome import Looked
-from avrobust.engine.victim import Streams, exact
+from avrobust.engine.gradients import value_and_grad
+from avrobust.engine.outcome import ValueAndGrad
+from avrobust.engine.victim import TwoStream, as_victim
 from avrobust.models.fusion import Attention
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
@@ -20,10 +20,10 @@ from avrobust.types import AV, Model, Objective, PerClip, Signals
 M = TypeVar("M", bound=Model)
 
 
-def pinned(model: Model, x: Signals, threat: Threat) -> Model:
+def fix_unattacked(model: Model, x: Signals, threat: Threat) -> Model:
     """`model` with the streams that `threat` leaves alone computed once, at the clean `x`."""
-    model = exact(model)
-    if not isinstance(model, Streams):
+    model = as_victim(model)
+    if not isinstance(model, TwoStream):
         return model
     clean = model.clean
     if clean is None:
@@ -37,40 +37,40 @@ def pinned(model: Model, x: Signals, threat: Threat) -> Model:
     return replace(model, known=threat.map(lambda ball, f: None if ball.active else f, clean))
 
 
-def embedded(model: M, x: Signals) -> M:
+def cache_embeddings(model: M, x: Signals) -> M:
     """`model` with both embeddings of the clean `x` kept, for every attack on these clips to share."""
-    if not isinstance(model, Streams):
+    if not isinstance(model, TwoStream):
         return model
     with torch.no_grad():
         return replace(model, clean=model.embed(x))
 
 
-def there(model: M, x: Signals) -> M:
+def fix_at(model: M, x: Signals) -> M:
     """`model` for the clips `x` alone: it knows what its streams make of them."""
-    if not isinstance(model, Streams):
+    if not isinstance(model, TwoStream):
         return model
     with torch.no_grad():
         known: AV[Tensor | None] = AV(*model.embed(x))
     return replace(model, known=known)
 
 
-def crossed(sound: M, picture: Model) -> M:
-    """`sound` with its picture as `picture` knows it: two of `there`, for the same clips with other signals."""
-    if not (isinstance(sound, Streams) and isinstance(picture, Streams)):
+def mix_modalities(sound: M, picture: Model) -> M:
+    """`sound` with its visual stream as `picture` knows it: two results of `fix_at`, for the same clips with other signals."""
+    if not (isinstance(sound, TwoStream) and isinstance(picture, TwoStream)):
         return sound
     known: AV[Tensor | None] = AV(audio=sound.known.audio, visual=picture.known.visual)
     return replace(sound, known=known)
 
 
-def beginning(model: M, x: Signals, y: Tensor) -> M:
+def cache_clean_gradients(model: M, x: Signals, y: Tensor) -> M:
     """`model` with its gradients at the clean `x` kept too: as much memory as `x`, for each objective."""
-    if not isinstance(model, Streams):
+    if not isinstance(model, TwoStream):
         return model
-    begun = Begun(x, y)
-    return replace(model, begun=begun)
+    cache = CleanGradientCache(x, y)
+    return replace(model, clean_gradients=cache)
 
 
-class Begun:
+class CleanGradientCache:
     """Gradients at the clean clips, per objective and modality: each computed when it is first asked for.
 
     There, sound's gradient is the same whatever may be done to the picture: FGSM on both at once, with any budgets,
@@ -88,21 +88,23 @@ class Begun:
             return False
         return threat.subset != "clean" and all(map(torch.equal, (*x, y), (*self._x, self._y)))
 
-    def __call__(self, model: Streams, objective: Objective, threat: Threat, deaf: set[str] | None) -> Looked:
+    def __call__(
+        self, model: TwoStream, objective: Objective, threat: Threat, ignored: set[str] | None
+    ) -> ValueAndGrad:
         grads = {}
         for part in threat.subset:  # "A", "V"
-            value, grads[part], won = self._of(part, model, objective, deaf)
+            value, grads[part], won = self._of(part, model, objective, ignored)
         return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self._x), won
 
     def _of(
-        self, part: str, model: Streams, objective: Objective, deaf: set[str] | None
+        self, part: str, model: TwoStream, objective: Objective, ignored: set[str] | None
     ) -> tuple[PerClip, Tensor, Tensor]:
         key = (part, objective, model.guard, model.draws)
         for known, found in self._found:
             if known == key:
                 return found
         threat = Threat.linf(audio=1.0, visual=1.0).only(part)
-        alone = pinned(replace(model, begun=None), self._x, threat)
-        value, grad, won = look(alone, objective, self._x, self._y, self._y, threat, deaf=deaf)
+        alone = fix_unattacked(replace(model, clean_gradients=None), self._x, threat)
+        value, grad, won = value_and_grad(alone, objective, self._x, self._y, self._y, threat, ignored=ignored)
         self._found.append((key, (value, grad.audio if part == "A" else grad.visual, won)))
         return self._found[-1][1]

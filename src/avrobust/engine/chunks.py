@@ -17,7 +17,7 @@ HALF_A_MILLION = 2.0**19
 
 
 @dataclass
-class Room:
+class ChunkSize:
     """How many clips a network takes at a time: those that hold `numbers` samples and pixels, one at least.
 
     Where a GPU's memory does not suffice for that many, half as many from then on.
@@ -25,7 +25,7 @@ class Room:
 
     numbers: float = math.inf
 
-    def each(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
+    def map(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
         """What `work` makes of stretches of the clips, about equally long."""
         count, size = len(x.audio), sum(s.shape[1:].numel() for s in x)
         while True:

@@ -1,7 +1,6 @@
 """The gradient with respect to signals, as cheap as the model at hand allows.  Known to no attack by name.
 
-Weights are frozen: no gradient is computed for them.  A search may hold many clips, and the network takes as many of
-them as it has `Room` for.
+A search may hold many clips; the network takes a chunk of them at a time.
 """
 
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor
 
 from avrobust.engine.chunks import cat, joined
-from avrobust.engine.outcome import Looked, check_value, listening, outcome
+from avrobust.engine.outcome import ValueAndGrad, check_value, outcome, record_logits
 from avrobust.engine.refusals import Answer, GradientError, check_finite, depends, no_path
-from avrobust.engine.victim import Streams, absent, awake, in_pieces, plain, some
+from avrobust.engine.victim import TwoStream, is_absent, map_chunks, normal, subset, with_normal_tensors
 from avrobust.objectives import margin
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
@@ -26,19 +25,19 @@ def gradient(
     Raises `GradientError` where the objective depends on a modality that no gradient reaches, and where a gradient is
     not finite; `ids` name the clips.  Holds inside `torch.no_grad()` and `torch.inference_mode()` too.
     """
-    value, grad, _ = checked(look(model, objective, x, y, y, threat, deaf=set()), ids or range(len(y)))
+    value, grad, _ = checked(value_and_grad(model, objective, x, y, y, threat, ignored=set()), ids or range(len(y)))
     return value, grad
 
 
-def slope(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> Signals:
+def raw_gradient(model: Model, objective: Objective, x: Signals, y: Tensor, threat: Threat) -> Signals:
     """The gradient as it comes, to learn what a model is like: 0 where none arrives, and not always finite."""
     try:
-        return look(model, objective, x, y, y, threat)[1]
+        return value_and_grad(model, objective, x, y, y, threat)[1]
     except GradientError:  # an operation without a derivative: such a model is attacked without gradients
         return x.map(torch.zeros_like)
 
 
-def look(
+def value_and_grad(
     model: Model,
     objective: Objective,
     x: Signals,
@@ -46,28 +45,33 @@ def look(
     y: Tensor,
     threat: Threat,
     delta: Signals | None = None,
-    deaf: set[str] | None = None,
-) -> Looked:
+    ignored: set[str] | None = None,
+) -> ValueAndGrad:
     """What the objective gets for its `goal` at x + delta, as many clips at a time as the model has room for.
 
-    `deaf` are the modalities that are known to change nothing, and grows; without it, nobody asks why a gradient lacks.
+    `ignored` are the modalities that are known to change nothing, and grows; without it, nobody asks why a gradient lacks.
     """
-    if isinstance(model, Streams) and model.begun and goal is y and model.begun.holds(x, delta, y, threat):
-        return model.begun(model, objective, threat, deaf)
+    if (
+        isinstance(model, TwoStream)
+        and (kept := model.clean_gradients)
+        and goal is y
+        and kept.holds(x, delta, y, threat)
+    ):
+        return kept(model, objective, threat, ignored)
 
-    def part(on: slice) -> Looked:
-        those, allowed = some(model, on), threat.take(on)
+    def part(on: slice) -> ValueAndGrad:
+        those, allowed = subset(model, on), threat.take(on)
         at = x.map(lambda s: s[on])
         if delta is not None:
             at = shift(at, delta.map(lambda d: d[on]), allowed)
-        asked, heard = listening(those)
+        asked, heard = record_logits(those)
         value, grad = _gradient(asked, objective, at, goal[on], allowed)
         heard = heard[-1:]
-        if deaf is not None:
-            for name in (n for n, g in grad.items() if g is None and getattr(allowed, n).active and n not in deaf):
-                if not absent(those, name) and depends(_answer(those, objective, goal[on]), at, name):
+        if ignored is not None:
+            for name in (n for n, g in grad.items() if g is None and getattr(allowed, n).active and n not in ignored):
+                if not is_absent(those, name) and depends(_answer(those, objective, goal[on]), at, name):
                     raise no_path(name, "an answer that depends on it without one")
-                deaf.add(name)
+                ignored.add(name)
         value, won = outcome(value, those, heard, objective if goal is y else margin, y[on])
         # Nothing is left to raise where a value is infinite.
         grads = grad.map(
@@ -75,7 +79,7 @@ def look(
         )
         return value, grads, won
 
-    values, grads, won = zip(*in_pieces(model, x, part), strict=True)
+    values, grads, won = zip(*map_chunks(model, x, part), strict=True)
     return cat(values), joined(grads), cat(won)
 
 
@@ -85,12 +89,12 @@ def _gradient(
     """The objective and its gradient; None where there is none."""
     # No gradient can be taken of tensors from an inference mode: of those that came from one, a copy.
     with torch.inference_mode(False), torch.enable_grad():
-        x = threat.map(lambda ball, s: plain(s).detach().requires_grad_(ball.active), x)
+        x = threat.map(lambda ball, s: normal(s).detach().requires_grad_(ball.active), x)
         wanted = [s for s in x if s.requires_grad]
         try:
             # A model of somebody's own may write into what it is given.
-            lent = x if isinstance(model, Streams) else x.map(torch.clone)
-            value = objective(awake(model), lent, plain(y))
+            lent = x if isinstance(model, TwoStream) else x.map(torch.clone)
+            value = objective(with_normal_tensors(model), lent, normal(y))
             check_value(value, objective, len(y))
             total = value.sum()  # a sum: each clip keeps its own gradient
             found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else ()
@@ -98,7 +102,8 @@ def _gradient(
             raise
         except (RuntimeError, NotImplementedError) as error:
             with torch.no_grad():
-                objective(awake(model), x.map(torch.clone), plain(y))  # what fails anyway, fails as it is
+                # What fails anyway, fails as it is.
+                objective(with_normal_tensors(model), x.map(torch.clone), normal(y))
             raise no_path(" and the ".join(n for n, s in x.items() if s.requires_grad), f"'{error}'") from error
     left = iter(found or [None] * len(wanted))
     return value.detach(), x.map(lambda s: next(left) if s.requires_grad else None)
@@ -108,13 +113,13 @@ def _answer(model: Model, objective: Objective, y: Tensor) -> Answer:
     """What the objective says, and the logits that it says it of."""
 
     def answer(x: Signals) -> list[Tensor]:
-        asked, heard = listening(model)
+        asked, heard = record_logits(model)
         return [objective(asked, x, y), *heard[-1:]]
 
     return answer
 
 
-def checked(looked: Looked, names: Sequence[object]) -> Looked:
+def checked(looked: ValueAndGrad, names: Sequence[object]) -> ValueAndGrad:
     """What was looked at, if a search can go on from there.  One question for all clips, for a GPU waits for the answer."""
     value, grad, _ = looked
     sound = ~value.isnan()

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avrobust.engine.victim import Streams
-from avrobust.objectives import TwoStream, objective_name, success
+from avrobust.engine.victim import TwoStream
+from avrobust.objectives import ShowsFeatures, objective_name, success
 from avrobust.types import AV, InputError, Model, Objective, PerClip, Signals
 
 # The objective at some place, its gradient, and on which clips the attacker has surely won.
-Looked = tuple[PerClip, Signals, Tensor]
+ValueAndGrad = tuple[PerClip, Signals, Tensor]
 # What logits may be off by, as a share of the largest, in arithmetic that is coarser than float32.
 ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.02}
 
@@ -29,7 +29,7 @@ def outcome(
     if not heard or len(heard[-1]) != len(value):
         return value, won
     logits = heard[-1]
-    coarse = torch.bfloat16 if isinstance(model, Streams) and model.dtype == torch.bfloat16 else logits.dtype
+    coarse = torch.bfloat16 if isinstance(model, TwoStream) and model.dtype == torch.bfloat16 else logits.dtype
     logits = logits.float()
     broken, lead = ~logits.flatten(1).isfinite().all(1), success(objective, logits, y)
     if lead is not None and lead.dtype != torch.bool:
@@ -48,13 +48,13 @@ def check_value(value: object, objective: Objective, clips: int) -> None:
         )
 
 
-def listening(model: Model) -> tuple[Model, list[Tensor]]:
+def record_logits(model: Model) -> tuple[Model, list[Tensor]]:
     """`model`, and a list that its logits are added to whenever it is asked: nobody runs it twice to see them."""
     heard: list[Tensor] = []
-    if isinstance(model, Streams):
+    if isinstance(model, TwoStream):
         return replace(model, heard=heard), heard
 
-    if isinstance(model, TwoStream):
+    if isinstance(model, ShowsFeatures):
         return _Aloud(model, heard), heard
 
     def aloud(x: Signals) -> Any:
@@ -69,7 +69,7 @@ def listening(model: Model) -> tuple[Model, list[Tensor]]:
 class _Aloud:
     """A model of somebody's own that shows its features, its logits kept."""
 
-    def __init__(self, model: TwoStream, heard: list[Tensor]) -> None:
+    def __init__(self, model: ShowsFeatures, heard: list[Tensor]) -> None:
         self.model, self.heard = model, heard
 
     def __call__(self, x: Signals) -> Tensor:

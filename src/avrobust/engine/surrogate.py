@@ -13,27 +13,27 @@ import torch
 from torch import nn
 
 from avrobust.engine.folding import alike, fold_batchnorm, rectify_in_place
-from avrobust.engine.victim import Streams, exact, plain
+from avrobust.engine.victim import TwoStream, as_victim, normal
 from avrobust.models.network import AVNet
 from avrobust.types import Model, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def crafting(model: Model, example: Signals, precision: Precision = "auto") -> Model:
+def surrogate(model: Model, example: Signals, precision: Precision = "auto") -> Model:
     """A cheap stand-in for `model` to take gradients of; what is no `AVNet`, or cannot be copied, stays as it is.
 
     For an `AVNet`: a frozen, folded, channels-last copy.  Its `precision` "auto" is float32 on every machine: an attack
     is never weaker for being cheap.
     `example` is a clip or more, on which the folding is verified.
     """
-    streams = exact(model)
-    if not isinstance(streams, Streams):
+    streams = as_victim(model)
+    if not isinstance(streams, TwoStream):
         return model
     streams = replace(streams, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
     with torch.inference_mode(False):
         net = _copy(streams.net)
-        example = example.map(plain)
+        example = example.map(normal)
         if net is None or not alike(net, streams.net, example):
             return streams
         fold_batchnorm(net, example)

@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from avrobust.engine.chunks import HALF_A_MILLION, Room, joined
+from avrobust.engine.chunks import HALF_A_MILLION, ChunkSize, joined
 from avrobust.models.fusion import Attention
 from avrobust.models.network import Absent, AVNet
 from avrobust.types import AV, Model, Signals
 
 if TYPE_CHECKING:
-    from avrobust.engine.cache import Begun
+    from avrobust.engine.cache import CleanGradientCache
 
 T = TypeVar("T")
 # What a network computes, as an attack takes it apart.
 STEPS = ("encoders", "embed", "represent", "fuse", "classify", "decide", "forward")
 
 
-def exact(model: Model) -> Model:
+def as_victim(model: Model) -> Model:
     """`model` itself, its two streams within reach where it is an `AVNet` that computes what an `AVNet` does.
 
     Of float32 weights: what is cheaper for others is not known.
     """
     if isinstance(model, AVNet) and _as_written(model):
         device = model.classifier.weight.device
-        return Streams(model, torch.float32, room=Room(HALF_A_MILLION if device.type == "cpu" else math.inf))
+        return TwoStream(
+            model, torch.float32, chunk_size=ChunkSize(HALF_A_MILLION if device.type == "cpu" else math.inf)
+        )
     return model
 
 
@@ -40,14 +42,14 @@ def _as_written(net: AVNet) -> bool:
 
 
 @dataclass(frozen=True)
-class Streams:
+class TwoStream:
     """A two-stream network as an attack sees it.
 
     A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand, with no
     guard between: a network that points at places has none.  `guard` is how gradients meet the network's guard:
     they go "through" it, "straight" back as if it were not there (what it gives is as it is; Athalye et al. 2018),
     or everything goes "past" it.  With several `draws` of a random guard, logits are the mean over them.
-    `begun` are its gradients at the clean clips, all of them.
+    `clean_gradients` are its gradients at the clean clips, all of them.
     """
 
     net: AVNet
@@ -57,13 +59,13 @@ class Streams:
     heard: list[Tensor] | None = None
     guard: Literal["through", "straight", "past"] = "through"
     draws: int = 1
-    room: Room = field(default_factory=Room)
-    begun: "Begun | None" = None
+    chunk_size: ChunkSize = field(default_factory=ChunkSize)
+    clean_gradients: "CleanGradientCache | None" = None
 
-    def take(self, clips: Any) -> "Streams":
+    def subset(self, clips: Any) -> "TwoStream":
         """The same, for some of the clips that it knows, by any index of them."""
         known = self.known.map(lambda f: None if f is None else f[clips])
-        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]), begun=None)
+        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]), clean_gradients=None)
 
     def __call__(self, x: Signals) -> Tensor:
         f = self.embed(x)
@@ -100,10 +102,10 @@ class Streams:
 
     def embed(self, x: Signals) -> AV[Tensor]:
         """What the encoders give, in float32."""
-        # Gradients need a piece's whole way to the objective; see `Work.look`.
+        # Gradients need a piece's whole way to the objective; see `value_and_grad`.
         if torch.is_grad_enabled():
             return self._embed(x)
-        return joined(self.room.each(x, lambda on: self.take(on)._embed(x.map(lambda s: s[on]))))
+        return joined(self.chunk_size.map(x, lambda on: self.subset(on)._embed(x.map(lambda s: s[on]))))
 
     def _embed(self, x: Signals) -> AV[Tensor]:
         with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
@@ -111,30 +113,32 @@ class Streams:
         return features.map(Tensor.float)
 
 
-def some(model: Model, clips: Any) -> Model:
+def subset(model: Model, clips: Any) -> Model:
     """`model` for some of the clips that it knows something of."""
-    return model.take(clips) if isinstance(model, Streams) else model
+    return model.subset(clips) if isinstance(model, TwoStream) else model
 
 
-def in_pieces(model: Model, x: Signals, work: Callable[[slice], T]) -> list[T]:
-    """What `work` makes of as many clips at a time as the model has room for.
+def map_chunks(model: Model, x: Signals, work: Callable[[slice], T]) -> list[T]:
+    """What `work` makes of the clips, chunk by chunk.
 
     A model of somebody's own gets the whole batch: how large that is was their choice.
     """
-    return model.room.each(x, work) if isinstance(model, Streams) else [work(slice(None))]
+    return model.chunk_size.map(x, work) if isinstance(model, TwoStream) else [work(slice(None))]
 
 
-def absent(model: Model, modality: str) -> bool:
-    return isinstance(model, Streams) and isinstance(getattr(model.net, modality), Absent)
+def is_absent(model: Model, modality: str) -> bool:
+    """Whether the network was built without an encoder for this modality."""
+    return isinstance(model, TwoStream) and isinstance(getattr(model.net, modality), Absent)
 
 
-def awake(model: Model) -> Model:
-    """`model`, what it knows of the clips fit for gradients."""
-    if not isinstance(model, Streams):
+def with_normal_tensors(model: Model) -> Model:
+    """`model`, what it knows of the clips in tensors that autograd may use."""
+    if not isinstance(model, TwoStream):
         return model
-    known: AV[Tensor | None] = model.known.map(lambda f: None if f is None else plain(f))
-    return replace(model, known=known, clean=model.clean and model.clean.map(plain))
+    known: AV[Tensor | None] = model.known.map(lambda f: None if f is None else normal(f))
+    return replace(model, known=known, clean=model.clean and model.clean.map(normal))
 
 
-def plain(s: Tensor) -> Tensor:
+def normal(s: Tensor) -> Tensor:
+    """A tensor that autograd may use: a copy, where `s` was made in inference mode."""
     return s.clone() if s.is_inference() else s

@@ -16,10 +16,10 @@ from avrobust.types import AV, Batch, Model, Signals, doubles
 def halves(clean: Model, fooled: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
     """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0.
 
-    `clean` and `fooled` are the model for the clips of `batch`, and for `adversarial`: see `engine.there`.
+    `clean` and `fooled` are the model for the clips of `batch`, and for `adversarial`: see `engine.fix_at`.
     """
-    sound = engine.crossed(fooled, clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
-    picture = engine.crossed(clean, fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
+    sound = engine.mix_modalities(fooled, clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
+    picture = engine.mix_modalities(clean, fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
     return {
         f"right_{name}_half": correct(logits, batch.label).float().tolist()
         for name, logits in (("audio", sound), ("visual", picture))
@@ -51,6 +51,6 @@ class Slopes:
 
 
 def _gains(model: Model, batch: Batch, threat: Threat) -> AV[NDArray[np.float64]]:
-    grads = engine.slope(model, margin, batch.x, batch.label, threat)
+    grads = engine.raw_gradient(model, margin, batch.x, batch.label, threat)
     moves = threat.map(lambda ball, g, s: ball.ascent(g, s), grads, batch.x)
     return grads.map(lambda g, move: doubles((g * move).flatten(1).sum(1)), moves)

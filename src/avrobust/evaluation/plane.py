@@ -119,7 +119,7 @@ class Pool(Subject):
     def attacked(self, clips: Clips, attack: Attack, threat: Threat, seed: int) -> Signals:
         """What the attack makes of these clips."""
         batch = self.take(clips)
-        return attack(engine.some(self._craft, clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
+        return attack(engine.subset(self._craft, clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
 
     def judged(self, clips: Clips, made: Signals, threats: Sequence[Threat], attack: Attack, seed: int) -> Rows:
         """Rows of these clips as the attack made them, each inside a threat of its own; all in one pass.
@@ -128,7 +128,7 @@ class Pool(Subject):
         """
         batch, clean = self.take(clips), self._logits[clips]
         with torch.no_grad():
-            logits = engine.pinned(engine.some(self._judge, clips), batch.x, threats[0])(made).float()
+            logits = engine.fix_unattacked(engine.subset(self._judge, clips), batch.x, threats[0])(made).float()
         mode, parts, order = getattr(attack, "mode", "corrected"), [], []
         for threat in dict.fromkeys(threats):
             on = [i for i, t in enumerate(threats) if t == threat]
@@ -146,7 +146,7 @@ class Pool(Subject):
 
 def _for_all(models: Sequence[Model]) -> Model:
     """One model of these, one per batch, with what they know of all clips."""
-    clean = [m.clean for m in models if isinstance(m, engine.Streams) and m.clean is not None]
+    clean = [m.clean for m in models if isinstance(m, engine.TwoStream) and m.clean is not None]
     return replace(models[0], clean=engine.joined(clean)) if clean else models[0]  # type: ignore[type-var]
 
 

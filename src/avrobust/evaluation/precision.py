@@ -18,12 +18,12 @@ CLIPS = 16  # attacked once more
 SEARCH = PGD(steps=10, objective=margin)
 
 
-def is_low(model: Model) -> TypeGuard[engine.Streams]:
+def is_low(model: Model) -> TypeGuard[engine.TwoStream]:
     """Whether gradients of this stand-in are taken in less than float32."""
-    return isinstance(model, engine.Streams) and model.dtype != torch.float32
+    return isinstance(model, engine.TwoStream) and model.dtype != torch.float32
 
 
-def compare(model: Model, low: engine.Streams, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
+def compare(model: Model, low: engine.TwoStream, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
     """The same attack crafted in the precision of `low` and in float32, judged by `model` itself; plain data.
 
     On `clips` clips, those that stand: `standing` of the first, `standing_float32` of the second.  `gained`: how far the
@@ -32,11 +32,14 @@ def compare(model: Model, low: engine.Streams, batch: Batch, threat: Threat, see
     """
     batch = batch.take(range(min(CLIPS, len(batch))))
     x, y = batch.x, batch.label
-    full = engine.crafting(model, x.map(lambda s: s[:1]))
+    full = engine.surrogate(model, x.map(lambda s: s[:1]))
     reached = []
     with torch.no_grad():
         before = margin(model, x, y)
-        for craft in (engine.embedded(engine.some(low, slice(len(batch))), x), engine.embedded(full, x)):
+        for craft in (
+            engine.cache_embeddings(engine.subset(low, slice(len(batch))), x),
+            engine.cache_embeddings(full, x),
+        ):
             reached.append(margin(model, SEARCH(craft, x, y, threat, Seeds(seed, batch.ids)), y))
     rises = [float((after - before).mean()) for after in reached]
     standing, standing_full = (int((after <= 0).sum()) for after in reached)

@@ -54,7 +54,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
 
 
 def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:
-    grads = engine.slope(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
+    grads = engine.raw_gradient(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
     return grads.map(lambda g: Ball(0.0, "l2").distance(g, torch.zeros_like(g)))
 
 

@@ -123,8 +123,8 @@ class Subject:
         also: Measure | None = None,
     ) -> None:
         check_model(model)
-        exact = engine.exact(model)
-        self._batches = _Together(as_batches(batches), TOGETHER if isinstance(exact, engine.Streams) else 0)
+        exact = engine.as_victim(model)
+        self._batches = _Together(as_batches(batches), TOGETHER if isinstance(exact, engine.TwoStream) else 0)
         self._model, self._name = model, name
         self._precision, self._also = precision, also
         self._judges: list[Model] = []  # per batch: the model itself, with what its streams make of the clean clips
@@ -134,9 +134,9 @@ class Subject:
         for batch in self._batches:
             if not self._judges:
                 self._model = as_model(model, batch.x.map(lambda s: s[:1]))
-                exact = engine.exact(self._model)
+                exact = engine.as_victim(self._model)
             lent = batch.x.map(torch.clone)
-            judge = engine.pinned(engine.embedded(exact, lent), lent, UNTOUCHED)
+            judge = engine.fix_unattacked(engine.cache_embeddings(exact, lent), lent, UNTOUCHED)
             with torch.no_grad():
                 logits = judge(lent)
             check_kept(batch.x, lent, batch.ids, "the model")
@@ -149,19 +149,19 @@ class Subject:
     def about(self) -> dict[str, Any]:
         """What the rows cannot say of the model: how many classes it has, and what it is like to an attacker."""
         batch = next(iter(self._batches))
-        probes = probe(engine.exact(self._model), batch) | ({"low": self._low} if self._low else {})
+        probes = probe(engine.as_victim(self._model), batch) | ({"low": self._low} if self._low else {})
         return {"classes": self._clean[0].shape[1], "probes": {self._name: probes}}
 
     @cached_property
     def _crafts(self) -> list[Model]:
         """Per batch: a cheap stand-in for the model, with what it makes of the clean clips kept."""
         example = next(iter(self._batches)).x.map(lambda s: s[:1])
-        craft = engine.crafting(self._model, example, self._precision)
+        craft = engine.surrogate(self._model, example, self._precision)
         crafts, left = [], KEPT
         for batch in self._batches:
-            known = engine.embedded(craft, batch.x)
+            known = engine.cache_embeddings(craft, batch.x)
             left -= sum(s.numel() for s in batch.x)
-            crafts.append(engine.beginning(known, batch.x, batch.label) if left >= 0 else known)
+            crafts.append(engine.cache_clean_gradients(known, batch.x, batch.label) if left >= 0 else known)
         return crafts
 
     def clean(self, seed: int = 0) -> Rows:
@@ -188,7 +188,7 @@ class Subject:
         for number, (batch, clean, judge, craft) in enumerate(every):
             lent = batch.x.map(torch.clone)
             if number == 0 and is_low(craft) and threat.subset != "clean" and str(threat) not in self._low:
-                self._low[str(threat)] = compare(engine.exact(self._model), craft, batch, threat, seed)
+                self._low[str(threat)] = compare(engine.as_victim(self._model), craft, batch, threat, seed)
             adversarial = _signals(attack(craft, lent, batch.label.clone(), threat, Seeds(seed, batch.ids)), title)
             check_kept(batch.x, lent, batch.ids, f"{title}, or the model under it,")
             if not free:
@@ -196,7 +196,7 @@ class Subject:
             arrived = {f"{title} > as made" if sent else title: adversarial}
             arrived |= {f"{title} > {label(channel)}": channel(adversarial.map(torch.clone)) for channel in sent}
             for name, x in arrived.items():
-                fooled = engine.there(engine.pinned(judge, batch.x, touched), x)
+                fooled = engine.fix_at(engine.fix_unattacked(judge, batch.x, touched), x)
                 with torch.no_grad():
                     logits = check_shape(fooled(x), len(batch)).float()
                 columns = self._columns(batch, clean, logits, name, mode, threat, seed) | info

@@ -40,7 +40,7 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
     number = 0
     batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
     for threat in study.showcase.subsets():
-        craft = engine.crafting(net, batch.x.map(lambda s: s[:1]))
+        craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
         adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
         with torch.no_grad():
             before, after = net(batch.x).softmax(1), net(adversarial).softmax(1)
@@ -96,9 +96,9 @@ def located(study: Study, net: AVNet, store: Store, places: Localisation, out: P
     draft = out.with_name(f".{out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-    judge = engine.embedded(engine.exact(net), batch.x)
-    craft = engine.embedded(engine.crafting(net, batch.x.map(lambda s: s[:1])), batch.x)
-    if not isinstance(judge, engine.Streams):
+    judge = engine.cache_embeddings(engine.as_victim(net), batch.x)
+    craft = engine.cache_embeddings(engine.surrogate(net, batch.x.map(lambda s: s[:1])), batch.x)
+    if not isinstance(judge, engine.TwoStream):
         raise TypeError(f"expected an AVNet, got {type(net).__name__}.")
     shown: dict[str, Signals] = {"clean": batch.x}
     for threat in study.showcase.subsets():

@@ -78,7 +78,7 @@ class Published:
             raise ValueError(
                 f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use Threat.tian2021, or PGD and MIM."
             )
-        model = engine.pinned(model, x, threat)
+        model = engine.fix_unattacked(model, x, threat)
         eps = threat.map(lambda ball: ball.eps)
         origin, unit = _normalisation(x)
 
