@@ -22,7 +22,7 @@ from measure import RUNS, Here, Process, compared, device, megabytes, ratio, sec
 from ways import SIZES, WAYS, Problem, Search, usual
 
 from avrobust import cross_entropy
-from avrobust.study.budgets import TABLE1
+from avrobust.papers.tian2021.budgets import TABLE1
 
 THREATS = {threat.subset: threat for threat in TABLE1}
 # What ends in minutes on two cores, and the whole of it.

@@ -26,7 +26,7 @@ from ways import SIZES, Problem
 from avrobust import cross_entropy, engine
 from avrobust.engine.folding import fold_batchnorm
 from avrobust.models.network import AVNet
-from avrobust.study.budgets import TABLE1
+from avrobust.papers.tian2021.budgets import TABLE1
 from avrobust.training.recipe import fast_bfloat16
 from avrobust.types import Model, Signals
 

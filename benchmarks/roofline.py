@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from ways import SIZES, Problem
 
 from avrobust import cross_entropy, engine
-from avrobust.study.budgets import TABLE1
+from avrobust.papers.tian2021.budgets import TABLE1
 from avrobust.training.recipe import fast_bfloat16
 
 STEPS = 5  # that the profiler sees

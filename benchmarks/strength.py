@@ -29,7 +29,7 @@ from ways import Packed
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
 from avrobust.evaluation.metrics import Proportion
 from avrobust.models.network import Absent, AVNet
-from avrobust.study.budgets import TABLE3_X4
+from avrobust.papers.tian2021.budgets import TABLE3_X4
 from avrobust.types import Attack, Signals
 
 

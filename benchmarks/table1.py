@@ -27,7 +27,8 @@ from measure import RUNS, Here, Process, compared, device, megabytes, ratio, sec
 from ways import PEERS, SIZES, Problem, Search, Way, usual
 
 from avrobust import AV, Batch, engine, evaluate
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TEN_STEPS
+from avrobust.papers.tian2021.budgets import TABLE1
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.types import Model
 
 SEARCHES = (Search("FGSM"), Search("PGD", 10, random_start=True), Search("MIM", 10))

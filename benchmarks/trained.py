@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from avrobust import Batch
+from avrobust.cli.studies import named
 from avrobust.data.store import Store
 from avrobust.models.network import AVNet
-from avrobust.study import named
 from avrobust.training import batches, checkpoint
 
 

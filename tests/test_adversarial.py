@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat, engine
+from avrobust.cli.studies import STUDIES, named
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.report.read import Run
 from avrobust.report.tables import defense_tables
-from avrobust.study import STUDIES, named
 from avrobust.study.entry import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network

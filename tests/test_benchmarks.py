@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from avrobust import AV, cross_entropy
-from avrobust.study.budgets import TABLE1
+from avrobust.papers.tian2021.budgets import TABLE1
 from avrobust.types import RANGE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -17,13 +17,13 @@ from avrobust import Rows
 from avrobust.cli import main, options, study
 from avrobust.cli.attack import towards
 from avrobust.cli.options import attack
+from avrobust.cli.studies import named
 from avrobust.data.manifest import Entry, Manifest
 from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
 from avrobust.models.zoo import NetSpec, build
 from avrobust.objectives import Targeted
-from avrobust.study import named
 from avrobust.training import checkpoint
 
 

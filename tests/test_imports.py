@@ -13,7 +13,7 @@ ORDER = [
     "defenses", "training", "evaluation", "study", "report", "papers", "cli", "demo",
 ]  # fmt: skip
 # A report is a function of files, so studies may end with one.
-ALLOWED = {("study", "report"), ("study", "papers")}
+ALLOWED = {("study", "report")}
 ROOT = Path(avrobust.__file__).parent
 
 
@@ -50,6 +50,17 @@ def test_imports_point_one_way(path):
     assert not {part for part in later if (here, part) not in ALLOWED}, (
         f"{path} imports {sorted(later)}, which come after '{here}'"
     )
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_the_core_names_no_paper(path):
+    """Neither imports one nor has the name of its module in a string, to import it when it runs."""
+    here = path.parts[0].removesuffix(".py")
+    if here == "__init__" or ORDER.index(here) >= ORDER.index("papers"):
+        return
+    said = [n.value for n in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(n, ast.Constant)]
+    assert "papers" not in imported(path)
+    assert not [text for text in said if isinstance(text, str) and "avrobust.papers" in text]
 
 
 def test_reports_and_data_need_no_torch():

@@ -130,7 +130,7 @@ def test_the_selftest_fails_where_something_else_stands_than_should(run, monkeyp
 
 
 def test_the_selftest_holds_every_broken_defense():
-    from avrobust.study import named
+    from avrobust.cli.studies import named
     from avrobust.study.selftest import BROKEN, HOLDS
 
     study = named("selftest")

@@ -21,12 +21,13 @@ import torch
 from filelock import FileLock
 
 from avrobust import FGSM, PGD, Rows, Threat
+from avrobust.cli.studies import named
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import beside
 from avrobust.report.read import read
 from avrobust.report.worlds import worlds_apart
-from avrobust.study import named, showcase
+from avrobust.study import showcase
 from avrobust.study.entry import Entry
 from avrobust.study.plan import Cell, Contestant, Study, Trial
 from avrobust.study.record import RunExistsError, describe, world_name

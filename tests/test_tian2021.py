@@ -12,6 +12,7 @@ from PIL import Image
 
 from avrobust import FGSM, PGD
 from avrobust.cli import main
+from avrobust.cli.studies import named
 from avrobust.cli.study import read
 from avrobust.data import layouts
 from avrobust.data.kinetics_sounds import CLASSES, folder_name
@@ -24,7 +25,7 @@ from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
 from avrobust.objectives import WithSimilarity
-from avrobust.study import Contestant, Study, Trial, named
+from avrobust.study import Contestant, Study, Trial
 from avrobust.study.cost import announced, cost, estimate, size
 from avrobust.study.run import run
 from avrobust.threat import Threat

@@ -13,10 +13,11 @@ import tyro
 
 from avrobust import report
 from avrobust.cli.options import Clips, parse, side_by_side
+from avrobust.cli.studies import STUDIES, named
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.media import ClipSpec
-from avrobust.study import STUDIES, Study, named
+from avrobust.study import Study
 from avrobust.study.cost import announced, cost, counted, estimate
 from avrobust.study.failures import failures, words
 from avrobust.study.run import run

@@ -121,6 +121,7 @@ class Study:
     did.  `tables` are the threats that stand together in a table, one per subset; `defenses` those
     of the tables of fusions and defenses; `showcase` is the one at which the report's gallery shows clips.
     `embedded` names the models whose features are drawn (Figure 5).  `title` None is the question and the data's name.
+    `listed` is how many clips of train, val and test there are where data are yet to be given, as far as is known.
     `paper` is the dataset of Tian & Xu 2021 whose printed numbers stand beside: only where task and data are the paper's.
     """
 
@@ -140,6 +141,7 @@ class Study:
     epochs: int | None = None
     batch: int = 64
     question: str = "Does integration strengthen robustness?"
+    listed: tuple[int, int, int] | None = None
     paper: Literal["MIT-MUSIC", "Kinetics-Sounds"] | None = None
 
     def __post_init__(self) -> None:
@@ -166,10 +168,10 @@ class Study:
     def recipe(self, contestant: Contestant) -> Recipe:
         """How a contestant is trained, for as many epochs as this study has it; one epoch at least.
 
-        >>> from avrobust.study import named
-        >>> short = replace(named("quick"), epochs=4)  # a whole training is 8 epochs of this recipe
-        >>> [(c.name, short.recipe(c).epochs) for c in short.contestants if c.name in ("AV", "ExFMem")]
-        [('AV', 4), ('ExFMem', 1)]
+        >>> from avrobust.study.selftest import study
+        >>> short = replace(study, epochs=4)  # a whole training is 8 epochs of this recipe
+        >>> [(c.name, short.recipe(c).epochs) for c in short.contestants if c.name in ("AV", "PCL")]
+        [('AV', 4), ('PCL', 1)]
         """
         whole = RECIPES[contestant.recipe]
         own = whole.epochs if contestant.epochs is None else contestant.epochs

@@ -139,9 +139,9 @@ def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]
 
 
 def describe_study(study: Study) -> dict[str, object]:
-    """What decides the numbers, as plain data; its title and whom it is compared with do not."""
+    """What decides the numbers, as plain data; its title, what is announced and whom it is compared with do not."""
     asked: dict[str, object] = describe(study)
-    return {k: v for k, v in asked.items() if k not in ("class", "name", "title", "question", "paper")}
+    return {k: v for k, v in asked.items() if k not in ("class", "name", "title", "question", "listed", "paper")}
 
 
 def about_data(store: Store, manifest: Manifest) -> dict[str, object]:

@@ -11,12 +11,12 @@ take 27 MB each, 14 GB in all.  Image weights are fetched once from the model hu
 """
 
 from avrobust.data.source import Source
-from avrobust.study import tian2021
+from avrobust.papers.tian2021.studies import videos
 
 # The shortest listed video has 150 frames at 8 a second: no clip of 18 s is filled up by repeating it.
 SECONDS = 18.0
 
-study = tian2021.on(
+study = videos.on(
     "tian2021_music",
     "Does integration strengthen robustness? Tian & Xu 2021 on MIT-MUSIC",
     Source(dataset="music", middle=SECONDS),

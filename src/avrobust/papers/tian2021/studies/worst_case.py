@@ -17,10 +17,11 @@ from dataclasses import replace
 
 from avrobust.attacks import FGSM, AVAutoAttack, Transfer
 from avrobust.objectives import WithSimilarity
-from avrobust.study.budgets import ONE_STEP, TABLE3_X4, TEN_STEPS
+from avrobust.papers.tian2021.budgets import TABLE3_X4
+from avrobust.papers.tian2021.studies.standard import PUBLISHED_MEMORY, defenses
+from avrobust.papers.tian2021.studies.standard import study as standard
+from avrobust.study.budgets import ONE_STEP, TEN_STEPS
 from avrobust.study.plan import Trial
-from avrobust.study.standard import PUBLISHED_MEMORY, defenses
-from avrobust.study.standard import study as standard
 
 BASE = "AV"
 DEFENSES = defenses(PUBLISHED_MEMORY)

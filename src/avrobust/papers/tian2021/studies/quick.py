@@ -17,13 +17,13 @@ from dataclasses import replace
 from avrobust.attacks import FGSM, PGD, Saved
 from avrobust.defenses import MIN_SIM, ExFMem
 from avrobust.evaluation.realize import Lossless, Mp4, Sent
-from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3_X4, TEN_STEPS, curves
+from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
+from avrobust.study.small import CLIP, VIEW
 from avrobust.threat import Threat
-from avrobust.training.views import View
 
 # The picture's budgets are four times the sound's; the last ones are past where the paper's axis ends.
 AUDIO = (0.003, 0.006, 0.012, 0.048, 0.096)
@@ -62,7 +62,7 @@ study = Study(
     defenses=(TABLE3_X4,),
     embedded=("AV", "MinSim"),
     showcase=Threat.tian2021(0.012, 0.048),
-    clip=ClipSpec(seconds=1.75, rate=11025, fps=4, size=72),
-    view=View(samples=12_288, frames=1, size=64),
+    clip=CLIP,
+    view=VIEW,
     attacked=120,
 )

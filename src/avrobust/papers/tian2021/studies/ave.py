@@ -8,9 +8,9 @@ clips take 15 MB each, 61 GB in all; with `--clip.fps 2` it is 17 GB, and pictur
 """
 
 from avrobust.data.source import Source
-from avrobust.study import tian2021
+from avrobust.papers.tian2021.studies import videos
 
-study = tian2021.on(
+study = videos.on(
     "tian2021_ave",
     "Does integration strengthen robustness? Tian & Xu 2021 on AVE",
     Source(dataset="ave"),

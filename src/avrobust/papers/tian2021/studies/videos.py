@@ -9,9 +9,10 @@ from avrobust.defenses import PUBLISHED, ExFMem
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE3, TEN_STEPS, curves
+from avrobust.papers.tian2021.budgets import TABLE1, TABLE3
+from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, contestants, defenses
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
-from avrobust.study.standard import FUSIONS, POINTING, contestants, defenses
 from avrobust.threat import Threat
 from avrobust.training.recipe import RECIPES
 from avrobust.training.views import View
@@ -69,6 +70,7 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
         embedded=("AV", "MinSim"),
         showcase=Threat.tian2021(0.012, 0.012),
         data=data,
+        listed=settings.clips,
         clip=ClipSpec(seconds=seconds, rate=11025, fps=8, size=246),
         view=View(samples=65_535, frames=1, size=224),
         seeds=(0, 1, 2),

@@ -21,10 +21,11 @@ from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversaria
 from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TABLE1, TABLE1_X4, TABLE3, TABLE3_X4, TEN_STEPS
+from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
+from avrobust.papers.tian2021.studies.quick import CURVES
+from avrobust.papers.tian2021.studies.quick import study as quick
+from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import Contestant, Trial
-from avrobust.study.quick import CURVES
-from avrobust.study.quick import study as quick
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 

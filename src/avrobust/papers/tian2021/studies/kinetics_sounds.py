@@ -11,9 +11,9 @@ with `--clip.fps 2` it is 63 GB, and picture and sound are up to 1/4 s apart.
 """
 
 from avrobust.data.source import Source
-from avrobust.study import tian2021
+from avrobust.papers.tian2021.studies import videos
 
-study = tian2021.on(
+study = videos.on(
     "tian2021_kinetics_sounds",
     "Does integration strengthen robustness? Tian & Xu 2021 on Kinetics-Sounds",
     Source(dataset="kinetics_sounds", classes="ks27"),
