@@ -465,17 +465,21 @@ def test_a_loss_draws_the_same_after_a_kill_and_reaches_the_features(tmp_path: P
 def test_a_finished_training_is_loaded_and_another_refused(straight: Trained) -> None:
     out = straight.path.parent
 
-    def never(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+    def another(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
         raise AssertionError("nothing is left to train")
 
-    never.__qualname__ = "cross_entropy"
-    again = run(out, loss=never)
+    written = straight.path.stat().st_mtime_ns
+    again = run(out)
+    assert straight.path.stat().st_mtime_ns == written
     assert_same(weights(again.net), weights(straight.net))
     assert (again.curve, again.best_epoch, again.seconds) == (
         straight.curve,
         straight.best_epoch,
         straight.seconds,
     )
+    another.__qualname__ = "cross_entropy"  # a loss is known by its code, not by its name
+    with pytest.raises(TrainingError, match=r"code.test_training None there"):
+        run(out, loss=another)
     with pytest.raises(TrainingError, match=r"recipe.epochs 4 there, 5 asked\. Give another folder"):
         run(out, replace(RECIPE, epochs=5))
     with pytest.raises(TrainingError, match=r"seed 0 there, 1 asked"):
