@@ -7,7 +7,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avrobust import APGD, AV, FGSM, MIM, PGD, Batch, Published, Seeds, Threat, cross_entropy, engine, margin
+from avrobust import (
+    APGD,
+    AV,
+    FGSM,
+    MIM,
+    PGD,
+    AVAutoAttack,
+    Batch,
+    Published,
+    Seeds,
+    Threat,
+    cross_entropy,
+    engine,
+    margin,
+)
+from avrobust.attacks.gradient import check_objective, whole
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet
@@ -451,3 +466,22 @@ class TestEngine:
         batch, threat = clips(), Threat.linf(audio=0.05)
         made, plain = (attack_on(PGD(stop=True), m, batch, threat) for m in (other, lambda x: other(x)))
         assert torch.equal(made.audio, plain.audio) and not torch.equal(made.audio, batch.x.audio)
+
+
+NO_SETTINGS = [
+    (lambda: PGD(step=-1.0), "share of the budget that is above 0"),
+    (lambda: PGD(steps=20, step=2 / 255), "not in the signal's units"),
+    (lambda: MIM(step=0.002), "not in the signal's units"),
+    (lambda: AVAutoAttack(targets=-1), "0 targets"),
+    (lambda: whole("steps", 2.0), "steps should be a whole number, got 2.0"),
+    (lambda: whole("queries", "9"), "queries should be a whole number, got '9'"),
+    (lambda: check_objective("ce"), "objective should be a function"),
+    (lambda: check_objective(WithSimilarity), "objective should be a function"),
+    (lambda: Published("PGD", steps=0), "1 step at least"),
+]
+
+
+@pytest.mark.parametrize(("make", "match"), NO_SETTINGS)
+def test_settings_that_cannot_be_meant_are_refused_before_any_search(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()

@@ -1,5 +1,6 @@
 import math
-from dataclasses import replace
+from collections import namedtuple
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -198,7 +199,7 @@ def test_a_pass_with_other_clips_than_the_first_is_refused(later):
 
 def test_two_attacks_of_one_name_are_refused():
     with pytest.raises(InputError, match=r"PGD-10 within audio linf 0.02, visual untouched 2 times"):
-        evaluate(linear, [clips()], [PGD(step=0.01), PGD()], THREAT)
+        evaluate(linear, [clips()], [PGD(step=0.3), PGD()], THREAT)
 
 
 def test_a_network_that_computes_something_else_is_asked_as_it_is():
@@ -260,7 +261,7 @@ def answers(rows):
 
 
 SMALL = Threat.linf(audio=0.02)
-LABELS = [torch.int32, torch.int16, torch.uint8, torch.int64]
+LABELS = [torch.int32, torch.int16, torch.uint8, torch.int64, torch.float32]
 
 
 @pytest.mark.parametrize("form", [*LABELS, list, tuple, np.array], ids=str)
@@ -279,9 +280,10 @@ def test_yes_and_no_are_labels():
 
 
 BAD_LABELS = {
-    "shares": (torch.rand(6), r"labels.long\(\)"),
+    "shares": (torch.rand(6) / 2 + 0.25, "Number the classes from 0"),
     "one-hot": (torch.eye(6, 4), r"labels.argmax\(1\)"),
-    "words": (list("abcdef"), "class numbers shaped"),
+    "words": (list("abcdef"), r"classes.index\(name\)"),
+    "one number": (torch.tensor(0), r"wave\[None\]"),
     "none": (None, "class numbers shaped"),
     "too few": ([0, 1], "as many audio clips and ids as labels, got 6 clips"),
     "negative": ([-1] * 6, "labels should lie in"),
@@ -292,6 +294,117 @@ BAD_LABELS = {
 def test_labels_that_are_no_class_numbers_are_refused(label, match):
     with pytest.raises(InputError, match=match):
         evaluate(linear, (clips().x.audio, clips().x.visual, label), FGSM(), SMALL)
+
+
+Named = namedtuple("Named", "frames wave label")
+
+
+@dataclass
+class Kept:
+    """A batch of somebody's own."""
+
+    audio: torch.Tensor
+    visual: torch.Tensor
+    label: torch.Tensor
+
+
+class OneBuffer:
+    """A loader that fills the same memory with each batch."""
+
+    def __init__(self):
+        self.buffer = clips().take(range(2))
+
+    def __iter__(self):
+        for start in (0, 2, 4):
+            batch = clips().take(range(start, start + 2))
+            for mine, new in zip((*self.buffer.x, self.buffer.label), (*batch.x, batch.label), strict=True):
+                mine.copy_(new)
+            yield replace(self.buffer, ids=batch.ids)
+
+
+@pytest.mark.parametrize("model", [linear, network()], ids=["own", "AVNet"])
+@pytest.mark.parametrize(
+    "form", [lambda b: b, iter, lambda b: ((*q.x, q.label, q.ids) for q in b)], ids=["it", "iter", "tuples"]
+)
+def test_a_loader_may_fill_the_same_memory_with_each_batch(model, form):
+    attack = FGSM()
+    apart = evaluate(model, [clips().take(range(k, k + 2)) for k in (0, 2, 4)], attack, SMALL)
+    assert (
+        evaluate(model, form(OneBuffer()), attack, SMALL).column("margin").tolist() == apart.column("margin").tolist()
+    )
+
+
+def test_batches_listed_from_a_loader_of_one_buffer_are_refused():
+    with pytest.raises(InputError, match="batches 0 and 1 in the same memory"):
+        evaluate(linear, list(OneBuffer()), FGSM(), SMALL)
+
+
+NOT_MEANT = {
+    "a seed of text": ({"seed": "a"}, "a seed that is a whole number"),
+    "half a seed": ({"seed": 1.5}, "a seed that is a whole number"),
+    "no threat": ({"threat": []}, "expected a Threat or several"),
+    "a number as threat": ({"threat": 0.02}, "expected a Threat or several, got float 0.02"),
+    "no attack": ({"attacks": None}, "expected an attack, got NoneType"),
+    "an attack of three": ({"attacks": lambda model, x, y: x}, "takes .model, x, y, threat, seeds."),
+    "arrays back": (
+        {"attacks": lambda model, x, y, threat, seeds: x.map(torch.Tensor.numpy)},
+        "got AV of ndarray and ndarray",
+    ),
+    "a precision": ({"precision": "float16"}, "'auto', 'float32' or 'bfloat16', got 'float16'"),
+    "features first": ({"model": lambda x: (x.audio, linear(x))}, "which are logits"),
+    "another error": ({"model": lambda x: {}["net"]}, "should take one AV of signals .* KeyError"),
+    "complex logits": ({"model": lambda x: linear(x) * 1j}, "real logits"),
+    "one logit": ({"model": lambda x: linear(x)[:, :1]}, "zeros_like"),
+    "class numbers": ({"model": lambda x: linear(x).argmax(1)}, "not the class numbers"),
+    "minus infinity": (
+        {"model": lambda x: linear(x).index_fill(1, torch.tensor(3), -math.inf)},
+        "not finite .* -inf.*-1e4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "match"), NOT_MEANT.values(), ids=NOT_MEANT)
+def test_what_cannot_be_meant_is_refused_in_words(given, match):
+    usual = {"model": linear, "batches": clips(), "attacks": FGSM(), "threat": SMALL}
+    with pytest.raises(InputError, match=match):
+        evaluate(**(usual | given))
+
+
+def test_a_model_has_one_number_of_classes():
+    def fewer(x):
+        return linear(x)[:, : 4 if x.audio.shape[0] != 2 else 3]
+
+    batch = Batch(clips().x, torch.zeros(6, dtype=torch.long))
+    with pytest.raises(InputError, match="of 4 classes on the first batch and of 3 on that of clip '4'"):
+        evaluate(fewer, [batch.take(range(4)), batch.take(range(4, 6))], FGSM(), SMALL)
+
+
+def test_a_model_that_writes_into_adversarial_clips_is_found():
+    def writes(x):
+        if not torch.is_grad_enabled() and not any(torch.equal(a, clips().x.audio[: len(a)]) for a in (x.audio,)):
+            x.audio.mul_(0.5)
+        return linear(x)
+
+    with pytest.raises(InputError, match="the model wrote into the audio"):
+        evaluate(writes, clips(), FGSM(), SMALL)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_that_torchscript_froze_is_asked_as_it_is():
+    net = torch.jit.freeze(torch.jit.script(torch.nn.Linear(96, 4).eval()))
+    assert len(evaluate(lambda x: net(x.audio), clips(), FGSM(), SMALL)) == 12
+
+
+def test_a_deaf_model_and_a_budget_below_rounding_raise_no_alarm():
+    rows = evaluate(lambda x: linear(x.map(lambda s: s[..., :])), clips(), FGSM(), Threat.linf(audio=1e-9))
+    assert rows.where(subset="A").column("used_audio").max() <= 1
+    blind = evaluate(lambda x: linear(AV(x.audio, torch.full_like(x.visual, 0.5))), clips(), FGSM(), THREAT)
+    for found in (rows, blind):
+        assert not {f.name for f in found.flags()} & {
+            "attack did not move",
+            "an attack left its budget",
+            "gradients vanish",
+        }
 
 
 def loaders():
@@ -312,6 +425,10 @@ def loaders():
         "a dict": {"audio": wave, "visual": frames, "labels": y, "id": torch.arange(6)},
         "an iterator": iter([(wave, frames, y)]),
         "an empty one among them": [batch, batch.take([])],
+        "named tuples": [Named(frames, wave, y)],
+        "one dataclass": Kept(wave, frames, y),
+        "labels in a column": [(wave, frames, y[:, None])],
+        "ids of None": [(wave, frames, y, [None] * 6)],
     }
 
 
@@ -333,6 +450,8 @@ NO_BATCHES = {
     "lists of clips": ([(list(clips().x.audio), clips().x.visual, [0] * 6)], "torch.stack"),
     "none": ([clips().take([])], "at least one batch"),
     "twice": ([clips(), clips()], "'clip/0' stands twice"),
+    "a path": ("clips/", "expected batches of clips, got str"),
+    "picture first": ([(clips().x.visual, clips().x.audio, [0] * 6)], "audio comes first"),
     "no sound": ([(torch.zeros(6, 0), clips().x.visual, [0] * 6)], r"silence: torch.zeros\(b, 1\)"),
 }
 

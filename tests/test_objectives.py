@@ -175,3 +175,22 @@ def test_labels_of_a_linear_model_are_what_they_were():
     y = linear(BATCH.x).argmax(1)
     made = attacked(AVAutoAttack(steps=5, queries=5), linear, replace(BATCH, label=y), Threat.linf(audio=0.05))
     assert (linear(made).argmax(1) != y).any()
+
+
+@pytest.mark.parametrize("told", [lambda won: won.all(), lambda won: won.tolist(), lambda won: won[:, None]])
+def test_success_is_said_of_each_clip(told):
+    class Own(Towards):
+        def success(self, logits, y):
+            return told(logits.argmax(1) == self.target)
+
+    for attack in (APGD(steps=3, objective=Own(1)), Square(queries=3, objective=Own(1))):
+        with pytest.raises(
+            InputError, match=r"success of Own should be a tensor of one value per clip, shaped \(40,\)"
+        ):
+            attacked(attack)
+
+
+@pytest.mark.parametrize("target", [10, -1])
+def test_a_target_is_one_of_the_model_s_classes(target):
+    with pytest.raises(InputError, match="one of the model's 10 classes"):
+        attacked(PGD(steps=1, objective=Targeted(target)))

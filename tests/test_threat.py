@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avrobust import AV, Ball, BudgetError, Seeds, Threat
-from avrobust.threat import IMAGENET_STD, check
+from avrobust.threat import IMAGENET_STD, check, weights
 from nets import clips
 
 BUDGETS = [
@@ -171,6 +171,9 @@ NUMBERS = [
     Fraction(1, 4),
     Decimal("0.25"),
     "0.25",
+    ".25",
+    "64/256.",
+    "25.e-2",
 ]
 
 
@@ -182,7 +185,9 @@ def test_a_budget_is_a_number_of_any_library(budget):
 
 
 @pytest.mark.parametrize(
-    "budget", [None, True, [0.1], b"1", torch.zeros(2), np.zeros(3), 1j, AV(0, 0)], ids=lambda b: type(b).__name__
+    "budget",
+    [None, True, np.True_, [0.1], b"1", torch.zeros(2), np.zeros(3), 1j, AV(0, 0)],
+    ids=lambda b: type(b).__name__,
 )
 def test_what_is_no_number_is_no_budget(budget):
     for make in (Threat.linf, Threat.l2, Threat.tian2021):
@@ -199,6 +204,7 @@ def test_what_is_no_number_is_no_budget(budget):
         ("linf", {"audio": 66}, "'66/32768'"),
         ("linf", {"audio": "44.4 dBFS"}, "'-44.4 dBFS'"),
         ("linf", {"audio": "+44.4 dBFS"}, "'-44.4 dBFS'"),
+        ("linf", {"audio": "6 dBFS"}, "'-6 dBFS'"),
         ("linf", {"visual": "8 normalised"}, "moves a pixel by 1.83"),
         ("tian2021", {"visual": 8}, "'8/255'"),
         ("l2", {"audio": "-40 dB SNR"}, "'40 dB SNR'"),
@@ -213,3 +219,22 @@ def test_the_whole_range_is_a_budget():
     assert Threat.linf(audio=2, visual=1).subset == "AV"
     assert Threat.linf(audio="0 dBFS").audio.eps == 1.0
     assert Threat.l2(visual=8, audio="0 dB SNR").subset == "AV"
+
+
+def test_a_threat_made_by_hand_stays_inside_the_range_of_signals():
+    threat = Threat(Ball(0.5), Ball(0.1, low=0.0, high=255.0))
+    assert (threat.audio.low, threat.audio.high, threat.visual.high) == (-1, 1, 1)
+    for balls, match in (((Ball(0.1), Ball(8)), "'8/255'"), ((0.1, 0.1), "a Ball for each modality")):
+        with pytest.raises(ValueError, match=match):
+            Threat(*balls)
+
+
+@pytest.mark.parametrize("scale", [2, 2.0, [2.0], np.array([1.0, 2.0, 3.0])], ids=repr)
+def test_a_scale_is_a_weight_or_one_per_channel_in_any_form(scale):
+    assert weights(scale) in ((2.0,), (1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize("scale", [0, -1, (1.0, 2.0), "signals", float("nan"), None], ids=repr)
+def test_what_is_no_scale_is_refused(scale):
+    with pytest.raises(ValueError, match="scale should be a weight above 0"):
+        weights(scale)

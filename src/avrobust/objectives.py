@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avrobust.types import AV, Logits, Model, PerClip, Signals
+from avrobust.types import AV, InputError, Logits, Model, PerClip, Signals
 
 
 def margins(logits: Logits, y: Tensor) -> PerClip:
@@ -83,7 +83,16 @@ def success(objective: Callable[..., Tensor], logits: Logits, y: Tensor) -> Tens
     True
     """
     own: Success | None = getattr(objective, "success", None)
-    return None if own is None else own(logits, y)
+    if own is None:
+        return None
+    told = own(logits, y)
+    if not isinstance(told, Tensor) or told.shape != logits.shape[:1]:
+        got = f"one shaped {tuple(told.shape)}" if isinstance(told, Tensor) else type(told).__name__
+        raise InputError(
+            f"success of {objective_name(objective)} should be a tensor of one value per clip, shaped ({len(logits)},), got "
+            f"{got}. Say it of each clip: logits.argmax(1) == target."
+        )
+    return told
 
 
 @succeeds(misled)
@@ -146,6 +155,10 @@ class Targeted:
         return reached(logits, self._aim(logits))
 
     def _aim(self, logits: Logits) -> Tensor:
+        if not 0 <= self.target < logits.shape[1]:
+            raise InputError(
+                f"the target should be one of the model's {logits.shape[1]} classes, 0…{logits.shape[1] - 1}, got {self.target}."
+            )
         return torch.full((len(logits),), self.target, device=logits.device)
 
 

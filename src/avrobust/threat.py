@@ -58,6 +58,12 @@ class Ball:
             raise ValueError(
                 f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
             )
+        if not isinstance(self.scale, str) or self.scale != "signal":
+            object.__setattr__(self, "scale", weights(self.scale))
+        if not self.low < self.high:
+            raise ValueError(
+                f"a signal's range should go up, got [{self.low:g}, {self.high:g}]. Exchange low and high."
+            )
         if self.norm not in NORMS:
             raise ValueError(f"norm should be 'linf' or 'l2', got {self.norm!r}.")
         if self.scale == "signal":
@@ -134,6 +140,16 @@ class Ball:
         clips = map(doubles, x.detach())
         return np.array([self._length(np.broadcast_to(ROUNDING, s.shape), s) for s in clips], dtype=np.float64)
 
+    def allowed(self, x: Tensor) -> NDArray[np.float64]:
+        """The largest distance that counts as inside, per clip."""
+        return self.eps * (1 + 1e-5) + self.slack(x)
+
+    def used(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
+        """The share of the budget that was used, per clip; 1 where rounding alone goes beyond it."""
+        size = self.distance(adversarial, x)
+        shares: NDArray[np.float64] = np.where(size <= self.allowed(x), np.minimum(size, self.eps), size) / self.eps
+        return shares
+
     def _length(self, delta: NDArray[np.float64], clean: NDArray[np.float64]) -> float:
         """Of one clip."""
         norm = (lambda d: np.abs(d).max(initial=0.0)) if self.norm == "linf" else np.linalg.norm
@@ -146,7 +162,7 @@ class Ball:
         if not self.active:
             return "untouched"
         if self.scale == "signal":
-            return f"{-20 * math.log10(self.eps):.4g} dB SNR"
+            return f"{0.0 - 20 * math.log10(self.eps):.4g} dB SNR"
         unit = "" if self.scale == (1.0,) else " normalised"
         return f"{self.norm} {self.eps:.4g}{unit}"
 
@@ -162,6 +178,10 @@ class Threat(AV[Ball]):
     """
 
     __slots__ = ()
+
+    def __init__(self, audio: Any, visual: Any) -> None:
+        """Of balls that were made by hand: cut to the range of signals, where no budget is larger."""
+        super().__init__(*AV(audio, visual).map(_inside, RANGE))
 
     @classmethod
     def linf(cls, audio: Any = 0.0, visual: Any = 0.0) -> "Threat":
@@ -241,7 +261,7 @@ def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...]
             continue
         # In double precision, so that the check itself adds no rounding.
         size = ball.distance(adv, clean)
-        allowed = ball.eps * (1 + 1e-5) + ball.slack(clean)
+        allowed = ball.allowed(clean)
         if (over := size > allowed).any():
             i = int(over.argmax())
             raise BudgetError(
@@ -254,6 +274,32 @@ def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...]
                 f"{attack} left the range [{ball.low:g}, {ball.high:g}] of {name} on clip '{ids[i]}': "
                 f"[{float(adv[i].min()):.4g}, {float(adv[i].max()):.4g}]. Clamp x + delta, as Ball.project does."
             )
+
+
+def weights(scale: Any) -> tuple[float, ...]:
+    """The weights of a distance, whatever they come in.
+
+    >>> weights(2), weights(np.array([1, 2, 3]))
+    ((2.0,), (1.0, 2.0, 3.0))
+    """
+    try:
+        each = tuple(float(w) for w in np.atleast_1d(scale))
+    except (TypeError, ValueError):
+        each = ()
+    if len(each) not in (1, 3) or not all(math.isfinite(w) and w > 0 for w in each):
+        raise ValueError(f"scale should be a weight above 0, one per colour channel, or 'signal', got {scale!r}.")
+    return each
+
+
+def _inside(ball: Any, bounds: tuple[float, float]) -> Ball:
+    low, high = bounds
+    if not isinstance(ball, Ball):
+        raise ValueError(
+            f"a Threat should hold a Ball for each modality, got {ball!r}. Use Threat.linf(audio=0.002, visual='4/255')."
+        )
+    if low <= ball.low and ball.high <= high:
+        return ball
+    return replace(ball, low=max(ball.low, low), high=min(ball.high, high))
 
 
 def _norm(x: Tensor, norm: Norm) -> Tensor:
@@ -270,7 +316,7 @@ def number(budget: Any) -> float:
     >>> number(Fraction(1, 4)), number(torch.tensor(0.5))
     (0.25, 0.5)
     """
-    if not isinstance(budget, bool | str | bytes | None):
+    if not isinstance(budget, bool | np.bool_ | str | bytes | None):
         try:
             return float(budget)  # NumPy's scalars, torch's, fractions and decimals know how
         except (TypeError, ValueError, RuntimeError):
@@ -279,7 +325,7 @@ def number(budget: Any) -> float:
     raise ValueError(f"a budget should be a number such as 0.006 or a text such as '2/255', got {budget!r}. {hint}")
 
 
-_NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)"
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 
 
 def _parse(budget: Any, norm: Norm, bounds: tuple[float, float]) -> Ball:
@@ -298,7 +344,7 @@ def _parse(budget: Any, norm: Norm, bounds: tuple[float, float]) -> Ball:
             raise ValueError(
                 f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget."
             )
-        if float(m[1]) > 20 * math.log10(high - low) + 1e-6:
+        if float(m[1]) > 0:
             raise ValueError(
                 f"cannot mean the budget {budget!r}: 0 dBFS is full scale. Write '-{m[1].lstrip('+-')} dBFS'?"
             )

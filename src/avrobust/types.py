@@ -83,6 +83,17 @@ class InputError(ValueError):
     """The clips or the model at hand are not what can be attacked and measured."""
 
 
+def _clips(label: Any) -> int:
+    """How many clips there are, by their labels."""
+    try:
+        return len(label)
+    except TypeError:
+        raise InputError(
+            f"labels should be class numbers shaped (b), got {label!r}. Give one for each clip; of a single clip, give "
+            "wave[None], frames[None] and torch.tensor([k])."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Batch:
     """Clips with their labels and names.
@@ -102,9 +113,10 @@ class Batch:
     named: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "named", bool(self.ids))
-        if not self.ids:
-            object.__setattr__(self, "ids", tuple(str(i) for i in range(len(self.label))))
+        named = self.ids is not None and len(self.ids) > 0  # ids may be an array, which is neither true nor false
+        object.__setattr__(self, "named", named)
+        if not named:
+            object.__setattr__(self, "ids", tuple(str(i) for i in range(_clips(self.label))))
 
     def __len__(self) -> int:
         return len(self.label)

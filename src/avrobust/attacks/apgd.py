@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avrobust.attacks.gradient import concise, goal
+from avrobust.attacks.gradient import check_objective, concise, goal, whole
 from avrobust.attacks.search import ActiveSet, BestSoFar, finished, random_start, restarted
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
@@ -37,7 +37,8 @@ class APGD:
     objective: Objective = cross_entropy
 
     def __post_init__(self) -> None:
-        if self.steps < 2 or self.restarts < 1:
+        check_objective(self.objective)
+        if whole("steps", self.steps) < 2 or whole("restarts", self.restarts) < 1:
             raise ValueError(
                 f"expected 2 steps and 1 restart at least, got {self.steps} and {self.restarts}. Use FGSM for one."
             )

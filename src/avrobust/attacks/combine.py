@@ -14,7 +14,7 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.gradient import concise
+from avrobust.attacks.gradient import concise, whole
 from avrobust.attacks.search import ActiveSet, BestSoFar, random_start
 from avrobust.attacks.square import Square
 from avrobust.engine import GradientError
@@ -46,6 +46,12 @@ class AVAutoAttack:
     steps: int = 50
     targets: int = 3
     queries: int = 500
+
+    def __post_init__(self) -> None:
+        if whole("steps", self.steps) < 2 or whole("targets", self.targets) < 0 or whole("queries", self.queries) < 1:
+            raise ValueError(
+                f"expected 2 steps, 0 targets and 1 query at least, got {self.steps}, {self.targets} and {self.queries}."
+            )
 
     def __repr__(self) -> str:
         return concise(self)

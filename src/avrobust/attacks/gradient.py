@@ -1,5 +1,7 @@
 """Search along the gradient inside a threat: FGSM, PGD and MIM are settings of one loop.  Knows no norms."""
 
+import math
+import operator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -11,6 +13,9 @@ from avrobust.objectives import cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import Model, Objective, Signals
+
+# Of the budget: steps so short that do not add up to so much were given in the signal's units, 2 / 255 for example.
+SHORT, REACH = 0.1, 0.5
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,8 +50,20 @@ class PGD:
     objective: Objective = cross_entropy
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
+        if whole("steps", self.steps) < 1 or whole("restarts", self.restarts) < 1:
             raise ValueError(f"steps and restarts should be at least 1, got {self.steps} and {self.restarts}.")
+        if not math.isfinite(self._length) or self._length <= 0:
+            raise ValueError(
+                f"step should be a share of the budget that is above 0, got {self.step}. Leave it out for the usual one."
+            )
+        if self._length < SHORT and self.steps * self._length < REACH:
+            raise ValueError(
+                f"{self.steps} steps of {self._length:.3g} times the budget go no further than {self.steps * self._length:.2g} "
+                "of it. `step` is a share of the budget, not in the signal's units: leave it out, or give 0.25."
+            )
+        if self.keep not in ("best", "last"):
+            raise ValueError(f"keep should be 'best' or 'last', got {self.keep!r}.")
+        check_objective(self.objective)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
 
@@ -131,6 +148,23 @@ class MIM(PGD):
     @property
     def _length(self) -> float:
         return 1.0 / self.steps if self.step is None else self.step
+
+
+def whole(name: str, count: Any) -> int:
+    """`count`, if it is a whole number of any kind."""
+    try:
+        return operator.index(count)
+    except TypeError:
+        raise ValueError(f"{name} should be a whole number, got {count!r}. Give an int.") from None
+
+
+def check_objective(objective: Any) -> None:
+    """Refuse what cannot be asked how well an attack does."""
+    if not callable(objective) or isinstance(objective, type):
+        raise ValueError(
+            f"objective should be a function (model, x, labels) -> one number per clip, got {objective!r}. "
+            "Give one of avrobust.objectives, or your own."
+        )
 
 
 def concise(settings: Any) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import concise, goal
+from avrobust.attacks.gradient import check_objective, concise, goal, whole
 from avrobust.attacks.search import ActiveSet, BestSoFar, finished
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
@@ -40,7 +40,8 @@ class Square:
     objective: Objective = margin
 
     def __post_init__(self) -> None:
-        if self.queries < 1 or not 0 < self.share <= 1:
+        check_objective(self.objective)
+        if whole("queries", self.queries) < 1 or not 0 < self.share <= 1:
             raise ValueError(f"expected 1 query at least and a share in (0, 1], got {self.queries} and {self.share}.")
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ user's own model, in its own precision.
 
 import copy
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -15,18 +15,20 @@ from torch import nn
 from avrobust.engine.folding import alike, fold_batchnorm, rectify_in_place
 from avrobust.engine.victim import TwoStream, as_victim, normal
 from avrobust.models.network import AVNet
-from avrobust.types import Model, Signals
+from avrobust.types import InputError, Model, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def surrogate(model: Model, example: Signals, precision: Precision = "auto") -> Model:
+def surrogate(model: Model, example: Signals, precision: str = "auto") -> Model:
     """A cheap stand-in for `model` to take gradients of; what is no `AVNet`, or cannot be copied, stays as it is.
 
     For an `AVNet`: a frozen, folded, channels-last copy.  Its `precision` "auto" is float32 on every machine: an attack
     is never weaker for being cheap.
-    `example` is a clip or more, on which the folding is verified.
+    `example` is a clip or more, on which the folding is verified.  Raises `InputError` for a precision that is none of these.
     """
+    if precision not in get_args(Precision):
+        raise InputError(f"precision should be 'auto', 'float32' or 'bfloat16', got {precision!r}.")
     streams = as_victim(model)
     if not isinstance(streams, TwoStream):
         return model

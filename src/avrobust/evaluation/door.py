@@ -5,9 +5,11 @@ the numbers that the model gets (layout, scale, channels, precision) is not touc
 line of code is missing.
 """
 
+import inspect
 import numbers
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,12 @@ import torch
 from torch import Tensor
 
 from avrobust.evaluation.inputs import check_mode, check_shape
+from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, InputError, Model, Signals
 
 # The keys under which loaders of dicts keep these, in lower case.
 KEYS = {
-    "audio": ("audio", "wave", "waveform", "sound", "audio_values", "input_values"),
+    "audio": ("audio", "wave", "wav", "waveform", "sound", "audio_values", "input_values"),
     "visual": ("visual", "frames", "video", "image", "images", "picture", "pixel_values", "pixel_values_videos"),
     "label": ("label", "labels", "y", "target", "targets", "class"),
     "ids": ("ids", "id", "clip", "clips", "name", "names", "key", "keys", "path", "paths", "file"),
@@ -37,18 +40,44 @@ def as_batches(given: Any) -> Iterable[Batch]:
     """
     if is_batch(given):
         return _Batches([given])
-    if not isinstance(given, Iterable):
-        raise InputError(f"expected batches of clips, got {type(given).__name__}. Give a list of {FORM}.")
-    # An iterator is spent after one pass, and every attack needs its own.
-    return _Batches(list(given) if isinstance(given, Iterator) else given)
+    if not isinstance(given, Iterable) or isinstance(given, str | Tensor | np.ndarray | AV):
+        raise InputError(f"expected batches of clips, got {_words(given)}. Give a DataLoader or a list of {FORM}.")
+    if isinstance(given, Iterator):  # spent after one pass, and every attack needs its own
+        given = held(map(as_batch, given))
+    elif isinstance(given, Sequence):
+        _check_memory(given)
+    return _Batches(given)
+
+
+def held(batches: Iterable[Batch]) -> list[Batch]:
+    """A list of batches, in memory of their own: a loader may fill the same memory again with each next batch."""
+    return [Batch(b.x.map(torch.clone), b.label.clone(), b.ids if b.named else ()) for b in batches]
+
+
+def _check_memory(batches: Sequence[Any]) -> None:
+    """Batches that were listed from a loader of one buffer are all the last one."""
+    met: dict[tuple[object, ...], int] = {}
+    for number, item in enumerate(batches):
+        x = _parts(item)[0]
+        if all(isinstance(s, Tensor) and s.layout == torch.strided and s.numel() for s in x):
+            other = met.setdefault(tuple((s.data_ptr(), s.shape) for s in x), number)
+            if batches[other] is not item:
+                raise InputError(
+                    f"expected other clips in each batch, got batches {other} and {number} in the same memory, so with the "
+                    "same clips. If a loader fills one buffer again and again, give the loader itself, or clone each batch."
+                )
 
 
 def is_batch(given: object) -> bool:
     """Whether this is one batch, and no collection of them."""
-    return isinstance(given, Batch | Mapping) or (
-        isinstance(given, Sequence)
-        and len(given) > 1
-        and any(isinstance(part, Tensor | np.ndarray | AV) for part in given)
+    return (
+        isinstance(given, Batch | Mapping)
+        or _fields(given) is not None
+        or (
+            isinstance(given, Sequence)
+            and len(given) > 1
+            and any(isinstance(part, Tensor | np.ndarray | AV) for part in given)
+        )
     )
 
 
@@ -82,6 +111,7 @@ def _parts(item: Any) -> tuple[AV[Any], Any, Any]:
     """(signals, labels, ids) of one batch."""
     if isinstance(item, Batch):
         return _pair(item.x), item.label, item.ids if item.named else None
+    item = _fields(item) or item
     if isinstance(item, Mapping):
         found = {name: _only(item, name) for name in KEYS}
         return AV(found["audio"], found["visual"]), found["label"], found["ids"]
@@ -91,6 +121,17 @@ def _parts(item: Any) -> tuple[AV[Any], Any, Any]:
         if 1 <= len(rest) <= 2:
             return x, rest[0], rest[1] if len(rest) == 2 else None
     raise InputError(f"expected a batch of clips, got {_words(item)}. Give {FORM}.")
+
+
+def _fields(item: Any) -> dict[str, Any] | None:
+    """A named tuple or a dataclass by its fields, if these are called as in a dict."""
+    if isinstance(item, Batch | AV | type):
+        return None
+    names = getattr(item, "_fields", ()) or ([f.name for f in fields(item)] if is_dataclass(item) else ())
+    known = [set(KEYS[name]) for name in ("audio", "visual", "label")]
+    if not all(keys & {str(name).lower() for name in names} for keys in known):
+        return None
+    return {name: getattr(item, name) for name in names}
 
 
 def _only(item: Mapping[Any, Any], name: str) -> Any:
@@ -119,11 +160,12 @@ def _pair(x: Any) -> AV[Any]:
 
 def _tensor(part: Any, name: str) -> Tensor:
     if isinstance(part, Tensor):
-        return part.detach()
+        return part.detach() if part.layout == torch.strided else part.detach().to_dense()
     if isinstance(part, np.ndarray):
         return torch.from_numpy(part.copy())  # torch knows neither read-only arrays nor reversed ones
     raise InputError(
-        f"{name} should be a tensor or an array, got {_words(part)}. Stack the clips: torch.stack(list_of_tensors)."
+        f"{name} should be a tensor or an array, got {_words(part)}. Stack the clips: torch.stack(list_of_tensors)"
+        f"{'' if isinstance(part, Sequence | Mapping) else '; of a model without it, give silence or grey frames'}."
     )
 
 
@@ -132,13 +174,30 @@ def _labels(label: Any) -> Tensor:
     if isinstance(label, numbers.Integral):
         label = [label]
     try:
-        found = torch.as_tensor(np.asarray(label) if not isinstance(label, Tensor) else label.detach())
+        plain = label.detach() if isinstance(label, Tensor) else np.asarray(label)
+        if isinstance(plain, np.ndarray) and plain.dtype == object:
+            plain = plain.astype(np.int64)
+        found = torch.as_tensor(plain)
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"labels should be class numbers shaped (b), got {_words(label)}.") from None
-    if found.ndim != 1 or (found.is_floating_point() and len(found)) or found.is_complex():
-        hint = "Give class numbers: labels.argmax(1)." if found.ndim == 2 else "Give class numbers: labels.long()."
         raise InputError(
-            f"labels should be class numbers shaped (b), got {found.dtype} shaped {tuple(found.shape)}. {hint}"
+            f"labels should be class numbers shaped (b), got {_words(label)}. "
+            "Give numbers in the order of the model's classes: [classes.index(name) for name in labels]."
+        ) from None
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    # NumPy and tables give 2.0 for 2.
+    broken = found.is_complex() or (found.is_floating_point() and not torch.equal(found.round(), found))
+    if found.ndim != 1 or broken:
+        hint = (
+            "Of a single clip, give wave[None], frames[None] and labels [k]."
+            if found.ndim == 0
+            else "Of one-hot rows, give labels.argmax(1)."
+            if found.ndim == 2
+            else "Number the classes from 0."
+        )
+        raise InputError(
+            f"labels should be class numbers shaped (b), got {found.dtype} shaped {tuple(found.shape)}. {hint} A model that "
+            "answers otherwise than with one class is attacked without evaluate: PGD(objective=...)(model, x, y, threat, seeds)."
         )
     return found.long()
 
@@ -149,6 +208,8 @@ def _ids(ids: Any) -> tuple[str, ...]:
     if isinstance(ids, str | bytes | numbers.Number):
         ids = [ids]
     plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else list(ids)
+    if all(id is None for id in plain):
+        return ()
     return tuple(
         id.decode() if isinstance(id, bytes) else str(id.item() if isinstance(id, Tensor) else id) for id in plain
     )
@@ -156,7 +217,7 @@ def _ids(ids: Any) -> tuple[str, ...]:
 
 def as_attacks(given: Any) -> list[Attack]:
     """A list of attacks, of one or of several."""
-    every = [given] if callable(given) or isinstance(given, str) else list(given)
+    every = [given] if callable(given) or isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     for attack in every:
         if isinstance(attack, type):
             raise InputError(f"expected an attack, got the class {attack.__name__}. Make one: {attack.__name__}().")
@@ -165,7 +226,33 @@ def as_attacks(given: Any) -> list[Attack]:
                 f"expected an attack, got {_words(attack)}. Give avrobust.PGD(), or a function "
                 "(model, x, y, threat, seeds) -> adversarial signals."
             )
+        try:
+            inspect.signature(attack).bind(*"mxyts")
+        except TypeError as error:
+            raise InputError(
+                f"expected an attack that takes (model, x, y, threat, seeds), got {_words(attack)}: {error}."
+            ) from None
+        except ValueError:  # its signature is not known
+            continue
     return every
+
+
+def as_threats(given: Any) -> list[Threat]:
+    """The threats to try: of one its subsets, several as they are."""
+    every = list(given) if isinstance(given, Iterable) and not isinstance(given, Threat | str) else [given]
+    if not every or not all(isinstance(threat, Threat) for threat in every):
+        raise InputError(
+            f"expected a Threat or several, got {_words(given)}. Give Threat.linf(audio=0.002, visual='4/255')."
+        )
+    return list(given.subsets()) if isinstance(given, Threat) else every
+
+
+def as_seed(given: Any) -> int:
+    """A whole number of any kind; as a text it names other draws, so it has to be one."""
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise InputError(f"expected a seed that is a whole number, got {_words(given)}. Give 0.") from None
 
 
 def check_model(model: Any) -> None:
@@ -186,11 +273,15 @@ def as_model(model: Model, example: Signals) -> Model:
     with torch.no_grad():
         try:
             answer: Any = model(example.map(torch.clone))  # a single clip: a search may go on with one
-        except TypeError as error:
-            shapes = ", ".join(f"{name} {tuple(s.shape)}" for name, s in example.items())
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            shapes = ", ".join(f"{name} {tuple(s.shape)} {s.dtype}" for name, s in example.items())
+            doubles = any(s.dtype == torch.float64 for s in example)
+            hint = " For a float32 network, give float32 clips." if doubles else ""
             raise InputError(
-                f"the model should take one AV of signals ({shapes}), got TypeError: {error}. "
-                "If it takes two tensors, give lambda x: net(x.audio, x.visual)."
+                f"the model should take one AV of signals ({shapes}), got {type(error).__name__}: {error}. "
+                f"If it takes two tensors, give lambda x: net(x.audio, x.visual).{hint}"
             ) from error
     way = None if isinstance(answer, Tensor) else _way_to_logits(answer)
     check_shape(way(answer) if way else answer, len(example.audio))
@@ -204,6 +295,12 @@ def _way_to_logits(answer: object) -> Callable[[Any], Tensor]:
     if isinstance(getattr(answer, "logits", None), Tensor):
         return lambda answer: answer.logits
     if isinstance(answer, Sequence) and len(answer) and isinstance(answer[0], Tensor):
+        rows = [part.shape[1] for part in answer if isinstance(part, Tensor) and part.ndim == 2]
+        if answer[0].ndim == 2 and answer[0].shape[1] > min(rows):  # features, as likely as not
+            raise InputError(
+                f"the model should return logits first, got {_words(answer)} with {rows} columns, of which the first are not "
+                "the fewest. Say which are logits: lambda x: net(x)[1], or lambda x: net(x)[0]."
+            )
         return lambda answer: answer[0]
     raise InputError(
         f"the model should return a tensor of logits (b k), got {_words(answer)}. "

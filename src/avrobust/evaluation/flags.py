@@ -231,7 +231,12 @@ def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
     still: dict[tuple[str, str, str], list[float]] = {}
     for c, a in seen.table.items():
         for modality, letter in (("audio", "A"), ("visual", "V")):
-            if letter in c.subset and c.subset != "clean" and a["correct_clean"].any():
+            if (
+                letter in c.subset
+                and c.subset != "clean"
+                and a["correct_clean"].any()
+                and not ignores(seen, c.model, modality)
+            ):
                 unmoved = float((a[f"linf_{modality}"][a["correct_clean"]] == 0).mean())
                 if unmoved > ENOUGH:
                     still.setdefault((c.model, c.attack, SENSE[letter]), []).append(unmoved)
@@ -361,7 +366,7 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
     for model, p in seen.probes.items():
         for modality, letter in (("audio", "A"), ("visual", "V")):
             # What a model does not take in needs no gradient.
-            if letter in perceives(seen, model) and not p.get("ignores", {}).get(modality):
+            if letter in perceives(seen, model) and not ignores(seen, model, modality):
                 flat, faint = p["flat"][modality], p["faint"][modality]
                 if flat > ENOUGH:
                     text = f"{model} has no gradient with respect to its {SENSE[letter]}, on {share(p, flat)}."
@@ -449,6 +454,11 @@ def perceives(seen: Evidence, model: str) -> str:
         return seen.kinds[model]
     subsets = {c.subset for c in seen.table if c.model == model} - {"clean"}
     return "AV" if "AV" in subsets or len(subsets) > 1 else next(iter(subsets), "AV")
+
+
+def ignores(seen: Evidence, model: str, modality: str) -> bool:
+    """Whether a probe found that a model does not take a modality in."""
+    return bool(seen.probes.get(model, {}).get("ignores", {}).get(modality))
 
 
 def longer(long: AttackInfo, short: AttackInfo) -> bool:

@@ -68,6 +68,16 @@ def check_ids(ids: Sequence[str]) -> None:
         raise InputError(f"clip id '{twice}' stands twice. Ids name clips: results and randomness are tied to them.")
 
 
+def _odd(logits: Tensor) -> str:
+    """Which of nan, inf and -inf are among them."""
+    found = {"nan": logits.isnan(), "inf": logits.isposinf(), "-inf": logits.isneginf()}
+    return " and ".join(name for name, where in found.items() if where.any())
+
+
+def _is_rgb(shape: tuple[int, ...]) -> bool:
+    return len(shape) >= 4 and 3 in (shape[1], shape[2], shape[-1])
+
+
 def _is_frames(signal: Tensor) -> bool:
     return signal.ndim == 5 and signal.shape[2] == 3
 
@@ -75,14 +85,16 @@ def _is_frames(signal: Tensor) -> bool:
 def _reshape(name: str, shape: tuple[int, ...]) -> str:
     """The line of code that is missing, where the shape says which; the model sees what the harness sees."""
     if name == "audio":
+        if _is_rgb(shape):
+            return " These are frames: audio comes first, Batch(AV(wave, frames), labels)."
         if len(shape) == 3 and shape[1] == 1:
             return " Give wave[:, 0], and add the axis inside the model: net(x.audio[:, None])."
         return " Give one clip as wave[None]." if len(shape) == 1 else " Mix to mono first: wave.mean(1)."
-    if len(shape) == 5 and shape[1] == 3:
-        return " Give frames.transpose(1, 2), and undo it inside the model."
     if len(shape) in (4, 5) and shape[-1] == 3:
         axis = "" if len(shape) == 5 else ".unsqueeze(1)"
         return f" Channels are last: give frames{axis}.movedim(-1, 2), and undo it inside the model."
+    if len(shape) == 5 and shape[1] == 3:
+        return " Give frames.transpose(1, 2), and undo it inside the model."
     if len(shape) == 4 and shape[1] == 3:
         return " A single frame per clip still has a time axis: frames[:, None]; take x.visual[:, 0] inside the model."
     return " Give RGB frames with a time axis."
@@ -161,26 +173,33 @@ def check_shape(logits: object, clips: int) -> Tensor:
             f"the model should return a tensor of logits, got {type(logits).__name__}. Wrap it: lambda x: net(x.audio, x.visual).logits."
         )
     if logits.ndim != 2 or len(logits) != clips:
-        squeezed = (
-            " Does it squeeze a batch of one clip? Name the axis: z.squeeze(2), z.flatten(1)." if clips == 1 else ""
-        )
-        raise InputError(
-            f"the model should return logits shaped ({clips}, classes), got {tuple(logits.shape)}.{squeezed}"
-        )
+        hint = " Give one row for each clip, one column for each class."
+        if logits.ndim == 1 and not logits.is_floating_point():
+            hint = " Give the logits themselves, not the class numbers of their argmax."
+        elif clips == 1:
+            hint = " Does it squeeze a batch of one clip? Name the axis: z.squeeze(2), z.flatten(1)."
+        raise InputError(f"the model should return logits shaped ({clips}, classes), got {tuple(logits.shape)}.{hint}")
     return logits
 
 
 def check_logits(answer: object, batch: Batch) -> Tensor:
     """Logits shaped (b k), finite, not probabilities, and enough classes for the labels."""
     logits = check_shape(answer, len(batch))
+    if logits.is_complex():
+        raise InputError(f"the model should return real logits, got {logits.dtype}. Take their size: z.abs().")
     if not logits.isfinite().all():
         bad = ~logits.isfinite().all(1)
         raise InputError(
-            f"the model returned logits that are not finite on clip '{_first(batch, bad)}' ({int(bad.sum())} of {len(batch)} clips)."
+            f"the model returned logits that are not finite on clip '{_first(batch, bad)}' ({int(bad.sum())} of {len(batch)} "
+            f"clips): {_odd(logits)}. Look for log, sqrt or a division at 0 (silence), and for the range of half precision; mask "
+            "classes with a large negative number, -1e4, instead of -inf."
         )
     classes = logits.shape[1]
     if classes < 2:
-        raise InputError(f"the model should tell at least 2 classes apart, got logits of {classes}.")
+        raise InputError(
+            f"the model should tell at least 2 classes apart, got logits of {classes}. Of a single logit z for class 1 against "
+            "class 0, give both: torch.cat([torch.zeros_like(z), z], 1)."
+        )
     if len(batch) and (int(batch.label.max()) >= classes or int(batch.label.min()) < 0):
         raise InputError(
             f"labels should lie in 0…{classes - 1}, as the model has {classes} classes, got {int(batch.label.min())}…{int(batch.label.max())}."
@@ -191,6 +210,15 @@ def check_logits(answer: object, batch: Batch) -> Tensor:
             "the model returns probabilities (each row is positive and sums to 1). Return logits: softmax saturates, and gradients through it vanish."
         )
     return logits
+
+
+def check_classes(first: Tensor, logits: Tensor, batch: Batch) -> None:
+    """One model has one number of classes."""
+    if logits.shape[1] != first.shape[1]:
+        raise InputError(
+            f"the model should tell the same classes apart on all clips, got logits of {first.shape[1]} classes on the first "
+            f"batch and of {logits.shape[1]} on that of clip '{batch.ids[0]}'. Give logits of all classes, in one order."
+        )
 
 
 def _first(batch: Batch, mask: Tensor) -> str:

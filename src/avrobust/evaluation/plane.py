@@ -28,7 +28,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import APGD, PGD
-from avrobust.evaluation.door import as_batches
+from avrobust.evaluation.door import as_batches, held
 from avrobust.evaluation.record import Rows
 from avrobust.evaluation.run import Subject, label, sizes
 from avrobust.seeds import Seeds
@@ -101,7 +101,7 @@ class Pool(Subject):
     def __init__(
         self, model: Model, batches: Iterable[Batch], *, name: str = "model", precision: engine.Precision = "auto"
     ) -> None:
-        given = list(as_batches(batches))
+        given = held(as_batches(batches))
         super().__init__(model, given, name=name, precision=precision)
         self._batch = Batch.join(given)
         self.ids = self._batch.ids

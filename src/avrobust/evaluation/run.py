@@ -13,11 +13,12 @@ from avrobust import engine
 from avrobust.attacks import ANYTHING
 from avrobust.attacks.info import attack_info
 from avrobust.evaluation.carried import Slopes, halves
-from avrobust.evaluation.door import as_attacks, as_batches, as_model, check_model
+from avrobust.evaluation.door import as_attacks, as_batches, as_model, as_seed, as_threats, check_model
 from avrobust.evaluation.inputs import (
     Fingerprints,
     check_again,
     check_batch,
+    check_classes,
     check_ids,
     check_kept,
     check_logits,
@@ -50,9 +51,9 @@ def evaluate(
     attacks: Any,
     threat: Any,
     *,
-    seed: int = 0,
+    seed: Any = 0,
     name: str = "model",
-    precision: engine.Precision = "auto",
+    precision: str = "auto",
 ) -> Rows:
     """How often the model is right: clean, and under each attack on sound, on picture and on both.
 
@@ -82,7 +83,7 @@ def evaluate(
     todo = tasks(attacks, threat)
     # Attacks take gradients, although whoever evaluates may not.
     with torch.inference_mode(False), torch.enable_grad():
-        subject = Subject(model, batches, name=name, precision=precision)
+        seed, subject = as_seed(seed), Subject(model, batches, name=name, precision=precision)
         cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in todo]
         return Rows.concat(cells, subject.about)
 
@@ -92,12 +93,7 @@ def tasks(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
 
     Raises `InputError` where two have one name.
     """
-    threats = threat.subsets() if isinstance(threat, Threat) else list(threat)
-    for t in threats:
-        if not isinstance(t, Threat):
-            raise InputError(
-                f"expected a Threat or several, got {type(t).__name__}. Give Threat.linf(audio=0.002, visual='4/255')."
-            )
+    threats = as_threats(threat)
     every = [(attack, t) for attack in as_attacks(attacks) for t in threats]
     check_told_apart([f"{label(attack)} within {t}" for attack, t in every])
     return every
@@ -119,13 +115,13 @@ class Subject:
         batches: Any,
         *,
         name: str = "model",
-        precision: engine.Precision = "auto",
+        precision: str = "auto",
         also: Measure | None = None,
     ) -> None:
         check_model(model)
         exact = engine.as_victim(model)
         self._batches = _Together(as_batches(batches), TOGETHER if isinstance(exact, engine.TwoStream) else 0)
-        self._model, self._name = model, name
+        self._model, self._name = model, str(name)
         self._precision, self._also = precision, also
         self._judges: list[Model] = []  # per batch: the model itself, with what its streams make of the clean clips
         self._clean: list[Tensor] = []
@@ -141,6 +137,7 @@ class Subject:
                 logits = judge(lent)
             check_kept(batch.x, lent, batch.ids, "the model")
             self._clean.append(check_logits(logits, batch).float())
+            check_classes(self._clean[0], self._clean[-1], batch)
             self._judges.append(judge)
         if not self._judges:
             raise InputError("expected at least one batch of clips, got none. Give Batch(AV(wave, frames), labels).")
@@ -197,8 +194,10 @@ class Subject:
             arrived |= {f"{title} > {label(channel)}": channel(adversarial.map(torch.clone)) for channel in sent}
             for name, x in arrived.items():
                 fooled = engine.fix_at(engine.fix_unattacked(judge, batch.x, touched), x)
+                lent = x.map(torch.clone)
                 with torch.no_grad():
-                    logits = check_shape(fooled(x), len(batch)).float()
+                    logits = check_shape(fooled(lent), len(batch)).float()
+                check_kept(x, lent, batch.ids, "the model")
                 columns = self._columns(batch, clean, logits, name, mode, threat, seed) | info
                 more = sizes(threat, batch.x, x) | self._more(fooled, batch, x)
                 if mode != "sent" and threat.subset == "AV":
@@ -243,7 +242,7 @@ class _Together:
             if self._met:
                 check_again(here, self._met[len(now) : len(now) + len(here)], at=len(now))
             now += here
-            yield own_copy(batch)
+            yield batch
         if self._met:
             check_again([], self._met[len(now) :], at=len(now))
         else:
@@ -258,7 +257,7 @@ class _Together:
             if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= self._limit):
                 yield Batch.join(held)
                 held = []
-            held.append(batch)
+            held.append(own_copy(batch))  # a loader may fill the same memory again with the next batch
         if held:
             yield Batch.join(held)
 
@@ -267,10 +266,15 @@ def _signals(adversarial: object, attack: str) -> Signals:
     """What an attack returned, if it is signals."""
     if not (isinstance(adversarial, AV) and all(isinstance(s, Tensor) for s in adversarial)):
         raise InputError(
-            f"{attack} should return AV(audio, visual) of tensors, got {type(adversarial).__name__}. "
+            f"{attack} should return AV(audio, visual) of tensors, got {_words(adversarial)}. "
             "Return AV(audio=..., visual=...), shaped as the clean signals."
         )
     return adversarial.map(Tensor.detach)
+
+
+def _words(thing: object) -> str:
+    parts = f" of {' and '.join(type(s).__name__ for s in thing)}" if isinstance(thing, AV) else ""
+    return type(thing).__name__ + parts
 
 
 def predicted(logits: Tensor) -> Tensor:
@@ -286,7 +290,7 @@ def label(attack: Attack | Channel) -> str:
 def sizes(threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[float]]:
     """How far the adversarial clips lie from the clean ones: raw norms, share of the budget, SNR and PSNR in dB."""
     linf, l2 = (AV(*map(Ball(0.0, norm).distance, adversarial, x)) for norm in NORMS)
-    used = threat.map(lambda b, a, s: b.distance(a, s) / b.eps if b.active else np.full(len(s), np.nan), adversarial, x)
+    used = threat.map(lambda b, a, s: b.used(a, s) if b.active else np.full(len(s), np.nan), adversarial, x)
     loud, pixels = Ball(0.0, "l2").distance(x.audio, torch.zeros_like(x.audio)), x.visual.shape[1:].numel()
     with np.errstate(divide="ignore", invalid="ignore"):
         # inf when untouched; a silent clip gives -inf, and nan when it is untouched too

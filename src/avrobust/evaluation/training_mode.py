@@ -25,7 +25,8 @@ def in_training(model: object) -> Iterator[tuple[str, nn.Module]]:
     """
     for module in reached(model):
         for name, part in module.named_modules():
-            if part.training and (part is model or looks_at_training(part.__class__)):
+            # A network that TorchScript froze has no mode left.
+            if getattr(part, "training", False) and (part is model or looks_at_training(part.__class__)):
                 yield name, part
 
 
@@ -78,7 +79,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Any]:
     names = list(_names(function.__code__))
     for name in names:
         value = function.__globals__.get(name)
-        if isinstance(value, types.ModuleType):  # package.net: only what is a network there
+        if isinstance(value, types.ModuleType | type):  # package.net, Holder.net: only what is a network there
             yield from (m for n in names if isinstance(m := vars(value).get(n), nn.Module))
         else:
             yield value

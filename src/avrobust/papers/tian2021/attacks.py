@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import concise, goal
+from avrobust.attacks.gradient import check_objective, concise, goal, whole
 from avrobust.attacks.info import search_info
 from avrobust.facts import AttackInfo
 from avrobust.objectives import cross_entropy
@@ -47,6 +47,9 @@ class Published:
     mode: ClassVar[str] = "published"
 
     def __post_init__(self) -> None:
+        check_objective(self.objective)
+        if whole("steps", self.steps) < 1:
+            raise ValueError(f"expected 1 step at least, got {self.steps}.")
         if self.method not in ("FGSM", "PGD", "MIM"):
             raise ValueError(f"method should be 'FGSM', 'PGD' or 'MIM', got {self.method!r}.")
 
