@@ -15,6 +15,7 @@ from avrobust.data.audit import audit, sha256
 from avrobust.data.manifest import Entry, Manifest
 from avrobust.data.shortcuts import sample, shortcuts
 from avrobust.media import write_mp4, write_wav
+from avrobust.papers.tian2021 import lists as paper_lists
 from movies import mux
 
 
@@ -235,7 +236,7 @@ def test_a_folder_without_numbered_frames_is_no_picture(tmp_path):
 
 def test_the_leaks_of_the_published_lists(real_data):
     folder = real_data / "lists/AV-Robustness-CVPR21"
-    found = audit(layouts.ave(folder), progress=False)
+    found = audit(paper_lists.ave(folder), progress=False)
     assert {pair: len(ids) for pair, ids in found.shared.items()} == {
         ("train", "test"): 8,
         ("train", "val"): 10,
@@ -243,13 +244,13 @@ def test_the_leaks_of_the_published_lists(real_data):
     assert {"Acoustic_guitar/-9_5_2i4igQ"} <= set(found.shared["train", "test"])
     assert {split: len(ids) for split, ids in found.repeated.items()} == {"train": 27, "val": 1}
     assert "LEAK: 8 clips" in found.summary()
-    for clean in (layouts.music, layouts.kinetics_sounds):
+    for clean in (paper_lists.music, paper_lists.kinetics_sounds):
         found = audit(clean(folder), progress=False)
         assert not (found.shared or found.repeated or found.related)
 
 
 def test_used_once_the_published_lists_leak_no_more(real_data):
-    lists = layouts.ave(real_data / "lists/AV-Robustness-CVPR21")
+    lists = paper_lists.ave(real_data / "lists/AV-Robustness-CVPR21")
     found = audit(lists.unique(), progress=False)
     assert not (found.shared or found.repeated or found.related)
     assert sum(found.counts["test"].values()) == 402
@@ -257,11 +258,11 @@ def test_used_once_the_published_lists_leak_no_more(real_data):
 
 def test_how_much_of_a_list_is_there(real_data, tmp_path):
     lists = real_data / "lists/AV-Robustness-CVPR21"
-    test = layouts.music(lists).select("test").entries
+    test = paper_lists.music(lists).select("test").entries
     for e in test[:96]:
         (tmp_path / e.video).parent.mkdir(exist_ok=True)
         shutil.copy(real_data / "media_samples/bbb_1s_vp8_vorbis.webm", (tmp_path / e.video).with_suffix(".webm"))
-    found = audit(layouts.music(lists, tmp_path), progress=False)
+    found = audit(paper_lists.music(lists, tmp_path), progress=False)
     assert "test: you have 96 of 104 clips" in found.summary()
     assert "train: you have 0 of 312 clips" in found.summary()
     assert len(found.copies[0]) == 96

@@ -8,6 +8,7 @@ import pytest
 
 from avrobust.data import layouts
 from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError
+from avrobust.papers.tian2021 import lists as paper_lists
 
 HEADER = "id,label,split,audio,video,bbox"
 
@@ -207,7 +208,7 @@ def test_a_phone_s_videos_are_recordings_of_their_own(tmp_path):
 
 def test_lists_of_youtube_ids_know_one_video_in_two_classes(tmp_path):
     lists(tmp_path, "_AVE", train=["dog/abcd_123456"], test=["cat/abcd_123456"], val=["cat/short_000010"])
-    train, val, test = layouts.ave(tmp_path).entries
+    train, val, test = paper_lists.ave(tmp_path).entries
     assert (train.source, test.source, val.source) == ("abcd_123456", "abcd_123456", "short")
 
     (tmp_path / "vgg.csv").write_text("abcd_123456,30,dog,train\nabcd_123456,50,cat,test\n")
@@ -272,13 +273,13 @@ def test_folders_without_videos(tmp_path):
     with pytest.raises(ManifestError, match="expected a folder, got nothing"):
         layouts.folder(tmp_path / "nowhere")
     with pytest.raises(ManifestError, match="got neither"):
-        layouts.published(lists(tmp_path), tmp_path / "empty")
+        paper_lists.published(lists(tmp_path), tmp_path / "empty")
 
 
 def test_published_lists_find_frames_and_sounds_or_videos(tmp_path):
     lists(tmp_path, "_AVE", train=["dog/a"], test=["dog/b"])
     (tmp_path / "media/frames").mkdir(parents=True)
-    train = layouts.ave(tmp_path, tmp_path / "media").entries[0]
+    train = paper_lists.ave(tmp_path, tmp_path / "media").entries[0]
     assert (train.id, train.video, train.audio) == (
         "dog/a",
         Path("frames/dog/a.mp4"),
@@ -287,18 +288,18 @@ def test_published_lists_find_frames_and_sounds_or_videos(tmp_path):
 
     (tmp_path / "videos/dog").mkdir(parents=True)
     (tmp_path / "videos/dog/b.mkv").touch()
-    *_, test = layouts.ave(tmp_path, tmp_path / "videos").entries
+    *_, test = paper_lists.ave(tmp_path, tmp_path / "videos").entries
     assert (test.video, test.audio) == (Path("dog/b.mkv"), None)
 
     (tmp_path / "val_AVE.csv").write_text("dog,b,82\n")
     with pytest.raises(ManifestError, match=r"val_AVE.csv line 1: expected /class/id.wav"):
-        layouts.ave(tmp_path)
+        paper_lists.ave(tmp_path)
     with pytest.raises(ManifestError, match=r"train_kinetics.csv: expected a list"):
-        layouts.kinetics_sounds(tmp_path)
+        paper_lists.kinetics_sounds(tmp_path)
 
 
 def test_the_middle_of_a_clip_is_where_the_published_code_looks(tmp_path):
-    manifest = layouts.published(lists(tmp_path))
+    manifest = paper_lists.published(lists(tmp_path))
     for e in layouts.middle(manifest, 4.0).entries:
         assert e.start + 2.0 == (82 // 2 - 0.5) / 8
     assert all(e.start == 0 for e in layouts.middle(manifest, 60.0).entries)
@@ -312,9 +313,9 @@ def test_the_published_lists(real_data):
         "ave": (28, 3339, 402, 402),
     }
     for dataset, size in sizes.items():
-        manifest = getattr(layouts, dataset)(folder)
+        manifest = getattr(paper_lists, dataset)(folder)
         assert (len(manifest.classes), *(len(manifest.select(s)) for s in SPLITS)) == size
-    solos = layouts.published(folder)
+    solos = paper_lists.published(folder)
     listed = json.loads((real_data / "lists/MUSIC_dataset/MUSIC_solo_videos.json").read_text())["videos"]
     assert {e.id for e in solos.entries} <= {f"{label}/{id}" for label, ids in listed.items() for id in ids}
 

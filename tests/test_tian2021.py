@@ -25,6 +25,8 @@ from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
 from avrobust.objectives import WithSimilarity
+from avrobust.papers.tian2021 import lists as paper_lists
+from avrobust.papers.tian2021.lists import Lists
 from avrobust.study import Contestant, Study, Trial
 from avrobust.study.cost import announced, cost, estimate, size
 from avrobust.study.run import run
@@ -85,7 +87,7 @@ def write_lists(folder: Path, dataset: str, names: dict[str, list[str]], frames:
     for split in SPLITS:
         rows = [f"{label}/{id}" for label, ids in names.items() for id, s in zip(ids, order, strict=True) if s == split]
         text = "".join(f"/{row}.wav,/{row}.mp4,{frames}\n" for row in rows)
-        (folder / f"{split}{layouts.LISTS[dataset]}.csv").write_text(text)
+        (folder / f"{split}{paper_lists.LISTS[dataset]}.csv").write_text(text)
     return names
 
 
@@ -96,7 +98,7 @@ def invented(labels: Iterable[str]) -> dict[str, list[str]]:
 
 def published(real_data: Path, dataset: str, labels: Iterable[str]) -> dict[str, list[str]]:
     """As many ids of each class as there are clips, from the lists of the paper's code."""
-    entries = layouts.published(real_data / "lists/AV-Robustness-CVPR21", dataset=dataset).unique().entries
+    entries = paper_lists.published(real_data / "lists/AV-Robustness-CVPR21", dataset=dataset).unique().entries
     n = sum(SHARES.values())
     return {label: [e.video.stem for e in entries if e.label == label][:n] for label in labels}
 
@@ -166,7 +168,7 @@ def test_music_by_its_json_list_with_every_network(solos, tmp_path):
 def test_the_middle_is_that_of_the_file_in_hand(solos, tmp_path, frames):
     names = write_lists(tmp_path / "lists", "music", invented(INSTRUMENTS), frames=800)
     (put_frames if frames else put)(solos, tmp_path / "MUSIC", names)  # of one second, where the list knows of 100
-    source = Source(tmp_path / "MUSIC", tmp_path / "lists", middle=0.5)
+    source = Source(tmp_path / "MUSIC", Lists(tmp_path / "lists"), middle=0.5)
     assert {e.id: e.start for e in source.manifest().entries if e.start != (8 // 2 - 0.5) / 8 - 0.25} == {}
 
 
@@ -179,8 +181,8 @@ def test_classes_in_capitals_are_the_listed_ones(solos, tmp_path):
     for source in (
         Source(tmp_path / "MUSIC", names=tmp_path / "solos.json"),
         Source(tmp_path / "MUSIC", classes=",".join(INSTRUMENTS)),
-        Source(tmp_path / "MUSIC", tmp_path / "lists"),
-        Source(tmp_path / "FRAMES", tmp_path / "lists"),
+        Source(tmp_path / "MUSIC", Lists(tmp_path / "lists")),
+        Source(tmp_path / "FRAMES", Lists(tmp_path / "lists")),
     ):
         manifest = source.manifest()
         assert manifest.classes == INSTRUMENTS
@@ -216,7 +218,7 @@ def test_kinetics_sounds_by_the_papers_lists_with_files_as_kinetics_names_them(s
     study = shrunk(
         "tian2021_kinetics_sounds",
         path=tmp_path / "Kinetics",
-        lists=tmp_path / "lists",
+        lists=Lists(tmp_path / "lists", "kinetics_sounds"),
         classes="playing violin,playing clarinet",
     )
     assert {e.id for e in study.data.manifest().entries} == {f"{k}/{id}" for k in labels[1:] for id in names[k]}
@@ -237,7 +239,7 @@ def test_ave_as_the_papers_code_wants_it(solos, tmp_path, request, ids):
     leak = (tmp_path / "lists/test_AVE.csv").read_text().splitlines()[0]
     with (tmp_path / "lists/train_AVE.csv").open("a") as file:
         file.write(leak + "\n")  # as the published lists have it
-    study = shrunk("tian2021_ave", path=tmp_path / "AVE", lists=tmp_path / "lists")
+    study = shrunk("tian2021_ave", path=tmp_path / "AVE", lists=Lists(tmp_path / "lists", "ave"))
     manifest = study.data.manifest()
     assert all(path.exists() for e in manifest.entries for path in manifest.paths(e))
     if ids == "published":
@@ -252,7 +254,7 @@ def test_ave_without_class_folders(tmp_path):
     (tmp_path / "AVE").mkdir()
     for id in (id for ids in names.values() for id in ids):
         (tmp_path / "AVE" / f"{id}.mp4").touch()
-    manifest = Source(tmp_path, tmp_path / "lists", "ave").manifest()
+    manifest = Source(tmp_path, Lists(tmp_path / "lists", "ave")).manifest()
     assert all(e.video == Path("AVE", f"{e.id.split('/')[1]}.mp4") for e in manifest.entries)
 
 
@@ -262,7 +264,9 @@ def test_a_clip_is_not_taken_from_another_class(tmp_path):
         (tmp_path / label).mkdir(exist_ok=True)
         (tmp_path / label / f"{id}.mp4").touch()
     there = [
-        e.id for e in Source(tmp_path, tmp_path / "lists", "ave").manifest().entries if (tmp_path / e.video).exists()
+        e.id
+        for e in Source(tmp_path, Lists(tmp_path / "lists", "ave")).manifest().entries
+        if (tmp_path / e.video).exists()
     ]
     assert there == [f"Accordion/{IDS[0]}"]
 
@@ -312,7 +316,7 @@ def test_classes_of_kinetics_sounds(real_data):
         "ks27": 27, "ks31": 31, "ks32": 32, "ks34": 34
     }  # fmt: skip
     lists = real_data / "lists/AV-Robustness-CVPR21"
-    manifest = layouts.kinetics_sounds(lists)
+    manifest = paper_lists.kinetics_sounds(lists)
     assert set(manifest.classes) == {folder_name(name) for name in CLASSES["ks27"]}
     kept = layouts.keep(manifest, "ks27")
     assert (len(kept), kept.name) == (15516, "kinetics_sounds-ks27")
@@ -479,7 +483,7 @@ def test_the_estimate_counts_what_a_run_does():
 
 def test_every_clip_of_music_is_long_enough(real_data):
     study = named("tian2021_music")
-    frames = [int(e.extra["frames"]) for e in layouts.music(real_data / "lists/AV-Robustness-CVPR21").entries]
+    frames = [int(e.extra["frames"]) for e in paper_lists.music(real_data / "lists/AV-Robustness-CVPR21").entries]
     assert min(frames) / 8 >= study.clip.seconds == study.data.middle
 
 

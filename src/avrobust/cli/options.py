@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -18,6 +18,7 @@ from avrobust.data.store import Store
 from avrobust.data.workers import beside, cores
 from avrobust.locks import Lock
 from avrobust.media import ClipSpec
+from avrobust.papers.tian2021.lists import Dataset, Lists
 from avrobust.threat import Threat
 from avrobust.types import Attack
 
@@ -75,7 +76,7 @@ class Clips:
     """A csv table of clips, a folder with a manifest.csv, or a folder of <class>/<video>.mp4."""
     lists: Path | None = None
     """A folder of the published split csvs; --data is then the media folder of --dataset."""
-    dataset: Literal["music", "kinetics_sounds", "ave"] = "music"
+    dataset: Dataset = "music"
     """Which of the published lists."""
     names: Path | None = None
     """A json list of clips as MIT-MUSIC has it; those missing on disk are counted."""
@@ -92,17 +93,26 @@ class Clips:
     of your own (module:name) needs them in the order of its outputs, also as a text file with a class per line."""
     middle: float | None = None
     """Only the middle so many seconds of each video; give --clip.seconds as many."""
+    own: Annotated[Callable[[Path], Manifest] | None, tyro.conf.Suppress, tyro.conf.Fixed] = None
+    """A study's own way to read lists."""
 
     @classmethod
     def of(cls, source: Source) -> "Clips":
         """The options that give this source."""
-        return cls(*(getattr(source, field.name) for field in fields(source)))  # the same fields, in the same order
+        told = {field.name: getattr(source, field.name) for field in fields(source)}
+        lists = told.pop("lists")
+        told["dataset"] = source.dataset or "music"
+        listed = {"lists": lists.folder, "dataset": lists.dataset} if isinstance(lists, Lists) else {"own": lists}
+        return cls(told.pop("path"), **(told | listed))
 
     def source(self) -> Source | None:
         """Where the clips are; None when no --data was given."""
         if self.data is None:
             return None
-        return Source(*(getattr(self, field.name) for field in fields(self)))
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = told.pop("own")
+        told["lists"] = own if self.lists is None else Lists(self.lists, self.dataset)
+        return Source(told.pop("data"), **told)
 
 
 def attack(text: str) -> Attack:

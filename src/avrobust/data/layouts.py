@@ -1,4 +1,4 @@
-"""Datasets as they lie on a user's disk become manifests: folders of classes, or lists as published.
+"""Datasets as they lie on a user's disk become manifests: folders of classes, or lists beside them.
 
 Knows names of files and folders; only `middle` opens media.  Clips that a list names and the disk lacks stay in the manifest:
 `audit` counts them, `prepare` records them as missing.
@@ -10,11 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from avrobust.data.frames import FRAMES_PER_SECOND, numbered
 from avrobust.data.kinetics_sounds import CLASSES, chosen, folder_name
-from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError, uncut
+from avrobust.data.manifest import Entry, Manifest, ManifestError, uncut
 from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
 from avrobust.seeds import digest
@@ -28,8 +27,6 @@ VIDEOS = frozenset(
         ".tod", ".tp", ".trp", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid",
     ]
 )  # fmt: skip
-# What the lists of the paper's code are called: train.csv, train_kinetics.csv, train_AVE.csv, ...
-LISTS = {"music": "", "kinetics_sounds": "_kinetics", "ave": "_AVE"}
 SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 
 
@@ -55,45 +52,6 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
         for label, id in names
     ]  # fmt: skip
     return divide(Manifest(root, tuple(entries)), seed=seed)
-
-
-def published(
-    lists: Path | str,
-    root: Path | str | None = None,
-    *,
-    dataset: Literal["music", "kinetics_sounds", "ave"] = "music",
-) -> Manifest:
-    """The splits of Tian & Xu 2021, from the csv lists of their code: rows `/class/id.wav,/class/id.mp4,frames`.
-
-    `root` holds the media as their code wants them, `audio/<class>/<id>.wav` beside
-    `frames/<class>/<id>.mp4/000001.jpg` at 8 frames a second, or as videos anywhere below it, `<class>/<id>.mp4`;
-    with cutting times in their names, as Kinetics has them, or without class folders, as AVE has them, they are
-    found too.  Without `root` the lists alone can be audited.
-
-    The AVE lists name clips twice, some of them in train and in test.  The manifest says what the lists say;
-    `unique` settles it before use.
-    """
-    lists = Path(lists)
-    entries = [entry for split in SPLITS for entry in _list(lists / f"{split}{LISTS[dataset]}.csv", split)]
-    manifest = Manifest(lists if root is None else Path(root), tuple(entries), name=dataset)
-    if root is None:
-        return manifest
-    return replace(manifest, entries=tuple(_placed(entries, manifest.root)))
-
-
-def music(lists: Path | str, root: Path | str | None = None) -> Manifest:
-    """MIT-MUSIC's solos as the paper splits them: 11 instruments, 312 / 104 / 104 clips."""
-    return published(lists, root, dataset="music")
-
-
-def kinetics_sounds(lists: Path | str, root: Path | str | None = None) -> Manifest:
-    """Kinetics-Sounds as the paper splits it: 27 classes, 9309 / 3103 / 3104 clips."""
-    return published(lists, root, dataset="kinetics_sounds")
-
-
-def ave(lists: Path | str, root: Path | str | None = None) -> Manifest:
-    """AVE as the paper splits it: 28 classes, 3339 / 402 / 402 rows, repeats and leaks included."""
-    return published(lists, root, dataset="ave")
 
 
 def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> Manifest:
@@ -141,8 +99,7 @@ def keep(manifest: Manifest, names: str) -> Manifest:
 def middle(manifest: Manifest, seconds: float) -> Manifest:
     """The middle `seconds` of each clip, by the file in hand, which may have been cut since it was listed.
 
-    In clips of the published lists it is where the paper's code tests: around frame `count // 2`, counted from 1, of
-    8 a second.  The list's own count stands in where there is no file.  A clip that is shorter begins at its
+    In clips whose list counts frames it is around frame `count // 2`, counted from 1, of 8 a second.  The list's own count stands in where there is no file.  A clip that is shorter begins at its
     beginning; one whose file cannot be opened stays as it is: that is for `prepare` to say.
     """
     centres = [_centre(manifest, e) for e in manifest.entries]
@@ -191,7 +148,7 @@ def youtube(table: Path) -> Manifest:
         except (ValueError, KeyError, OverflowError) as error:
             raise ManifestError(f"{table} line {line}: {error}") from None
     manifest = Manifest(table.parent, tuple(entries), name=table.stem)
-    return replace(manifest, entries=tuple(_found(entries, manifest.root)))
+    return replace(manifest, entries=tuple(found(entries, manifest.root)))
 
 
 def _youtube_row(row: Mapping[str, str] | list[str]) -> tuple[str, str, str]:
@@ -257,47 +214,7 @@ def _json_lists(path: Path) -> Mapping[str, list[str]]:
         ) from None
 
 
-def _list(path: Path, split: str) -> Iterator[Entry]:
-    """The rows of one published list, as videos in class folders."""
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"{path}: expected a list of the paper's code, got: {error}. Give the folder that holds its csv files."
-        ) from None
-    for line, row in enumerate(rows, 1):
-        video = Path(row[1].lstrip("/")) if len(row) == 3 else Path()
-        if len(video.parts) != 2 or Path(row[0]).stem != video.stem or not row[2].strip().isdecimal():
-            raise ManifestError(
-                f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published."
-            )
-        label = video.parts[0]
-        yield Entry(
-            f"{label}/{video.stem}",
-            label,
-            split,
-            video,
-            extra={"frames": row[2].strip(), "youtube_id": uncut(video.stem)},
-        )
-
-
-def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
-    """The entries, pointing at the files that `root` has: folders of frames with sounds, or videos."""
-    if (root / "frames").is_dir():
-        folders = {folder_name(path.name): path.name for path in (root / "frames").iterdir()}
-        for e in entries:
-            video = Path(folders.get(folder_name(e.label), e.label), e.video.name)
-            yield replace(e, video="frames" / video, audio=("audio" / video).with_suffix(".wav"))
-        return
-    placed = list(_found(entries, root))
-    if not any((root / e.video).exists() for e in placed):
-        raise ManifestError(
-            f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither: none of {len(placed)} listed clips is there. Give the folder of the dataset."
-        )
-    yield from placed
-
-
-def _found(entries: Iterable[Entry], root: Path) -> Iterator[Entry]:
+def found(entries: Iterable[Entry], root: Path) -> Iterator[Entry]:
     """The entries, pointing at videos up to three folders below `root`: by class and name, or by name alone.
 
     By name alone only outside of other classes' folders.  Either the file's name or the list's may have cutting

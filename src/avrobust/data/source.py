@@ -1,8 +1,8 @@
 """Where a user's clips are, and how they are described there: as much as is needed to find a manifest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from avrobust.data import layouts
 from avrobust.data.manifest import Manifest, ManifestError
@@ -13,15 +13,15 @@ class Source:
     """Clips on a user's disk.
 
     `path` is a csv table, a folder with a `manifest.csv`, or a folder of `<class>/<video>.mp4`; None is yet to be
-    said.  With `lists`, a folder of the published split csvs, it is the media folder of `dataset`; with `names`, a
+    said.  With `lists`, which read the splits of somebody's dataset, it is the media folder; with `names`, a
     json list as MIT-MUSIC has it, those clips are meant.  `label`, `split`, `start`, `end` name columns of a table.
     `classes` are those to keep: "ks27" or another of `kinetics_sounds.CLASSES`, or names with commas between them.
-    With `middle`, clips are the middle so many seconds of their videos.
+    `dataset` says which one this is, where it is known.  With `middle`, clips are the middle so many seconds of their videos.
     """
 
     path: Path | None = None
-    lists: Path | None = None
-    dataset: Literal["music", "kinetics_sounds", "ave"] = "music"
+    lists: Callable[[Path], Manifest] | None = None
+    dataset: str | None = None
     names: Path | None = None
     label: str = "label"
     split: str = "split"
@@ -47,7 +47,7 @@ class Source:
                 "folder of their media, for example --data /media/MUSIC."
             )
         if self.lists is not None:
-            found = layouts.published(self.lists, self.path, dataset=self.dataset)
+            found = self.lists(self.path)
             return found if repeats else found.unique()
         table = self.path / "manifest.csv" if self.path.is_dir() else self.path
         if table.is_file():

@@ -58,6 +58,7 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
 
     `seconds` of each video are prepared, and training draws its stretches of 5.9 s from them.
     """
+    assert data.dataset is not None
     settings = SETTINGS[data.dataset]
     return Study(
         name=name,
