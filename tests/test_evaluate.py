@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Threat, evaluate
+from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Square, Threat, evaluate
 from avrobust.attacks import Transfer
 from avrobust.evaluation.inputs import InputError
 from avrobust.models.network import AVNet
@@ -635,3 +635,24 @@ def test_unnamed_clips_of_many_batches_have_numbers_of_their_own():
     whole = evaluate(linear, Batch(batch.x, batch.label), PGD(steps=2), SMALL)
     assert rows.where(subset="clean").column("clip").tolist() == list("012345")
     assert rows.column("margin").tolist() == pytest.approx(whole.column("margin").tolist(), abs=1e-6)
+
+
+def test_a_guard_that_writes_into_features_changes_none_that_are_kept():
+    class Halved(torch.nn.Module):
+        def forward(self, f):
+            return f.map(lambda s: s * 0.5)
+
+    class HalvedInPlace(torch.nn.Module):
+        def forward(self, f):
+            return f.map(lambda s: s.mul_(0.5))
+
+    nets = {kind: network() for kind in (Halved, HalvedInPlace)}
+    for kind, net in nets.items():
+        net.guard = kind()
+    apart, inside = (evaluate(net, clips(), Square(queries=10), THREAT).column("margin") for net in nets.values())
+    assert np.allclose(apart, inside, rtol=0, atol=1e-5)
+
+
+def test_a_column_that_rows_lack_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"rows have the columns model, seed, attack, .* got 'atack'"):
+        Rows.concat([]).where(atack="FGSM")

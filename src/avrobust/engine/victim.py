@@ -109,7 +109,8 @@ class TwoStream:
 
     def _embed(self, x: Signals) -> AV[Tensor]:
         with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f, x, self.known)
+            # A copy of what is known: a guard, or a fusion, may write into its features.
+            features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f.clone(), x, self.known)
         return features.map(Tensor.float)
 
 

@@ -135,6 +135,8 @@ class Rows:
         """The rows whose columns have these values."""
         data = self.data
         for name, wanted in equal.items():
+            if name not in SCHEMA.names:
+                raise ValueError(f"rows have the columns {', '.join(SCHEMA.names)}, got '{name}'. Ask for one of them.")
             data = data.filter(pc.equal(data[name], pa.scalar(wanted, SCHEMA.field(name).type)))
         return Rows(data, self.about)
 
