@@ -656,3 +656,9 @@ def test_a_guard_that_writes_into_features_changes_none_that_are_kept():
 def test_a_column_that_rows_lack_is_refused_in_words():
     with pytest.raises(ValueError, match=r"rows have the columns model, seed, attack, .* got 'atack'"):
         Rows.concat([]).where(atack="FGSM")
+
+
+def test_a_file_that_holds_no_rows_is_named(tmp_path):
+    (tmp_path / "rows.parquet").write_text("no rows")
+    with pytest.raises(ValueError, match=r"rows.parquet: expected rows in a Parquet file"):
+        Rows.load(tmp_path / "rows.parquet")

@@ -84,7 +84,12 @@ class Rows:
         Raises `ValueError` that names the file and the column where one is not there, or is of another type; what only
         some rows measure may be left out.
         """
-        there = pq.read_schema(path)
+        try:
+            there = pq.read_schema(path)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{path}: expected rows in a Parquet file, got something else: {error}. Evaluate again."
+            ) from error
         for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
             found = there.field(name).type if name in there.names else None
             if found is None and name in OPTIONAL:
