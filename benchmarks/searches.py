@@ -23,7 +23,7 @@ from torch import Tensor
 
 from avrobust import APGD, AV, Batch, Seeds, Threat, engine
 from avrobust.attacks import Square
-from avrobust.attacks.search import ActiveSet, BestSoFar, random_start
+from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.evaluation.metrics import mcnemar
 from avrobust.models.network import AVNet
 from avrobust.objectives import cross_entropy, dlr, dlr_towards
@@ -94,11 +94,11 @@ class Question:
             nearest = self.net(b.x).scatter(1, b.label[:, None], -torch.inf).argsort(1, descending=True)
         stands = torch.ones_like(b.label, dtype=torch.bool)
         for rank in range(TARGETS):
-            work = replace(start, aim=nearest[:, rank])
-            found = BestSoFar(b.x, self.threat)
-            APGD(steps=self.steps, objective=dlr_towards).search(work, random_start(work, rank), found)
+            active = replace(start, aim=nearest[:, rank])
+            search = Search(active, BestSoFar(b.x, self.threat), dlr_towards, stop=True)
+            APGD(steps=self.steps).ascend(search, random_start(active, rank))
             with torch.no_grad():
-                at = engine.shift(b.x, found.delta, self.threat)
+                at = engine.shift(b.x, search.best.delta, self.threat)
                 stands &= self.net(at).argmax(1) == b.label
         return stands
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avrobust import engine
 from avrobust.attacks.gradient import check_objective, concise, goal, whole
-from avrobust.attacks.search import ActiveSet, BestSoFar, finished, random_start, restarted
+from avrobust.attacks.search import Index, Search, random_start, restarted
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -54,37 +55,27 @@ class APGD:
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
-        return restarted(self.restarts, self._search, model, x, y, threat, seeds)
+        return restarted(self.restarts, self._ascend, model, x, y, threat, seeds, self.objective, self.stop)
 
-    def _search(self, active: ActiveSet, restart: int, best: BestSoFar) -> ActiveSet:
-        return self.search(active, random_start(active, restart), best)
+    def _ascend(self, search: Search, restart: int) -> None:
+        self.ascend(search, random_start(search.active, restart))
 
-    def search(self, active: ActiveSet, delta: Signals, best: BestSoFar) -> ActiveSet:
-        """One run from `delta`; what it finds goes to `best`.  Returns the clips that still stand."""
+    def ascend(self, search: Search, delta: Signals) -> None:
+        """One run from `delta`, by the objective of the search."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
         for k in range(self.steps):
-            value, grad, won = active.value_and_grad(self.objective, here.delta)
-            best.update_if_better(active.clips, value, here.delta)
-            done = finished(value, won, self.stop)
-            if bool(done.any()):
-                best.finalize(active.clips[done], here.delta.map(lambda d, done=done: d[done]))
-                on = ~done
-                active, here, value, grad = (
-                    active.subset(on),
-                    here.take(on),
-                    value[on],
-                    grad.map(lambda g, on=on: g[on]),
-                )
-                if not len(active):
-                    return active
+            on, value, grad = search.value_and_grad(here.delta)
+            if not len(search):
+                return
+            here = here.subset(on)
             here.note(value, grad)
             if k in looks:
                 here.shorten(k - max((c for c in looks if c < k), default=0))
-            turn = active.threat.only("AV"[k % 2]) if self.alternate and active.threat.subset == "AV" else active.threat
-            here.move(active.x, active.threat, turn, first=k == 0)
-        best.update_if_better(active.clips, active.value(self.objective, here.delta)[0], here.delta)
-        return active
+            x, threat = search.active.x, search.active.threat
+            turn = threat.only("AV"[k % 2]) if self.alternate and threat.subset == "AV" else threat
+            here.move(x, threat, turn, first=k == 0)
+        search.update_if_better(here.delta)
 
 
 def checkpoints(steps: int) -> frozenset[int]:
@@ -122,7 +113,7 @@ class _Place:
         zero = torch.zeros_like(none)
         return cls(delta, delta, delta, delta, delta, none, none, none, zero, zero + 2, zero.bool())
 
-    def take(self, on: Tensor) -> "_Place":
+    def subset(self, on: Index) -> "_Place":
         every = {field.name: getattr(self, field.name) for field in fields(self)}
         those: dict[str, Any] = {k: v.map(lambda s: s[on]) if isinstance(v, AV) else v[on] for k, v in every.items()}
         return _Place(**those)
@@ -146,15 +137,13 @@ class _Place:
     def move(self, x: Signals, threat: Threat, turn: Threat, *, first: bool) -> None:
         """One step along the gradient where it is a modality's `turn`, and a part of the last move on top."""
         share = 1.0 if first else MOMENTUM
-        ahead = self.delta.map(lambda d, m: d + _each(self.length, d) * m, turn.map(Ball.ascent, self.grad, x))
+        ahead = self.delta.map(
+            lambda d, m: d + engine.per_clip(self.length, d) * m, turn.map(Ball.ascent, self.grad, x)
+        )
         ahead = threat.map(Ball.project, ahead, x)
         mixed = self.delta.map(lambda d, a, b: d + share * (a - d) + (1 - share) * (d - b), ahead, self.before)
         self.before, self.delta = self.delta, threat.map(Ball.project, mixed, x)
 
 
-def _each(value: Tensor, like: Tensor) -> Tensor:
-    return value.view(-1, *[1] * (like.ndim - 1))
-
-
 def _where(clips: Tensor, new: Signals, old: Signals) -> Signals:
-    return new.map(lambda n, o: torch.where(_each(clips, n), n, o), old)
+    return new.map(lambda n, o: torch.where(engine.per_clip(clips, n), n, o), old)

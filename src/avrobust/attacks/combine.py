@@ -15,7 +15,7 @@ from avrobust import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.gradient import concise, whole
-from avrobust.attacks.search import ActiveSet, BestSoFar, random_start
+from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.attacks.square import Square
 from avrobust.engine import GradientError
 from avrobust.objectives import ShowsFeatures, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
@@ -147,17 +147,15 @@ class _Run:
             clips=torch.arange(len(active), device=active.y.device),
             aim=None if aim is None else aim[active.clips],
         )
-        own = BestSoFar(active.x, active.threat)
         # Elsewhere than on the model itself, being wrong is no reason to stop.
-        stop = here.model is active.model
-        search = APGD(steps=self.settings.steps, objective=objective, stop=stop, alternate=alternate)
+        search = Search(here, BestSoFar(active.x, active.threat), objective, stop=here.model is active.model)
         try:
-            search.search(here, start, own)
+            APGD(steps=self.settings.steps, alternate=alternate).ascend(search, start)
         except GradientError:
             if way or len(self.ways) == 1:
                 raise
             return  # the model says itself that gradients are to be taken of something else
-        self.keep(own.delta)
+        self.keep(search.best.delta)
 
     def keep(self, delta: Signals) -> None:
         """Take in one perturbation for each clip that stands; those that fool the model are done with.

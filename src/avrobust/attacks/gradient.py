@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from avrobust.attacks.search import ActiveSet, BestSoFar, finished, random_start, restarted
+from avrobust.attacks.search import Search, random_start, restarted, subset
 from avrobust.objectives import cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -78,34 +78,25 @@ class PGD:
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
-        return restarted(self.restarts, self._search, model, x, y, threat, seeds)
+        return restarted(self.restarts, self._ascend, model, x, y, threat, seeds, self.objective, self.stop)
 
-    def _search(self, active: ActiveSet, restart: int, best: BestSoFar) -> ActiveSet:
-        """One restart; what it finds goes to `best`.  Returns the clips that still stand."""
-        delta = active.x.map(torch.zeros_like)
+    def _ascend(self, search: Search, restart: int) -> None:
+        delta, velocity = search.active.x.map(torch.zeros_like), None
         if self.random_start:
-            delta = random_start(active, restart)
-        velocity = None
+            delta = random_start(search.active, restart)
         for _ in range(self.steps):
-            value, grad, won = active.value_and_grad(self.objective, delta)
-            best.update_if_better(active.clips, value, delta)
-            done = finished(value, won, self.stop)
-            if bool(done.any()):
-                on = ~done
-                best.finalize(active.clips[done], delta.map(lambda d, on=on: d[~on]))
-                active = active.subset(on)
-                delta, grad = (t.map(lambda s, on=on: s[on]) for t in (delta, grad))
-                velocity = velocity and velocity.map(lambda v, on=on: v[on])
-                if not len(active):
-                    return active
+            on, _, grad = search.value_and_grad(delta)
+            if not len(search):
+                return
+            x, threat = search.active.x, search.active.threat
+            delta, velocity = subset(delta, on), velocity and subset(velocity, on)
             velocity = grad = self._accumulate(velocity, grad)
-            delta = delta.map(lambda d, move: d + self._length * move, active.threat.map(Ball.ascent, grad, active.x))
-            delta = active.threat.map(Ball.project, delta, active.x)
+            delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, x))
+            delta = threat.map(Ball.project, delta, x)
         if self.keep == "best":
-            best.update_if_better(active.clips, active.value(self.objective, delta)[0], delta)
+            search.update_if_better(delta)
         else:
-            best.finalize(active.clips, delta)
-        return active
+            search.finalize(delta)
 
     @property
     def _length(self) -> float:

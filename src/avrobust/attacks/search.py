@@ -12,6 +12,9 @@ from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Objective, PerClip, Signals
 
+# Some of the clips: a mask, or all of them.
+Index = Tensor | slice
+
 
 @dataclass(frozen=True, eq=False)
 class ActiveSet:
@@ -38,7 +41,7 @@ class ActiveSet:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def subset(self, on: Tensor | slice) -> "ActiveSet":
+    def subset(self, on: Index) -> "ActiveSet":
         """The clips where `on`, or a stretch of them."""
         if isinstance(on, Tensor) and bool(on.all()):
             return self
@@ -99,31 +102,75 @@ class BestSoFar:
                 kept[clips] = new
 
 
-def finished(value: PerClip, won: Tensor, stop: bool) -> Tensor:
-    """On which clips a search has nothing left to do: those that it has `won`, if it may `stop` there, and those without
-    an answer, where nothing can be raised further.
+@dataclass
+class Search:
+    """A search under way: every place that it evaluates counts, and a clip with nothing left to do is left alone.
+
+    That is a clip without an answer, where nothing can be raised further, and with `stop` one on which the objective
+    has surely succeeded.
     """
-    return value.isposinf() | won if stop else value.isposinf()
+
+    active: ActiveSet
+    best: BestSoFar
+    objective: Objective
+    stop: bool
+
+    def __len__(self) -> int:
+        return len(self.active)
+
+    def value_and_grad(self, delta: Signals) -> tuple[Index, PerClip, Signals]:
+        """Which of the clips that `delta` is for go on, and the objective and its gradient on these."""
+        value, grad, won = self.active.value_and_grad(self.objective, delta)
+        on, _ = self._count(value, won, delta)
+        return on, value[on], subset(grad, on)
+
+    def value(self, delta: Signals) -> tuple[Index, Tensor]:
+        """Which of the clips that `delta` is for go on, and on which of them all it is the best so far."""
+        return self._count(*self.active.value(self.objective, delta), delta)
+
+    def update_if_better(self, delta: Signals) -> None:
+        """Keep the last iterate of a run where it is the best so far; all clips stay in the search."""
+        self.best.update_if_better(self.active.clips, self.active.value(self.objective, delta)[0], delta)
+
+    def finalize(self, delta: Signals) -> None:
+        """Keep the last iterate of a run, whatever was there."""
+        self.best.finalize(self.active.clips, delta)
+
+    def _count(self, value: PerClip, won: Tensor, delta: Signals) -> tuple[Index, Tensor]:
+        better = self.best.update_if_better(self.active.clips, value, delta)
+        done = value.isposinf() | won if self.stop else value.isposinf()
+        if not bool(done.any()):
+            return slice(None), better
+        # What succeeded, which is not always the best by the objective.
+        self.best.finalize(self.active.clips[done], subset(delta, done))
+        self.active = self.active.subset(~done)
+        return ~done, better
 
 
 def restarted(
     count: int,
-    search: Callable[[ActiveSet, int, BestSoFar], ActiveSet],
+    run: Callable[[Search, int], None],
     model: Model,
     x: Signals,
     y: Tensor,
     threat: Threat,
     seeds: Seeds,
+    objective: Objective,
+    stop: bool,
 ) -> Signals:
     """The best that `count` runs of a search find, each on the clips that the ones before it left standing."""
     if threat.subset == "clean":
         return x
-    best = BestSoFar(x, threat)
-    active = ActiveSet.of(model, x, y, threat, seeds)
+    search = Search(ActiveSet.of(model, x, y, threat, seeds), BestSoFar(x, threat), objective, stop)
     for restart in range(count):
-        if len(active):
-            active = search(active, restart, best)
-    return engine.shift(x, best.delta, threat)
+        if len(search):
+            run(search, restart)
+    return engine.shift(x, search.best.delta, threat)
+
+
+def subset(signals: Signals, on: Index) -> Signals:
+    """The signals of some of the clips."""
+    return signals.map(lambda s: s[on])
 
 
 def random_start(active: ActiveSet, restart: int) -> Signals:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks.gradient import check_objective, concise, goal, whole
-from avrobust.attacks.search import ActiveSet, BestSoFar, finished
+from avrobust.attacks.search import ActiveSet, BestSoFar, Search, subset
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -63,27 +63,18 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
-        active = ActiveSet.of(model, x, y, threat, seeds)
-        best = BestSoFar(x, threat)
+        search = Search(ActiveSet.of(model, x, y, threat, seeds), BestSoFar(x, threat), self.objective, self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):
-            proposed = delta if query == 0 else self._proposal(delta, active, threat, draws, query)
-            value, won = active.value(self.objective, proposed)
-            better = best.update_if_better(active.clips, value, proposed)
-            delta = delta.map(
-                lambda old, new, better=better: torch.where(better.view(-1, *[1] * (old.ndim - 1)), new, old), proposed
+            proposed = delta if query == 0 else self._proposal(delta, search.active, threat, draws, query)
+            on, better = search.value(proposed)
+            if not len(search):
+                break
+            delta = subset(
+                delta.map(lambda old, new, b=better: torch.where(engine.per_clip(b, old), new, old), proposed), on
             )
-            done = finished(value, won, self.stop)
-            if bool(done.any()):
-                # The best by the objective so far, which is not always one that has succeeded.
-                best.finalize(active.clips[done], proposed.map(lambda d, done=done: d[done]))
-                on = ~done
-                draws = [d for d, stays in zip(draws, on.tolist(), strict=True) if stays]
-                active, delta = active.subset(on), delta.map(lambda d, on=on: d[on])
-                if not len(active):
-                    break
-        return engine.shift(x, best.delta, threat)
+        return engine.shift(x, search.best.delta, threat)
 
     def _stripes(self, x: Signals, threat: Threat, draws: list[np.random.Generator]) -> Signals:
         counts = AV(audio=1000, visual=x.visual.shape[-1])
@@ -96,7 +87,7 @@ class Square:
         """A patch and a stretch anew, each at an end of its budget; where both may be changed, sometimes only one is."""
         share = self.share / 2 ** sum(query > h * self.queries for h in HALVINGS)
         ends = delta.map(torch.clone)
-        for i, g in enumerate(draws):
+        for i, g in enumerate(draws[clip] for clip in active.clips.tolist()):
             both = threat.subset == "AV"
             which = g.random() if both else 0.0  # a third each: sound, picture, both
             if threat.audio.active and not (both and which < 1 / 3):

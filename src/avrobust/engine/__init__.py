@@ -11,7 +11,7 @@ Six savings, all of them exact or checked but for low precision:
 
 from avrobust.engine.cache import cache_clean_gradients, cache_embeddings, fix_at, fix_unattacked, mix_modalities
 from avrobust.engine.chunks import ChunkSize, cat, joined
-from avrobust.engine.gradients import checked, gradient, raw_gradient, shift, value_and_grad
+from avrobust.engine.gradients import checked, gradient, per_clip, raw_gradient, shift, value_and_grad
 from avrobust.engine.outcome import ValueAndGrad, check_value, outcome, record_logits
 from avrobust.engine.refusals import GradientError
 from avrobust.engine.surrogate import Precision, surrogate
@@ -35,6 +35,7 @@ __all__ = [
     "joined",
     "mix_modalities",
     "outcome",
+    "per_clip",
     "raw_gradient",
     "record_logits",
     "shift",

@@ -136,4 +136,5 @@ def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
 
 
 def per_clip(clips: Tensor, like: Tensor) -> Tensor:
+    """One number per clip, to be combined with signals shaped as `like`."""
     return clips.view(-1, *[1] * (like.ndim - 1))
