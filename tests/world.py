@@ -54,11 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _force(precision: str) -> None:
     """Make `precision` what "auto" means; who states a precision gets that one."""
-    crafting = engine.surrogate
+    surrogate = engine.surrogate
 
-    @functools.wraps(crafting)
+    @functools.wraps(surrogate)
     def forced(model, example, asked="auto"):
-        return crafting(model, example, precision if asked == "auto" else asked)
+        return surrogate(model, example, precision if asked == "auto" else asked)
 
     engine.surrogate = forced
     for module in (recipe, record):

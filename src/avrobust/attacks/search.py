@@ -1,4 +1,4 @@
-"""What all searches share: the clips that still stand, each clip's best so far, restarts and stopping.  Knows no norms."""
+"""What all searches share: the active set, each clip's best so far, restarts and stopping.  Knows no norms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
