@@ -195,7 +195,8 @@ def about(clips, seeds, unread, title):
     return {
         "name": "quick",
         "title": title,
-        "paper": "MIT-MUSIC",
+        "paper": "tian2021",
+        "benchmark": "MIT-MUSIC",
         "asked": {"seeds": list(seeds), "epochs": 9},
         "command": "avrobust study quick --out runs/quick",
         "started": "2026-01-05T10:12:00+00:00",

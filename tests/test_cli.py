@@ -448,7 +448,7 @@ def test_study_on_a_user_s_videos(videos, tmp_path, capsys):
     assert about["asked"]["epochs"] == 1
     assert about["data"]["counts"]["test"] == [22, 22]
     # The clips are a folder's, not the study's own: so are the title and what may stand beside the numbers.
-    assert (about["title"], about["paper"]) == (f"Does integration strengthen robustness? {videos.name}", None)
+    assert (about["title"], about["benchmark"]) == (f"Does integration strengthen robustness? {videos.name}", None)
     assert about["title"] in (tmp_path / "run/report.html").read_text()
 
 

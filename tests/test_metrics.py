@@ -6,7 +6,7 @@ from scipy import stats
 
 from avrobust.evaluation import metrics
 from avrobust.evaluation.metrics import Proportion, paired
-from avrobust.report import paper
+from avrobust.papers.tian2021 import printed as paper
 
 DEFENCES = [(data, row) for data, rows in paper.TABLE_3.items() for row in rows]
 ATTACKS = [(data, row) for data, rows in paper.TABLE_1.items() for row in rows]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
@@ -20,11 +21,16 @@ from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
 from avrobust.facts import AttackInfo
-from avrobust.report import features, figures, first, gallery, page, paper, places, tables
+from avrobust.papers.tian2021.printed import PAPER, TABLE_1
+from avrobust.report import features, figures, first, gallery, page, places, tables
 from avrobust.report.claims import claims, families, joint_is_worse
 from avrobust.report.comparisons import Claim, Comparison, compare
-from avrobust.report.read import RunError, read
+from avrobust.report.read import RunError
+from avrobust.report.read import read as read_run
 from fake_run import CLASSES, TABLES, fake_run
+
+PAPERS = {PAPER.name: PAPER}
+read, write = partial(read_run, papers=PAPERS), partial(report.write, papers=PAPERS)
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use"}
 
@@ -75,7 +81,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     folder = fake_run(tmp_path_factory.mktemp("runs") / "quick")
-    report.write(folder)
+    write(folder)
     return folder
 
 
@@ -137,7 +143,7 @@ def test_it_can_be_read_without_seeing_or_hearing(parsed):
 
 def test_it_is_small_and_the_same_every_time(run_dir, html):
     assert len(html) < 8_000_000
-    report.write(run_dir)
+    write(run_dir)
     assert (run_dir / "report.html").read_text() == html
 
 
@@ -149,7 +155,7 @@ def test_it_never_imports_torch(tmp_path):
 
 def test_names_from_files_cannot_break_the_page(tmp_path):
     folder = fake_run(tmp_path / "r", clips=30, attacked=30, title="<script>alert(1)</script> & co")
-    text = report.write(folder).read_text()
+    text = write(folder).read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
 
@@ -187,7 +193,7 @@ def test_every_number_of_table_1_is_that_of_the_rows(run_dir, parsed):
 
 
 def test_the_papers_numbers_stand_beside(parsed):
-    for row in paper.TABLE_1["MIT-MUSIC"]:
+    for row in TABLE_1["MIT-MUSIC"]:
         name = row.name if row.name == "FGSM" else f"{row.name}-10"
         for column, value in (("A", row.a), ("V", row.v), ("AV", row.av), ("Avg", row.avg)):
             assert parsed.cells["table-1", name, column][-1] == f"paper {value:.1f}"
@@ -195,7 +201,14 @@ def test_the_papers_numbers_stand_beside(parsed):
 
 
 @pytest.mark.parametrize(
-    "told", [{"paper": None}, {"paper": "MIT-MUSIC", "data": {"classes": [*CLASSES, "harp"]}}, {"paper": "?"}]
+    "told",
+    [
+        {"benchmark": None},
+        {"paper": None},
+        {"data": {"classes": [*CLASSES, "harp"]}},
+        {"benchmark": "?"},
+        {"paper": "?"},
+    ],
 )
 def test_the_papers_numbers_stand_beside_its_own_data_only(told, tmp_path):
     """Where the study does not say that the data are the paper's, or their classes are others."""
@@ -207,7 +220,7 @@ def test_the_papers_numbers_stand_beside_its_own_data_only(told, tmp_path):
     ]
     assert len(cells) > 50 and all(c.paper is None for c in cells)
     assert all(row.paper_ri is None for t in tables.defense_tables(run) for row in t.rows)
-    page = Page(report.write(folder).read_text())
+    page = Page(write(folder).read_text())
     assert page.crossed == [] and "on other data than the paper's" in page.text and "as printed for" not in page.text
 
 
@@ -275,7 +288,7 @@ def test_the_headline_says_something_of_both_attacked_whatever_was_measured(run_
 def test_the_headline_says_what_the_comparisons_below_it_say(signs, says):
     made = {1: AS_CLAIMED, -1: AGAINST, 0: UNSURE}
     every = {"clean": (1, 1), "A": (1,), "V": (1,), "company": (1, 1)} | signs
-    assert says in page.answer([Claim(name, "", "", tuple(made[s] for s in of)) for name, of in every.items()])
+    assert says in page.answer([Claim(name, "", tuple(made[s] for s in of)) for name, of in every.items()])
 
 
 def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
@@ -317,7 +330,7 @@ def test_rows_of_machines_that_give_other_numbers_are_said_to_be(tmp_path):
     for i, worlds in enumerate((same, other)):
         folder = fake_run(tmp_path / str(i), clips=30, attacked=30, gallery=0, samples=0, worlds=worlds)
         said = "computed on machines that give other numbers: CPU features avx2 or avx2, amx_tile; precision float32 or bfloat16"
-        assert (said in Page(report.write(folder).read_text()).text) == (worlds is other)
+        assert (said in Page(write(folder).read_text()).text) == (worlds is other)
         assert (said in report.summary(folder)) == (worlds is other)
 
 
@@ -377,7 +390,7 @@ def test_tiles_are_the_worst_case(run_dir):
 
 def test_several_seeds_are_averaged_and_said(tmp_path):
     folder = fake_run(tmp_path / "r", clips=60, attacked=60, seeds=(0, 1, 2), gallery=0, samples=0)
-    parsed = Page(report.write(folder).read_text())
+    parsed = Page(write(folder).read_text())
     assert "means over 3 seeds, and intervals range over clips and seeds" in parsed.text
     every = rows(folder)
     ok = [r["correct"] for r in every if (r["model"], r["subset"], r["status"]) == ("V", "clean", "ok")]
@@ -441,6 +454,19 @@ def test_a_model_of_one_modality_does_not_notice_attacks_on_the_other(whole):
     cells = rows["Unimodal A"].cells
     assert cells["V"].ours == cells["clean"].ours and cells["AV"].ours == cells["A"].ours
     assert cells["A"].ours != cells["clean"].ours
+
+
+def test_a_run_without_a_paper_tests_the_general_claims(whole, tmp_path):
+    """The headline and the verdicts on integration are those with the paper, and nothing of it stands beside."""
+    alone, beside = read_run(whole), read(whole)
+    mine, theirs = ({c.name: c for c in claims(run)} for run in (alone, beside))
+    assert set(theirs) - set(mine) == {"MIM", "leaving"}
+    assert page.answer(tuple(mine.values())) == page.answer(tuple(theirs.values()))
+    assert all(theirs[name].paper and not claim.paper for name, claim in mine.items())
+    assert alone.benchmark is None and beside.benchmark == "MIT-MUSIC"
+    text = Page(page.html(alone)).text
+    assert PAPER.citation not in text and "as printed for" not in text
+    assert PAPER.citation in Page(page.html(beside)).text
 
 
 def test_table_2_has_both_means(whole):
@@ -533,7 +559,7 @@ def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
         (first, *_), (attacks, *_) = tables.defense_tables(r), tables.attack_tables(r)
         assert (first.rows[0].cells["A"].paper is not None) == there
         assert (attacks.rows[0].cells["A"].paper is not None) == there
-        assert (page.heading(first) == "At the paper's budgets") == there
+        assert (page.heading(PAPER, first) == "At the paper's budgets") == there
 
 
 def test_three_clips_do_not_show_that_clean_accuracy_is_kept():
@@ -604,7 +630,7 @@ def test_features_that_are_damaged_are_named(broken, whole, tmp_path):
     if not broken:
         file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(RunError, match=r"MinSim-0\.safetensors: expected .*features.*Delete it and run"):
-        report.write(folder)
+        write(folder)
 
 
 @pytest.mark.parametrize("part", ["gallery/00", "gallery/00/adv.png", "samples", "strips/Attention/01/AV.wav"])
@@ -614,12 +640,12 @@ def test_a_page_holds_files_of_its_run_only(part, tmp_path):
     here.rename(there)
     here.symlink_to(there)
     with pytest.raises(RunError, match=f"{part}.*: expected a file of this run, got a link to .*elsewhere"):
-        report.write(folder)
+        write(folder)
     here.unlink()
     there.rename(here)
     moved = tmp_path / "link"
     moved.symlink_to(folder)  # the run itself may be reached through a link
-    assert report.write(moved).exists()
+    assert write(moved).exists()
 
 
 def test_a_models_name_leads_nowhere_else(whole, tmp_path):
@@ -638,14 +664,14 @@ def test_a_strip_that_is_damaged_is_named(told, whole, tmp_path):
     file = folder / "strips/Attention/01/clip.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | told) if told else "{")
     with pytest.raises(RunError, match=r"01/clip\.json: expected"):
-        report.write(folder)
+        write(folder)
 
 
 def test_dollar_signs_and_markup_in_names_are_text(tmp_path):
     names = {"kind": "AV", "curve": [{"epoch": 1, "val_accuracy": 0.5}]}
     told = {"models": {"$\\frac{$ <b>x</b>": names, 'A" onload="y': names}}
     folder = fake_run(tmp_path / "r", clips=30, attacked=30, gallery=0, samples=0, **told)
-    text = report.write(folder).read_text()
+    text = write(folder).read_text()
     assert "$\\frac{$ &lt;b&gt;x&lt;/b&gt;" in text
     parsed = Page(text)
     assert parsed.crossed == [] and not any("onload" in attrs for _, attrs in parsed.elements)
@@ -653,7 +679,7 @@ def test_dollar_signs_and_markup_in_names_are_text(tmp_path):
 
 
 def test_the_whole_page_is_well_formed(whole):
-    text = report.write(whole).read_text()
+    text = write(whole).read_text()
     parsed = Page(text)
     assert not parsed.open and not parsed.crossed
     for words in (
@@ -670,7 +696,7 @@ def test_the_whole_page_is_well_formed(whole):
 
 
 def test_one_clip_is_seen_heard_and_looked_at_before_and_after(whole):
-    text = report.write(whole).read_text()
+    text = write(whole).read_text()
     section = text[text.index('<section id="first">') :].split("</section>")[0]
     clean, attacked = section.split("<figure data-condition=")[1:]
     for side, condition, said in ((clean, "clean", "tuba"), (attacked, "AV", "erhu")):
@@ -706,7 +732,7 @@ def test_a_run_of_three_models_has_no_section_for_others(html):
 
 def test_a_missing_cell_is_a_dash_and_never_zero(tmp_path):
     folder = fake_run(tmp_path / "r", clips=40, attacked=40, without=(("PGD-10", "A"), ("MIM-10 published", "AV")))
-    parsed = Page(report.write(folder).read_text())
+    parsed = Page(write(folder).read_text())
     for attack, column in [
         ("PGD-10", "A"),
         ("PGD-10", "Avg"),
@@ -727,7 +753,7 @@ def test_unreadable_clips_are_counted_and_named(parsed):
 
 def test_a_run_without_anything_still_has_its_page(tmp_path):
     (tmp_path / "run.json").write_text("{}")
-    text = report.write(tmp_path).read_text()
+    text = write(tmp_path).read_text()
     parsed = Page(text)
     assert parsed.crossed == [] and parsed.open == []
     assert "has not yet measured" in parsed.text and "not tested" in parsed.text
@@ -741,7 +767,7 @@ def test_a_run_without_one_of_its_models(tmp_path, model):
     for f in folder.glob("cells/*/rows.parquet"):
         if Rows.load(f).data["model"][0].as_py() == model:
             shutil.rmtree(f.parent)
-    parsed = Page(report.write(folder).read_text())
+    parsed = Page(write(folder).read_text())
     assert parsed.crossed == [] and parsed.open == []
     assert "not tested" in parsed.text
 
@@ -756,15 +782,15 @@ def test_cells_that_are_being_written_do_not_count(tmp_path):
 
 def test_what_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"found no run\.json"):
-        report.write(tmp_path)
+        write(tmp_path)
     (tmp_path / "run.json").write_text("{ half")
     with pytest.raises(RunError, match="expected JSON"):
-        report.write(tmp_path)
+        write(tmp_path)
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "cells" / "x").mkdir(parents=True)
     (tmp_path / "cells" / "x" / "rows.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(RunError, match=r"rows\.parquet: expected rows"):
-        report.write(tmp_path)
+        write(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -773,7 +799,7 @@ def test_boxes_are_drawn_where_they_are_known(parsed, tmp_path):
     folder = fake_run(tmp_path / "r", clips=30, attacked=30, samples=2)
     index = folder / "samples" / "samples.json"
     index.write_text(re.sub(r'"box": \[[^]]*\]', '"box": null', index.read_text()))
-    assert "the outline is the thing that sounds" not in report.write(folder).read_text()
+    assert "the outline is the thing that sounds" not in write(folder).read_text()
 
 
 def test_sounds_that_do_not_fit_are_left_out_and_said(run_dir):
@@ -805,7 +831,7 @@ def test_gallery_shows_what_was_before_and_after(parsed):
     ],
 )
 def test_verdicts(found, every, verdict):
-    assert Claim("x", "", "", found, every).verdict == verdict
+    assert Claim("x", "", found, every).verdict == verdict
 
 
 def test_claims_follow_the_rows(tmp_path):

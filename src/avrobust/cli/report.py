@@ -8,7 +8,9 @@ import tyro
 
 from avrobust import report
 from avrobust.cli.options import parse
+from avrobust.papers.tian2021.printed import PAPER
 
+PAPERS = {PAPER.name: PAPER}  # those whose numbers may stand beside a run's
 ABOUT = """Rebuild a run's page from its files. Loads no model; a run that is still going gives what it has.
 
 example:
@@ -25,4 +27,4 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     """Parse, write the page, print its path."""
     options = parse(Options, argv, "report", ABOUT)
-    print(report.write(options.run))
+    print(report.write(options.run, PAPERS))

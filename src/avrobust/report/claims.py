@@ -1,4 +1,4 @@
-"""The paper's claims, put to the answers of a run: each holds, does not hold, or stays undecided.
+"""Claims about integration, put to the answers of a run: each holds, does not hold, or stays undecided.
 
 "Attacked" means the worst case: an answer counts as right when it survives every attack that stayed inside its
 budget.  Comparisons are paired on the same clips.  Claims that answer one question are a family; the intervals and the
@@ -16,14 +16,21 @@ from avrobust.report.words import listing
 
 
 def claims(run: Run) -> tuple[Claim, ...]:
-    """The paper's claims on this run, each at the largest of the tables' budgets that has what it needs."""
+    """All claims on this run, each at the largest of the tables' budgets that has what it needs.
+
+    With a paper beside the run, its own claims are among them, and each has what the paper says of it.
+    """
     levels = [*reversed(run.levels()), {}]
-    found = [_made(make, run, levels) for make in CLAIMS]
+    found = [_made(make, run, levels) for make in (*CLAIMS, *(run.beside.claims if run.beside else ()))]
     levels = [*reversed(run.defense_levels()), {}]
     found += [_made(make, run, levels) for make in defended.CLAIMS]
-    sizes = families(found)
+    sizes, said = families(found), run.beside.said if run.beside else {}
     return tuple(
-        replace(claim, comparisons=tuple(c.as_one_of(sizes[claim.family]) for c in claim.comparisons))
+        replace(
+            claim,
+            paper=said.get(claim.name, ""),
+            comparisons=tuple(c.as_one_of(sizes[claim.family]) for c in claim.comparisons),
+        )
         for claim in found
     )
 
@@ -50,7 +57,6 @@ def helps_clean(run: Run, level: Level) -> Claim:
     return Claim(
         "clean",
         "On clean clips, hearing and seeing together beats either alone.",
-        "MIT-MUSIC 88.5 against 59.6 (A) and 81.7 (V); Kinetics-Sounds 72.4 against 36.0 and 66.1.",
         tuple(found),
     )
 
@@ -59,7 +65,6 @@ def hurts_sound(run: Run, level: Level) -> Claim:
     return Claim(
         "A",
         "With the sound attacked, hearing and seeing is worse than only seeing.",
-        "MIT-MUSIC 50.0 (FGSM), 13.5 (PGD), 6.7 (MIM) against 81.7: MIM takes 91.76 % of it.",
         found := tuple(_against_clean(run, level, "A", "V")),
         note=f"{relative_drop(found)}{_worst(run, level, 'A')}{crossing(run, 'A', 'V')}",
     )
@@ -69,7 +74,6 @@ def hurts_picture(run: Run, level: Level) -> Claim:
     return Claim(
         "V",
         "With the picture attacked, hearing and seeing is worse than only hearing.",
-        "MIT-MUSIC 25.0 (FGSM), 1.9 (PGD), 1.9 (MIM) against 59.6: MIM takes 96.77 % of it.",
         found := tuple(_against_clean(run, level, "V", "A")),
         note=f"{relative_drop(found)}{_worst(run, level, 'V')}{crossing(run, 'V', 'A')}",
     )
@@ -110,7 +114,6 @@ def joint_is_worse(run: Run, level: Level) -> Claim:
     return Claim(
         "joint",
         "An attack on both modalities costs more than one on either, at half the budget for each.",
-        "MIT-MUSIC, FGSM: 15.4 against 50.0 (A) and 25.0 (V).",
         tuple(found),
         note=over(run.judges(run.conditions(level))) if found else "",
         family="attacks",
@@ -130,45 +133,8 @@ def joint_beats_unimodal(run: Run, level: Level) -> Claim:
     return Claim(
         "company",
         "When all is attacked, two corrupted modalities are better than one: each can still help the other.",
-        "MIT-MUSIC, FGSM: yes, 15.4 against 0.0 (A) and 11.5 (V). Kinetics-Sounds: no, 8.1 against 18.7 (V).",
         tuple(found),
         note=note if found else "",
-    )
-
-
-def mim_is_strongest(run: Run, level: Level) -> Claim:
-    within = [a for a in run.modes if a not in run.outside]
-    found = rivals(run, level, "MIM", "PGD", within)
-    return Claim(
-        "MIM",
-        "MIM is the most effective attack, when it stays inside its budget.",
-        "MIT-MUSIC: MIM leaves 6.7, 1.9, 0.0 (A, V, AV), PGD 13.5, 1.9, 0.0. But the code's MIM goes to 11.25 times its "
-        "budget for pictures and 1.25 times that for sound, its PGD to the budget.",
-        tuple(found),
-        every=False,
-        family="attacks",
-    )
-
-
-def published_mim_gains(run: Run, level: Level) -> Claim:
-    names = [a for a in run.modes if run.method(a) == "MIM"]
-    outside = [a for a in names if a in run.outside]
-    inside = [a for a in names if a not in run.outside]
-    found = [
-        c
-        for subset in level
-        for fast in outside[:1]
-        for slow in inside[:1]
-        for c in versus(run, level, subset, fast, slow)
-    ]
-    return Claim(
-        "leaving",
-        "The published MIM gains from leaving its budget. (Our claim, about the paper's evidence for the one above.)",
-        "Its bounds are around the value just stepped to, so they hold nothing back: ten steps go to 1.25 times the budget "
-        "for sound and bright pixels, and to 11.25 times for dark ones.",
-        tuple(found),
-        every=False,
-        family="attacks",
     )
 
 
@@ -178,18 +144,7 @@ CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
     hurts_picture,
     joint_is_worse,
     joint_beats_unimodal,
-    mim_is_strongest,
-    published_mim_gains,
 )
-
-
-def rivals(run: Run, level: Level, strong: str, weak: str, among: list[str]) -> list[Comparison]:
-    """The first attack of one method against the first of another, on each subset."""
-    first = next((a for a in among if run.method(a) == strong), None)
-    second = next((a for a in among if run.method(a) == weak), None)
-    if first is None or second is None:
-        return []
-    return [c for subset in level for c in versus(run, level, subset, first, second)]
 
 
 def versus(run: Run, level: Level, subset: str, strong: str, weak: str) -> list[Comparison]:

@@ -50,18 +50,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, its evidence, and what this run's answers say.
+    """What is claimed, and what this run's answers say; `paper` is the evidence that a paper prints for it.
 
     `every`: all comparisons must agree; else the claim holds in part where some do.
     """
 
     name: str
     text: str
-    paper: str
     comparisons: tuple[Comparison, ...]
     every: bool = True
     note: str = ""
     family: Family = "integration"
+    paper: str = ""
 
     @property
     def verdict(self) -> Verdict:

@@ -1,4 +1,4 @@
-"""The paper's claims about fusions, localisation and defenses; see `claims` for those about integration."""
+"""Claims about fusions, localisation and defenses; see `claims` for those about integration."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +25,6 @@ def interaction_weakens(run: Run, level: Level) -> Claim:
     return Claim(
         "fusion",
         "More interaction inside the fusion is less robust: what is mixed falls lower than what stands side by side.",
-        "MIT-MUSIC, FGSM on both: Concat 15.4; Sum 3.9, FiLM 3.9, Gated-Sum 4.8.",
         tuple(found),
         family="fusions and defenses",
     )
@@ -51,7 +50,6 @@ def localisation_is_fooled(run: Run, level: Level) -> Claim:
     return Claim(
         "localisation",
         "Localisation is fooled by attacks that never see a localisation loss.",
-        "Figure 4, by eye: six pictures.",
         tuple(found),
         family="localisation",
     )
@@ -69,7 +67,6 @@ def attention_listens(run: Run, level: Level) -> Claim:
     return Claim(
         "listening",
         "The attention is guided by the sound: with another clip's, or trained without any, it finds the source less often. (Our test.)",
-        "Taken for granted in section 4.5.",
         tuple(found),
         every=False,
         family="localisation",
@@ -82,7 +79,6 @@ def min_beats_max(run: Run, level: Level) -> Claim:
     return Claim(
         "MinSim",
         "Driving the modalities apart is more robust than bringing them together: MinSim beats MaxSim.",
-        "Avg under FGSM: MIT-MUSIC 51.0 against 43.3, Kinetics-Sounds 34.1 against 28.7.",
         tuple(found),
         family="fusions and defenses",
     )
@@ -101,7 +97,6 @@ def full_defense_is_best(run: Run, level: Level) -> Claim:
     return Claim(
         "RI",
         "MinSim with ExFMem has the best relative improvement of all defenses, more training alone included.",
-        "RI: MIT-MUSIC 20.8, next best MinSim 16.4; Kinetics-Sounds 12.4, next best MinSim 9.0. More training alone and adversarial training are not in the paper.",
         tuple(found),
         family="fusions and defenses",
     )
@@ -117,7 +112,6 @@ def clean_is_kept(run: Run, level: Level) -> Claim:
     return Claim(
         "kept",
         f"The full defense keeps the clean accuracy: it falls by less than {100 * KEPT:.0f} points.",
-        "MIT-MUSIC 90.4 against 88.5; Kinetics-Sounds 71.3 against 72.4.",
         tuple(found),
         family="fusions and defenses",
     )

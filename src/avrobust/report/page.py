@@ -4,8 +4,10 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -18,7 +20,6 @@ from avrobust.report import (
     figures,
     first,
     gallery,
-    paper,
     places,
     sent,
     standing,
@@ -29,6 +30,7 @@ from avrobust.report import (
 from avrobust.report.claims import claims, families
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
+from avrobust.report.paper import Paper, same_budgets
 from avrobust.report.read import Run, RunError, read
 
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
@@ -43,14 +45,14 @@ WHAT = {
 }
 
 
-def write(run_dir: Path) -> Path:
+def write(run_dir: Path, papers: Mapping[str, Paper] = MappingProxyType({})) -> Path:
     """Write `report.html` into a run directory from the files that lie there, and return its path.
 
-    Cells that are missing show as a dash.  Raises `RunError` when the folder is not a run.
+    Cells that are missing show as a dash.  `papers` are those whose numbers may stand beside.  Raises `RunError` when the folder is not a run.
     """
     page = run_dir / PAGE
     half = page.with_suffix(".tmp")
-    half.write_text(html(read(run_dir)), encoding="utf-8")
+    half.write_text(html(read(run_dir, papers)), encoding="utf-8")
     half.replace(page)  # whoever has the old page open never meets half a new one
     return page
 
@@ -83,7 +85,7 @@ def html(run: Run) -> str:
             strips={t.model: places.strips(run, t.model) for t in places.tables(run)},
             clouds=features.clouds(run),
             colours=features.colours(run.classes),
-            benchmark=tables.benchmark(run),
+            benchmark=run.benchmark,
             seeds=max((len(a.seeds) for a in run.table.values()), default=0),
             panels={attack: figures.curves(run, attack) for attack in figures.attacks_with_curves(run)},
             claims=claimed,
@@ -94,7 +96,8 @@ def html(run: Run) -> str:
             first=first.first(run, room),
             examples=gallery.examples(run.path, room),
             samples=gallery.samples(run.path, room),
-            paper=paper,
+            paper=run.beside,
+            heading=partial(heading, run.beside),
             place=place(run.path),
         )
     )
@@ -129,7 +132,7 @@ def templates() -> jinja2.Environment:
         "spaced": lambda name: str(name).replace("_", " "),
         "share": lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     }
-    environment.globals |= {"at": budget_words, "heading": heading}
+    environment.globals |= {"at": budget_words}
     return environment
 
 
@@ -141,10 +144,12 @@ def interval(e: Estimate) -> str:
     return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
 
 
-def heading(table: tables.AttackTable | tables.ModelTable | standing.Table) -> str:
+def heading(paper: Paper | None, table: tables.AttackTable | tables.ModelTable | standing.Table) -> str:
     """What is said above a table of one set of budgets."""
-    theirs = paper.EPS_ATTACK if isinstance(table, tables.AttackTable) else paper.EPS_DEFENSE
-    return "At the paper's budgets" if paper.same_budgets(table.level, theirs) else "At other budgets"
+    if paper is None:
+        return "At these budgets"
+    theirs = paper.eps_attack if isinstance(table, tables.AttackTable) else paper.eps_defense
+    return "At the paper's budgets" if same_budgets(table.level, theirs) else "At other budgets"
 
 
 def extent(found: tuple[Claim, ...]) -> float:

@@ -1,24 +1,10 @@
-"""The printed numbers of Tian & Xu, "Can audio-visual integration strengthen robustness under multimodal
-attacks?", CVPR 2021 (arXiv 2104.02000), in per cent, as printed, misprints included.
+"""What a paper has printed, as a value that stands beside a run's own numbers.  Which papers there are is not known here."""
 
-Captions give budgets ten times too large (0.12, 0.06): the axis of Figure 3 and the authors' README say 0.012 and
-0.006.  Waveforms lie in [-1, 1]; visual budgets are in the units of an ImageNet-normalised frame.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from avrobust.evaluation.answers import Budget
-
-CITATION = (
-    "Yapeng Tian and Chenliang Xu. Can audio-visual integration strengthen robustness under multimodal "
-    "attacks? CVPR 2021. arXiv:2104.02000."
-)
-CLASSES = {"MIT-MUSIC": 11, "Kinetics-Sounds": 27}
-TEST_CLIPS = {"MIT-MUSIC": 104, "Kinetics-Sounds": 3104}
-# (audio, visual) budgets: of Table 1, and of Tables 2 and 3
-EPS_ATTACK = {"A": (0.012, 0.0), "V": (0.0, 0.012), "AV": (0.006, 0.006)}
-EPS_DEFENSE = {"A": (0.006, 0.0), "V": (0.0, 0.006), "AV": (0.006, 0.006)}
 
 
 @dataclass(frozen=True)
@@ -34,59 +20,40 @@ class Row:
     ri: float = float("nan")
 
 
-# Unimodal accuracy on clean clips: (audio, visual)
-UNIMODAL = {"MIT-MUSIC": (59.62, 81.73), "Kinetics-Sounds": (35.99, 66.08)}
+@dataclass(frozen=True)
+class Printed:
+    """A paper's numbers on one dataset, in per cent: of `classes` classes, tested on so many clips.
 
-# Three attacks; single-modality budgets 0.012, joint 0.006.  Avg is `avg_attacked`.
-TABLE_1 = {
-    "MIT-MUSIC": (
-        Row("FGSM", 88.46, 50.00, 25.00, 15.38, 30.12),
-        Row("PGD", 88.46, 13.46, 1.92, 0.00, 5.09),  # recomputes to 5.13
-        Row("MIM", 88.46, 6.73, 1.92, 0.00, 2.88),
-    ),
-    "Kinetics-Sounds": (
-        Row("FGSM", 72.42, 33.38, 15.08, 8.18, 18.88),
-        Row("PGD", 72.42, 6.22, 1.90, 0.77, 2.96),
-        Row("MIM", 72.42, 3.87, 1.55, 0.32, 1.91),
-    ),
-}
+    `unimodal` are the clean accuracies of (audio, visual); `attacks`, `fusions` and `defenses` the rows of such tables.
+    """
 
-# Five fusions, FGSM at 0.006, MIT-MUSIC.  Avg is `avg_all`.
-TABLE_2 = (
-    Row("Sum", 88.46, 35.58, 45.19, 3.85, 43.27),
-    Row("Concat", 88.46, 51.92, 45.19, 15.38, 50.24),
-    Row("FiLM", 83.65, 28.85, 39.42, 3.85, 38.95),
-    Row("Gated-Sum", 89.42, 33.65, 44.23, 4.81, 43.03),
-    Row("Gated-Concat", 89.42, 45.19, 43.27, 13.46, 47.84),
-)
+    classes: int
+    test_clips: int
+    unimodal: tuple[float, float]
+    attacks: tuple[Row, ...] = ()
+    fusions: tuple[Row, ...] = ()
+    defenses: tuple[Row, ...] = ()
+    note: str = ""
 
-# Defences, FGSM at 0.006.  Avg is `avg_attacked`.
-TABLE_3 = {
-    "MIT-MUSIC": (
-        Row("None", 88.46, 51.92, 45.19, 15.38, 37.50, 0.00),
-        Row("Unimodal A", 59.62, 0.00, 59.62, 0.00, 19.87, -46.47),
-        Row("Unimodal V", 81.73, 81.73, 11.54, 11.54, 34.94, -9.29),
-        Row("PCL", 83.65, 81.73, 37.50, 36.54, 51.91, 9.60),
-        Row("MaxSim", 89.42, 52.88, 45.19, 31.73, 43.27, 6.73),
-        Row("MinSim", 91.35, 70.19, 46.15, 36.54, 50.96, 16.35),
-        Row("ExFMem", 89.42, 53.85, 50.00, 20.19, 41.34, 4.80),
-        Row("MinSim+ExFMem", 90.38, 73.08, 53.85, 42.31, 56.41, 20.83),
-    ),
-    "Kinetics-Sounds": (
-        Row("None", 72.42, 36.40, 26.35, 8.09, 23.61, 0.00),
-        Row("Unimodal A", 35.99, 1.87, 35.99, 1.87, 13.24, -46.80),
-        Row("Unimodal V", 66.08, 66.08, 18.72, 18.72, 34.50, 4.55),
-        Row("PCL", 64.50, 63.43, 29.28, 28.67, 40.46, 8.93),
-        Row("MaxSim", 71.39, 34.95, 29.57, 21.46, 28.66, 4.02),
-        Row("MinSim", 70.88, 52.42, 28.12, 21.62, 34.05, 8.99),  # RI recomputes to 8.90
-        Row("ExFMem", 72.71, 41.56, 29.93, 10.44, 27.31, 3.99),
-        Row("MinSim+ExFMem", 71.33, 55.96, 30.57, 24.90, 37.14, 12.44),
-    ),
-}
+
+@dataclass(frozen=True, eq=False)
+class Paper:
+    """A paper: its (audio, visual) budgets by subset, numbers by dataset, evidence by claim, and claims of its own.
+
+    A claim is a function of a run and the budgets of a table, as those in `report.claims`.
+    """
+
+    name: str
+    citation: str
+    eps_attack: Mapping[str, tuple[float, float]]
+    eps_defense: Mapping[str, tuple[float, float]]
+    printed: Mapping[str, Printed] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
+    claims: tuple[Callable[[Any, Any], Any], ...] = ()
 
 
 def same_budgets(level: Mapping[str, Budget], eps: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether these budgets by subset are the paper's, units included: linf, pictures normalised."""
+    """Whether these budgets by subset are a paper's, units included: linf, pictures normalised."""
     words = {s: (_words(audio), _words(visual, " normalised")) for s, (audio, visual) in eps.items()}
     return all((b.audio, b.visual) == words[s] for s, b in level.items())
 

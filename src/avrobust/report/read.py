@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.record import Rows
 from avrobust.facts import AttackInfo
 from avrobust.report import told
+from avrobust.report.paper import Paper, Printed
 from avrobust.stored import brief
 
 SUBSETS = ("A", "V", "AV")
@@ -30,7 +32,8 @@ class Run:
     """A study as its files tell it: `about` is run.json, `table` every answer by condition.
 
     `controls` are the answers to clips that no attacker made: another clip's sound, silence.  `sent` are those to
-    clips that were stored or sent, attacked or not: nothing keeps them inside a budget.
+    clips that were stored or sent, attacked or not: nothing keeps them inside a budget.  `beside` is the paper that the
+    study repeats.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class Run:
     table: Mapping[Condition, Answers]
     controls: Mapping[Condition, Answers] = field(default_factory=dict)
     sent: Mapping[Condition, Answers] = field(default_factory=dict)
+    beside: Paper | None = None
 
     @property
     def title(self) -> str:
@@ -53,9 +57,19 @@ class Run:
         return list((self.about.get("worlds") or {"": self.about.get("world") or {}}).values())
 
     @property
-    def paper(self) -> str | None:
-        """The paper's dataset that this run is on, by name: a fact that the study states.  None: another dataset or task."""
-        return self.about.get("paper")
+    def benchmark(self) -> str | None:
+        """The paper's dataset that this run is on: a fact that the study states, refused where the classes are others.
+
+        None: another dataset or task, beside which the paper's numbers say nothing.
+        """
+        name = self.about.get("benchmark")
+        printed = self.beside.printed.get(name) if self.beside and name else None
+        return name if printed and printed.classes == self.classes else None
+
+    @property
+    def printed(self) -> Printed | None:
+        """The paper's numbers on the dataset of this run."""
+        return self.beside.printed[self.benchmark] if self.beside and self.benchmark else None
 
     @property
     def missing(self) -> list[Mapping[str, Any]]:
@@ -255,8 +269,10 @@ def _survivors(answers: Sequence[Answers]) -> Answers:
     return replace(same[0], columns=columns)
 
 
-def read(path: Path) -> Run:
+def read(path: Path, papers: Mapping[str, Paper] = MappingProxyType({})) -> Run:
     """A run directory as `Run`.  Cells without a finished rows.parquet are left out.
+
+    `papers` are those that may stand beside it, by name; run.json says which one does.
 
     Raises `RunError` when there is no run.json or a file is damaged.
     """
@@ -285,7 +301,7 @@ def read(path: Path) -> Run:
         raise RunError(f"{path / 'cells'}: {e}") from None
     controls, sent = ({c: a for c, a in every.items() if a.mode == mode} for mode in ("control", "sent"))
     table = {c: a for c, a in every.items() if c not in controls and c not in sent}
-    return Run(path, about, table, controls, sent)
+    return Run(path, about, table, controls, sent, papers.get(about.get("paper") or ""))
 
 
 def _check_labels(rows: Rows, about: Mapping[str, Any]) -> None:

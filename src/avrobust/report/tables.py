@@ -16,7 +16,7 @@ from avrobust.evaluation.metrics import (
     estimate,
     relative_improvement,
 )
-from avrobust.report import paper
+from avrobust.report.paper import Row, same_budgets
 from avrobust.report.read import SUBSETS, Level, Run
 
 
@@ -48,8 +48,8 @@ class AttackTable:
 
 def attack_tables(run: Run) -> list[AttackTable]:
     """Table 1, once per set of budgets; on the paper's data its numbers stand beside those at its own budgets."""
-    printed = {row.name: row for row in paper.TABLE_1.get(benchmark(run) or "", ())}
-    sound, picture = paper.UNIMODAL.get(benchmark(run) or "", (None, None))
+    printed = {row.name: row for row in run.printed.attacks} if run.printed else {}
+    sound, picture = run.printed.unimodal if run.printed else (None, None)
     together = next((row.clean for row in printed.values()), None)
     clean = {
         s: Cell(right(run.clean(run.model(s))), theirs)
@@ -64,14 +64,14 @@ def attack_tables(run: Run) -> list[AttackTable]:
         names = [
             a for a in run.modes if run.usual(a) and any(run.attacked(run.model("AV"), a, s, b) for s, b in own.items())
         ]
-        same = paper.same_budgets(level, paper.EPS_ATTACK)
+        same = run.beside is not None and same_budgets(level, run.beside.eps_attack)
         rows = tuple(_row(run, a, level, printed.get(run.method(a)) if same else None) for a in names)
         tables.append(AttackTable(level, clean, rows))
         shown |= set(level.values())
     return tables
 
 
-def _row(run: Run, attack: str, level: Level, printed: paper.Row | None) -> AttackRow:
+def _row(run: Run, attack: str, level: Level, printed: Row | None) -> AttackRow:
     model = run.model("AV")
     answers = {s: run.attacked(model, attack, s, level[s]) for s in SUBSETS if s in level}
     theirs = {"A": printed.a, "V": printed.v, "AV": printed.av, "Avg": printed.avg} if printed else {}
@@ -92,11 +92,6 @@ def average(answers: dict[str, Answers | None]) -> Estimate:
         return MISSING
     same = shared(*(a for a in found if a is not None))
     return estimate(avg_attacked(*(a["correct"].astype(float) for a in same)))
-
-
-def benchmark(run: Run) -> str | None:
-    """Which of the paper's two datasets the run is on; None: another one, beside which the paper's numbers say nothing."""
-    return run.paper if run.paper in paper.CLASSES and run.classes == paper.CLASSES[run.paper] else None
 
 
 def clips_differ(run: Run) -> str:
@@ -194,14 +189,14 @@ class ModelTable:
 
 def fusion_tables(run: Run) -> list[ModelTable]:
     """Table 2: the fusions, under each attack that all of them met; empty where there is one fusion only."""
-    printed = {row.name: row for row in paper.TABLE_2} if benchmark(run) == "MIT-MUSIC" else {}
+    printed = {row.name: row for row in run.printed.fusions} if run.printed else {}
     names = {m: FUSED.get(str(run.told(m).get("fusion")), m) for m in run.fusions()}
     return _model_tables(run, names, printed)
 
 
 def defense_tables(run: Run) -> list[ModelTable]:
     """Table 3: no defense, one modality alone, and every defense; empty where there is no defense."""
-    printed = {row.name: row for row in paper.TABLE_3.get(benchmark(run) or "", ())}
+    printed = {row.name: row for row in run.printed.defenses} if run.printed else {}
     base = run.model("AV")
     others = [m for m in run.defenses() if m != base]
     if base is None or not others:
@@ -215,14 +210,14 @@ def defense_tables(run: Run) -> list[ModelTable]:
 FUSED = {"concat": "Concat", "sum": "Sum", "film": "FiLM", "gated-sum": "Gated-Sum", "gated-concat": "Gated-Concat"}
 
 
-def _model_tables(run: Run, names: dict[str, str], printed: dict[str, paper.Row]) -> list[ModelTable]:
+def _model_tables(run: Run, names: dict[str, str], printed: dict[str, Row]) -> list[ModelTable]:
     """A table per set of budgets and attack that at least two audio-visual models met."""
     found: list[ModelTable] = []
     if len(names) < 2:
         return found
     first = next(iter(names))
     for level in run.defense_levels():
-        same = paper.same_budgets(level, paper.EPS_DEFENSE)
+        same = run.beside is not None and same_budgets(level, run.beside.eps_defense)
         for attack in run.modes:
             columns = {m: _columns(run, m, attack, level) for m in names}
             met = {m: c for m, c in columns.items() if all(a is not None for a in c.values())}
@@ -240,7 +235,7 @@ def _model_row(
     model: str,
     own: dict[str, Answers | None],
     base: dict[str, Answers | None],
-    printed: paper.Row | None,
+    printed: Row | None,
 ) -> ModelRow:
     theirs = {"clean": printed.clean, "A": printed.a, "V": printed.v, "AV": printed.av} if printed else {}
     cells = {s: Cell(right(a), theirs.get(s)) for s, a in own.items()}

@@ -127,6 +127,7 @@ class Told:
     name: str | None = None
     title: str | None = None
     paper: str | None = None
+    benchmark: str | None = None
     command: str | None = None
     started: str | None = None
     asked: dict[str, Any] | None = None

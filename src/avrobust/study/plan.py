@@ -18,6 +18,7 @@ from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Loss
 from avrobust.models.zoo import NetSpec
+from avrobust.report.paper import Paper
 from avrobust.sources import sources
 from avrobust.study.record import describe
 from avrobust.threat import Threat
@@ -122,7 +123,8 @@ class Study:
     of the tables of fusions and defenses; `showcase` is the one at which the report's gallery shows clips.
     `embedded` names the models whose features are drawn (Figure 5).  `title` None is the question and the data's name.
     `listed` is how many clips of train, val and test there are where data are yet to be given, as far as is known.
-    `paper` is the dataset of Tian & Xu 2021 whose printed numbers stand beside: only where task and data are the paper's.
+    `paper` is what this repeats, `benchmark` its dataset whose printed numbers stand beside: only where task and data are
+    the paper's.
     """
 
     name: str
@@ -142,7 +144,8 @@ class Study:
     batch: int = 64
     question: str = "Does integration strengthen robustness?"
     listed: tuple[int, int, int] | None = None
-    paper: Literal["MIT-MUSIC", "Kinetics-Sounds"] | None = None
+    paper: Paper | None = None
+    benchmark: str | None = None
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.contestants]
@@ -185,7 +188,7 @@ class Study:
             own = data == self.data or (
                 self.data.path is None and (data.dataset, data.classes) == (self.data.dataset, self.data.classes)
             )
-        return replace(self, data=data) if own else replace(self, data=data, title=None, paper=None)
+        return replace(self, data=data) if own else replace(self, data=data, title=None, benchmark=None)
 
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""

@@ -64,7 +64,7 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = world(device)
     record.update(
-        name=study.name, title=title, paper=study.paper, command=command, code=code(), world=here, worlds={world_name(here): here},
+        name=study.name, title=title, paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(), world=here, worlds={world_name(here): here},
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses), sources=sources(study),
     )  # fmt: skip
@@ -93,7 +93,7 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
     with Lock(out / ".report.lock"):
         with record.timed("showcase"):
             showcase.samples(store, out / "samples")
-        return report.write(out)
+        return report.write(out, {study.paper.name: study.paper} if study.paper else {})
 
 
 def take(entries: Sequence[Entry]) -> None:
@@ -141,7 +141,11 @@ def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]
 def describe_study(study: Study) -> dict[str, object]:
     """What decides the numbers, as plain data; its title, what is announced and whom it is compared with do not."""
     asked: dict[str, object] = describe(study)
-    return {k: v for k, v in asked.items() if k not in ("class", "name", "title", "question", "listed", "paper")}
+    return {
+        k: v
+        for k, v in asked.items()
+        if k not in ("class", "name", "title", "question", "listed", "paper", "benchmark")
+    }
 
 
 def about_data(store: Store, manifest: Manifest) -> dict[str, object]:

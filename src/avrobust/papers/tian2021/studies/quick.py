@@ -20,6 +20,7 @@ from avrobust.evaluation.realize import Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4
+from avrobust.papers.tian2021.printed import PAPER
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
 from avrobust.study.small import CLIP, VIEW
@@ -62,6 +63,7 @@ study = Study(
     defenses=(TABLE3_X4,),
     embedded=("AV", "MinSim"),
     showcase=Threat.tian2021(0.012, 0.048),
+    paper=PAPER,
     clip=CLIP,
     view=VIEW,
     attacked=120,

@@ -1,7 +1,6 @@
 """What the studies of Tian & Xu 2021 on real videos have in common: networks, attacks, budgets, inputs."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from avrobust.attacks import FGSM, PGD
 from avrobust.data.source import Source
@@ -10,6 +9,7 @@ from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE3
+from avrobust.papers.tian2021.printed import PAPER
 from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, contestants, defenses
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
 from avrobust.study.plan import Contestant, Study, Trial
@@ -47,7 +47,7 @@ SETTINGS = {
 }
 
 
-PRINTED: dict[str, Literal["MIT-MUSIC", "Kinetics-Sounds"]] = {
+PRINTED = {
     "music": "MIT-MUSIC",
     "kinetics_sounds": "Kinetics-Sounds",
 }
@@ -63,7 +63,8 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
     return Study(
         name=name,
         title=title,
-        paper=PRINTED.get(data.dataset),
+        paper=PAPER,
+        benchmark=PRINTED.get(data.dataset),
         contestants=networks(settings),
         trials=trials(settings.cosine),
         tables=(TABLE1,),
