@@ -145,7 +145,7 @@ def main() -> None:
         net = trained.network(given.run, on)
         with torch.no_grad():
             right = (net(batch.x).argmax(1) == batch.label).nonzero()[:, 0].tolist()
-        clips = batch.take(right[: given.clips])
+        clips = batch.subset(right[: given.clips])
         for norm in ("linf", "l2"):
             for name, (mine, other) in Question(net, clips, on, norm, given.steps, given.queries).pairs().items():
                 ours, theirs = mine(), other()

@@ -100,7 +100,7 @@ MORE = {
     "AV, trained as long": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV"}, 0.2),
     "MinSim+ExFMem": (
         {
-            "fusion": "concat", "loss": "MinSim", "guard": "ExFMem", "start": "MinSim",
+            "fusion": "concat", "loss": "MinSim", "feature_defense": "ExFMem", "start": "MinSim",
             "memory": {m: {"nonzero": 7.1, "residual": 0.3, "iterations": 80.0, "gap": 1e-3} for m in ("audio", "visual")},
         },
         0.8,

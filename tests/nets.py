@@ -51,10 +51,10 @@ def network(seed: int = 0) -> AVNet:
     return net.eval()
 
 
-def guarded(settings: ExFMem | None = None, n: int = 16) -> AVNet:
+def defended(settings: ExFMem | None = None, n: int = 16) -> AVNet:
     """The same behind a memory that is filled with clips."""
     net = network()
-    net.guard = (settings or ExFMem(columns=8)).fill(net, [clips(n, seed=7)], 0)
+    net.feature_defense = (settings or ExFMem(columns=8)).fill(net, [clips(n, seed=7)], 0)
     return net.eval()
 
 

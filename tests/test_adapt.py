@@ -7,7 +7,7 @@ import torch
 
 from avrobust import PGD, AVAutoAttack, Seeds, Threat, engine
 from avrobust.attacks.adapt import is_random, ways
-from avrobust.defenses import Broken, ExFMem, guard
+from avrobust.defenses import Broken, ExFMem, feature_defense
 from avrobust.evaluation.probe import probe
 from avrobust.objectives import dlr_towards, margins
 from avrobust.types import AV
@@ -27,18 +27,18 @@ def attacked(attack, model, batch):
 
 
 @torch.no_grad()
-def behind(guard, batch):
-    """A network with this guard that does not prefer one class for all of these clips."""
+def behind(feature_defense, batch):
+    """A network with this feature defense that does not prefer one class for all of these clips."""
     net = network()
-    if guard:
-        net.guard = guard.fill(net, [batch], seed=0)
+    if feature_defense:
+        net.feature_defense = feature_defense.fill(net, [batch], seed=0)
     net.classifier.bias -= net(batch.x).mean(0)
     return net
 
 
 @pytest.fixture(scope="module")
 def defended():
-    """The same network behind each broken guard, with clips that it gets right without one."""
+    """The same network behind each broken feature defense, with clips that it gets right without one."""
     batch = clips(40)
     net = behind(None, batch)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_probes_tell_them_apart(defended):
     assert found["rounded"]["flat"] == {"audio": 1.0, "visual": 1.0}
 
 
-def test_ways_around_a_guard(defended):
+def test_ways_around_a_feature_defense(defended):
     net, nets, batch = defended
     assert len(ways(engine.as_victim(net), batch.x)) == 1
     model = engine.as_victim(nets["rounded"])
@@ -184,11 +184,11 @@ def test_targeted_dlr_is_that_of_the_paper_where_the_clip_is_right():
         dlr_towards(lambda s: s.audio[:, :3], AV(logits, logits), target)
 
 
-def test_a_broken_guard_is_built_again_from_its_spec(defended):
+def test_a_broken_feature_defense_is_built_again_from_its_spec(defended):
     _, nets, _ = defended
     for net in nets.values():
-        again = guard(net.guard.spec)
-        again.load_state_dict(net.guard.state_dict())
-        assert again.settings == net.guard.settings
+        again = feature_defense(net.feature_defense.spec)
+        again.load_state_dict(net.feature_defense.state_dict())
+        assert again.settings == net.feature_defense.settings
     with pytest.raises(ValueError, match="expected one of"):
         Broken("clever", 1.0)

@@ -13,7 +13,7 @@ from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat, engine
 from avrobust.cli.studies import STUDIES, named
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.answers import Answers, Budget, Condition
-from avrobust.report.read import Run
+from avrobust.report.load import Run
 from avrobust.report.tables import defense_tables
 from avrobust.study.entry import about_model
 from avrobust.training import cross_entropy, load
@@ -173,13 +173,13 @@ def test_low_precision_leaves_every_weight_its_gradient():
         assert F.cosine_similarity(p.grad.flatten(), q.grad.flatten(), dim=0) > 0.9 or q.grad.norm() < 1e-3
 
 
-# --- with guards and other losses
+# --- with feature defenses and other losses
 
 
 def test_it_attacks_through_a_memory_and_trains_with_another_loss():
     net, batch = network(), clips(8)
-    net.guard = ExFMem(columns=8).fill(net, [clips(16, seed=7)], 0)
-    seeds, banks = Seeds(0, batch.ids), net.guard.audio.clone()
+    net.feature_defense = ExFMem(columns=8).fill(net, [clips(16, seed=7)], 0)
+    seeds, banks = Seeds(0, batch.ids), net.feature_defense.audio.clone()
     made = Adversarial(MIN_SIM, (BOTH,), attack=PGD(steps=5, keep="last")).clips(net, batch, seeds)
     for name, ball in BOTH.items():
         delta = getattr(made.x, name) - getattr(batch.x, name)
@@ -190,19 +190,19 @@ def test_it_attacks_through_a_memory_and_trains_with_another_loss():
     assert torch.equal(loss(net, batch, seeds), MIN_SIM(net, made, seeds))
     loss(net.train(), batch, seeds).backward()
     assert all(p.grad is not None for p in net.parameters())
-    assert torch.equal(net.guard.audio, banks)
+    assert torch.equal(net.feature_defense.audio, banks)
 
 
 def test_centres_follow_adversarial_clips_only():
     """Crafting shows the network many a clip; the centres of PCL see those that it is trained on, once."""
     net, batch = network().train(), clips(8)
-    net.guard = Centres.of(net).train()
+    net.feature_defense = Centres.of(net).train()
     twin, seeds = copy.deepcopy(net), Seeds(0, batch.ids)
     loss = Adversarial(PCL(), THREATS)
     PCL()(twin, loss.clips(twin, batch, seeds), seeds)
     loss(net, batch, seeds)
-    assert net.guard.begun.all()
-    assert torch.equal(net.guard.centres, twin.guard.centres)
+    assert net.feature_defense.begun.all()
+    assert torch.equal(net.feature_defense.centres, twin.feature_defense.centres)
 
 
 def test_names():

@@ -29,7 +29,7 @@ from avrobust.models.network import AVNet
 from avrobust.models.visual import FrameNet, resnet18
 from avrobust.objectives import WithSimilarity, margins
 from avrobust.threat import check
-from nets import clips, deaf, guarded, linear, network
+from nets import clips, deaf, defended, linear, network
 
 ATTACKS = [
     FGSM(),
@@ -430,7 +430,7 @@ class TestEngine:
         known = engine.cache_clean_gradients(craft, batch.x, batch.label)
         others = batch.label.roll(1)
         moved = batch.x.map(lambda s: (s * 0.9).contiguous())
-        past = replace(known, guard="past")
+        past = replace(known, feature_defense="past")
         for model, x, y in ((known, batch.x, batch.label), (known, batch.x, others), (known, moved, batch.label)):
             for one, objective in ((model, cross_entropy), (model, margin), (past, margin)):
                 value, grad = engine.gradient(one, objective, x, y, both)
@@ -444,13 +444,15 @@ class TestEngine:
         value, _ = engine.gradient(some, margin, batch.x.map(lambda s: s[2:5]), batch.label[2:5], both)
         assert torch.allclose(value, margin(net, batch.x, batch.label)[2:5], atol=1e-6)
 
-    def test_a_guard_is_part_of_what_is_known_at_the_clean_clips(self):
-        batch, net = clips(10), guarded()
+    def test_a_feature_defense_is_part_of_what_is_known_at_the_clean_clips(self):
+        batch, net = clips(10), defended()
         known = engine.cache_clean_gradients(
             engine.cache_embeddings(engine.as_victim(net), batch.x), batch.x, batch.label
         )
         values = [
-            engine.gradient(replace(known, guard=way), margin, batch.x, batch.label, Threat.linf(audio=0.01))[0]
+            engine.gradient(replace(known, feature_defense=way), margin, batch.x, batch.label, Threat.linf(audio=0.01))[
+                0
+            ]
             for way in ("through", "past", "through")
         ]
         assert torch.equal(values[0], values[2]) and not torch.allclose(values[0], values[1], atol=1e-3)

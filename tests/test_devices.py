@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square, Threat, evaluate
 from avrobust.attacks import Saved
-from avrobust.evaluation.plane import Plane, Pool, frontiers
+from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
 from avrobust.evaluation.probe import probe
 from avrobust.threat import Ball, check
 from nets import clips, linear, network

@@ -45,7 +45,7 @@ def test_clips_of_many_batches_are_attacked_together_unless_the_model_is_somebod
 
     def rows(model):
         calls.clear()
-        parts = [batch.take(range(i, i + 2)) for i in range(0, 10, 2)]
+        parts = [batch.subset(range(i, i + 2)) for i in range(0, 10, 2)]
         return evaluate(model, parts, [counted], THREAT.only("A"), precision=precision), list(calls)
 
     found, together = rows(net)
@@ -142,7 +142,7 @@ def test_models_that_are_not_ready_are_refused(model, match):
         evaluate(model, [clips()], [FGSM()], THREAT)
 
 
-class Guard(torch.nn.Module):
+class FeatureDefense(torch.nn.Module):
     """One that has dropout, in training mode as every new module is."""
 
     def __init__(self):
@@ -155,11 +155,11 @@ class Guard(torch.nn.Module):
 
 def test_a_layer_left_in_training_mode_is_refused_and_a_part_without_one_is_not():
     net = network()
-    net.guard = Guard()
-    with pytest.raises(InputError, match=r"Dropout 'guard.drop' is in training mode"):
+    net.feature_defense = FeatureDefense()
+    with pytest.raises(InputError, match=r"Dropout 'feature_defense.drop' is in training mode"):
         evaluate(net, [clips()], [FGSM()], THREAT)
-    net.guard = torch.nn.Identity()
-    assert net.guard.training and len(evaluate(net, [clips()], [FGSM()], THREAT))
+    net.feature_defense = torch.nn.Identity()
+    assert net.feature_defense.training and len(evaluate(net, [clips()], [FGSM()], THREAT))
 
 
 class Shuffled:
@@ -191,7 +191,7 @@ def test_a_pass_with_other_clips_than_the_first_is_refused(later):
 
         def __iter__(self):
             self.passes += 1
-            yield from in_batches(clips(8).take(range(6 if self.passes == 1 else later)), 2)
+            yield from in_batches(clips(8).subset(range(6 if self.passes == 1 else later)), 2)
 
     with pytest.raises(InputError, match=r"then none|first none"):
         evaluate(linear, Changing(), [FGSM()], THREAT)
@@ -273,7 +273,7 @@ def test_labels_of_any_plain_type_are_class_numbers(form):
 
 
 def test_yes_and_no_are_labels():
-    batch = clips().take(range(2))
+    batch = clips().subset(range(2))
     yes = torch.tensor([True, False])
     rows = evaluate(lambda x: linear(x)[:, :2], (batch.x.audio, batch.x.visual, yes), FGSM(), SMALL)
     assert rows.where(subset="clean").column("label").tolist() == [1, 0]
@@ -312,11 +312,11 @@ class OneBuffer:
     """A loader that fills the same memory with each batch."""
 
     def __init__(self):
-        self.buffer = clips().take(range(2))
+        self.buffer = clips().subset(range(2))
 
     def __iter__(self):
         for start in (0, 2, 4):
-            batch = clips().take(range(start, start + 2))
+            batch = clips().subset(range(start, start + 2))
             for mine, new in zip((*self.buffer.x, self.buffer.label), (*batch.x, batch.label), strict=True):
                 mine.copy_(new)
             yield replace(self.buffer, ids=batch.ids)
@@ -328,7 +328,7 @@ class OneBuffer:
 )
 def test_a_loader_may_fill_the_same_memory_with_each_batch(model, form):
     attack = FGSM()
-    apart = evaluate(model, [clips().take(range(k, k + 2)) for k in (0, 2, 4)], attack, SMALL)
+    apart = evaluate(model, [clips().subset(range(k, k + 2)) for k in (0, 2, 4)], attack, SMALL)
     assert (
         evaluate(model, form(OneBuffer()), attack, SMALL).column("margin").tolist() == apart.column("margin").tolist()
     )
@@ -376,7 +376,7 @@ def test_a_model_has_one_number_of_classes():
 
     batch = Batch(clips().x, torch.zeros(6, dtype=torch.long))
     with pytest.raises(InputError, match="of 4 classes on the first batch and of 3 on that of clip '4'"):
-        evaluate(fewer, [batch.take(range(4)), batch.take(range(4, 6))], FGSM(), SMALL)
+        evaluate(fewer, [batch.subset(range(4)), batch.subset(range(4, 6))], FGSM(), SMALL)
 
 
 def test_a_model_that_writes_into_adversarial_clips_is_found():
@@ -424,7 +424,7 @@ def loaders():
         "numpy": [(wave.numpy()[::-1].copy()[::-1], frames.numpy(), y.numpy())],
         "a dict": {"audio": wave, "visual": frames, "labels": y, "id": torch.arange(6)},
         "an iterator": iter([(wave, frames, y)]),
-        "an empty one among them": [batch, batch.take([])],
+        "an empty one among them": [batch, batch.subset([])],
         "named tuples": [Named(frames, wave, y)],
         "one dataclass": Kept(wave, frames, y),
         "labels in a column": [(wave, frames, y[:, None])],
@@ -448,7 +448,7 @@ NO_BATCHES = {
     "other keys": ([{"a": 1, "b": 2}], "one key for audio .* got .'a', 'b'."),
     "two sounds": ([{"wave": 1, "sound": 2, "frames": 3, "y": 4}], "one key for audio .* got .'wave', 'sound'."),
     "lists of clips": ([(list(clips().x.audio), clips().x.visual, [0] * 6)], "torch.stack"),
-    "none": ([clips().take([])], "at least one batch"),
+    "none": ([clips().subset([])], "at least one batch"),
     "twice": ([clips(), clips()], "'clip/0' stands twice"),
     "a path": ("clips/", "expected batches of clips, got str"),
     "picture first": ([(clips().x.visual, clips().x.audio, [0] * 6)], "audio comes first"),
@@ -637,7 +637,7 @@ def test_unnamed_clips_of_many_batches_have_numbers_of_their_own():
     assert rows.column("margin").tolist() == pytest.approx(whole.column("margin").tolist(), abs=1e-6)
 
 
-def test_a_guard_that_writes_into_features_changes_none_that_are_kept():
+def test_a_feature_defense_that_writes_into_features_changes_none_that_are_kept():
     class Halved(torch.nn.Module):
         def forward(self, f):
             return f.map(lambda s: s * 0.5)
@@ -648,7 +648,7 @@ def test_a_guard_that_writes_into_features_changes_none_that_are_kept():
 
     nets = {kind: network() for kind in (Halved, HalvedInPlace)}
     for kind, net in nets.items():
-        net.guard = kind()
+        net.feature_defense = kind()
     apart, inside = (evaluate(net, clips(), Square(queries=10), THREAT).column("margin") for net in nets.values())
     assert np.allclose(apart, inside, rtol=0, atol=1e-5)
 

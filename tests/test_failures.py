@@ -16,7 +16,7 @@ from avrobust import FGSM, Rows
 from avrobust.attacks import Transfer
 from avrobust.cli.study import refuse_failures
 from avrobust.data.source import Source
-from avrobust.report.read import read
+from avrobust.report.load import read
 from avrobust.study import Contestant, Study, Trial
 from avrobust.study.failures import failed, failures
 from avrobust.study.record import RunFile
@@ -175,7 +175,7 @@ def test_a_cell_without_rows_that_can_be_read_is_computed_again(tmp_path, cache,
 def test_a_feature_defense_of_one_s_own_is_the_one_that_is_measured(tmp_path, cache):
     plain, faded = (
         Contestant("Plain", width=16, epochs=0),
-        Contestant("Faded", width=16, start="Plain", epochs=0, guard=Fade()),
+        Contestant("Faded", width=16, start="Plain", epochs=0, feature_defense=Fade()),
     )
     study = small(plain, faded, trials=())
     out = tmp_path / "run"

@@ -13,10 +13,10 @@ import torch
 from avrobust import FGSM, MIM, PGD, Published, Rows, Threat, evaluate
 from avrobust.attacks import APGD, Square
 from avrobust.models.network import AVNet
-from nets import clips, guarded, linear, network
+from nets import clips, defended, linear, network
 
 GOLDEN = Path(__file__).parent / "golden" / "rows.json"
-MODELS = {"two streams": network, "guarded": guarded, "any callable": lambda: linear}
+MODELS = {"two streams": network, "guarded": defended, "any callable": lambda: linear}
 ATTACKS = (
     FGSM(), PGD(steps=5), PGD(steps=5, stop=True, restarts=2), MIM(steps=5), APGD(steps=8), Square(queries=20),
     Published("FGSM"), Published("PGD", steps=5), Published("MIM", steps=5),

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from avrobust import AV, FGSM, PGD, Batch, Threat, engine, evaluate
-from avrobust.defenses import PUBLISHED, Dictionary, ExFMem, diagnosis, guard
+from avrobust.defenses import PUBLISHED, Dictionary, ExFMem, diagnosis, feature_defense
 from avrobust.models import build
 from avrobust.training import batches, load, save
-from nets import clips, guarded, in_batches, network, pointing_net, reordered
+from nets import clips, defended, in_batches, network, pointing_net, reordered
 from test_sparse import of_sklearn, share
 from test_training import SMALL, VIEW, Toys, assert_same, weights
 
@@ -117,11 +117,11 @@ def test_settings_and_clips_that_make_no_memory():
 
 
 def test_a_memory_mixes_each_feature_with_its_sparse_reconstruction():
-    net, batch = guarded(ExFMem(columns=8, blend=0.3, tolerance=1e-6)), clips()
+    net, batch = defended(ExFMem(columns=8, blend=0.3, tolerance=1e-6)), clips()
     f = net.embed(batch.x)
     out = net.represent(batch.x)
     for name in ("audio", "visual"):
-        feature, bank = getattr(f, name).detach(), getattr(net.guard, name)
+        feature, bank = getattr(f, name).detach(), getattr(net.feature_defense, name)
         dictionary = Dictionary.of(bank)
         code = of_sklearn(feature, dictionary, share(feature, dictionary, 0.2)).float()
         expected = 0.3 * code @ bank.T + 0.7 * feature
@@ -132,12 +132,12 @@ def test_a_memory_mixes_each_feature_with_its_sparse_reconstruction():
 @pytest.mark.parametrize("settings", [ExFMem(columns=8), replace(PUBLISHED, columns=8)], ids=["ours", "published"])
 def test_blend_0_is_the_identity_and_others_are_not(settings):
     batch = clips()
-    net = guarded(replace(settings, blend=0.0))
+    net = defended(replace(settings, blend=0.0))
     f = net.embed(batch.x)
-    for a, b in zip(net.guard(f), f, strict=True):
+    for a, b in zip(net.feature_defense(f), f, strict=True):
         assert torch.equal(a, b)
     assert torch.equal(net(batch.x), network()(batch.x))
-    assert not torch.allclose(guarded(settings)(batch.x), net(batch.x), atol=1e-3)
+    assert not torch.allclose(defended(settings)(batch.x), net(batch.x), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -148,33 +148,33 @@ def test_blend_0_is_the_identity_and_others_are_not(settings):
 def test_a_memory_travels_in_the_checkpoint(tmp_path, settings):
     toys = next(batches(Toys(), "train", VIEW, 13))
     net = build(SMALL, seed=0).eval()
-    net.guard = settings.fill(net, [toys], 0)
+    net.feature_defense = settings.fill(net, [toys], 0)
     save(net, tmp_path / "net.safetensors", {})
     again, meta = load(tmp_path / "net.safetensors")
-    assert meta["guard"]["kind"] == "ExFMem"
-    assert again.guard.settings == settings
+    assert meta["feature_defense"]["kind"] == "ExFMem"
+    assert again.feature_defense.settings == settings
     assert_same(weights(again), weights(net))
     with torch.no_grad():
         assert torch.equal(again(toys.x), net(toys.x))
-        net.guard = nn.Identity()
+        net.feature_defense = nn.Identity()
         assert not torch.equal(again(toys.x), net(toys.x))
 
 
-def test_guards_of_a_newer_version_are_refused():
-    with pytest.raises(ValueError, match="a guard of ExFMem, Centres or Broken, or a module, got 'Wall'"):
-        guard({"kind": "Wall"})
+def test_feature_defenses_of_a_newer_version_are_refused():
+    with pytest.raises(ValueError, match="a feature defense of ExFMem, Centres or Broken, or a module, got 'Wall'"):
+        feature_defense({"kind": "Wall"})
 
 
 def test_a_copy_has_banks_of_its_own():
-    net, batch = guarded(), clips()
+    net, batch = defended(), clips()
     before = net(batch.x)
     twin = copy.deepcopy(net)
     assert torch.equal(twin(batch.x), before)
-    assert not twin.guard.training
-    twin.guard.audio[0] += 1
+    assert not twin.feature_defense.training
+    twin.feature_defense.audio[0] += 1
     assert not torch.equal(twin(batch.x), before)
     assert torch.equal(net(batch.x), before)
-    assert copy.deepcopy(net.train()).guard.training
+    assert copy.deepcopy(net.train()).feature_defense.training
 
 
 def test_banks_that_are_loaded_anew_are_noticed():
@@ -190,7 +190,7 @@ def test_banks_that_are_loaded_anew_are_noticed():
 
 
 def test_features_of_another_width_are_refused():
-    memory = guarded().guard
+    memory = defended().feature_defense
     with pytest.raises(ValueError, match=r"expected audio features of 12 numbers per clip, got \(5,\)"):
         memory(AV(audio=torch.ones(3, 5), visual=torch.ones(3, 12)))
     with pytest.raises(ValueError, match=r"expected visual features of 12 numbers per clip, got \(12, 2, 3, 3\)"):
@@ -208,7 +208,7 @@ def test_features_of_another_width_are_refused():
 )
 def test_an_attacker_s_gradient_goes_through_the_memory(settings):
     """Against finite differences, on double precision from signal to logits."""
-    net = guarded(settings).double()
+    net = defended(settings).double()
     batch = clips(2)
     x = batch.x.map(lambda s: s.double() * 0.8 + 0.1)
 
@@ -228,8 +228,8 @@ def test_an_attacker_s_gradient_goes_through_the_memory(settings):
         torch.testing.assert_close(found, slope, rtol=2e-3, atol=1e-6)
 
 
-def test_a_guarded_network_is_measured_like_any_other():
-    net, batch = guarded(ExFMem(columns=8, tolerance=1e-2)), clips()
+def test_a_defended_network_is_measured_like_any_other():
+    net, batch = defended(ExFMem(columns=8, tolerance=1e-2)), clips()
     rows = evaluate(net, [batch], [FGSM(), PGD(steps=2)], Threat.linf(audio=0.02, visual="4/255"))
     assert rows.where(subset="clean").column("pred").tolist() == net(batch.x).argmax(1).tolist()
     clean = rows.where(subset="clean").column("margin").mean()
@@ -241,7 +241,7 @@ def test_a_guarded_network_is_measured_like_any_other():
 
 
 def test_low_precision_does_not_reach_the_solver():
-    memory = guarded().guard
+    memory = defended().feature_defense
     f = network().embed(clips().x).map(lambda s: s.detach().bfloat16())
     expected = memory(f.map(torch.Tensor.float))
     with torch.autocast("cpu", torch.bfloat16):
@@ -253,16 +253,16 @@ def test_low_precision_does_not_reach_the_solver():
 
 
 def test_diagnosis_counts_by_modality():
-    net, batch = guarded(), clips(9)
+    net, batch = defended(), clips(9)
     found = diagnosis(net, in_batches(batch, 4))
     with torch.no_grad():
         f = net.embed(batch.x)
-        codes = net.guard.codes(f)
+        codes = net.feature_defense.codes(f)
     for name, code, feature in zip(("audio", "visual"), codes, f, strict=True):
         assert found[name]["nonzero"] == pytest.approx(float((code.codes != 0).sum()) / 9, abs=0.12)
-        left = (feature - code.codes @ getattr(net.guard, name).T).norm(dim=1) / feature.norm(dim=1)
+        left = (feature - code.codes @ getattr(net.feature_defense, name).T).norm(dim=1) / feature.norm(dim=1)
         assert found[name]["residual"] == pytest.approx(float(left.mean()), rel=1e-3)
         assert 0 <= found[name]["gap"] <= 1e-3
-    net.guard = nn.Identity()
+    net.feature_defense = nn.Identity()
     with pytest.raises(ValueError, match="expected a network with a memory"):
         diagnosis(net, [batch])

@@ -175,23 +175,23 @@ def test_only_a_resnet_can_keep_its_places() -> None:
         FrameNet(vit, places=True)
 
 
-def test_a_guard_stands_between_the_encoders_and_the_fusion() -> None:
+def test_a_feature_defense_stands_between_the_encoders_and_the_fusion() -> None:
     class Half(nn.Module):
         def forward(self, f: AV[Tensor]) -> AV[Tensor]:
             return AV(audio=f.audio / 2, visual=-f.visual)
 
     net, x = build(SMALL, seed=0).eval(), signals()
     f, plain = net.embed(x), net(x)
-    for a, b in zip(net.represent(x), f, strict=True):  # no guard: what the encoders give
+    for a, b in zip(net.represent(x), f, strict=True):  # no feature defense: what the encoders give
         assert torch.equal(a, b)
-    net.guard = Half()
-    guarded = net.represent(x)
-    assert torch.equal(guarded.audio, f.audio / 2)
-    assert torch.equal(guarded.visual, -f.visual)
+    net.feature_defense = Half()
+    defended = net.represent(x)
+    assert torch.equal(defended.audio, f.audio / 2)
+    assert torch.equal(defended.visual, -f.visual)
     assert torch.equal(net.embed(x).audio, f.audio)
     assert torch.equal(net.decide(f), plain)
-    assert torch.equal(net.decide(guarded), net.classify(torch.cat([f.audio / 2, -f.visual], 1)))
-    assert torch.equal(net(x), net.decide(guarded))
+    assert torch.equal(net.decide(defended), net.classify(torch.cat([f.audio / 2, -f.visual], 1)))
+    assert torch.equal(net(x), net.decide(defended))
     assert not torch.equal(net(x), plain)
 
 

@@ -17,9 +17,11 @@ from test_training import RECIPE, SMALL, VIEW, Toys, assert_same, weights
 def with_centres():
     """A network with centres that lie somewhere, and its fused features of some clips."""
     net = network()
-    net.guard = Prototypes().fill(net, [], 0)
-    net.guard.centres.copy_(torch.randn(net.guard.centres.shape, generator=torch.Generator().manual_seed(1)))
-    net.guard.begun.fill_(1)
+    net.feature_defense = Prototypes().fill(net, [], 0)
+    net.feature_defense.centres.copy_(
+        torch.randn(net.feature_defense.centres.shape, generator=torch.Generator().manual_seed(1))
+    )
+    net.feature_defense.begun.fill_(1)
     return net.requires_grad_(False)
 
 
@@ -41,7 +43,7 @@ def test_prototypes_by_hand(form):
     net, batch = with_centres(), clips(7)
     loss = PCL(form=form, attract=0.3, repel=0.05)
     z = net.fuse(net.embed(batch.x))
-    conformity = by_hand(form, z, batch.label, net.guard.centres, 0.3, 0.05)
+    conformity = by_hand(form, z, batch.label, net.feature_defense.centres, 0.3, 0.05)
     assert abs(conformity) > 0.1
     expected = float(F.cross_entropy(net(batch.x), batch.label)) + conformity
     assert float(loss(net, batch, Seeds(0, batch.ids))) == pytest.approx(expected, rel=1e-4)
@@ -50,42 +52,42 @@ def test_prototypes_by_hand(form):
 
 def test_centres_follow_in_training_and_stay_in_evaluation():
     net, rate = network(), PCL().rate
-    net.guard = Centres.of(net)
-    assert net.guard.centres.shape == (4, 24)
+    net.feature_defense = Centres.of(net)
+    assert net.feature_defense.centres.shape == (4, 24)
     first, second = clips(6), reordered(clips(8, seed=3), torch.tensor([0, 1, 4, 5, 6]))  # classes 0 1 0 1 2
     first = Batch(first.x, first.label % 2, first.ids)
 
     PCL()(net, first, Seeds(0, first.ids))
-    assert not net.guard.centres.any()
-    assert not net.guard.begun.any()
+    assert not net.feature_defense.centres.any()
+    assert not net.feature_defense.begun.any()
 
     net.train()
     z = net.fuse(net.represent(first.x)).detach()  # BatchNorm takes the batch's own statistics: the same again
     PCL()(net, first, Seeds(0, first.ids)).backward()  # moving the centres leaves the graph whole
     means = torch.stack([z[first.label == k].mean(0) for k in (0, 1)])
-    torch.testing.assert_close(net.guard.centres[:2], means)  # class means do not pull
-    assert net.guard.begun.tolist() == [1, 1, 0, 0]
-    assert not net.guard.centres[2:].any()
+    torch.testing.assert_close(net.feature_defense.centres[:2], means)  # class means do not pull
+    assert net.feature_defense.begun.tolist() == [1, 1, 0, 0]
+    assert not net.feature_defense.centres[2:].any()
 
     z = net.fuse(net.represent(second.x)).detach()
-    before = net.guard.centres.clone()
+    before = net.feature_defense.centres.clone()
     PCL()(net, second, Seeds(0, second.ids))
     for k in (0, 1):
         pull = (z[second.label == k] - before[k]).sum(0) / len(second)
-        torch.testing.assert_close(net.guard.centres[k], before[k] + rate * pull)
-    torch.testing.assert_close(net.guard.centres[2], z[second.label == 2].mean(0))
-    assert net.guard.begun.tolist() == [1, 1, 1, 0]
+        torch.testing.assert_close(net.feature_defense.centres[k], before[k] + rate * pull)
+    torch.testing.assert_close(net.feature_defense.centres[2], z[second.label == 2].mean(0))
+    assert net.feature_defense.begun.tolist() == [1, 1, 1, 0]
 
-    held = net.guard.centres.clone()
+    held = net.feature_defense.centres.clone()
     PCL()(net.eval(), second, Seeds(0, second.ids))
-    assert torch.equal(net.guard.centres, held)
+    assert torch.equal(net.feature_defense.centres, held)
 
 
 def test_prototypes_pull_clips_of_a_class_together():
     batch, spreads = clips(16), {}
     for attract in (0.0, 10.0):
         net = network().train()
-        net.guard = Centres.of(net)
+        net.feature_defense = Centres.of(net)
         optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
         for _ in range(30):
             optimizer.zero_grad()
@@ -99,13 +101,15 @@ def test_prototypes_pull_clips_of_a_class_together():
 
 def test_prototypes_without_centres():
     net, batch = network(), clips()
-    with pytest.raises(ValueError, match=r"expected a network with centres for PCL.*net\.guard = Centres\.of\(net\)"):
+    with pytest.raises(
+        ValueError, match=r"expected a network with centres for PCL.*net\.feature_defense = Centres\.of\(net\)"
+    ):
         PCL()(net, batch, Seeds(0, batch.ids))
 
 
 def pcl_run(out, loss, **options) -> Trained:
     net = build(SMALL, seed=0)
-    net.guard = Centres.of(net)
+    net.feature_defense = Centres.of(net)
     recipe = replace(RECIPE, epochs=2)
     return train(net, Toys(), recipe, view=VIEW, out=out, seed=0, loss=loss, progress=False, **options)
 
@@ -126,7 +130,7 @@ def test_a_killed_training_with_prototypes_ends_as_if_nothing_had_happened(tmp_p
     resumed = pcl_run(tmp_path / "killed", PCL())
     assert_same(weights(resumed.net), weights(whole.net))
     again, meta = load(whole.path)
-    assert meta["guard"] == {"kind": "Centres", "classes": 3, "width": 256}
-    assert again.guard.begun.all()
-    assert again.guard.centres.any(1).all()
-    assert torch.equal(again.guard.centres, whole.net.guard.centres)
+    assert meta["feature_defense"] == {"kind": "Centres", "classes": 3, "width": 256}
+    assert again.feature_defense.begun.all()
+    assert again.feature_defense.centres.any(1).all()
+    assert torch.equal(again.feature_defense.centres, whole.net.feature_defense.centres)

@@ -82,7 +82,7 @@ class Classifier(nn.Module):
 
 
 class Theirs(nn.Module):
-    """The whole network, with random statistics in every normalisation; a guard works on columns, as theirs does."""
+    """The whole network, with random statistics in every normalisation; a feature defense works on columns, as theirs does."""
 
     def __init__(self, classes: int = 11) -> None:
         super().__init__()
@@ -102,10 +102,10 @@ class Theirs(nn.Module):
         self.eval()
 
     @torch.no_grad()
-    def forward(self, x: AV[Tensor], guard: Callable[..., Tensor] | None = None, **banks: Tensor) -> Tensor:
+    def forward(self, x: AV[Tensor], feature_defense: Callable[..., Tensor] | None = None, **banks: Tensor) -> Tensor:
         picture, sound = self.frame((x.visual[:, 0] - MEAN) / STD), self.sound(x.audio)
-        if guard is not None:
-            picture, sound = guard(banks["dv"], picture.T).T, guard(banks["da"], sound.T).T
+        if feature_defense is not None:
+            picture, sound = feature_defense(banks["dv"], picture.T).T, feature_defense(banks["da"], sound.T).T
         return self.classifier(picture, sound)
 
     def save(self, folder: Path, name: str = "best", **options: bool) -> Path:

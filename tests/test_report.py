@@ -22,11 +22,11 @@ from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
 from avrobust.evaluation.record import Rows
 from avrobust.facts import AttackInfo
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
-from avrobust.report import features, figures, first, gallery, page, places, tables
+from avrobust.report import features, figures, first, gallery, localisation, page, tables
 from avrobust.report.claims import claims, families, joint_is_worse
 from avrobust.report.comparisons import Claim, Comparison, compare
-from avrobust.report.read import RunError
-from avrobust.report.read import read as read_run
+from avrobust.report.load import RunError
+from avrobust.report.load import read as read_run
 from fake_run import CLASSES, TABLES, fake_run
 
 PAPERS = {PAPER.name: PAPER}
@@ -438,8 +438,8 @@ def test_table_3_is_that_of_the_rows(whole):
     assert 0 < len(clips) < 150
 
     def worth(model):
-        attacked = [answers(run, model, s).take((0,), clips)["correct"].mean() for s in ("A", "V", "AV")]
-        return run.clean(model).take((0,), clips)["correct"].mean() + np.mean(attacked)
+        attacked = [answers(run, model, s).subset((0,), clips)["correct"].mean() for s in ("A", "V", "AV")]
+        return run.clean(model).subset((0,), clips)["correct"].mean() + np.mean(attacked)
 
     assert rows["MinSim"].ri.value == pytest.approx(worth("MinSim") - worth("AV"))
     assert rows["None"].ri.n == 0
@@ -484,7 +484,7 @@ def test_table_2_has_both_means(whole):
 
 def test_where_it_looks_is_that_of_the_rows(whole):
     run = read(whole)
-    (table,) = places.tables(run)
+    (table,) = localisation.tables(run)
     rows = {(r.condition, r.subset): r for r in table.rows}
     clean = run.clean("Attention")
     boxed = ~np.isnan(clean["pointing"][0])
@@ -499,7 +499,7 @@ def test_where_it_looks_is_that_of_the_rows(whole):
     assert rows["trained without sound", "control"].pointing.value == pytest.approx(blind.mean())
     assert run.model("V") == "V"
     assert rows["PGD-10", "AV"].pointing.value < rows["clean", "clean"].pointing.value
-    assert [(b.name, b.pointing.value) for b in places.baselines(run)] == [
+    assert [(b.name, b.pointing.value) for b in localisation.baselines(run)] == [
         ("The whole picture", 0.0),
         ("A box in the middle", 0.5),
     ]
@@ -652,7 +652,7 @@ def test_a_models_name_leads_nowhere_else(whole, tmp_path):
     secret = tmp_path / "secret"
     shutil.copytree(whole / "strips" / "Attention", secret)
     for name in (str(secret), "../../secret", ".."):
-        assert places.strips(replace(read(whole), path=tmp_path / "runs" / "r"), name) == []
+        assert localisation.strips(replace(read(whole), path=tmp_path / "runs" / "r"), name) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from avrobust import AV, FGSM, PGD, Batch, Seeds, Threat, evaluate
 from avrobust.attacks import Saved
 from avrobust.attacks.saved import LEVELS, _kept
-from avrobust.evaluation.realize import Sent
+from avrobust.evaluation.channels import Sent
 from avrobust.threat import check
 from nets import clips, linear, network
 

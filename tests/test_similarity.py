@@ -8,13 +8,13 @@ from torch import nn
 from avrobust import Seeds
 from avrobust.defenses import MAX_SIM, MIN_SIM, Similarity
 from avrobust.objectives import cosine
-from nets import clips, guarded, network, pointing_net
+from nets import clips, defended, network, pointing_net
 
 
 @pytest.mark.parametrize("loss, weight", [(MIN_SIM, 1.0), (MAX_SIM, -1.0), (Similarity(0.3), 0.3)])
 def test_similarity_by_hand(loss, weight):
-    net, batch = guarded().requires_grad_(False), clips()
-    f = net.guard(net.embed(batch.x))  # behind the guard
+    net, batch = defended().requires_grad_(False), clips()
+    f = net.feature_defense(net.embed(batch.x))  # behind the feature defense
     cosines = [
         float(a @ v) / float(a.square().sum() * v.square().sum()) ** 0.5 for a, v in zip(f.audio, f.visual, strict=True)
     ]

@@ -10,7 +10,7 @@ import torch
 import avrobust
 from avrobust import PGD, Threat
 from avrobust.attacks import Transfer
-from avrobust.evaluation.realize import Sent
+from avrobust.evaluation.channels import Sent
 from avrobust.sources import _FILES, sources
 from avrobust.study.plan import Cell
 from avrobust.training.checkpoint import write
@@ -105,7 +105,7 @@ def test_a_training_with_an_edited_loss_is_another_training(own, tmp_path):
     from avrobust.training.identity import TrainingError, refuse_another
 
     def asked(loss: object) -> dict:
-        return {"code": sources(loss, build(NetSpec(classes=2, width=16, modality="A"), 0).guard)}
+        return {"code": sources(loss, build(NetSpec(classes=2, width=16, modality="A"), 0).feature_defense)}
 
     path = tmp_path / "net.safetensors"
     write({}, path, asked(own.push))

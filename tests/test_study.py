@@ -25,7 +25,7 @@ from avrobust.cli.studies import named
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import beside
-from avrobust.report.read import read
+from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
 from avrobust.study.entry import Entry

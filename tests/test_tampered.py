@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from avrobust import Rows
-from avrobust.report import RunError, gallery, summary, told
+from avrobust.report import RunError, gallery, model_info, summary
 from avrobust.report.figures import training
+from avrobust.report.load import Run, read
+from avrobust.report.localisation import baselines, strips
 from avrobust.report.page import check_inside, facts, html
-from avrobust.report.places import baselines, strips
-from avrobust.report.read import Run, read
 from avrobust.study.record import RunExistsError, RunFile
 from fake_run import fake_run
 
@@ -127,7 +127,7 @@ def test_records_changed_at_random_are_shown_or_refused(run):
             at[key] = draws.choice(values)
         (run / "run.json").write_text(json.dumps(about))
         try:
-            found = replace(before, about=told.read(run / "run.json"))
+            found = replace(before, about=model_info.read(run / "run.json"))
             found.flags(), facts(found), found.levels(), found.defense_levels()
             training(found), baselines(found)
         except ValueError as error:

@@ -113,7 +113,7 @@ def test_random_starts_fill_the_ball_and_belong_to_the_clip(ball):
     assert (ball.size(start, x) <= ball.eps * (1 + 1e-5)).all()
     assert (ball.size(start, x) > 0).all()
     order = torch.tensor([3, 1, 0])
-    assert torch.equal(ball.random(x[order], seeds.take(order), "start"), start[order])
+    assert torch.equal(ball.random(x[order], seeds.subset(order), "start"), start[order])
 
 
 def test_a_silent_clip_has_no_relative_budget():

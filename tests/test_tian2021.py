@@ -108,8 +108,12 @@ def shrunk(name: str, models: tuple[str, ...] = FEW, **source: object) -> Study:
     study = named(name)
 
     def small(c: Contestant) -> Contestant:
-        guard = replace(c.guard, columns=6, iterations=9) if isinstance(c.guard, ExFMem) else c.guard
-        return replace(c, width=16, visual_weights=None, guard=guard, epochs=c.epochs and 1)
+        feature_defense = (
+            replace(c.feature_defense, columns=6, iterations=9)
+            if isinstance(c.feature_defense, ExFMem)
+            else c.feature_defense
+        )
+        return replace(c, width=16, visual_weights=None, feature_defense=feature_defense, epochs=c.epochs and 1)
 
     trials = []
     for t in study.trials:
@@ -351,8 +355,8 @@ def test_the_settings_are_the_papers(name):
             1e-4,
             trained.lr.audio,
         )
-    guards = {c.name: c.guard for c in study.contestants}
-    assert guards["ExFMem published"] == replace(
+    defenses = {c.name: c.feature_defense for c in study.contestants}
+    assert defenses["ExFMem published"] == replace(
         PUBLISHED, columns=288 if name.endswith("music") else 1024, blend=0.6 if "kinetics" in name else 0.5
     )
     assert (study.clip.rate, study.clip.fps, study.clip.size, study.seeds, study.attacked) == (

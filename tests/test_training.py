@@ -262,7 +262,7 @@ def test_a_checkpoint_rebuilds_its_network(saved: Path) -> None:
     assert weights_sha256(net) == weights_sha256(build(SMALL, seed=1).to(memory_format=torch.channels_last))
     assert weights_sha256(net) != weights_sha256(build(SMALL, seed=2))
     assert np.isnan(meta.pop("val"))
-    assert meta == {"seed": 1, "classes": ["a", "ü"], "none": None, "spec": net.spec, "guard": None}
+    assert meta == {"seed": 1, "classes": ["a", "ü"], "none": None, "spec": net.spec, "feature_defense": None}
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]  # no draft is left
 
 

@@ -132,21 +132,23 @@ ODD = {
     "huge features": backbone(hidden_sizes=[10**12] * 4),
     "NaN features": backbone(embedding_size=float("nan")),
     "an unknown activation": backbone(hidden_act="exec"),
-    "a guard of text": lambda meta: meta.update(guard="ExFMem"),
-    "a guard of lists": lambda meta: meta.update(guard={"kind": ["ExFMem"]}),
-    "a memory without settings": lambda meta: meta.update(guard={"kind": "ExFMem"}),
+    "a feature defense of text": lambda meta: meta.update(feature_defense="ExFMem"),
+    "a feature defense of lists": lambda meta: meta.update(feature_defense={"kind": ["ExFMem"]}),
+    "a memory without settings": lambda meta: meta.update(feature_defense={"kind": "ExFMem"}),
     "a memory without end": lambda meta: meta.update(
-        guard={"kind": "ExFMem", "settings": {}, "shapes": {"audio": [10**9, 10**9], "visual": [-1, 2]}}
+        feature_defense={"kind": "ExFMem", "settings": {}, "shapes": {"audio": [10**9, 10**9], "visual": [-1, 2]}}
     ),
-    "centres without end": lambda meta: meta.update(guard={"kind": "Centres", "classes": 10**12, "width": 10**6}),
-    "a disguise of text": lambda meta: meta.update(guard={"kind": "Broken", "how": "rounded", "amount": "2"}),
+    "centres without end": lambda meta: meta.update(
+        feature_defense={"kind": "Centres", "classes": 10**12, "width": 10**6}
+    ),
+    "a disguise of text": lambda meta: meta.update(feature_defense={"kind": "Broken", "how": "rounded", "amount": "2"}),
     "a module of torch": lambda meta: meta.update(
-        guard={"kind": "module", "name": "torch.nn.modules.linear:Linear", "settings": {}}
+        feature_defense={"kind": "module", "name": "torch.nn.modules.linear:Linear", "settings": {}}
     ),
-    "a module of os": lambda meta: meta.update(guard={"kind": "module", "name": "os:system", "settings": {}}),
-    "a module without a name": lambda meta: meta.update(guard={"kind": "module", "name": "", "settings": {}}),
+    "a module of os": lambda meta: meta.update(feature_defense={"kind": "module", "name": "os:system", "settings": {}}),
+    "a module without a name": lambda meta: meta.update(feature_defense={"kind": "module", "name": "", "settings": {}}),
     "settings of nothing": lambda meta: meta.update(
-        guard={"kind": "module", "name": "their_defense:Faded", "settings": {"x": {}}}
+        feature_defense={"kind": "module", "name": "their_defense:Faded", "settings": {"x": {}}}
     ),
 }
 
@@ -218,20 +220,20 @@ def test_weights_of_another_kind_of_number_are_refused(good, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "guard", [Faded(0.25), Quantised(torch.tensor([0.5, 0.25])), Blend(Settings(share=0.3, over=(0, 1)), width=128)],
+    "feature_defense", [Faded(0.25), Quantised(torch.tensor([0.5, 0.25])), Blend(Settings(share=0.3, over=(0, 1)), width=128)],
     ids=lambda g: type(g).__name__,
 )  # fmt: skip
-def test_a_defense_of_one_s_own_travels(tmp_path, guard):
+def test_a_defense_of_one_s_own_travels(tmp_path, feature_defense):
     net = build(NetSpec(classes=5, width=16), seed=0).eval()
     bare = net(X)
-    net.guard = guard
+    net.feature_defense = feature_defense
     with torch.no_grad():
-        for number in guard.state_dict().values():
+        for number in feature_defense.state_dict().values():
             number.add_(0.125)  # what it learnt travels too
     save(net, tmp_path / "net.safetensors", {})
     back, _ = load(tmp_path / "net.safetensors")
     assert torch.equal(back(X), net(X)) and not torch.equal(back(X), bare)
-    assert type(back.guard) is type(guard)
+    assert type(back.feature_defense) is type(feature_defense)
 
 
 def test_a_defense_is_imported_only_where_that_is_allowed(tmp_path, monkeypatch):
@@ -242,7 +244,7 @@ def test_a_defense_is_imported_only_where_that_is_allowed(tmp_path, monkeypatch)
     import stranger_defense
 
     net = build(NetSpec(classes=5, width=16), seed=0).eval()
-    net.guard = stranger_defense.Half()
+    net.feature_defense = stranger_defense.Half()
     path = tmp_path / "net.safetensors"
     save(net, path, {})
     monkeypatch.delitem(sys.modules, "stranger_defense")
@@ -265,7 +267,7 @@ def test_a_defense_that_cannot_travel_is_refused_when_it_is_saved(tmp_path):
     changed.later = 3.0  # no argument of its constructor
     other.forward = lambda f: f
     net = build(NetSpec(classes=5, width=16), seed=0)
-    for guard, says in (
+    for feature_defense, says in (
         (Local(), "that another program can import by name"),
         (nn.Sequential(Faded(0.5), Faded(0.1)), "in one of them only"),
         (hooked, "has a hook"),
@@ -273,7 +275,7 @@ def test_a_defense_that_cannot_travel_is_refused_when_it_is_saved(tmp_path):
         (other, "'forward' would be lost or changed"),
         (Blend(Settings(share=lambda: 1)), "plain settings"),
     ):
-        net.guard = guard
+        net.feature_defense = feature_defense
         with pytest.raises(CheckpointError, match=f"net.safetensors: expected .*{says}"):
             save(net, tmp_path / "net.safetensors", {})
     assert not list(tmp_path.iterdir())
@@ -290,7 +292,7 @@ def test_a_network_that_was_changed_says_that_it_cannot_be_built_again(tmp_path)
 
 def test_weights_go_into_a_network_with_the_defense_that_they_were_saved_with(tmp_path):
     net = build(NetSpec(classes=5, width=16), seed=0)
-    net.guard = Faded(0.5)
+    net.feature_defense = Faded(0.5)
     save(net, tmp_path / "net.safetensors", {})
     with pytest.raises(CheckpointError, match=r"expected the feature defense None, got .*Faded"):
         load(tmp_path / "net.safetensors", build(NetSpec(classes=5, width=16), seed=0))

@@ -23,10 +23,12 @@ study = Study(
         Contestant("A", modality="A", width=16),
         Contestant("V", modality="V", width=16),
         Contestant("MinSim", width=16, loss=MIN_SIM),
-        Contestant("PCL", width=16, start="AV", epochs=1, loss=PCL(), guard=Prototypes()),
-        Contestant("MinSim+ExFMem", width=16, start="MinSim", epochs=1, loss=MIN_SIM, guard=ExFMem(columns=22)),
+        Contestant("PCL", width=16, start="AV", epochs=1, loss=PCL(), feature_defense=Prototypes()),
+        Contestant(
+            "MinSim+ExFMem", width=16, start="MinSim", epochs=1, loss=MIN_SIM, feature_defense=ExFMem(columns=22)
+        ),
         Contestant("Attention", width=16, start="AV", epochs=1, fusion="attention"),
-        Contestant("Rounded", width=16, start="AV", epochs=0, guard=Broken("rounded", 2.0)),
+        Contestant("Rounded", width=16, start="AV", epochs=0, feature_defense=Broken("rounded", 2.0)),
     ),
     trials=(
         Trial(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),

@@ -51,7 +51,7 @@ class Seeds:
         """Standard normal, shaped, typed and placed as `like`, whose first axis is the clips."""
         return self._draw(like, lambda g, shape: g.standard_normal(shape, dtype=np.float32), purpose)
 
-    def take(self, index: Iterable[Any]) -> "Seeds":
+    def subset(self, index: Iterable[Any]) -> "Seeds":
         """The draws of some of the clips."""
         return Seeds(self.seed, tuple(self.ids[int(i)] for i in index))
 

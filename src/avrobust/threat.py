@@ -121,7 +121,7 @@ class Ball:
             delta = direction * radius.view(-1, *[1] * (x.ndim - 1))
         return self.project(delta, x)
 
-    def take(self, clips: Any) -> "Ball":
+    def for_clips(self, clips: Any) -> "Ball":
         """The ball of some of the clips: this one, unless each clip has its own."""
         return self
 
@@ -221,9 +221,9 @@ class Threat(AV[Ball]):
         wanted = ("A", "V", "AV") if self.subset == "AV" else (self.subset,)
         return tuple(self.only(s) for s in wanted if s != "clean")
 
-    def take(self, clips: Any) -> "Threat":
+    def for_clips(self, clips: Any) -> "Threat":
         """What may be done to some of the clips, by any index of them."""
-        return Threat(*self.map(lambda ball: ball.take(clips)))
+        return Threat(*self.map(lambda ball: ball.for_clips(clips)))
 
     def __str__(self) -> str:
         return f"audio {self.audio}, visual {self.visual}"

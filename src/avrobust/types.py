@@ -130,7 +130,7 @@ class Batch:
         x = AV(audio=torch.cat([b.x.audio for b in parts]), visual=torch.cat([b.x.visual for b in parts]))
         return cls(x, torch.cat([b.label for b in parts]), tuple(id for b in parts for id in b.ids))
 
-    def take(self, clips: Sequence[int]) -> "Batch":
+    def subset(self, clips: Sequence[int]) -> "Batch":
         """Some of the clips, by their numbers."""
         on = torch.as_tensor(clips, dtype=torch.long, device=self.label.device)
         return Batch(self.x.map(lambda s: s[on]), self.label[on], tuple(self.ids[i] for i in on.tolist()))

@@ -35,7 +35,7 @@ class Declared(Protocol):
 def ways(model: Model, x: Signals) -> tuple[Way, ...]:
     """What to take gradients of when attacking `model` at the clips `x`: itself first, then what leads around it.
 
-    For a two-stream network with a guard: straight through the guard, and past it.  For any other model: what its
+    For a two-stream network with a feature defense: straight through the feature defense, and past it.  For any other model: what its
     method `ways`, if there is one, gives.  Where two runs on the same clips differ, each is averaged over draws.
 
     >>> from avrobust.types import AV
@@ -44,8 +44,8 @@ def ways(model: Model, x: Signals) -> tuple[Way, ...]:
     """
     found: list[Way] = [lambda m: m]
     if isinstance(model, TwoStream):
-        if guarded(model, x):
-            found += [partial(replace, guard="straight"), partial(replace, guard="past")]
+        if defended(model, x):
+            found += [partial(replace, feature_defense="straight"), partial(replace, feature_defense="past")]
     elif isinstance(model, Declared):
         found += [partial(_instead, other) for other in model.ways()]
     return tuple(partial(_averaged, way) for way in found) if is_random(model, x) else tuple(found)
@@ -96,10 +96,10 @@ class Transfer:
 
 
 @torch.no_grad()
-def guarded(model: TwoStream, x: Signals) -> bool:
-    """Whether the network's guard does anything to the features of these clips."""
+def defended(model: TwoStream, x: Signals) -> bool:
+    """Whether the network's feature defense does anything to the features of these clips."""
     f = model.embed(x)
-    return any(after is not before for after, before in zip(model.net.guard(f), f, strict=True))
+    return any(after is not before for after, before in zip(model.net.feature_defense(f), f, strict=True))
 
 
 @torch.no_grad()

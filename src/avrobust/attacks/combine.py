@@ -72,7 +72,7 @@ class AVAutoAttack:
             starts = x.map(torch.zeros_like)
             for part in threat.subsets()[:2]:
                 alone = _Run.of(self, model, x, y, part, seeds)
-                alone.take(both.active.clips)
+                alone.subset(both.active.clips)
                 alone.search()
                 both.keep(alone.best.delta.map(lambda d: d[both.active.clips]))
                 starts = starts.map(torch.add, alone.best.delta)
@@ -105,7 +105,7 @@ class _Run:
         """What counts: the model itself, or the mean of a random one's answers."""
         return self.ways[0](self.active.model)
 
-    def take(self, clips: Tensor) -> None:
+    def subset(self, clips: Tensor) -> None:
         """Go on with those of these clips (their numbers) that still stand."""
         self.active = self.active.subset(torch.isin(self.active.clips, clips))
 

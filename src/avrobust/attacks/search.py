@@ -46,9 +46,16 @@ class ActiveSet:
         if isinstance(on, Tensor) and bool(on.all()):
             return self
         x, aim = self.x.map(lambda s: s[on]), None if self.aim is None else self.aim[on]
-        seeds = self.seeds.take(torch.arange(len(self), device=self.y.device)[on])
+        seeds = self.seeds.subset(torch.arange(len(self), device=self.y.device)[on])
         return ActiveSet(
-            engine.subset(self.model, on), x, self.y[on], self.threat.take(on), seeds, self.clips[on], aim, self.ignored
+            engine.subset(self.model, on),
+            x,
+            self.y[on],
+            self.threat.for_clips(on),
+            seeds,
+            self.clips[on],
+            aim,
+            self.ignored,
         )
 
     def value_and_grad(self, objective: Objective, delta: Signals) -> engine.ValueAndGrad:

@@ -10,10 +10,10 @@ import tyro
 
 from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
-from avrobust.evaluation.plane import Plane, Pool, frontiers
+from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
 from avrobust.evaluation.run import label
 from avrobust.progress import bar
-from avrobust.report import plane as report
+from avrobust.report import budget_grid as report
 from avrobust.study.record import code, world
 
 ABOUT = """Attack a model at every pair of budgets for sound and picture, and find each clip's smallest joint budget.

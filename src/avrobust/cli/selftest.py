@@ -8,14 +8,14 @@ from pathlib import Path
 from avrobust.cli.options import parse, side_by_side
 from avrobust.cli.study import refuse_failures
 from avrobust.evaluation.metrics import percent
-from avrobust.report import standing
-from avrobust.report.read import read
+from avrobust.report import robustness
+from avrobust.report.load import read
 from avrobust.study.run import run
 from avrobust.study.selftest import HOLDS, study
 
 ABOUT = """Show that this installation sees through defenses that do not defend, and leaves standing the one that does.
 
-Trains one network and puts it behind guards that are broken on purpose, then attacks each. Fails where a broken
+Trains one network and puts it behind feature defenses that are broken on purpose, then attacks each. Fails where a broken
 defense is neither broken nor flagged, or where the adversarially trained network is.
 
 example:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     options = parse(Options, argv, "selftest", ABOUT)
     page = side_by_side(partial(work, options), options.workers, quiet=options.quiet)
     refuse_failures(options.out)
-    (table,) = standing.tables(read(options.out))
+    (table,) = robustness.tables(read(options.out))
     lines: list[tuple[str, ...]] = [("defense", "clean", "FGSM", "worst", "verdict", "")]
     deceived = []
     for row in table.rows[1:]:

@@ -1,4 +1,4 @@
-"""What can be done about attacks: losses to train with, and guards between the encoders and the fusion."""
+"""What can be done about attacks: losses to train with, and feature defenses between the encoders and the fusion."""
 
 from avrobust.defenses.adversarial import FAST, Adversarial
 from avrobust.defenses.broken import Broken, Disguise
@@ -6,7 +6,7 @@ from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
-from avrobust.defenses.travel import rebuild as guard
+from avrobust.defenses.travel import rebuild as feature_defense
 
 __all__ = [
     "FAST",
@@ -25,7 +25,7 @@ __all__ = [
     "Similarity",
     "Solution",
     "diagnosis",
-    "guard",
+    "feature_defense",
     "lasso",
     "published_ista",
 ]

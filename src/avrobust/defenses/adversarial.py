@@ -87,7 +87,7 @@ class Adversarial:
         with _held(net):
             for threat, clips in self._drawn(seeds):
                 mine = torch.tensor(clips, device=batch.label.device)
-                own, names = batch.x.map(lambda s, mine=mine: s[mine]), seeds.take(clips)
+                own, names = batch.x.map(lambda s, mine=mine: s[mine]), seeds.subset(clips)
                 # One call per threat, so that a stream that it leaves alone is computed once.
                 found = self.attack(model, own, batch.label[mine], threat, names)
                 check(threat, own, found, names.ids, self.name)

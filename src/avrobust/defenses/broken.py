@@ -1,6 +1,6 @@
 """Defenses that do not defend, to test a harness with: each makes weak attacks fail, and none makes a model robust.
 
-They stand where a guard stands, between the encoders and the fusion, so that one trained network serves for all.
+They stand where a feature defense stands, between the encoders and the fusion, so that one trained network serves for all.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -40,13 +40,13 @@ class Broken:
 
     @torch.no_grad()
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Disguise":
-        """The guard for this network, whose features' size is taken from the first training clips."""
+        """The feature defense for this network, whose features' size is taken from the first training clips."""
         f = net.embed(next(iter(clips)).x)
         return Disguise(self, f.map(lambda s: s.float().abs().mean()))
 
 
 class Disguise(nn.Module):
-    """A broken guard: features in, (b d) each, features out."""
+    """A broken feature defense: features in, (b d) each, features out."""
 
     audio: Tensor
     visual: Tensor
@@ -64,7 +64,7 @@ class Disguise(nn.Module):
 
     @classmethod
     def rebuild(cls, spec: Mapping[str, Any]) -> "Disguise":
-        """The guard of a `spec`, its sizes yet to be loaded."""
+        """The feature defense of a `spec`, its sizes yet to be loaded."""
         settings = parse(Broken, {name: value for name, value in spec.items() if name != "kind"})
         return cls(settings, AV(torch.zeros(()), torch.zeros(())))
 

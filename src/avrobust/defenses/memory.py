@@ -59,7 +59,7 @@ class ExFMem:
             )
 
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Memory":
-        """A memory of what `net` (in evaluation mode, without a guard) makes of training clips.
+        """A memory of what `net` (in evaluation mode, without a feature defense) makes of training clips.
 
         Sound and picture of a column come from the same clip.  Where a class has too few clips, all of it is kept,
         and the memory is that much smaller.
@@ -124,9 +124,9 @@ class _Filled:
 
 
 class Memory(nn.Module):
-    """A filled memory, as the guard of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
+    """A filled memory, as the feature defense of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
 
-    Works around any two features: `net.guard = ExFMem().fill(net, batches, seed)`, with or without training on.
+    Works around any two features: `net.feature_defense = ExFMem().fill(net, batches, seed)`, with or without training on.
     The banks (d m) stay as they are; an encoder that is trained on moves away from them, as in the published code.
     """
 
@@ -201,13 +201,13 @@ def diagnosis(net: AVNet, clips: Iterable[Batch]) -> dict[str, dict[str, float]]
 
     `nonzero`: coefficients that are not 0; `residual`: |f - D h| / |f|; `iterations`; `gap` (nan where not computed).
     """
-    if not isinstance(net.guard, Memory):
-        raise ValueError("expected a network with a memory, got one without. Set net.guard first.")
+    if not isinstance(net.feature_defense, Memory):
+        raise ValueError("expected a network with a memory, got one without. Set net.feature_defense first.")
     found: dict[str, list[list[float]]] = {"audio": [], "visual": []}
     for batch in clips:
         f = net.embed(batch.x)
-        for (name, code), (_, feature) in zip(net.guard.codes(f).items(), f.items(), strict=True):
-            bank = getattr(net.guard, name)
+        for (name, code), (_, feature) in zip(net.feature_defense.codes(f).items(), f.items(), strict=True):
+            bank = getattr(net.feature_defense, name)
             left = (feature - code.codes @ bank.T).norm(dim=1) / feature.norm(dim=1).clamp_min(1e-12)
             columns = ((code.codes != 0).sum(1).float(), left, code.iterations.float(), code.gap)
             found[name] += torch.stack(columns, 1).tolist()

@@ -45,16 +45,16 @@ class PCL:
 
     def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
         """One number for the batch; in training mode the centres follow."""
-        if not isinstance(net.guard, Centres):
+        if not isinstance(net.feature_defense, Centres):
             raise ValueError(
-                "expected a network with centres for PCL, got one without. Set net.guard = Centres.of(net)."
+                "expected a network with centres for PCL, got one without. Set net.feature_defense = Centres.of(net)."
             )
         z = net.fuse(net.represent(batch.x))
         loss = F.cross_entropy(net.classify(z), batch.label)
         z = z.float()
         if net.training:
-            net.guard.begin(z.detach(), batch.label)
-        centres = net.guard.centres.clone()  # the graph keeps these; `follow` moves the others
+            net.feature_defense.begin(z.detach(), batch.label)
+        centres = net.feature_defense.centres.clone()  # the graph keeps these; `follow` moves the others
         if self.form == "code":
             far = torch.cdist(z, centres).square()
         else:
@@ -65,10 +65,10 @@ class PCL:
             if self.form == "code"
             else (z - centres[batch.label]).norm(dim=1)
         )
-        unseen = net.guard.begun == 0  # a centre that no clip has placed yet repels nobody
+        unseen = net.feature_defense.begun == 0  # a centre that no clip has placed yet repels nobody
         others = far.masked_fill(own | unseen, 0).sum(1) / (len(centres) - 1)
         if net.training:
-            net.guard.follow(z.detach(), batch.label, self.rate)
+            net.feature_defense.follow(z.detach(), batch.label, self.rate)
         repel = self.repel if self.form == "code" else self.attract
         return loss + self.attract * near.mean() - repel * others.mean()
 
@@ -92,7 +92,7 @@ class _Placed:
 
 
 class Centres(nn.Module):
-    """A guard that lets features pass, and holds one centre (d) per class for the loss."""
+    """A feature defense that lets features pass, and holds one centre (d) per class for the loss."""
 
     centres: Tensor
     begun: Tensor

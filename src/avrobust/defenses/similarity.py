@@ -16,7 +16,7 @@ class Similarity:
     """Cross entropy plus `weight` times the mean cosine of both features (Tian & Xu 2021, eq. 2 and 3).
 
     `MIN_SIM` (weight 1) drives the modalities apart, as the paper proposes; `MAX_SIM` (weight -1) brings them
-    together: the paper's 1 - cosine, whose 1 has no gradient.  The features are those behind the guard, as published.
+    together: the paper's 1 - cosine, whose 1 has no gradient.  The features are those behind the feature defense, as published.
     """
 
     weight: float

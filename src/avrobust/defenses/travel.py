@@ -45,16 +45,16 @@ class _Named:
     settings: dict[str, Any]  # as `_packed` gives them
 
 
-def describe(guard: nn.Module) -> dict[str, Any] | None:
-    """What `rebuild` makes the guard of, but for its state; None for no guard.
+def describe(feature_defense: nn.Module) -> dict[str, Any] | None:
+    """What `rebuild` makes the feature defense of, but for its state; None for no feature defense.
 
     Raises `ValueError`, saying what to do, for a module that would not come back as it is.
     """
-    kind = type(guard)
+    kind = type(feature_defense)
     if kind is nn.Identity:
         return None
     if kind in OWN.values():
-        spec: dict[str, Any] = guard.spec  # type: ignore[assignment]
+        spec: dict[str, Any] = feature_defense.spec  # type: ignore[assignment]
         return spec
     name = f"{kind.__module__}:{kind.__qualname__}"
     if kind.__module__ in ("__main__", "__mp_main__") or _found(name) is not kind:
@@ -62,7 +62,7 @@ def describe(guard: nn.Module) -> dict[str, Any] | None:
             f"expected a feature defense that another program can import by name, got {name}. "
             "Define its class at the top of a module of its own, and import it from there."
         )
-    settings = {key: _packed(value, key, guard) for key, value in _arguments(guard).items()}
+    settings = {key: _packed(value, key, feature_defense) for key, value in _arguments(feature_defense).items()}
     with torch.random.fork_rng(devices=[]):
         try:
             again = kind(**{key: _unpacked(value, ()) for key, value in settings.items()})
@@ -71,7 +71,7 @@ def describe(guard: nn.Module) -> dict[str, Any] | None:
                 f"expected {kind.__qualname__} to be made anew from {brief(settings)}, got {type(error).__name__}: {error}. "
                 "Keep each argument of its constructor as an attribute of that name."
             ) from error
-    if apart := different(guard, again):
+    if apart := different(feature_defense, again):
         raise ValueError(
             f"expected the feature defense {name}, made anew from {brief(settings)}, to be as it is, got another: "
             f"{'; '.join(apart[:3])}. Keep each argument of its constructor as an attribute of that name, and what it "
@@ -81,7 +81,7 @@ def describe(guard: nn.Module) -> dict[str, Any] | None:
 
 
 def rebuild(spec: Mapping[str, Any] | None, allow: Sequence[str] = ()) -> nn.Module:
-    """The guard whose description this is, its state yet to be loaded; None is no guard.
+    """The feature defense whose description this is, its state yet to be loaded; None is no feature defense.
 
     `allow` names packages or modules that may be imported for it.  Raises `ValueError` for what is none.
 
@@ -95,7 +95,7 @@ def rebuild(spec: Mapping[str, Any] | None, allow: Sequence[str] = ()) -> nn.Mod
         return OWN[kind].rebuild(spec)
     if kind != "module":
         raise ValueError(
-            f"expected a guard of ExFMem, Centres or Broken, or a module, got {brief(repr(kind), 60)}. "
+            f"expected a feature defense of ExFMem, Centres or Broken, or a module, got {brief(repr(kind), 60)}. "
             "Is the checkpoint of a newer version?"
         )
     told = parse(_Named, spec)
@@ -144,31 +144,35 @@ def _equal(a: object, b: object) -> bool:
         return False
 
 
-def _arguments(guard: nn.Module) -> dict[str, Any]:
+def _arguments(feature_defense: nn.Module) -> dict[str, Any]:
     """What its constructor is to be given: by name, what the module keeps under that name."""
-    wanted = signature(type(guard)).parameters.values()
+    wanted = signature(type(feature_defense)).parameters.values()
     return {
-        p.name: getattr(guard, p.name)
+        p.name: getattr(feature_defense, p.name)
         for p in wanted
-        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY) and hasattr(guard, p.name)
+        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY) and hasattr(feature_defense, p.name)
     }
 
 
-def _packed(value: Any, at: str, guard: nn.Module) -> dict[str, Any]:
+def _packed(value: Any, at: str, feature_defense: nn.Module) -> dict[str, Any]:
     """An argument as plain data: a tensor of the state by its shape, a dataclass by its name and fields."""
-    if isinstance(value, Tensor) and at in guard.state_dict():
+    if isinstance(value, Tensor) and at in feature_defense.state_dict():
         return {"tensor": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
     if is_dataclass(value) and not isinstance(value, type):
         name = f"{type(value).__module__}:{type(value).__qualname__}"
         return {
             "class": name,
-            "with": {f.name: _packed(getattr(value, f.name), f"{at}.{f.name}", guard) for f in fields(value) if f.init},
+            "with": {
+                f.name: _packed(getattr(value, f.name), f"{at}.{f.name}", feature_defense)
+                for f in fields(value)
+                if f.init
+            },
         }
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError(
-            f"expected plain settings in the feature defense {type(guard).__qualname__} (numbers, texts, lists, "
+            f"expected plain settings in the feature defense {type(feature_defense).__qualname__} (numbers, texts, lists, "
             f"dataclasses of these), got a {type(value).__name__} for '{at}'. Give its constructor plain settings."
         ) from None
     return {"plain": value}

@@ -74,7 +74,7 @@ class CleanGradientCache:
     """Gradients at the clean clips, per objective and modality: each computed when it is first asked for.
 
     There, sound's gradient is the same whatever may be done to the picture: FGSM on both at once, with any budgets,
-    needs no more than FGSM on sound and FGSM on picture have found.  Of a random guard, one draw serves them all.
+    needs no more than FGSM on sound and FGSM on picture have found.  Of a random feature defense, one draw serves them all.
     """
 
     def __init__(self, x: Signals, y: Tensor) -> None:
@@ -99,7 +99,7 @@ class CleanGradientCache:
     def _of(
         self, part: str, model: TwoStream, objective: Objective, ignored: set[str] | None
     ) -> tuple[PerClip, Tensor, Tensor]:
-        key = (part, objective, model.guard, model.draws)
+        key = (part, objective, model.feature_defense, model.draws)
         for known, found in self._found:
             if known == key:
                 return found

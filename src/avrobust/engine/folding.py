@@ -143,7 +143,7 @@ def _as_written(module: nn.Module, *parameters: str) -> bool:
 
 @torch.no_grad()
 def _features(net: AVNet, clips: Signals) -> list[Tensor]:
-    """What the classifier gets of the clips, the guard left out: that has nothing to fold, and may be random."""
+    """What the classifier gets of the clips, the feature defense left out: that has nothing to fold, and may be random."""
     return [net.fuse(net.embed(clips))]
 
 

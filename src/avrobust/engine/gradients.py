@@ -60,7 +60,7 @@ def value_and_grad(
         return kept(model, objective, threat, ignored)
 
     def part(on: slice) -> ValueAndGrad:
-        those, allowed = subset(model, on), threat.take(on)
+        those, allowed = subset(model, on), threat.for_clips(on)
         at = x.map(lambda s: s[on])
         if delta is not None:
             at = shift(at, delta.map(lambda d: d[on]), allowed)

@@ -46,9 +46,9 @@ class TwoStream:
     """A two-stream network as an attack sees it.
 
     A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand, with no
-    guard between: a network that points at places has none.  `guard` is how gradients meet the network's guard:
+    feature defense between: a network that points at places has none.  `feature_defense` is how gradients meet the network's feature defense:
     they go "through" it, "straight" back as if it were not there (what it gives is as it is; Athalye et al. 2018),
-    or everything goes "past" it.  With several `draws` of a random guard, logits are the mean over them.
+    or everything goes "past" it.  With several `draws` of a random feature defense, logits are the mean over them.
     `clean_gradients` are its gradients at the clean clips, all of them.
     """
 
@@ -57,7 +57,7 @@ class TwoStream:
     known: AV[Tensor | None] = field(default_factory=lambda: AV(audio=None, visual=None))
     clean: AV[Tensor] | None = None
     heard: list[Tensor] | None = None
-    guard: Literal["through", "straight", "past"] = "through"
+    feature_defense: Literal["through", "straight", "past"] = "through"
     draws: int = 1
     chunk_size: ChunkSize = field(default_factory=ChunkSize)
     clean_gradients: "CleanGradientCache | None" = None
@@ -69,18 +69,18 @@ class TwoStream:
 
     def __call__(self, x: Signals) -> Tensor:
         f = self.embed(x)
-        every = [self.net.decide(self._guarded(f)) for _ in range(self.draws)]
+        every = [self.net.decide(self._defended(f)) for _ in range(self.draws)]
         return self._hear(torch.stack(every).mean(0) if self.draws > 1 else every[0])
 
     def represent(self, x: Signals) -> AV[Tensor]:
         """The features that the decision is made from, in float32."""
-        return self._guarded(self.embed(x))
+        return self._defended(self.embed(x))
 
-    def _guarded(self, f: AV[Tensor]) -> AV[Tensor]:
-        if self.guard == "past":
+    def _defended(self, f: AV[Tensor]) -> AV[Tensor]:
+        if self.feature_defense == "past":
             return f
-        clean: AV[Tensor] = self.net.guard(f)
-        return clean if self.guard == "through" else f.map(lambda s, c: s + (c - s).detach(), clean)
+        clean: AV[Tensor] = self.net.feature_defense(f)
+        return clean if self.feature_defense == "through" else f.map(lambda s, c: s + (c - s).detach(), clean)
 
     def decide(self, f: AV[Tensor]) -> Tensor:
         """Logits of such features."""
@@ -109,7 +109,7 @@ class TwoStream:
 
     def _embed(self, x: Signals) -> AV[Tensor]:
         with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            # A copy of what is known: a guard, or a fusion, may write into its features.
+            # A copy of what is known: a feature defense, or a fusion, may write into its features.
             features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f.clone(), x, self.known)
         return features.map(Tensor.float)
 

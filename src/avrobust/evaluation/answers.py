@@ -72,7 +72,7 @@ class Answers:
     def __getitem__(self, column: str) -> np.ndarray:
         return self.columns[column]
 
-    def take(self, seeds: Iterable[int], clips: Iterable[str]) -> "Answers":
+    def subset(self, seeds: Iterable[int], clips: Iterable[str]) -> "Answers":
         """The same, for some seeds and clips, in the order given."""
         seeds, clips = tuple(seeds), tuple(clips)
         place = {name: i for i, name in enumerate(self.clips)}
@@ -130,7 +130,7 @@ def shared(*answers: Answers) -> tuple[Answers, ...]:
     """The same answers, cut to the seeds and clips that all of them have."""
     seeds = [s for s in answers[0].seeds if all(s in a.seeds for a in answers)]
     clips = sorted(set.intersection(*(set(a.clips) for a in answers)))
-    return tuple(a.take(seeds, clips) for a in answers)
+    return tuple(a.subset(seeds, clips) for a in answers)
 
 
 def curves(conditions: Iterable[Condition]) -> list[tuple[Condition, ...]]:

@@ -30,7 +30,7 @@ def compare(model: Model, low: engine.TwoStream, batch: Batch, threat: Threat, s
     first raises the margin, as a share of how far the second does; 1 where that finds nothing.  `room`: by modality,
     how many numbers of the low precision lie within the budget, at the middle one of the signals' values.
     """
-    batch = batch.take(range(min(CLIPS, len(batch))))
+    batch = batch.subset(range(min(CLIPS, len(batch))))
     x, y = batch.x, batch.label
     full = engine.surrogate(model, x.map(lambda s: s[:1]))
     reached = []

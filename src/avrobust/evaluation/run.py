@@ -12,7 +12,7 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks import ANYTHING
 from avrobust.attacks.info import attack_info
-from avrobust.evaluation.carried import Slopes, halves
+from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.door import as_attacks, as_batches, as_model, as_seed, as_threats, check_model
 from avrobust.evaluation.inputs import (
     Fingerprints,

@@ -1,4 +1,4 @@
-"""The two-stream network and its seam: embed, guard, fuse, classify.  Knows no particular encoder, and no attacks."""
+"""The two-stream network and its seam: embed, feature defense, fuse, classify.  Knows no particular encoder, and no attacks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from avrobust.types import AV, Batch, Signals
 class AVNet(nn.Module):
     """Sound and picture in, logits out: one encoder per modality, a fusion, one linear layer.
 
-    `forward(x)` is `classify(fuse(guard(embed(x))))`; defenses and the attack engine work between these.  `guard`
+    `forward(x)` is `classify(fuse(feature_defense(embed(x))))`; defenses and the attack engine work between these.  `feature_defense`
     is what a defense puts between the encoders and the fusion, features in and features out; nothing by default.
     A network that only hears, or only sees, is the same class with an `Absent` encoder on the other side.
     The classifier starts from N(0, `classifier_std`) and zero bias.  `spec` says how to build the network
@@ -33,7 +33,7 @@ class AVNet(nn.Module):
         super().__init__()
         self.audio = encoders.audio
         self.visual = encoders.visual
-        self.guard: nn.Module = nn.Identity()
+        self.feature_defense: nn.Module = nn.Identity()
         self.fusion = fusion
         self.classifier = nn.Linear(fusion.width, classes)
         nn.init.normal_(self.classifier.weight, std=classifier_std)
@@ -50,8 +50,8 @@ class AVNet(nn.Module):
         return self.encoders.map(lambda encoder, signal: encoder(signal), x)
 
     def represent(self, x: Signals) -> AV[Tensor]:
-        """The features that the decision is made from: `embed`, and what the guard makes of it."""
-        f: AV[Tensor] = self.guard(self.embed(x))
+        """The features that the decision is made from: `embed`, and what the feature defense makes of it."""
+        f: AV[Tensor] = self.feature_defense(self.embed(x))
         return f
 
     def fuse(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from avrobust.evaluation.metrics import percent
 from avrobust.report import defended
 from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
-from avrobust.report.read import Level, Run
-from avrobust.report.words import listing
+from avrobust.report.formatting import listing
+from avrobust.report.load import Level, Run
 
 
 def claims(run: Run) -> tuple[Claim, ...]:

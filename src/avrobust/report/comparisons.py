@@ -9,8 +9,8 @@ import numpy as np
 from avrobust.evaluation.answers import Answers, Budget, shared
 from avrobust.evaluation.flags import SIGNIFICANT
 from avrobust.evaluation.metrics import Estimate, Paired, avg_attacked, estimate, paired
-from avrobust.report.read import SUBSETS
-from avrobust.report.words import picture, sound
+from avrobust.report.formatting import picture, sound
+from avrobust.report.load import SUBSETS
 
 NAME = {"A": "sound", "V": "picture"}
 Verdict = Literal["holds", "holds in part", "does not hold", "undecided", "not tested"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from avrobust.evaluation.answers import Answers, shared
 from avrobust.report.comparisons import Claim, Comparison, at, compare, mean_attacked
-from avrobust.report.read import SUBSETS, Level, Run
+from avrobust.report.load import SUBSETS, Level, Run
 
 KEPT = 0.03  # clean accuracy counts as kept when it falls by less
 
@@ -129,12 +129,16 @@ CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
 
 def _trained(run: Run, loss: str) -> str | None:
     """The model that is trained with this loss and nothing else."""
-    return next((m for m in run.defenses() if run.told(m).get("loss") == loss and not run.told(m).get("guard")), None)
+    return next(
+        (m for m in run.defenses() if run.told(m).get("loss") == loss and not run.told(m).get("feature_defense")), None
+    )
 
 
 def _full(run: Run) -> str | None:
     """MinSim with a memory."""
-    return next((m for m in run.defenses() if run.told(m).get("loss") == "MinSim" and run.told(m).get("guard")), None)
+    return next(
+        (m for m in run.defenses() if run.told(m).get("loss") == "MinSim" and run.told(m).get("feature_defense")), None
+    )
 
 
 def _attacked(run: Run, models: Sequence[str | None], level: Level) -> list[Answers | None]:

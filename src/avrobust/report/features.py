@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
 from avrobust.evaluation.embedding import Spread, alignment, spread
-from avrobust.report.read import Run, RunError
+from avrobust.report.load import Run, RunError
 
 PARTS = ("audio", "visual", "tsne_audio", "tsne_visual")
 SIDE, DPI = 4.4, 170  # inches, dots per inch

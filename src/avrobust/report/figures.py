@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from avrobust.evaluation.answers import Budget, Condition
 from avrobust.evaluation.metrics import Estimate, percent
-from avrobust.report.read import Run
+from avrobust.report.formatting import grey
+from avrobust.report.load import Run
 from avrobust.report.tables import right
-from avrobust.report.words import grey
 
 # matplotlib wants colours, the page wants names: each name travels as a colour that nothing else has.
 INK, MUTED, RULE, AUDIO, VISUAL = "#010101", "#020202", "#030303", "#040404", "#050505"

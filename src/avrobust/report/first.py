@@ -6,8 +6,8 @@ import numpy as np
 from markupsafe import Markup
 
 from avrobust.report.gallery import Room, Sound, read_wav, sound
-from avrobust.report.places import Strip, strips
-from avrobust.report.read import Run
+from avrobust.report.load import Run
+from avrobust.report.localisation import Strip, strips
 
 WIDTH, HEIGHT = 480, 90  # of a waveform's drawing
 STEPS = 240  # of it: each spans from the lowest to the highest sample of its stretch

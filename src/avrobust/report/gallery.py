@@ -17,7 +17,7 @@ from scipy import signal
 from scipy.io import wavfile
 
 from avrobust.evaluation.answers import Budget
-from avrobust.report.read import RunError
+from avrobust.report.load import RunError
 from avrobust.stored import brief, parse
 
 T = TypeVar("T")

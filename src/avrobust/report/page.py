@@ -15,23 +15,23 @@ import jinja2
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.metrics import Estimate, p_value, percent
 from avrobust.report import (
-    carried,
+    attribution,
+    channels,
     features,
     figures,
     first,
+    formatting,
     gallery,
-    places,
-    sent,
-    standing,
+    localisation,
+    robustness,
     tables,
-    words,
     worlds,
 )
 from avrobust.report.claims import claims, families
 from avrobust.report.comparisons import Claim
 from avrobust.report.comparisons import at as budget_words
+from avrobust.report.load import Run, RunError, read
 from avrobust.report.paper import Paper, same_budgets
-from avrobust.report.read import Run, RunError, read
 
 SOUND_BYTES = 4_000_000  # of WAV on a page; base64 adds a third, pictures and curves well under a megabyte
 PAGE = "report.html"
@@ -68,7 +68,7 @@ def html(run: Run) -> str:
         .get_template("report.html.j2")
         .render(
             run=run,
-            answer=headline(run, claimed, stand := standing.tables(run)),
+            answer=headline(run, claimed, stand := robustness.tables(run)),
             glance=tables.glance(run),
             flags=alike(run.flags()),
             counts=[*counts(run), *filter(None, [worlds.apart(*run.worlds)])],
@@ -76,13 +76,13 @@ def html(run: Run) -> str:
             tables=[(t, tables.reaches(run, t)) for t in attack_tables],
             fusions=tables.fusion_tables(run),
             defenses=tables.defense_tables(run),
-            carried=carried.tables(run),
+            carried=attribution.tables(run),
             standing=stand,
-            sent=sent.tables(run),
-            held=sent.budgets(run),
-            places=places.tables(run),
-            baselines=places.baselines(run),
-            strips={t.model: places.strips(run, t.model) for t in places.tables(run)},
+            sent=channels.tables(run),
+            held=channels.budgets(run),
+            places=localisation.tables(run),
+            baselines=localisation.baselines(run),
+            strips={t.model: localisation.strips(run, t.model) for t in localisation.tables(run)},
             clouds=features.clouds(run),
             colours=features.colours(run.classes),
             benchmark=run.benchmark,
@@ -119,10 +119,10 @@ def templates() -> jinja2.Environment:
     )
     environment.filters |= {
         "percent": percent,
-        "decibel": words.decibel,
-        "duration": words.duration,
-        "listing": words.listing,
-        "anchor": words.anchor,
+        "decibel": formatting.decibel,
+        "duration": formatting.duration,
+        "listing": formatting.listing,
+        "anchor": formatting.anchor,
         "p_value": p_value,
         "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
         "two": lambda value: "—" if math.isnan(value) else f"{value:.2f}",
@@ -144,7 +144,7 @@ def interval(e: Estimate) -> str:
     return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
 
 
-def heading(paper: Paper | None, table: tables.AttackTable | tables.ModelTable | standing.Table) -> str:
+def heading(paper: Paper | None, table: tables.AttackTable | tables.ModelTable | robustness.Table) -> str:
     """What is said above a table of one set of budgets."""
     if paper is None:
         return "At these budgets"
@@ -164,16 +164,16 @@ def place(path: Path) -> str:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def headline(run: Run, found: Sequence[Claim], stand: Sequence[standing.Table] = ()) -> str:
+def headline(run: Run, found: Sequence[Claim], stand: Sequence[robustness.Table] = ()) -> str:
     """The page's one sentence, or which alarms forbid one: those about the study, or a network that it speaks of."""
     spoken_of = {"", *(run.model(kind) for kind in ("AV", "A", "V"))}
     void = list(dict.fromkeys(f.name for f in run.flags() if f.level == "alarm" and f.model in spoken_of))
     if void and run.table:
-        return f"No answer: what was measured does not carry one ({words.listing(void)})."
+        return f"No answer: what was measured does not carry one ({formatting.listing(void)})."
     return answer(found, stand)
 
 
-def answer(found: Sequence[Claim], stand: Sequence[standing.Table] = ()) -> str:
+def answer(found: Sequence[Claim], stand: Sequence[robustness.Table] = ()) -> str:
     """The page's one sentence: where integration helps, where it hurts, where these clips cannot tell.
 
     Where a run did not ask that, which defenses stand.
@@ -184,8 +184,8 @@ def answer(found: Sequence[Claim], stand: Sequence[standing.Table] = ()) -> str:
         groups.setdefault(outcome([helps * k.sign for k in by_name[name].comparisons]), []).append(when)
     if list(groups) == [NOT_TRIED]:
         return stand[0].words if stand else "This run has not yet measured what the question needs."
-    parts = [f"{verb} {words.listing(places)}" for verb, places in groups.items()]
-    return f"Here, hearing and seeing together {words.listing(parts)}."
+    parts = [f"{verb} {formatting.listing(places)}" for verb, places in groups.items()]
+    return f"Here, hearing and seeing together {formatting.listing(parts)}."
 
 
 NOT_TRIED = "was not tried"
@@ -233,16 +233,16 @@ def facts(run: Run) -> list[tuple[str, str]]:
     seconds = about.get("seconds") or {}
     seeds = sorted({s for a in run.table.values() for s in a.seeds})
     found = [
-        ("Data", joined(data.get("name"), f"{run.classes} classes", f"{words.listing(split)} clips" if split else "")),
+        ("Data", joined(data.get("name"), f"{run.classes} classes", f"{formatting.listing(split)} clips" if split else "")),
         ("Clip", _clip(spec)),
-        ("Models", words.listing([f"{m} ({_model(run, m)})" for kind in ("AV", "A", "V") for m in run.models(kind)])),
-        ("Attacks", words.listing(attacks)),
+        ("Models", formatting.listing([f"{m} ({_model(run, m)})" for kind in ("AV", "A", "V") for m in run.models(kind)])),
+        ("Attacks", formatting.listing(attacks)),
         ("Budgets", _budgets(run)),
-        ("Seeds", words.listing([str(s) for s in seeds])),
+        ("Seeds", formatting.listing([str(s) for s in seeds])),
         ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("Python", world.get("python")), named("torch", world.get("torch")))),
         ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
         ("Started", str(about.get("started") or "").replace("T", " ")[:16]),
-        ("Time", joined(*(f"{stage} {words.duration(s)}" for stage, s in seconds.items()))),
+        ("Time", joined(*(f"{stage} {formatting.duration(s)}" for stage, s in seconds.items()))),
         ("Data sha256", str(data.get("sha256") or "")[:16]),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]
@@ -265,7 +265,7 @@ def _model(run: Run, name: str) -> str:
         what,
         about.get("fusion") if run.kind(name) == "AV" or about.get("fusion") != "concat" else "",
         named("loss", "" if loss == "cross_entropy" else loss),
-        named("guard", about.get("guard")),
+        named("feature_defense", about.get("feature_defense")),
         named("from", about.get("start")),
         named("recipe", about.get("recipe")),
     )
@@ -312,7 +312,7 @@ def summary(run_dir: Path) -> str:
     Accuracy in per cent; a dash is a cell that was not computed.
     """
     run = read(run_dir)
-    lines = [headline(run, claims(run), standing.tables(run)), ""]
+    lines = [headline(run, claims(run), robustness.tables(run)), ""]
     for table in tables.attack_tables(run):
         level = table.level
         lines.append("; ".join(f"{SHORT[s]} ({s}) at {budget_words(s, b)}" for s, b in level.items()))

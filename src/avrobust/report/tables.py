@@ -16,8 +16,8 @@ from avrobust.evaluation.metrics import (
     estimate,
     relative_improvement,
 )
+from avrobust.report.load import SUBSETS, Level, Run
 from avrobust.report.paper import Row, same_budgets
-from avrobust.report.read import SUBSETS, Level, Run
 
 
 @dataclass(frozen=True)

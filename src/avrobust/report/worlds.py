@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from avrobust.report.words import listing
+from avrobust.report.formatting import listing
 
 # Of a world, what numbers depend on: the same seed gives the same rows where these agree.
 DECIDES = ("torch", "device", "cpu", "instructions", "features", "onednn_max_cpu_isa", "precision", "threads", "system")

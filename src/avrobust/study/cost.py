@@ -12,7 +12,7 @@ from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
 from avrobust.models.zoo import build
-from avrobust.report.words import duration
+from avrobust.report.formatting import duration
 from avrobust.study.plan import Contestant, Study
 from avrobust.types import AV
 
@@ -62,7 +62,7 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
     weights = trainings = 0
     for c in study.contestants:
         kept = _numbers(c)
-        weights += 4 * kept * (1 if c.guard is None else 2)  # what it starts from is kept beside
+        weights += 4 * kept * (1 if c.feature_defense is None else 2)  # what it starts from is kept beside
         if c.epochs != 0:
             trainings += 1
             crafting = getattr(getattr(c.loss, "attack", None), "steps", 0)

@@ -114,22 +114,24 @@ class Entry:
         )  # fmt: skip
 
     def start(self) -> AVNet:
-        """The network that its training starts from: new, or an earlier contestant's; with its guard filled."""
+        """The network that its training starts from: new, or an earlier contestant's; with its feature defense filled."""
         study, contestant = self.study, self.contestant
         net = build(contestant.spec(len(self.store.classes)), self.seed)
         if contestant.start is not None:
             path = self._weights_of(contestant.start)
             if not path.exists():
                 raise ValueError(f"it starts from the weights of '{contestant.start}', which failed")
-            tensors = {name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("guard.")}
+            tensors = {
+                name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("feature_defense.")
+            }
             checkpoint.put(tensors, net, path)
-        if contestant.guard is not None:
-            # Kept: a run that is taken up again starts from the same guard, to the last bit.
+        if contestant.feature_defense is not None:
+            # Kept: a run that is taken up again starts from the same feature defense, to the last bit.
             kept = self.folder / "start.safetensors"
             if kept.exists():
                 return self._load(kept)
             clips = batches(self.store, "train", study.view, study.batch)
-            net.guard = contestant.guard.fill(net.eval(), clips, self.seed)
+            net.feature_defense = contestant.feature_defense.fill(net.eval(), clips, self.seed)
             checkpoint.save(net, kept, {})
         return net
 
@@ -138,7 +140,7 @@ class Entry:
         study, contestant, seed = self.study, self.contestant, self.seed
         about = [
             weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch,
-            travel.describe(net.guard), sources(net.guard), describe(also),
+            travel.describe(net.feature_defense), sources(net.feature_defense), describe(also),
         ]  # fmt: skip
         source = cache(lambda name: self._load(self._weights_of(name)).to(self.device))
 
@@ -200,7 +202,7 @@ class Entry:
             told = {}
         if not isinstance(told, dict) or told.get("sha256") != sha256:
             told = {"sha256": sha256, "probe": probe(as_victim(net), self.tested(self.study.attacked)[0])}
-            if isinstance(net.guard, Memory):
+            if isinstance(net.feature_defense, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))
             write_bytes(kept, json.dumps(told, indent=1).encode())
         return about_model(self.contestant, trained) | told
@@ -245,10 +247,14 @@ class Entry:
 
     def _load(self, path: Path) -> AVNet:
         """A network of this run, its feature defense from where the study's own settings of it are."""
-        guards = {type(c.guard).__module__.partition(".")[0] for c in self.study.contestants if c.guard is not None}
+        own = {
+            type(c.feature_defense).__module__.partition(".")[0]
+            for c in self.study.contestants
+            if c.feature_defense is not None
+        }
         if not path.exists():
             raise ValueError(f"it needs the weights of '{path.parent.name}', which failed")
-        return load(path, allow=sorted(guards - {"__main__", "__mp_main__"}))[0]
+        return load(path, allow=sorted(own - {"__main__", "__mp_main__"}))[0]
 
     def _weights_of(self, name: str) -> Path:
         return weights_of(self.out, name, self.seed)
@@ -263,7 +269,7 @@ def about_contestant(contestant: Contestant) -> dict[str, object]:
     """A model that is to be trained, as run.json tells of it."""
     return {
         "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
-        "loss": objective_name(contestant.loss), "guard": contestant.guard and type(contestant.guard).__name__,
+        "loss": objective_name(contestant.loss), "feature_defense": contestant.feature_defense and type(contestant.feature_defense).__name__,
         "start": contestant.start,
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ import avrobust
 from avrobust.attacks import ANYTHING
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
-from avrobust.evaluation.realize import Coarser, Mp4, Sent
+from avrobust.evaluation.channels import Coarser, Mp4, Sent
 from avrobust.evaluation.run import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
@@ -28,7 +28,7 @@ from avrobust.types import Attack, Batch, Channel
 
 
 @runtime_checkable
-class Guard(Protocol):
+class FeatureDefense(Protocol):
     """Settings of what stands between encoders and fusion: `fill` makes the module from a network and its clips."""
 
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> nn.Module: ...
@@ -36,9 +36,9 @@ class Guard(Protocol):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model that is trained for the study: a network by description, a recipe by name, a loss and a guard.
+    """A model that is trained for the study: a network by description, a recipe by name, a loss and a feature defense.
 
-    With `start`, training goes on from that earlier contestant's weights, where both networks have them; its guard
+    With `start`, training goes on from that earlier contestant's weights, where both networks have them; its feature defense
     is not taken along.  `epochs` None is the recipe's own number; 0 does not train.
     """
 
@@ -50,7 +50,7 @@ class Contestant:
     classifier_std: float = 1e-2
     recipe: str = "ours"
     loss: Loss = cross_entropy
-    guard: Guard | None = None
+    feature_defense: FeatureDefense | None = None
     start: str | None = None
     epochs: int | None = None
 

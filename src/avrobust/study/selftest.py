@@ -1,7 +1,7 @@
 """Does the harness see through defenses that do not defend, and leave standing the one that does?
 
     avrobust selftest          # some minutes on two AVX2 cores without a GPU
-One small network behind guards that are broken on purpose: features rounded (no gradient), scaled until
+One small network behind feature defenses that are broken on purpose: features rounded (no gradient), scaled until
 softmax saturates (no gradient left), made noisy, mixed with those of the batch.  PCL, which is known to fall to
 attacks that adapt.  And adversarial training, which is known to hold.
 Ours, 48 attacked clips, means over sound, picture and both, FGSM -> worst case: no defense 45.1 -> 28.5; Rounded
@@ -34,8 +34,11 @@ study = Study(
     title="Does the harness see through defenses that do not defend?",
     contestants=(
         Contestant("AV", width=32),
-        *(Contestant(name, width=32, start="AV", epochs=0, guard=guard) for name, guard in BROKEN.items()),
-        Contestant("PCL", width=32, start="AV", epochs=2, loss=PCL(), guard=Prototypes()),
+        *(
+            Contestant(name, width=32, start="AV", epochs=0, feature_defense=feature_defense)
+            for name, feature_defense in BROKEN.items()
+        ),
+        Contestant("PCL", width=32, start="AV", epochs=2, loss=PCL(), feature_defense=Prototypes()),
         Contestant(
             HOLDS,
             width=32,

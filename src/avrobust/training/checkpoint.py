@@ -30,9 +30,9 @@ class CheckpointError(ValueError):
 
 
 def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
-    """Write the network's weights, its guard's included, with `meta` (plain data) and how to build both.
+    """Write the network's weights, its feature defense's included, with `meta` (plain data) and how to build both.
 
-    A guard of your own travels by the name of its class, with plain settings: see `defenses.travel`.  One that would
+    A feature defense of your own travels by the name of its class, with plain settings: see `defenses.travel`.  One that would
     not come back as it is raises `CheckpointError`.
     """
     try:
@@ -57,7 +57,7 @@ def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = (
                 "Build the network and pass it: load(path, net)."
             )
         net = _built(meta, tensors, path, allow)
-    elif (there := meta.get("guard")) != (here := description(net)["guard"]):
+    elif (there := meta.get("feature_defense")) != (here := description(net)["feature_defense"]):
         raise CheckpointError(
             f"{path}: expected the feature defense {brief(here)}, got {brief(there)}. Give the network the one that it "
             "was saved with."
@@ -67,17 +67,19 @@ def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = (
 
 
 def description(net: AVNet) -> dict[str, Any]:
-    """How to build the network and its guard again: plain data.  Raises `ValueError` for a guard that cannot travel.
+    """How to build the network and its feature defense again: plain data.  Raises `ValueError` for a feature defense that cannot travel.
 
     Its `spec` is None where it is not what `AVNet.spec` builds: put together by hand, derived from, or changed since.
     """
-    guard = travel.describe(net.guard)
+    feature_defense = travel.describe(net.feature_defense)
     if net.spec is None or type(net) is not AVNet:
-        return {"spec": None, "guard": guard}
+        return {"spec": None, "feature_defense": feature_defense}
     with torch.device("meta"):
         again = rebuild(net.spec)
-    parts = [{n: type(m) for n, m in one.named_modules() if n.split(".")[0] != "guard"} for one in (net, again)]
-    return {"spec": net.spec if parts[0] == parts[1] else None, "guard": guard}
+    parts = [
+        {n: type(m) for n, m in one.named_modules() if n.split(".")[0] != "feature_defense"} for one in (net, again)
+    ]
+    return {"spec": net.spec if parts[0] == parts[1] else None, "feature_defense": feature_defense}
 
 
 def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: Sequence[str]) -> AVNet:
@@ -86,11 +88,11 @@ def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: S
     try:
         with torch.device("meta"):  # costs no memory, whatever sizes the header asks for
             shape = rebuild(meta["spec"])
-            own = str((meta.get("guard") or {}).get("kind")) in travel.OWN
-            shape.guard = travel.rebuild(meta["guard"]) if own else nn.Identity()
-        _check_fits(tensors, shape, path, but="" if own or not meta.get("guard") else "guard.")
+            own = str((meta.get("feature_defense") or {}).get("kind")) in travel.OWN
+            shape.feature_defense = travel.rebuild(meta["feature_defense"]) if own else nn.Identity()
+        _check_fits(tensors, shape, path, but="" if own or not meta.get("feature_defense") else "feature_defense.")
         net = rebuild(meta["spec"])
-        net.guard = travel.rebuild(meta.get("guard"), allow)
+        net.feature_defense = travel.rebuild(meta.get("feature_defense"), allow)
     except CheckpointError:
         raise
     except Exception as error:  # a description can go wrong in any way, inside other libraries too

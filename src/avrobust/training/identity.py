@@ -34,7 +34,7 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
         "seed": seed,
         # Where a function lies in memory is not a part of what it does.
         "loss": getattr(loss, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(loss)),
-        "code": sources(loss, net.guard),
+        "code": sources(loss, net.feature_defense),
         "classes": list(store.classes),
         "clips": {split: len(ids) for split, ids in clips.items()},
         "data": f"{digest(store.spec, clips):016x}",

@@ -2,7 +2,7 @@
 
 from avrobust.report.claims import versus
 from avrobust.report.comparisons import Claim, Comparison
-from avrobust.report.read import Level, Run
+from avrobust.report.load import Level, Run
 
 
 def mim_is_strongest(run: Run, level: Level) -> Claim:

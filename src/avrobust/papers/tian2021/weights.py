@@ -92,7 +92,7 @@ def load_published(
     _fill({"fc1.weight": columns, "fc1.bias": net.classifier.bias.detach()}, head, last)
     net.classifier.weight.detach().copy_(columns.roll(FEATURES, dims=1))  # [picture; sound] becomes [sound; picture]
     if memory is not None:
-        net.guard = Memory(memory, _banks(folder if banks is None else Path(banks), memory.columns))
+        net.feature_defense = Memory(memory, _banks(folder if banks is None else Path(banks), memory.columns))
     return net.eval()
 
 

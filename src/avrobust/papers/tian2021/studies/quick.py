@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from avrobust.attacks import FGSM, PGD, Saved
 from avrobust.defenses import MIN_SIM, ExFMem
-from avrobust.evaluation.realize import Lossless, Mp4, Sent
+from avrobust.evaluation.channels import Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4
@@ -42,8 +42,8 @@ study = Study(
         Contestant("V", modality="V", width=32),
         Contestant("AV, trained as long", width=32, start="AV", epochs=MORE),
         Contestant("MinSim", width=32, start="AV", epochs=MORE, loss=MIN_SIM),
-        Contestant("ExFMem", width=32, start="AV", epochs=MORE, guard=ExFMem()),
-        Contestant("MinSim+ExFMem", width=32, start="MinSim", epochs=MORE, loss=MIN_SIM, guard=ExFMem()),
+        Contestant("ExFMem", width=32, start="AV", epochs=MORE, feature_defense=ExFMem()),
+        Contestant("MinSim+ExFMem", width=32, start="MinSim", epochs=MORE, loss=MIN_SIM, feature_defense=ExFMem()),
         Contestant("Attention", width=32, start="AV", epochs=MORE, fusion="attention"),
     ),
     trials=(

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from avrobust.attacks import FGSM, PGD, Saved
 from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversarial, ExFMem, Prototypes
-from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent
+from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
@@ -76,10 +76,10 @@ def contestants(
         one("MaxSim", loss=MAX_SIM),
         one("MinSim", loss=MIN_SIM),
         further("AV, trained as long"),
-        further("PCL", loss=PCL(), guard=Prototypes()),
-        further("ExFMem", guard=memory),
-        further(published[0], guard=published[1]),
-        further("MinSim+ExFMem", start="MinSim", loss=MIN_SIM, guard=memory),
+        further("PCL", loss=PCL(), feature_defense=Prototypes()),
+        further("ExFMem", feature_defense=memory),
+        further(published[0], feature_defense=published[1]),
+        further("MinSim+ExFMem", start="MinSim", loss=MIN_SIM, feature_defense=memory),
         further("Adversarial", loss=Adversarial(cross_entropy, (Threat.linf(), *threats), FAST, 1 / 3)),
         one("Attention", fusion="attention"),
         one("Attention, paper", fusion="attention-raw"),

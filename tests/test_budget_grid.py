@@ -17,9 +17,9 @@ from avrobust.attacks import Saved
 from avrobust.attacks.search import ActiveSet, random_start
 from avrobust.cli import main
 from avrobust.engine import gradients
-from avrobust.evaluation.plane import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
+from avrobust.evaluation.budget_grid import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
 from avrobust.media import write_mp4
-from avrobust.report import plane as report
+from avrobust.report import budget_grid as report
 from nets import clips, linear, network
 
 BOTH = Threat.linf(audio=0.015, visual="4/255")
@@ -117,7 +117,7 @@ def test_clips_with_different_budgets_go_together_and_get_what_they_get_apart(mo
         return rows, np.mean(seen)
 
     together, full = found()
-    monkeypatch.setattr("avrobust.evaluation.plane.MIXED", ())
+    monkeypatch.setattr("avrobust.evaluation.budget_grid.MIXED", ())
     apart, thin = found()
     for column in ("clip", "correct", "how"):
         assert together[column].equals(apart[column])

@@ -15,7 +15,7 @@ from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shar
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.record import Rows
 from avrobust.facts import AttackInfo
-from avrobust.report import told
+from avrobust.report import model_info
 from avrobust.report.paper import Paper, Printed
 from avrobust.stored import brief
 
@@ -126,7 +126,9 @@ class Run:
 
     def _defended(self, model: str) -> bool:
         told = self.told(model)
-        return bool(told.get("guard") or told.get("start") or told.get("loss", "cross_entropy") != "cross_entropy")
+        return bool(
+            told.get("feature_defense") or told.get("start") or told.get("loss", "cross_entropy") != "cross_entropy"
+        )
 
     def models(self, kind: str) -> list[str]:
         """Models of a kind, the first trained first."""
@@ -277,7 +279,7 @@ def read(path: Path, papers: Mapping[str, Paper] = MappingProxyType({})) -> Run:
     Raises `RunError` when there is no run.json or a file is damaged.
     """
     try:
-        about = told.read(path / "run.json")
+        about = model_info.read(path / "run.json")
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(
             f"{path}: expected a run directory, found no run.json. Pass the folder that a study wrote."

@@ -8,7 +8,7 @@ import numpy as np
 from avrobust.evaluation.answers import Answers, shared
 from avrobust.evaluation.metrics import MISSING, Estimate, Paired, clips_needed, estimate, paired
 from avrobust.report.comparisons import mean_attacked
-from avrobust.report.read import SUBSETS, Level, Run
+from avrobust.report.load import SUBSETS, Level, Run
 
 Stands = Literal["stands", "falls", "not to be believed", "undecided", "what it is measured by"]
 POINTS = 0.03  # a difference that people care about
@@ -111,7 +111,9 @@ def _table(run: Run, level: Level) -> Table | None:
 def _against(run: Run, met: list[str]) -> str:
     """The undefended model that was trained longest: what a defense gains beyond it is its own."""
     bare = [
-        m for m in met if run.told(m).get("loss", "cross_entropy") == "cross_entropy" and not run.told(m).get("guard")
+        m
+        for m in met
+        if run.told(m).get("loss", "cross_entropy") == "cross_entropy" and not run.told(m).get("feature_defense")
     ]
     return bare[-1] if bare else met[0]
 

@@ -8,8 +8,8 @@ import pytest
 
 from avrobust.evaluation.metrics import clips_needed, paired
 from avrobust.evaluation.record import Rows
-from avrobust.report import page, standing
-from avrobust.report.read import read
+from avrobust.report import page, robustness
+from avrobust.report.load import read
 from facts_of import facts_of
 
 N = 400
@@ -19,7 +19,7 @@ MODELS = {
     "AV": ({}, 0.6, 0.4),
     "AV, trained as long": ({"start": "AV"}, 0.65, 0.45),
     "PCL": ({"loss": "PCL", "start": "AV"}, 0.9, 0.40),
-    "Masked": ({"guard": "Broken", "start": "AV"}, 0.9, 0.6),
+    "Masked": ({"feature_defense": "Broken", "start": "AV"}, 0.9, 0.6),
     "Adversarial": ({"loss": "adversarial, PGD-3"}, 0.75, 0.7),
     "Close": ({"loss": "MinSim"}, 0.64, 0.44),
 }
@@ -53,7 +53,7 @@ def run(tmp_path_factory):
         Rows.concat(parts).save(folder / "rows.parquet")
     flat = {"clips": 64, "random": 0.0, "sociable": 0.0, "faint": {"audio": 0.0, "visual": 0.0}, "flat": {"audio": 1.0, "visual": 1.0}}  # fmt: skip
     about = {
-        name: {"kind": "AV", "fusion": "concat", "loss": "cross_entropy", "guard": None} | told
+        name: {"kind": "AV", "fusion": "concat", "loss": "cross_entropy", "feature_defense": None} | told
         for name, (told, *_) in MODELS.items()
     }
     about["Masked"]["probe"] = flat
@@ -67,7 +67,7 @@ def run(tmp_path_factory):
 
 
 def test_verdicts(run):
-    (table,) = standing.tables(run)
+    (table,) = robustness.tables(run)
     assert table.against == "AV, trained as long"
     verdicts = {r.model: r.verdict for r in table.rows}
     assert verdicts == {
@@ -98,7 +98,7 @@ def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
     file.unlink()
     Rows.concat([rows.where(subset=s) for s in ("clean", "V", "AV")]).save(file)
     part = read(folder)
-    (table,) = standing.tables(part)
+    (table,) = robustness.tables(part)
     assert {r.model: r.verdict for r in table.rows}["Adversarial"] == "undecided"
     assert table.words.startswith("None of these 3 defenses")
     text = page.html(part)
@@ -108,7 +108,7 @@ def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
 def test_no_table_without_the_strongest_attack(run, tmp_path):
     from fake_run import fake_run
 
-    assert standing.tables(read(fake_run(tmp_path / "run", whole=True))) == []
+    assert robustness.tables(read(fake_run(tmp_path / "run", whole=True))) == []
 
 
 @pytest.mark.parametrize("holds, deceived", [("Adversarial", False), ("PCL", True)])
@@ -140,7 +140,7 @@ def test_the_selftest_holds_every_broken_defense():
 
 
 def test_verdicts_agree_with_the_intervals_beside_them(run):
-    (table,) = standing.tables(run)
+    (table,) = robustness.tables(run)
     family = [r for r in table.rows if r.gap]
     assert len(family) == 4
     for r in family:
@@ -148,7 +148,7 @@ def test_verdicts_agree_with_the_intervals_beside_them(run):
         if r.verdict == "stands":
             assert r.gap.low > 0
         if r.verdict == "undecided":
-            assert r.gap.low <= 0 and r.gap.high >= standing.POINTS
+            assert r.gap.low <= 0 and r.gap.high >= robustness.POINTS
     close = next(r for r in family if r.model == "Close")
     assert close.gap == close.gap.as_one_of(4) and close.gap.as_one_of(1).high < close.gap.high
 

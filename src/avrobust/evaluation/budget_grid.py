@@ -112,13 +112,13 @@ class Pool(Subject):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, clips: Clips) -> Batch:
+    def subset(self, clips: Clips) -> Batch:
         """These clips in one batch."""
-        return self._batch.take(clips.tolist())
+        return self._batch.subset(clips.tolist())
 
     def attacked(self, clips: Clips, attack: Attack, threat: Threat, seed: int) -> Signals:
         """What the attack makes of these clips."""
-        batch = self.take(clips)
+        batch = self.subset(clips)
         return attack(engine.subset(self._craft, clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
 
     def judged(self, clips: Clips, made: Signals, threats: Sequence[Threat], attack: Attack, seed: int) -> Rows:
@@ -126,13 +126,13 @@ class Pool(Subject):
 
         Raises `BudgetError` for a clip that leaves its threat.
         """
-        batch, clean = self.take(clips), self._logits[clips]
+        batch, clean = self.subset(clips), self._logits[clips]
         with torch.no_grad():
             logits = engine.fix_unattacked(engine.subset(self._judge, clips), batch.x, threats[0])(made).float()
         mode, parts, order = getattr(attack, "mode", "corrected"), [], []
         for threat in dict.fromkeys(threats):
             on = [i for i, t in enumerate(threats) if t == threat]
-            some, its = batch.take(on), made.map(lambda s, on=on: s[on])
+            some, its = batch.subset(on), made.map(lambda s, on=on: s[on])
             check(threat, some.x, its, some.ids, label(attack))
             columns = self._columns(some, clean[on], logits[on], label(attack), mode, threat, seed)
             parts.append(Rows.of(columns | sizes(threat, some.x, its)))
@@ -244,7 +244,7 @@ class _Search:
 
     def run(self, clips: Clips, cells: Clips, *, afresh: bool) -> None:
         """Attack these clips, each inside the budgets of its cell, from where their last attacks ended."""
-        batch, threats = self.pool.take(clips), [self.known.threats[cell] for cell in cells]
+        batch, threats = self.pool.subset(clips), [self.known.threats[cell] for cell in cells]
         ends: AV[dict[str, Tensor]] = AV(audio={}, visual={}) if afresh else self.ends
         budgets = AV(*self.known.eps[cells].T)
         threat = Threat(*threats[0].map(_Each.of, budgets, ends))
@@ -277,7 +277,7 @@ class _Each(Ball):
         shares = None if bool((budgets == eps).all()) else torch.tensor((budgets / eps).tolist())
         return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares, ends)
 
-    def take(self, clips: Any) -> Ball:
+    def for_clips(self, clips: Any) -> Ball:
         """The ball of some of the clips."""
         if self.shares is None:
             return self

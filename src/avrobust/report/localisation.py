@@ -10,7 +10,7 @@ import numpy as np
 from avrobust.evaluation.answers import Answers, Budget
 from avrobust.evaluation.metrics import MISSING, Estimate, Proportion, estimate
 from avrobust.report.gallery import said, uri
-from avrobust.report.read import SUBSETS, Run
+from avrobust.report.load import SUBSETS, Run
 from avrobust.report.tables import right
 
 FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)

@@ -34,9 +34,9 @@ from avrobust.report.figures import (
     name_lines,
     percent_axis,
 )
+from avrobust.report.formatting import decibel, duration, grey, picture, sound
+from avrobust.report.load import RunError
 from avrobust.report.page import joined, named, templates, threads
-from avrobust.report.read import RunError
-from avrobust.report.words import decibel, duration, grey, picture, sound
 
 TERRACES = tuple(k / 10 for k in range(1, 10))  # a contour for each tenth of the clips
 SHADE = 0.07  # of ink, for each terrace
@@ -243,7 +243,7 @@ def html(surface: Surface) -> str:
     corners = {"clean": cells[0][0], "A": cells[0][-1], "V": cells[-1][0], "AV": cells[-1][-1]}
     return (
         templates()
-        .get_template("plane.html.j2")
+        .get_template("budget_grid.html.j2")
         .render(
             about=surface.about,
             title=f"How much does it take to fool {name(surface.about['model'])}?",

@@ -62,7 +62,7 @@ class Model:
     fusion: str | None = None
     recipe: str | None = None
     loss: str | None = None
-    guard: str | None = None
+    feature_defense: str | None = None
     start: str | None = None
     parameters: int | None = None
     seconds: float | None = None

@@ -14,13 +14,13 @@ from torch import Tensor
 from avrobust import AV, PGD, Batch, Published, Rows, Seeds, Threat, engine, evaluate, report
 from avrobust.attacks import ANYTHING, Saved
 from avrobust.attacks.saved import behind, on_levels
+from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.evaluation.metrics import Proportion
-from avrobust.evaluation.realize import Coarser, Lossless, Mp4, Sent
 from avrobust.evaluation.run import Subject
 from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav, write_bytes
 from avrobust.media.channel import through_mp4
-from avrobust.report import sent
-from avrobust.report.read import read
+from avrobust.report import channels
+from avrobust.report.load import read
 from avrobust.study.plan import Trial
 from avrobust.threat import IMAGENET_STD
 from fake_run import fake_run
@@ -346,7 +346,7 @@ def run_with(folder: Path, seeds: tuple[int, ...] = (0,), how: tuple[str, ...] =
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_what_stays_is_counted_clip_by_clip(tmp_path, seeds):
     made = run_with(tmp_path / "r", seeds)
-    (table,) = sent.tables(read(tmp_path / "r"))
+    (table,) = channels.tables(read(tmp_path / "r"))
     assert (table.model, table.attack, table.channels) == ("AV", "PGD-10", ("as made", Lossless().name, Mp4().name))
     assert [(r.subset, r.knowing) for r in table.rows] == [("V", False), ("V", True), ("AV", False), ("AV", True)]
     right = {(r["attack"], r["subset"], r["seed"], r["clip"]): r["correct"] for r in made}
@@ -391,7 +391,7 @@ def test_the_page_has_its_section_only_where_clips_were_sent(tmp_path):
     page = Page(report.write(tmp_path / "whole").read_text())
     assert page.crossed == [] and page.open == []
     assert "Is it still adversarial when it is stored or sent?" in page.text
-    (table,) = sent.tables(read(tmp_path / "whole"))
+    (table,) = channels.tables(read(tmp_path / "whole"))
     assert table.words in page.text and "of the clips" in table.words.lower()
     for row in table.rows:
         for channel, arrival in row.arrivals.items():
@@ -401,7 +401,7 @@ def test_the_page_has_its_section_only_where_clips_were_sent(tmp_path):
 
 def test_budgets_are_said_in_what_files_hold(tmp_path):
     run_with(tmp_path / "r")
-    held = {(h.modality, h.budget.split(" ")[0]): h for h in sent.budgets(read(tmp_path / "r"))}
+    held = {(h.modality, h.budget.split(" ")[0]): h for h in channels.budgets(read(tmp_path / "r"))}
     assert held["A", "0.006"].size == "196.6 steps of 16 bits" and held["A", "0.006"].room.startswith("196 whole")
     small, paper, large = (held["V", eps] for eps in ("0.006", "0.012", "0.048"))
     assert small.size == "0.34 to 0.35 grey levels of 255" and small.room.startswith("Less than half a grey level")
@@ -412,7 +412,7 @@ def test_budgets_are_said_in_what_files_hold(tmp_path):
 
 
 def test_the_report_calls_things_as_rows_do():
-    assert Lossless().name == sent.LOSSLESS and sent.STD == IMAGENET_STD
-    assert sent.Way.read(Sent(Mp4(), PGD(), known=True).name) == ("PGD-10", True, Mp4().name)
-    assert sent.Way.read(Sent(Lossless(), Saved(PGD())).name) == ("PGD-10", True, sent.LOSSLESS)
-    assert sent.Way.read(Sent(Mp4()).name) == ("none", False, Mp4().name)
+    assert Lossless().name == channels.LOSSLESS and channels.STD == IMAGENET_STD
+    assert channels.Way.read(Sent(Mp4(), PGD(), known=True).name) == ("PGD-10", True, Mp4().name)
+    assert channels.Way.read(Sent(Lossless(), Saved(PGD())).name) == ("PGD-10", True, channels.LOSSLESS)
+    assert channels.Way.read(Sent(Mp4()).name) == ("none", False, Mp4().name)

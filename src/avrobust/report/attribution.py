@@ -6,7 +6,7 @@ import numpy as np
 
 from avrobust.evaluation.answers import Answers, Budget
 from avrobust.evaluation.metrics import MISSING, Estimate, among, estimate
-from avrobust.report.read import Run
+from avrobust.report.load import Run
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from avrobust.evaluation.answers import Answers, Budget, shared
 from avrobust.evaluation.metrics import MISSING, Estimate, among, estimate
 from avrobust.report.comparisons import NAME, at
-from avrobust.report.read import SUBSETS, Run
-from avrobust.report.words import listing
+from avrobust.report.formatting import listing
+from avrobust.report.load import SUBSETS, Run
 
 AS_MADE, LOSSLESS = "as made", "8 and 16 bits"  # as `evaluation.run` and `realize.Lossless` call them
 STD = (0.229, 0.224, 0.225)  # `threat.IMAGENET_STD`, which torch would come with
