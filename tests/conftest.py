@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def done(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """The run of the tiny study, finished."""
-    from avrobust.study.run import run
+    from avrobust.study.runner import run
     from tiny_study import study
 
     out = tmp_path_factory.mktemp("runs") / "tiny"

@@ -15,7 +15,7 @@ from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.answers import Answers, Budget, Condition
 from avrobust.report.load import Run
 from avrobust.report.tables import defense_tables
-from avrobust.study.entry import about_model
+from avrobust.study.jobs import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network
 from test_training import RECIPE, assert_same, killed_at, run, weights
@@ -345,10 +345,10 @@ def test_the_trained_network_stands_where_another_falls():
 
 
 def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
-    contestant = next(c for c in named("standard").contestants if c.name == "Adversarial")
+    config = next(c for c in named("standard").models if c.name == "Adversarial")
     recipe = replace(RECIPE, epochs=1, batch=9)
-    trained = run(tmp_path, recipe, loss=contestant.loss)
-    about = {"models": {"AV": {"kind": "AV"}, "Adversarial": about_model(contestant, trained)}}
+    trained = run(tmp_path, recipe, loss=config.loss)
+    about = {"models": {"AV": {"kind": "AV"}, "Adversarial": about_model(config, trained)}}
     told = about["models"]["Adversarial"]
     assert (told["loss"], told["start"], told["seconds"]) == ("adversarial, PGD-1", "AV", round(trained.seconds, 1))
     table = {}
@@ -367,9 +367,9 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
 @pytest.mark.parametrize("name", [n for n in STUDIES if n == "standard" or n.startswith("tian2021")])
 def test_every_full_study_trains_it_at_the_budgets_of_its_table(name):
     study = named(name)
-    contestant = next(c for c in study.contestants if c.name == "Adversarial")
-    longer = next(c for c in study.contestants if c.name == "AV, trained as long")
-    assert replace(longer, name="Adversarial", loss=contestant.loss) == contestant  # nothing else is different
-    assert set(contestant.loss.threats) == {Threat.linf(), *study.tables[-1]}
-    met = [t for t in study.trials if "Adversarial" in t.models]
-    assert {t.models for t in met} == {t.models for t in study.trials if "MinSim" in t.models}
+    config = next(c for c in study.models if c.name == "Adversarial")
+    longer = next(c for c in study.models if c.name == "AV, trained as long")
+    assert replace(longer, name="Adversarial", loss=config.loss) == config  # nothing else is different
+    assert set(config.loss.threats) == {Threat.linf(), *study.tables[-1]}
+    met = [t for t in study.sweeps if "Adversarial" in t.models]
+    assert {t.models for t in met} == {t.models for t in study.sweeps if "MinSim" in t.models}

@@ -21,7 +21,7 @@ from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav,
 from avrobust.media.channel import through_mp4
 from avrobust.report import channels
 from avrobust.report.load import read
-from avrobust.study.plan import Trial
+from avrobust.study.plan import Sweep
 from avrobust.threat import IMAGENET_STD
 from fake_run import fake_run
 from nets import clips, linear, network
@@ -273,12 +273,12 @@ def test_who_knows_the_channel_keeps_more():
 # In a study
 
 
-def test_trials_share_what_is_attacked():
+def test_sweeps_share_what_is_attacked():
     threats = (Threat.linf(audio=0.01), THREAT)
-    crushed, lossless = (Trial(("AV",), (PGD(),), threats[1:], sent=(c,)) for c in (Mp4(rate=8000), Lossless()))
-    plan = replace(study, trials=(Trial(("AV",), (PGD(),), threats), crushed, lossless, crushed))
+    crushed, lossless = (Sweep(("AV",), (PGD(),), threats[1:], sent=(c,)) for c in (Mp4(rate=8000), Lossless()))
+    plan = replace(study, sweeps=(Sweep(("AV",), (PGD(),), threats), crushed, lossless, crushed))
     cells = list(plan.cells("AV", 0))
-    # One frame to 4096 samples, and the sound at the rate of the study's clips, whatever the trial says.
+    # One frame to 4096 samples, and the sound at the rate of the study's clips, whatever the sweep says.
     played = Mp4(rate=RATE, fps=RATE / 4096)
     found = [(c.attack_name, c.threat, c.sent) for c in cells[1:]]
     assert len({c.key() for c in cells}) == len(cells) == 6
@@ -293,9 +293,9 @@ def test_trials_share_what_is_attacked():
         key=str,
     )
     assert cells[1].key() != replace(cells[1], sent=(Mp4(),)).key()
-    knowing = Trial(("AV",), (Sent(Mp4(rate=8000), PGD(), known=True),), threats[:1])
-    assert [c.attack for c in replace(plan, trials=(knowing,)).cells("AV", 0)][1].channel == played
-    only = replace(plan, trials=(Trial(("A",), (PGD(),), threats, sent=(Mp4(),)),)).cells("A", 0)
+    knowing = Sweep(("AV",), (Sent(Mp4(rate=8000), PGD(), known=True),), threats[:1])
+    assert [c.attack for c in replace(plan, sweeps=(knowing,)).cells("AV", 0)][1].channel == played
+    only = replace(plan, sweeps=(Sweep(("A",), (PGD(),), threats, sent=(Mp4(),)),)).cells("A", 0)
     assert [c.threat.subset for c in only] == ["clean", "A", "A"]
 
 

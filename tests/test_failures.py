@@ -17,15 +17,15 @@ from avrobust.attacks import Transfer
 from avrobust.cli.study import refuse_failures
 from avrobust.data.source import Source
 from avrobust.report.load import read
-from avrobust.study import Contestant, Study, Trial
+from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.failures import failed, failures
 from avrobust.study.record import RunFile
-from avrobust.study.run import describe_study, run
+from avrobust.study.runner import describe_study, run
 from their_defense import Faded
 
 
 def boom(net, batch, seeds):
-    raise RuntimeError("a bug in this contestant's own loss")
+    raise RuntimeError("a bug in this model's own loss")
 
 
 def broken_search(model, x, y, threat, seeds):
@@ -39,11 +39,11 @@ class Fade:
         return Faded(0.5)
 
 
-def small(*contestants: Contestant, trials: tuple[Trial, ...]) -> Study:
+def small(*models: ModelConfig, sweeps: tuple[Sweep, ...]) -> Study:
     return replace(
         tiny_study.study,
-        contestants=contestants,
-        trials=trials,
+        models=models,
+        sweeps=sweeps,
         embedded=(),
         epochs=1,
         tables=(),
@@ -58,18 +58,18 @@ def cells(out: Path) -> dict[tuple[str, str], Path]:
     }
 
 
-A, SOUND = Contestant("A", modality="A", width=16, epochs=0), tiny_study.BOTH[:1]
+A, SOUND = ModelConfig("A", modality="A", width=16, epochs=0), tiny_study.BOTH[:1]
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory, cache) -> tuple[Study, Path]:
     """A run in which a loss and an attack have bugs, and others lean on those."""
     study = small(
-        Contestant("Bad", modality="A", width=16, loss=boom),
+        ModelConfig("Bad", modality="A", width=16, loss=boom),
         A,
-        Contestant("After", modality="A", width=16, start="Bad", epochs=0),
-        Contestant("Z", modality="A", width=16, epochs=0),
-        trials=(Trial(("A", "Z"), (broken_search, FGSM(), Transfer("Bad", FGSM())), SOUND),),
+        ModelConfig("After", modality="A", width=16, start="Bad", epochs=0),
+        ModelConfig("Z", modality="A", width=16, epochs=0),
+        sweeps=(Sweep(("A", "Z"), (broken_search, FGSM(), Transfer("Bad", FGSM())), SOUND),),
     )
     out = tmp_path_factory.mktemp("broken") / "run"
     return study, run(study, out, data=cache, progress=False).parent
@@ -84,7 +84,7 @@ def test_what_fails_is_left_out_and_the_rest_is_done(broken):
         ("A", "broken_search"), ("A", "FGSM from Bad"), ("Z", "broken_search"), ("Z", "FGSM from Bad"),
     }  # fmt: skip
     told = missing["Bad", "training and measuring it"]
-    assert told["seed"] == 0 and told["error"] == "RuntimeError: a bug in this contestant's own loss"
+    assert told["seed"] == 0 and told["error"] == "RuntimeError: a bug in this model's own loss"
     assert "in boom" in (out / told["log"]).read_text()
     assert "the weights of 'Bad', which failed" in missing["After", "training and measuring it"]["error"]
     page = (out / "report.html").read_text()
@@ -111,7 +111,7 @@ def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_
 
 
 def test_what_failed_in_another_process_of_this_run_is_not_tried_again(tmp_path, cache):
-    study = small(A, trials=())
+    study = small(A, sweeps=())
     record = RunFile(tmp_path / "run", describe_study(study))
     told = {"model": "A", "seed": 0, "doing": "training", "error": "a bug", "log": "failures/A-0.txt"}
     earlier = record.began_s - 60
@@ -124,13 +124,13 @@ def test_ctrl_c_stops(tmp_path, cache, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("avrobust.study.entry.train", stop)
+    monkeypatch.setattr("avrobust.study.jobs.train", stop)
     with pytest.raises(KeyboardInterrupt):
-        run(small(replace(A, epochs=1), trials=()), tmp_path / "run", data=cache, progress=False)
+        run(small(replace(A, epochs=1), sweeps=()), tmp_path / "run", data=cache, progress=False)
 
 
 def test_a_disk_that_is_full_or_closed_is_named_and_stops_the_run(tmp_path, cache, monkeypatch):
-    study = small(A, trials=(Trial(("A",), (FGSM(),), SOUND),))
+    study = small(A, sweeps=(Sweep(("A",), (FGSM(),), SOUND),))
     run(study, tmp_path / "run", data=cache, progress=False)
     before = (tmp_path / "run/run.json").read_bytes()
     shutil.rmtree(cells(tmp_path / "run")["A", "FGSM"])
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_or_closed_is_named_and_stops_the_run(tmp_path, cach
 
 
 def test_cells_of_another_version_are_kept_named_and_not_counted(tmp_path, cache, monkeypatch):
-    study = small(A, trials=(Trial(("A",), (FGSM(),), SOUND),))
+    study = small(A, sweeps=(Sweep(("A",), (FGSM(),), SOUND),))
     out = tmp_path / "run"
     run(study, out, data=cache, progress=False)
     before = cells(out)
@@ -162,7 +162,7 @@ def test_cells_of_another_version_are_kept_named_and_not_counted(tmp_path, cache
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda rows: rows.write_bytes(rows.read_bytes()[:-40])])
 def test_a_cell_without_rows_that_can_be_read_is_computed_again(tmp_path, cache, damage):
-    study = small(A, trials=(Trial(("A",), (FGSM(),), SOUND),))
+    study = small(A, sweeps=(Sweep(("A",), (FGSM(),), SOUND),))
     out = tmp_path / "run"
     run(study, out, data=cache, progress=False)
     rows = cells(out)["A", "FGSM"] / "rows.parquet"
@@ -174,10 +174,10 @@ def test_a_cell_without_rows_that_can_be_read_is_computed_again(tmp_path, cache,
 
 def test_a_feature_defense_of_one_s_own_is_the_one_that_is_measured(tmp_path, cache):
     plain, faded = (
-        Contestant("Plain", width=16, epochs=0),
-        Contestant("Faded", width=16, start="Plain", epochs=0, feature_defense=Fade()),
+        ModelConfig("Plain", width=16, epochs=0),
+        ModelConfig("Faded", width=16, start="Plain", epochs=0, feature_defense=Fade()),
     )
-    study = small(plain, faded, trials=())
+    study = small(plain, faded, sweeps=())
     out = tmp_path / "run"
     run(study, out, data=cache, progress=False)
     margins = {model: Rows.load(f / "rows.parquet").column("margin") for (model, _), f in cells(out).items()}
@@ -190,6 +190,6 @@ def test_clips_that_cannot_be_read_are_said_once_they_are_prepared(tmp_path, vid
     shutil.copytree(videos, data)
     broken = sorted(data.glob("*/*.mp4"))[0]
     broken.write_bytes(b"no film")
-    run(replace(small(A, trials=()), data=Source(data)), tmp_path / "run", data=tmp_path / "cache", progress=True)
+    run(replace(small(A, sweeps=()), data=Source(data)), tmp_path / "run", data=tmp_path / "cache", progress=True)
     said = capsys.readouterr().err
     assert f"({broken.relative_to(data)}): " in said and "of 33 clips" in said

@@ -11,7 +11,7 @@ import pytest
 from avrobust import locks
 from avrobust.locks import Lock, LockError
 from avrobust.study.record import RunFile
-from avrobust.study.run import take
+from avrobust.study.runner import run_jobs
 from test_study import Counted
 
 
@@ -37,7 +37,7 @@ def test_a_marker_that_was_left_behind_is_named_and_given_up(tmp_path, capsys):
     marker(tmp_path / ".run.lock", age_s=3e5)
     says = r"lock: .*process 4711 on node17, last heard of \d{4}-.* silent for 3\d{5} s\. .*delete this file"
     with pytest.raises(LockError, match=says):
-        take([Counted(tmp_path)])
+        run_jobs([Counted(tmp_path)])
     with pytest.raises(LockError, match=says):
         RunFile(tmp_path, {})
     assert capsys.readouterr().err.count("waiting for process 4711 on node17") == 2  # once each
@@ -84,5 +84,5 @@ def test_the_others_are_done_before_a_marker_is_given_up(tmp_path):
     marker(tmp_path / "a" / ".lock", age_s=3e5)
     first, second = Counted(tmp_path / "a"), Counted(tmp_path / "b")
     with pytest.raises(LockError):
-        take([first, second])
+        run_jobs([first, second])
     assert (first.entered, second.entered) == (0, 1)

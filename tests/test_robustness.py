@@ -134,9 +134,9 @@ def test_the_selftest_holds_every_broken_defense():
     from avrobust.study.selftest import BROKEN, HOLDS
 
     study = named("selftest")
-    names = {c.name for c in study.contestants}
+    names = {c.name for c in study.models}
     assert {*BROKEN, "PCL", HOLDS} < names
-    assert {c.epochs for c in study.contestants if c.name in BROKEN} == {0}
+    assert {c.epochs for c in study.models if c.name in BROKEN} == {0}
 
 
 def test_verdicts_agree_with_the_intervals_beside_them(run):

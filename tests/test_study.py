@@ -28,10 +28,10 @@ from avrobust.data.workers import beside
 from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
-from avrobust.study.entry import Entry
-from avrobust.study.plan import Cell, Contestant, Study, Trial
+from avrobust.study.jobs import Job
+from avrobust.study.plan import Cell, ModelConfig, Study, Sweep
 from avrobust.study.record import RunExistsError, describe, world_name
-from avrobust.study.run import run, take
+from avrobust.study.runner import run, run_jobs
 from avrobust.training import load
 from tiny_study import BOTH, study
 
@@ -47,7 +47,7 @@ def same(a: object, b: object) -> bool:
 def test_a_run_holds_what_it_promises(done):
     about = json.loads((done / "run.json").read_text())
     assert about["data"]["counts"] == {"train": [33, 33], "val": [11, 11], "test": [22, 22]}
-    assert list(about["models"]) == [c.name for c in study.contestants]
+    assert list(about["models"]) == [c.name for c in study.models]
     assert about["models"]["A"]["parameters"] < about["models"]["AV"]["parameters"]
     assert about["code"]["version"]
     cells = [json.loads(f.read_text()) for f in done.glob("cells/*/cell.json")]
@@ -100,7 +100,7 @@ def test_a_run_tells_of_the_machines_that_numbers_depend_on(done):
 
 def test_a_finished_run_computes_nothing(done, cache, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")}
-    monkeypatch.setattr("avrobust.study.entry.Subject", None)
+    monkeypatch.setattr("avrobust.study.jobs.Subject", None)
     monkeypatch.setattr("avrobust.training.loop._Objective", None)
     run(study, done, data=cache, progress=False)
     assert {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")} == before
@@ -131,7 +131,7 @@ def test_killed_at_ten_random_moments(tmp_path, done, cache):
 def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> None:
     """`kill -9` somewhere in the course of the run, then run it to its end: same rows, no cell computed twice."""
     command = [sys.executable, str(Path(__file__).with_name("tiny_study.py")), str(out), str(cache)]
-    victim = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": ""})
+    victim = subprocess.Popen(command)
     # Moments are shares of the run's own course: by how much of it is on disk.
     wanted = moment * len(expected)
     while victim.poll() is None and len(list(out.glob("cells/[!.]*/rows.parquet"))) < wanted:
@@ -147,11 +147,11 @@ def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> No
 
 # What Ctrl-C may fall into, in the order of a run, and how often that is passed before.
 STAGES = (
-    ("avrobust.study.run.prepare", 0),
-    ("avrobust.study.entry.train", 1),
-    ("avrobust.study.entry.batches", 5),
-    ("avrobust.study.entry.write_cell", 1),
-    ("avrobust.study.entry.embed", 0),
+    ("avrobust.study.runner.prepare", 0),
+    ("avrobust.study.jobs.train", 1),
+    ("avrobust.study.jobs.batches", 5),
+    ("avrobust.study.jobs.write_cell", 1),
+    ("avrobust.study.jobs.embed", 0),
     ("avrobust.study.showcase.attacked", 0),
     ("avrobust.study.showcase.located", 0),
     ("avrobust.study.showcase.samples", 0),
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_is_said_and_what_was_done_is_kept(tmp_path, done, c
 def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, done, cache):
     out = tmp_path / "run"
     command = [sys.executable, str(Path(__file__).with_name("tiny_study.py")), str(out), str(cache)]
-    both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": ""}) for _ in range(2)]
+    both = [subprocess.Popen(command) for _ in range(2)]
     while len(list(out.glob("cells/[!.]*/rows.parquet"))) < 12:
         assert both[1].poll() is None
         time.sleep(0.005)
@@ -211,7 +211,7 @@ def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, 
     both[0].wait()
     assert both[1].wait() == 0
     assert same(rows_of(out), rows_of(done))
-    assert list(json.loads((out / "run.json").read_text())["models"]) == [c.name for c in study.contestants]
+    assert list(json.loads((out / "run.json").read_text())["models"]) == [c.name for c in study.models]
 
 
 def test_a_process_beside_this_one_that_fails_is_said():
@@ -220,11 +220,11 @@ def test_a_process_beside_this_one_that_fails_is_said():
             process.join()
 
 
-class Counted(Entry):
-    """Counts how often it is entered, which does nothing; `after` names what has to be done before."""
+class Counted(Job):
+    """Counts how often it is run, which does nothing; `after` names what has to be done before."""
 
     def __init__(self, folder, *, after=None):
-        vars(self).update(place=folder, seed=0, contestant=Contestant(folder.name), after=after, entered=0)
+        vars(self).update(place=folder, seed=0, config=ModelConfig(folder.name), after=after, entered=0)
 
     @property
     def folder(self):
@@ -238,7 +238,7 @@ class Counted(Entry):
     def ready(self):
         return self.after is None or (self.folder.parent / self.after / "done").exists()
 
-    def enter(self):
+    def run(self):
         vars(self)["entered"] += 1
         (self.folder / "done").touch()
 
@@ -247,7 +247,7 @@ def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path
     first, second, third = Counted(tmp_path / "a"), Counted(tmp_path / "b", after="a"), Counted(tmp_path / "c")
     first.folder.mkdir()
     with FileLock(first.folder / ".lock").acquire():
-        worker = threading.Thread(target=take, args=([first, second, third],))
+        worker = threading.Thread(target=run_jobs, args=([first, second, third],))
         worker.start()
         while not third.entered and worker.is_alive():
             time.sleep(0.01)
@@ -256,7 +256,7 @@ def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path
     worker.join()
     assert (first.entered, second.entered, third.entered) == (1, 1, 1)
     with pytest.raises(ValueError, match="b needs the weights of a, expected that earlier"):
-        take([second, first])
+        run_jobs([second, first])
 
 
 def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
@@ -268,9 +268,9 @@ def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
     splits = ["test", "val"] + ["train"] * 10
     lines = [f"{i},{clip},{clip.parent.name},{splits[i]}" for i, clip in enumerate(clips)]
     (folder / "clips.csv").write_text("\n".join(["id,video,label,split", *lines]))
-    alone, trial = Contestant("AV", width=16, epochs=0), Trial(("AV",), (FGSM(),), BOTH)
+    alone, sweep = ModelConfig("AV", width=16, epochs=0), Sweep(("AV",), (FGSM(),), BOTH)
     data = Source(folder / "clips.csv")
-    return replace(study, contestants=(alone,), trials=(trial,), embedded=(), data=data), clips
+    return replace(study, models=(alone,), sweeps=(sweep,), embedded=(), data=data), clips
 
 
 def test_a_single_test_clip_is_enough(tmp_path, videos):
@@ -322,9 +322,9 @@ def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, 
 
 def test_studies_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="different names"):
-        replace(study, contestants=(Contestant("AV"), Contestant("AV")))
-    with pytest.raises(ValueError, match="not contestants"):
-        replace(study, trials=(Trial(("MAV",), (), ()),))
+        replace(study, models=(ModelConfig("AV"), ModelConfig("AV")))
+    with pytest.raises(ValueError, match="not models"):
+        replace(study, sweeps=(Sweep(("MAV",), (), ()),))
     with pytest.raises(ValueError, match="there is no study 'slow'; there are quick"):
         named("slow")
     with pytest.raises(ValueError, match="cannot import"):
@@ -410,8 +410,8 @@ def test_one_s_own_attacks_are_told_apart_by_what_they_were_made_with(make):
     told = [json.dumps(describe(make(step))) for step in (0.1, 0.1, 0.2)]
     assert told[0] == told[1] != told[2]
     assert "0x" not in told[0]
-    trial = Trial(("AV",), (make(0.1), make(0.2), make(0.2)), BOTH[:1])
-    assert len(list(replace(study, trials=(trial,), embedded=()).cells("AV", 0))) == 1 + 2
+    sweep = Sweep(("AV",), (make(0.1), make(0.2), make(0.2)), BOTH[:1])
+    assert len(list(replace(study, sweeps=(sweep,), embedded=()).cells("AV", 0))) == 1 + 2
 
 
 def test_what_was_only_looked_up_changes_no_description():

@@ -27,9 +27,9 @@ from avrobust.media.encode import write_wav
 from avrobust.objectives import WithSimilarity
 from avrobust.papers.tian2021 import lists as paper_lists
 from avrobust.papers.tian2021.lists import Lists
-from avrobust.study import Contestant, Study, Trial
+from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.cost import announced, cost, estimate, size
-from avrobust.study.run import run
+from avrobust.study.runner import run
 from avrobust.threat import Threat
 from avrobust.training import RECIPES, View
 
@@ -107,7 +107,7 @@ def shrunk(name: str, models: tuple[str, ...] = FEW, **source: object) -> Study:
     """A study of the paper with small networks, one epoch, small clips, short attacks."""
     study = named(name)
 
-    def small(c: Contestant) -> Contestant:
+    def small(c: ModelConfig) -> ModelConfig:
         feature_defense = (
             replace(c.feature_defense, columns=6, iterations=9)
             if isinstance(c.feature_defense, ExFMem)
@@ -115,17 +115,17 @@ def shrunk(name: str, models: tuple[str, ...] = FEW, **source: object) -> Study:
         )
         return replace(c, width=16, visual_weights=None, feature_defense=feature_defense, epochs=c.epochs and 1)
 
-    trials = []
-    for t in study.trials:
+    sweeps = []
+    for t in study.sweeps:
         attacks = tuple(replace(a, steps=2) if getattr(a, "steps", 1) > 1 else a for a in t.attacks)
         attacks = attacks if models != FEW else attacks[:2]
-        trials.append(
+        sweeps.append(
             replace(t, models=tuple(m for m in t.models if m in models), attacks=attacks, threats=t.threats[:3])
         )
     return replace(
         study,
-        contestants=tuple(small(c) for c in study.contestants if c.name in models),
-        trials=tuple(trials),
+        models=tuple(small(c) for c in study.models if c.name in models),
+        sweeps=tuple(sweeps),
         data=replace(study.data, **({"middle": 0.5} if study.data.middle else {}), **source),
         clip=replace(study.clip, seconds=0.5, size=40),
         view=View(samples=4096, frames=1, size=32),
@@ -141,9 +141,9 @@ def finished(study: Study, folder: Path) -> dict:
     page = run(study, folder / "run", data=folder / "cache", progress=False)
     assert page.stat().st_size > 10_000
     about = json.loads((folder / "run/run.json").read_text())
-    assert set(about["models"]) == {c.name for c in study.contestants}
+    assert set(about["models"]) == {c.name for c in study.models}
     cells = [json.loads(f.read_text()) for f in folder.glob("run/cells/*/cell.json")]
-    assert len(cells) == sum(len(list(study.cells(c.name, 0))) for c in study.contestants)
+    assert len(cells) == sum(len(list(study.cells(c.name, 0))) for c in study.models)
     return about
 
 
@@ -162,7 +162,7 @@ def test_music_by_its_json_list_with_every_network(solos, tmp_path):
     (tmp_path / "solos.json").write_text(
         json.dumps({"version": 1.0, "videos": names | {lacking: [*names[lacking], "lost1", "lost2"]}})
     )
-    everyone = tuple(c.name for c in named("tian2021_music").contestants)
+    everyone = tuple(c.name for c in named("tian2021_music").models)
     study = shrunk("tian2021_music", everyone, path=tmp_path / "MUSIC", names=tmp_path / "solos.json")
     about = finished(study, tmp_path)
     assert sorted(f["id"] for f in about["data"]["failures"]) == [f"{lacking}/lost1", f"{lacking}/lost2"]
@@ -341,10 +341,10 @@ def test_classes_of_a_folder_are_kept_by_name(tmp_path):
 def test_the_settings_are_the_papers(name):
     study = named(name)
     assert study.name == name
-    epochs = RECIPES[study.contestants[0].recipe].epochs
+    epochs = RECIPES[study.models[0].recipe].epochs
     assert epochs == (100 if name.endswith("music") else 30)
-    assert len(study.contestants) == 18
-    for c in study.contestants:
+    assert len(study.models) == 18
+    for c in study.models:
         assert (c.width, c.visual_weights, c.classifier_std) == (64, "microsoft/resnet-18", 1e-4)
         trained, rates = study.recipe(c), {"music": (36, 36), "sounds": (48, 32), "ave": (48, 16)}
         assert (trained.epochs, trained.drops) == (epochs, (30, 60, 90) if name.endswith("music") else (10, 20))
@@ -355,7 +355,7 @@ def test_the_settings_are_the_papers(name):
             1e-4,
             trained.lr.audio,
         )
-    defenses = {c.name: c.feature_defense for c in study.contestants}
+    defenses = {c.name: c.feature_defense for c in study.models}
     assert defenses["ExFMem published"] == replace(
         PUBLISHED, columns=288 if name.endswith("music") else 1024, blend=0.6 if "kinetics" in name else 0.5
     )
@@ -370,28 +370,28 @@ def test_the_settings_are_the_papers(name):
     assert study.clip.samples >= study.view.samples
     raised = {
         a.objective.weight
-        for t in study.trials
+        for t in study.sweeps
         for a in t.attacks
         if isinstance(getattr(a, "objective", None), WithSimilarity)
     }
     assert raised == {0.8 if "kinetics" in name else 1.0}
     assert study.tables == ((Threat.tian2021(0.012, 0), Threat.tian2021(0, 0.012), Threat.tian2021(0.006, 0.006)),)
     assert study.defenses == (Threat.tian2021(0.006, 0.006).subsets(),)
-    assert {t.audio.eps for trial in study.trials for t in trial.threats} <= {0, *(k / 1000 for k in range(2, 13, 2))}
+    assert {t.audio.eps for sweep in study.sweeps for t in sweep.threats} <= {0, *(k / 1000 for k in range(2, 13, 2))}
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_trained_as_long_is_as_long_whatever_epochs_are_asked_for(name):
     for asked in (1, 7, 40):
         study = replace(named(name), epochs=asked)
-        assert {study.recipe(c).epochs for c in study.contestants} == {asked}
+        assert {study.recipe(c).epochs for c in study.models} == {asked}
 
 
 @pytest.mark.parametrize(("asked", "whole", "further"), [(None, 8, 2), (16, 16, 4), (1, 1, 1)])
 def test_a_shorter_training_keeps_its_share(asked, whole, further):
     study = replace(named("quick"), epochs=asked)
-    assert {study.recipe(c).epochs for c in study.contestants if c.start is None} == {whole}
-    assert {study.recipe(c).epochs for c in study.contestants if c.start} == {further}
+    assert {study.recipe(c).epochs for c in study.models if c.start is None} == {whole}
+    assert {study.recipe(c).epochs for c in study.models if c.start} == {further}
 
 
 @pytest.mark.parametrize(("what", "number"), [("epochs", 0), ("epochs", -1), ("attacked", 0), ("batch", 0)])
@@ -445,9 +445,9 @@ def test_wrong_options_are_refused_before_any_work(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(("words", "weights"), [("none", None), ("some/folder", "some/folder")])
 def test_image_weights_of_a_study_may_be_chosen(tmp_path, words, weights):
     _, study = read(["tian2021_music", "--data", str(tmp_path), "--visual-weights", words])
-    assert {c.visual_weights for c in study.contestants} == {weights}
+    assert {c.visual_weights for c in study.models} == {weights}
     _, study = read(["tian2021_music", "--data", str(tmp_path)])
-    assert {c.visual_weights for c in study.contestants} == {"microsoft/resnet-18"}
+    assert {c.visual_weights for c in study.models} == {"microsoft/resnet-18"}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -468,8 +468,8 @@ def test_the_estimate_counts_what_a_run_does():
     threat = Threat.tian2021(0.006, 0.006)
     study = replace(
         named("quick"),
-        contestants=(Contestant("AV", width=16),),
-        trials=(Trial(("AV",), (FGSM(), PGD(steps=2)), threat.subsets()),),
+        models=(ModelConfig("AV", width=16),),
+        sweeps=(Sweep(("AV",), (FGSM(), PGD(steps=2)), threat.subsets()),),
         embedded=(),
         epochs=1,
         seeds=(0, 1, 2),

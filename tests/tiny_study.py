@@ -9,8 +9,8 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.defenses import MIN_SIM, PCL, Broken, ExFMem, Prototypes
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
-from avrobust.study import Contestant, Study, Trial
-from avrobust.study.run import run
+from avrobust.study import ModelConfig, Study, Sweep
+from avrobust.study.runner import run
 from avrobust.training import View
 
 BOTH = (Threat.tian2021(0.012, 0.0), Threat.tian2021(0.0, 0.048), Threat.tian2021(0.006, 0.024))
@@ -18,26 +18,26 @@ BOTH = (Threat.tian2021(0.012, 0.0), Threat.tian2021(0.0, 0.048), Threat.tian202
 study = Study(
     name="tiny",
     title="A study that takes seconds",
-    contestants=(
-        Contestant("AV", width=16),
-        Contestant("A", modality="A", width=16),
-        Contestant("V", modality="V", width=16),
-        Contestant("MinSim", width=16, loss=MIN_SIM),
-        Contestant("PCL", width=16, start="AV", epochs=1, loss=PCL(), feature_defense=Prototypes()),
-        Contestant(
+    models=(
+        ModelConfig("AV", width=16),
+        ModelConfig("A", modality="A", width=16),
+        ModelConfig("V", modality="V", width=16),
+        ModelConfig("MinSim", width=16, loss=MIN_SIM),
+        ModelConfig("PCL", width=16, start="AV", epochs=1, loss=PCL(), feature_defense=Prototypes()),
+        ModelConfig(
             "MinSim+ExFMem", width=16, start="MinSim", epochs=1, loss=MIN_SIM, feature_defense=ExFMem(columns=22)
         ),
-        Contestant("Attention", width=16, start="AV", epochs=1, fusion="attention"),
-        Contestant("Rounded", width=16, start="AV", epochs=0, feature_defense=Broken("rounded", 2.0)),
+        ModelConfig("Attention", width=16, start="AV", epochs=1, fusion="attention"),
+        ModelConfig("Rounded", width=16, start="AV", epochs=0, feature_defense=Broken("rounded", 2.0)),
     ),
-    trials=(
-        Trial(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),
-        Trial(("A",), (FGSM(),), BOTH[:1]),
-        Trial(("V",), (FGSM(),), BOTH[1:2]),
-        Trial(("AV", "MinSim", "PCL", "MinSim+ExFMem"), (FGSM(objective=WithSimilarity()), FGSM()), BOTH),
-        Trial(("AV", "Rounded"), (FGSM(), AVAutoAttack(steps=2, queries=2, targets=1)), BOTH),
-        Trial(("Rounded",), (Transfer("AV", FGSM()),), BOTH),
-        Trial(("Attention",), (FGSM(), PGD(steps=2, objective=heat_shift)), BOTH),
+    sweeps=(
+        Sweep(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),
+        Sweep(("A",), (FGSM(),), BOTH[:1]),
+        Sweep(("V",), (FGSM(),), BOTH[1:2]),
+        Sweep(("AV", "MinSim", "PCL", "MinSim+ExFMem"), (FGSM(objective=WithSimilarity()), FGSM()), BOTH),
+        Sweep(("AV", "Rounded"), (FGSM(), AVAutoAttack(steps=2, queries=2, targets=1)), BOTH),
+        Sweep(("Rounded",), (Transfer("AV", FGSM()),), BOTH),
+        Sweep(("Attention",), (FGSM(), PGD(steps=2, objective=heat_shift)), BOTH),
     ),
     tables=(BOTH,),
     defenses=(BOTH,),

@@ -66,7 +66,7 @@ class Averaged:
 class Transfer:
     """`attack` on another model, its clips then shown to the one at hand.
 
-    `source` is what tables call that model, and in a study the name of an earlier contestant; elsewhere give `model`
+    `source` is what tables call that model, and in a study the name of an earlier model; elsewhere give `model`
     too.  Where clips made for another model fool this one more often than clips made for it, it hides its gradients.
 
     >>> from avrobust.attacks import PGD

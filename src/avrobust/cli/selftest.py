@@ -10,7 +10,7 @@ from avrobust.cli.study import refuse_failures
 from avrobust.evaluation.metrics import percent
 from avrobust.report import robustness
 from avrobust.report.load import read
-from avrobust.study.run import run
+from avrobust.study.runner import run
 from avrobust.study.selftest import HOLDS, study
 
 ABOUT = """Show that this installation sees through defenses that do not defend, and leaves standing the one that does.

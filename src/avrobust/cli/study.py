@@ -20,7 +20,7 @@ from avrobust.media import ClipSpec
 from avrobust.study import Study
 from avrobust.study.cost import announced, cost, counted, estimate
 from avrobust.study.failures import failures, words
-from avrobust.study.run import run
+from avrobust.study.runner import run
 from avrobust.training import View
 
 ABOUT = f"""Run an experiment from videos to report. Studies: {", ".join(STUDIES)}, or module:name of your own.
@@ -46,7 +46,7 @@ class Options:
     """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
     clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
     seeds: tuple[int, ...] = (0,)
-    """Each seed trains and attacks every contestant anew."""
+    """Each seed trains and attacks every model anew."""
     epochs: int | None = None
     """Of a whole training, instead of the recipe's own number; shorter ones shrink or grow with it."""
     visual_weights: str | None = None
@@ -59,7 +59,7 @@ class Options:
     tracker: str | None = None
     """Curves to this tracker as well, for example tensorboard."""
     workers: int | None = None
-    """Processes that share the contestants; default 2 where there is no GPU, else 1. More may join from elsewhere: the
+    """Processes that share the models; default 2 where there is no GPU, else 1. More may join from elsewhere: the
     same command, in a folder that all of them see, on other machines too."""
     quiet: bool = False
     """No progress bars."""
@@ -110,7 +110,7 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
     study = named(first) if len(asked) == len(argv) or first in STUDIES else named("quick")
     default = Options(
         first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
-        visual_weights=study.contestants[0].visual_weights,
+        visual_weights=study.models[0].visual_weights,
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
         clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
     )  # fmt: skip
@@ -125,9 +125,9 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
             f"  avrobust study {first} --data /media/videos\n"
             f"  avrobust study {first} --data /media/videos --lists lists/"
         )
-    if options.visual_weights != default.visual_weights:  # else each contestant keeps its own
+    if options.visual_weights != default.visual_weights:  # else each model keeps its own
         weights = None if options.visual_weights in (None, "none") else options.visual_weights
-        study = replace(study, contestants=tuple(replace(c, visual_weights=weights) for c in study.contestants))
+        study = replace(study, models=tuple(replace(c, visual_weights=weights) for c in study.models))
     return options, replace(
         study.on(data), clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,

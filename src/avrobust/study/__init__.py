@@ -1,5 +1,5 @@
 """Studies: experiments as values."""
 
-from avrobust.study.plan import Cell, Contestant, Study, Trial
+from avrobust.study.plan import Cell, ModelConfig, Study, Sweep
 
-__all__ = ["Cell", "Contestant", "Study", "Trial"]
+__all__ = ["Cell", "ModelConfig", "Study", "Sweep"]

@@ -8,7 +8,7 @@ import torch
 
 from avrobust.media.decode import Clip
 from avrobust.models.zoo import build
-from avrobust.study.entry import weights_of
+from avrobust.study.jobs import weights_of
 from avrobust.study.plan import Study
 from avrobust.training.loop import refuse_unknown_tracker
 from avrobust.training.views import cut
@@ -25,14 +25,14 @@ def check(study: Study, clips: Mapping[str, int], out: Path, *, data: Path, trac
     for folder in (out, data):
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder}: expected a folder or nothing yet, got a file. Name another place.")
-    trained = any(c.epochs != 0 for c in study.contestants)
+    trained = any(c.epochs != 0 for c in study.models)
     if lacking := [split for split in (*(["train", "val"] if trained else []), "test") if not clips.get(split)]:
         raise ValueError(
             f"expected clips in the split{'s' if len(lacking) > 1 else ''} {' and '.join(lacking)}, got none of "
             f"{sum(clips.values())}. A study trains on train, chooses epochs by val and attacks test: divide the clips."
         )
     x = _blank(study)
-    untrained = [c for c in study.contestants for s in study.seeds if not weights_of(out, c.name, s).exists()]
+    untrained = [c for c in study.models for s in study.seeds if not weights_of(out, c.name, s).exists()]
     for network in dict.fromkeys(c.spec(classes=2) for c in untrained):
         with torch.no_grad():
             build(network, seed=0).eval()(x)

@@ -13,7 +13,7 @@ from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
 from avrobust.models.zoo import build
 from avrobust.report.formatting import duration
-from avrobust.study.plan import Contestant, Study
+from avrobust.study.plan import ModelConfig, Study
 from avrobust.types import AV
 
 MODALITIES: tuple[Literal["A", "V", "AV"], ...] = ("A", "V", "AV")
@@ -60,7 +60,7 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
     attacked = min(study.attacked or clips["test"], clips["test"])
     passes: dict[str, float] = dict.fromkeys(MODALITIES, 0.0)
     weights = trainings = 0
-    for c in study.contestants:
+    for c in study.models:
         kept = _numbers(c)
         weights += 4 * kept * (1 if c.feature_defense is None else 2)  # what it starts from is kept beside
         if c.epochs != 0:
@@ -74,7 +74,7 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
                 passes[cell.threat.subset] += cell.steps * attacked
     seeds = len(study.seeds)
     return Cost(
-        networks=len(study.contestants),
+        networks=len(study.models),
         trainings=trainings * seeds,
         passes={part: n * seeds for part, n in passes.items()},
         prepared=clip_bytes(study.clip) * sum(clips.values()),
@@ -100,9 +100,9 @@ def announced(study: Study) -> dict[str, int] | None:
 
 def seconds_per_pass(study: Study, device: torch.device) -> dict[str, float]:
     """How long one clip takes forth and back on this machine, by what is computed: "A", "V", "AV"."""
-    width = study.contestants[0].width
-    plain = {m: Contestant(m, modality=m, width=width) for m in MODALITIES}
-    return {part: _timed(contestant, study, device) for part, contestant in plain.items()}
+    width = study.models[0].width
+    plain = {m: ModelConfig(m, modality=m, width=width) for m in MODALITIES}
+    return {part: _timed(config, study, device) for part, config in plain.items()}
 
 
 def estimate(study: Study, clips: Mapping[str, int]) -> str:
@@ -113,9 +113,9 @@ def estimate(study: Study, clips: Mapping[str, int]) -> str:
     return f"{study.name}: {found} {least} on this machine at least; feature memories and reports come on top."
 
 
-def _timed(contestant: Contestant, study: Study, device: torch.device) -> float:
+def _timed(config: ModelConfig, study: Study, device: torch.device) -> float:
     n, view = TIMED[device.type], study.view
-    net = build(contestant.spec(classes=11), seed=0).to(device).train()
+    net = build(config.spec(classes=11), seed=0).to(device).train()
     x = AV(audio=torch.rand(n, view.samples), visual=torch.rand(n, view.frames, 3, view.size, view.size))
     x = x.map(lambda s: s.to(device))
     for _ in range(2):  # the first one chooses algorithms
@@ -126,9 +126,9 @@ def _timed(contestant: Contestant, study: Study, device: torch.device) -> float:
     return (time.perf_counter() - began) / n
 
 
-def _numbers(contestant: Contestant) -> int:
+def _numbers(config: ModelConfig) -> int:
     """How many numbers its network has."""
-    plain = replace(contestant, visual_weights=None)  # of a ResNet-18, whatever it starts from
+    plain = replace(config, visual_weights=None)  # of a ResNet-18, whatever it starts from
     with torch.device("meta"):  # shapes without numbers
         return sum(t.numel() for t in build(plain.spec(classes=11), seed=0).state_dict().values())
 

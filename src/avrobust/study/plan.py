@@ -1,4 +1,4 @@
-"""What a study is: data, contestants, attacks, threats, seeds.  Frozen values; nothing runs here."""
+"""What a study is: data, models, attacks, threats, seeds.  Frozen values; nothing runs here."""
 
 import hashlib
 import json
@@ -35,10 +35,10 @@ class FeatureDefense(Protocol):
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ModelConfig:
     """A model that is trained for the study: a network by description, a recipe by name, a loss and a feature defense.
 
-    With `start`, training goes on from that earlier contestant's weights, where both networks have them; its feature defense
+    With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
     is not taken along.  `epochs` None is the recipe's own number; 0 does not train.
     """
 
@@ -65,7 +65,7 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Sweep:
     """Every one of `models` under every one of `attacks` inside every one of `threats`.
 
     With `sent`, what is left of the clips after each of these channels, and of clean ones, instead of tables of attacks.
@@ -129,8 +129,8 @@ class Study:
 
     name: str
     title: str | None
-    contestants: tuple[Contestant, ...]
-    trials: tuple[Trial, ...]
+    models: tuple[ModelConfig, ...]
+    sweeps: tuple[Sweep, ...]
     showcase: Threat
     tables: tuple[tuple[Threat, ...], ...] = ()
     defenses: tuple[tuple[Threat, ...], ...] = ()
@@ -148,12 +148,12 @@ class Study:
     benchmark: str | None = None
 
     def __post_init__(self) -> None:
-        names = [c.name for c in self.contestants]
+        names = [c.name for c in self.models]
         if len(set(names)) != len(names):
-            raise ValueError(f"contestants should have different names, got {names}.")
-        if unknown := ({m for t in self.trials for m in t.models} | set(self.embedded)) - set(names):
-            raise ValueError(f"trials name {sorted(unknown)}, which are not contestants; there are {names}.")
-        for i, c in enumerate(self.contestants):
+            raise ValueError(f"models should have different names, got {names}.")
+        if unknown := ({m for t in self.sweeps for m in t.models} | set(self.embedded)) - set(names):
+            raise ValueError(f"sweeps name {sorted(unknown)}, which are not models; there are {names}.")
+        for i, c in enumerate(self.models):
             if c.start is not None and c.start not in names[:i]:
                 raise ValueError(
                     f"'{c.name}' starts from '{c.start}', which does not come before it; there are {names}."
@@ -165,19 +165,19 @@ class Study:
                 raise ValueError(
                     f"expected {what} to be 1 or more, got {number}. Give a number from 1 on, or leave it out."
                 )
-        if unknown := {c.recipe for c in self.contestants} - RECIPES.keys():
+        if unknown := {c.recipe for c in self.models} - RECIPES.keys():
             raise ValueError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(RECIPES)}.")
 
-    def recipe(self, contestant: Contestant) -> Recipe:
-        """How a contestant is trained, for as many epochs as this study has it; one epoch at least.
+    def recipe(self, config: ModelConfig) -> Recipe:
+        """How a model is trained, for as many epochs as this study has it; one epoch at least.
 
         >>> from avrobust.study.selftest import study
         >>> short = replace(study, epochs=4)  # a whole training is 8 epochs of this recipe
-        >>> [(c.name, short.recipe(c).epochs) for c in short.contestants if c.name in ("AV", "PCL")]
+        >>> [(c.name, short.recipe(c).epochs) for c in short.models if c.name in ("AV", "PCL")]
         [('AV', 4), ('PCL', 1)]
         """
-        whole = RECIPES[contestant.recipe]
-        own = whole.epochs if contestant.epochs is None else contestant.epochs
+        whole = RECIPES[config.recipe]
+        own = whole.epochs if config.epochs is None else config.epochs
         return whole.lasting(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
 
     def on(self, data: Orchestra | Source) -> "Study":
@@ -193,13 +193,13 @@ class Study:
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""
         yield Cell(model, seed, None, Threat.linf())
-        perceived = next(c.modality for c in self.contestants if c.name == model)
+        perceived = next(c.modality for c in self.models if c.name == model)
         found: dict[tuple[str, bool], Cell] = {}  # one search serves all channels that its clips are sent through
-        for trial in self.trials:
-            if model in trial.models:
-                attacks, sent = (tuple(map(self._at_rates, those)) for those in (trial.attacks, trial.sent))
+        for sweep in self.sweeps:
+            if model in sweep.models:
+                attacks, sent = (tuple(map(self._at_rates, those)) for those in (sweep.attacks, sweep.sent))
                 wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in sent]
-                wanted += [Cell(model, seed, attack, threat, sent) for attack in attacks for threat in trial.threats]
+                wanted += [Cell(model, seed, attack, threat, sent) for attack in attacks for threat in sweep.threats]
                 for cell in wanted:
                     if cell.threat.subset in perceived:
                         same = replace(cell, sent=()).key(), bool(cell.sent)

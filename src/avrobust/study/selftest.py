@@ -12,7 +12,7 @@ undecided; Adversarial 66.0 -> 58.3, and it stands.
 from avrobust.attacks import AVAutoAttack, Square
 from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
 from avrobust.study.budgets import ONE_STEP, TEN_STEPS, together
-from avrobust.study.plan import Contestant, Study, Trial
+from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.small import CLIP, VIEW
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
@@ -32,14 +32,14 @@ study = Study(
     name="selftest",
     question="Does the harness see through defenses that do not defend?",
     title="Does the harness see through defenses that do not defend?",
-    contestants=(
-        Contestant("AV", width=32),
+    models=(
+        ModelConfig("AV", width=32),
         *(
-            Contestant(name, width=32, start="AV", epochs=0, feature_defense=feature_defense)
+            ModelConfig(name, width=32, start="AV", epochs=0, feature_defense=feature_defense)
             for name, feature_defense in BROKEN.items()
         ),
-        Contestant("PCL", width=32, start="AV", epochs=2, loss=PCL(), feature_defense=Prototypes()),
-        Contestant(
+        ModelConfig("PCL", width=32, start="AV", epochs=2, loss=PCL(), feature_defense=Prototypes()),
+        ModelConfig(
             HOLDS,
             width=32,
             start="AV",
@@ -47,8 +47,8 @@ study = Study(
             loss=Adversarial(cross_entropy, (Threat.linf(), *THREATS[:2], HALF, *THREATS), FAST, 1 / 3),
         ),
     ),
-    trials=(
-        Trial(
+    sweeps=(
+        Sweep(
             ("AV", *BROKEN, "PCL", HOLDS),
             (ONE_STEP, TEN_STEPS, Square(queries=40), AVAutoAttack(steps=10, targets=2, queries=40)),
             THREATS,

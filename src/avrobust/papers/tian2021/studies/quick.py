@@ -22,7 +22,7 @@ from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4
 from avrobust.papers.tian2021.printed import PAPER
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
-from avrobust.study.plan import Contestant, Study, Trial
+from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.small import CLIP, VIEW
 from avrobust.threat import Threat
 
@@ -36,28 +36,28 @@ DEFENSES = ("AV, trained as long", "MinSim", "ExFMem", "MinSim+ExFMem")
 study = Study(
     name="quick",
     title="Does integration strengthen robustness? The orchestra, in a few minutes",
-    contestants=(
-        Contestant("AV", width=32),
-        Contestant("A", modality="A", width=32),
-        Contestant("V", modality="V", width=32),
-        Contestant("AV, trained as long", width=32, start="AV", epochs=MORE),
-        Contestant("MinSim", width=32, start="AV", epochs=MORE, loss=MIN_SIM),
-        Contestant("ExFMem", width=32, start="AV", epochs=MORE, feature_defense=ExFMem()),
-        Contestant("MinSim+ExFMem", width=32, start="MinSim", epochs=MORE, loss=MIN_SIM, feature_defense=ExFMem()),
-        Contestant("Attention", width=32, start="AV", epochs=MORE, fusion="attention"),
+    models=(
+        ModelConfig("AV", width=32),
+        ModelConfig("A", modality="A", width=32),
+        ModelConfig("V", modality="V", width=32),
+        ModelConfig("AV, trained as long", width=32, start="AV", epochs=MORE),
+        ModelConfig("MinSim", width=32, start="AV", epochs=MORE, loss=MIN_SIM),
+        ModelConfig("ExFMem", width=32, start="AV", epochs=MORE, feature_defense=ExFMem()),
+        ModelConfig("MinSim+ExFMem", width=32, start="MinSim", epochs=MORE, loss=MIN_SIM, feature_defense=ExFMem()),
+        ModelConfig("Attention", width=32, start="AV", epochs=MORE, fusion="attention"),
     ),
-    trials=(
-        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("MIM")), TABLE1),
-        Trial(("AV",), (ONE_STEP, TEN_STEPS), TABLE1_X4),
-        Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
-        Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
-        Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
-        Trial(("AV", "A", "V", *DEFENSES), (ONE_STEP,), TABLE3_X4),
-        Trial(("AV", *DEFENSES), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
-        Trial(("Attention",), (PGD(),), TABLE1_X4),
-        Trial(("Attention",), (PGD(objective=heat_shift),), TABLE1_X4[2:]),
-        Trial(("AV",), (PUSHED,), TABLE1_X4[2:], sent=(Lossless(), Mp4())),
-        Trial(("AV",), (Sent(Lossless(), Saved(replace(PUSHED, stop=True))),), TABLE1_X4[2:]),
+    sweeps=(
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("MIM")), TABLE1),
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS), TABLE1_X4),
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+        Sweep(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+        Sweep(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+        Sweep(("AV", "A", "V", *DEFENSES), (ONE_STEP,), TABLE3_X4),
+        Sweep(("AV", *DEFENSES), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
+        Sweep(("Attention",), (PGD(),), TABLE1_X4),
+        Sweep(("Attention",), (PGD(objective=heat_shift),), TABLE1_X4[2:]),
+        Sweep(("AV",), (PUSHED,), TABLE1_X4[2:], sent=(Lossless(), Mp4())),
+        Sweep(("AV",), (Sent(Lossless(), Saved(replace(PUSHED, stop=True))),), TABLE1_X4[2:]),
     ),
     tables=(TABLE1, TABLE1_X4),
     defenses=(TABLE3_X4,),

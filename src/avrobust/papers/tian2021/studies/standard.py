@@ -25,7 +25,7 @@ from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X
 from avrobust.papers.tian2021.studies.quick import CURVES
 from avrobust.papers.tian2021.studies.quick import study as quick
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS
-from avrobust.study.plan import Contestant, Trial
+from avrobust.study.plan import ModelConfig, Sweep
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 
@@ -40,7 +40,7 @@ def defenses(published: str) -> tuple[str, ...]:
     return ("AV, trained as long", "MaxSim", "MinSim", "PCL", "ExFMem", published, "MinSim+ExFMem", "Adversarial")
 
 
-def contestants(
+def model_configs(
     width: int,
     more: int,
     *,
@@ -49,7 +49,7 @@ def contestants(
     threats: tuple[Threat, ...],
     again: str = "ours",
     **common: object,
-) -> tuple[Contestant, ...]:
+) -> tuple[ModelConfig, ...]:
     """The paper's networks: the base and its parts, fusions, defenses, localisers.
 
     And two of ours: one trained adversarially, and a localiser that never heard a sound.
@@ -59,10 +59,10 @@ def contestants(
     clips; its budgets grow over the first third.
     """
 
-    def one(name: str, **kind: object) -> Contestant:
-        return Contestant(name, width=width, **(common | kind))  # type: ignore[arg-type]
+    def one(name: str, **kind: object) -> ModelConfig:
+        return ModelConfig(name, width=width, **(common | kind))  # type: ignore[arg-type]
 
-    def further(name: str, start: str = "AV", **kind: object) -> Contestant:
+    def further(name: str, start: str = "AV", **kind: object) -> ModelConfig:
         return one(name, start=start, epochs=more, recipe=again, **kind)
 
     return (
@@ -91,26 +91,26 @@ study = replace(
     quick,
     name="standard",
     title="Does integration strengthen robustness? Every table and figure, on the orchestra",
-    contestants=contestants(
+    models=model_configs(
         width=32,
         more=3,
         memory=ExFMem(),
         published=(PUBLISHED_MEMORY, replace(PUBLISHED, iterations=50)),
         threats=TABLE1_X4,
     ),
-    trials=(
-        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
-        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM), TABLE1_X4),
-        Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
-        Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
-        Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
-        Trial((*FUSIONS, "A", "V", *defenses(PUBLISHED_MEMORY)), (ONE_STEP,), (*TABLE3, *TABLE3_X4)),
-        Trial((*FUSIONS, *defenses(PUBLISHED_MEMORY)), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
-        Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1_X4),
-        Trial(POINTING[:1], (PGD(),), tuple(t for threats in CURVES.values() for t in threats[1::2])),
-        Trial(("AV",), (PGD(),), TABLE1_X4, sent=(Lossless(), Coarser(), Mp4(), Mp4(crf=28, audio_bitrate=32_000))),
-        Trial(("AV",), (PGD(),), TABLE1[1:], sent=(Lossless(),)),
-        Trial(("AV",), (Sent(Lossless(), Saved(TEN_STEPS)), Sent(Mp4(), TEN_STEPS, known=True)), TABLE1_X4),
+    sweeps=(
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("PGD"), Published("MIM")), TABLE1),
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM), TABLE1_X4),
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+        Sweep(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+        Sweep(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+        Sweep((*FUSIONS, "A", "V", *defenses(PUBLISHED_MEMORY)), (ONE_STEP,), (*TABLE3, *TABLE3_X4)),
+        Sweep((*FUSIONS, *defenses(PUBLISHED_MEMORY)), (FGSM(objective=WithSimilarity()), TEN_STEPS), TABLE3_X4),
+        Sweep(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1_X4),
+        Sweep(POINTING[:1], (PGD(),), tuple(t for threats in CURVES.values() for t in threats[1::2])),
+        Sweep(("AV",), (PGD(),), TABLE1_X4, sent=(Lossless(), Coarser(), Mp4(), Mp4(crf=28, audio_bitrate=32_000))),
+        Sweep(("AV",), (PGD(),), TABLE1[1:], sent=(Lossless(),)),
+        Sweep(("AV",), (Sent(Lossless(), Saved(TEN_STEPS)), Sent(Mp4(), TEN_STEPS, known=True)), TABLE1_X4),
     ),
     defenses=(TABLE3, TABLE3_X4),
     seeds=(0, 1, 2),

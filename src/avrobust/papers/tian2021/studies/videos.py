@@ -10,9 +10,9 @@ from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE3
 from avrobust.papers.tian2021.printed import PAPER
-from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, contestants, defenses
+from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, defenses, model_configs
 from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
-from avrobust.study.plan import Contestant, Study, Trial
+from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.threat import Threat
 from avrobust.training.recipe import RECIPES
 from avrobust.training.views import View
@@ -65,8 +65,8 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
         title=title,
         paper=PAPER,
         benchmark=PRINTED.get(data.dataset),
-        contestants=networks(settings),
-        trials=trials(settings.cosine),
+        models=networks(settings),
+        sweeps=sweeps(settings.cosine),
         tables=(TABLE1,),
         defenses=(TABLE3,),
         embedded=("AV", "MinSim"),
@@ -79,10 +79,10 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
     )
 
 
-def networks(settings: Settings) -> tuple[Contestant, ...]:
+def networks(settings: Settings) -> tuple[ModelConfig, ...]:
     """The paper's networks; a defense's second training is as long as its first, as in the published code."""
     columns, blend = settings.columns, settings.blend
-    return contestants(
+    return model_configs(
         width=64,
         more=RECIPES[settings.again].epochs,
         memory=ExFMem(columns=columns),
@@ -95,16 +95,16 @@ def networks(settings: Settings) -> tuple[Contestant, ...]:
     )
 
 
-def trials(cosine: float) -> tuple[Trial, ...]:
+def sweeps(cosine: float) -> tuple[Sweep, ...]:
     """The attacks of the paper's tables and figures; `cosine` is the weight of the similarity."""
     published = (Published("FGSM"), Published("PGD"), Published("MIM"))
     return (
-        Trial(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, *published), TABLE1),
-        Trial(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
-        Trial(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
-        Trial(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
-        Trial((*FUSIONS, "A", "V", *DEFENSES), (ONE_STEP,), TABLE3),
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, *published), TABLE1),
+        Sweep(("AV",), (ONE_STEP, TEN_STEPS), sum(CURVES.values(), ())),
+        Sweep(("A",), (ONE_STEP, TEN_STEPS), CURVES["A"]),
+        Sweep(("V",), (ONE_STEP, TEN_STEPS), CURVES["V"]),
+        Sweep((*FUSIONS, "A", "V", *DEFENSES), (ONE_STEP,), TABLE3),
         # The published code attacks defenses with the similarity in the objective; PGD shows what one step misses.
-        Trial((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity(cosine)), TEN_STEPS), TABLE3),
-        Trial(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1),
+        Sweep((*FUSIONS, *DEFENSES), (FGSM(objective=WithSimilarity(cosine)), TEN_STEPS), TABLE3),
+        Sweep(POINTING, (ONE_STEP, PGD(), PGD(objective=heat_shift)), TABLE1),
     )

@@ -21,7 +21,7 @@ from avrobust.papers.tian2021.budgets import TABLE3_X4
 from avrobust.papers.tian2021.studies.standard import PUBLISHED_MEMORY, defenses
 from avrobust.papers.tian2021.studies.standard import study as standard
 from avrobust.study.budgets import ONE_STEP, TEN_STEPS
-from avrobust.study.plan import Trial
+from avrobust.study.plan import Sweep
 
 BASE = "AV"
 DEFENSES = defenses(PUBLISHED_MEMORY)
@@ -31,14 +31,14 @@ study = replace(
     name="worst_case",
     question="Which of the paper's defenses stands?",
     title="Which of the paper's defenses stands? Table 3 under the strongest attack",
-    contestants=tuple(c for c in standard.contestants if c.name in (BASE, *DEFENSES)),
-    trials=(
-        Trial(
+    models=tuple(c for c in standard.models if c.name in (BASE, *DEFENSES)),
+    sweeps=(
+        Sweep(
             (BASE, *DEFENSES),
             (ONE_STEP, TEN_STEPS, FGSM(objective=WithSimilarity()), AVAutoAttack(steps=20, queries=100)),
             TABLE3_X4,
         ),
-        Trial(DEFENSES, (Transfer(BASE, TEN_STEPS),), TABLE3_X4),
+        Sweep(DEFENSES, (Transfer(BASE, TEN_STEPS),), TABLE3_X4),
     ),
     tables=(TABLE3_X4,),
     defenses=(TABLE3_X4,),

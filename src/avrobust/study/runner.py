@@ -1,4 +1,4 @@
-"""Runs a study: data, contestants, report.  Whatever is finished is never computed again.
+"""Runs a study: data, models, report.  Whatever is finished is never computed again.
 
 Several processes may run the same study in the same folder, on one machine or on several that share it: each takes
 what no other is at work on, and ends when all of it is done.
@@ -27,8 +27,8 @@ from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.checks import check
 from avrobust.study.cost import announced, counted
-from avrobust.study.entry import Entry, about_contestant
 from avrobust.study.failures import writing
+from avrobust.study.jobs import Job, about_config
 from avrobust.study.plan import Study
 from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
 from avrobust.threat import Threat
@@ -48,7 +48,7 @@ def run(
     `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
     run goes on where it was: datasets clip by clip, trainings from their last state, cells one by one.
 
-    A contestant or an attack that fails is left out, written down in run.json and in the folder `failures`, and tried
+    A model or an attack that fails is left out, written down in run.json and in the folder `failures`, and tried
     again by the next run.  Raises `OSError` that names the place where nothing can be written.
     """
     with writing(out):
@@ -81,13 +81,13 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
     refuse_other_clips(record, store, manifest)
     record.update(data=about_data(store, manifest))
     # Who they are, before any of their cells: a report of what there is so far takes none for another.
-    record.begin("models", {contestant.name: about_contestant(contestant) for contestant in study.contestants})
+    record.begin("models", {config.name: about_config(config) for config in study.models})
 
-    take(
+    run_jobs(
         [
-            Entry(study, contestant, seed, out, manifest, store, record, device, progress, tracker)
+            Job(study, config, seed, out, manifest, store, record, device, progress, tracker)
             for seed in study.seeds
-            for contestant in study.contestants
+            for config in study.models
         ]
     )
     with Lock(out / ".report.lock"):
@@ -96,33 +96,33 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
         return report.write(out, {study.paper.name: study.paper} if study.paper else {})
 
 
-def take(entries: Sequence[Entry]) -> None:
+def run_jobs(jobs: Sequence[Job]) -> None:
     """Do all of these, but for what other processes are at work on; wait for that, and take over what they leave.
 
     Raises `ValueError` if one needs weights that none before it makes.
     """
     made: set[tuple[str, int]] = set()
-    for entry in entries:
-        if missing := [name for name in entry.sources if (name, entry.seed) not in made]:
+    for job in jobs:
+        if missing := [name for name in job.sources if (name, job.seed) not in made]:
             raise ValueError(
-                f"{entry.contestant.name} needs the weights of {missing[0]}, expected that earlier among the "
-                "contestants. Put it before."
+                f"{job.config.name} needs the weights of {missing[0]}, expected that earlier among the "
+                "models. Put it before."
             )
-        made.add((entry.contestant.name, entry.seed))
-    for entry in entries:
-        entry.folder.mkdir(parents=True, exist_ok=True)
-    todo = [(entry, Lock(entry.folder / ".lock")) for entry in entries]
+        made.add((job.config.name, job.seed))
+    for job in jobs:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    todo = [(job, Lock(job.folder / ".lock")) for job in jobs]
     while todo:
         abandoned: LockError | None = None
-        for number, (entry, lock) in enumerate(todo):
+        for number, (job, lock) in enumerate(todo):
             try:
-                if not (entry.ready and lock.free()):
+                if not (job.ready and lock.free()):
                     continue
             except LockError as error:  # the others first
                 abandoned = error
                 continue
             try:
-                entry.enter()
+                job.run()
             finally:
                 lock.release()
             del todo[number]

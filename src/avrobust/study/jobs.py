@@ -1,4 +1,4 @@
-"""One contestant of a study with one seed: trained, attacked, looked at.  What is finished is never computed again."""
+"""One model of a study with one seed: trained, attacked, examined.  What is finished is never computed again."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +26,7 @@ from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
 from avrobust.study.failures import failed, left_out
-from avrobust.study.plan import Cell, Contestant, Study
+from avrobust.study.plan import Cell, ModelConfig, Study
 from avrobust.study.record import RunFile, describe, world, world_name
 from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
@@ -35,11 +35,11 @@ DRAWN = 400  # test clips in a picture of features: more of them hide each other
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
-    """A contestant that enters a run with one seed: where it lies, and what it is tried on."""
+class Job:
+    """One model of a study with one seed, in a run: its files and what it is measured on."""
 
     study: Study
-    contestant: Contestant
+    config: ModelConfig
     seed: int
     out: Path
     manifest: Manifest
@@ -52,14 +52,14 @@ class Entry:
     @property
     def folder(self) -> Path:
         """Where its training lies."""
-        return self._weights_of(self.contestant.name).parent
+        return self._weights_of(self.config.name).parent
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The contestants whose weights it needs: what its training starts from, and what clips are made for."""
-        attacks = [cell.attack for cell in self.study.cells(self.contestant.name, self.seed)]
+        """The models whose weights it needs: what its training starts from, and what clips are made for."""
+        attacks = [cell.attack for cell in self.study.cells(self.config.name, self.seed)]
         foreign = [attack.source for attack in attacks if isinstance(attack, Transfer)]
-        return tuple(dict.fromkeys([*filter(None, [self.contestant.start]), *foreign]))
+        return tuple(dict.fromkeys([*filter(None, [self.config.start]), *foreign]))
 
     @property
     def name(self) -> str:
@@ -71,21 +71,21 @@ class Entry:
         """Whether those are there, or known not to come."""
         return all((w := self._weights_of(s)).exists() or failed(self.record, w.parent.name) for s in self.sources)
 
-    def enter(self) -> None:
+    def run(self) -> None:
         """Train it, attack it, look at it; what fails is written down and left out."""
         if not failed(self.record, self.name):
-            with left_out(self.record, self.name, self.contestant.name, self.seed, "training and measuring it"):
-                self._enter()
+            with left_out(self.record, self.name, self.config.name, self.seed, "training and measuring it"):
+                self._run()
 
-    def _enter(self) -> None:
-        study, name, record = self.study, self.contestant.name, self.record
+    def _run(self) -> None:
+        study, name, record = self.study, self.config.name, self.record
         first = self.seed == study.seeds[0]
         with record.timed(f"training {name}"):
             trained = self.train()
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
         net = self._load(trained.path).to(self.device)
-        places = self.localisation() if self.contestant.points else None
+        places = self.localisation() if self.config.points else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
             if first:  # it stands for the others, too
@@ -97,47 +97,47 @@ class Entry:
                 self.write_features(net)
         if first:
             with record.timed("showcase"):
-                if self.contestant == study.contestants[0]:
+                if self.config == study.models[0]:
                     showcase.attacked(study, net, self.store, self.out / "gallery", self.device)
                 if places:
                     showcase.located(study, net, self.store, places, self.out / "strips" / name, self.device)
 
     def train(self) -> Trained:
         """Its training, or what there is of it."""
-        study, contestant = self.study, self.contestant
-        if contestant.epochs == 0:
-            checkpoint.save(net := self.start(), path := self._weights_of(contestant.name), {})
+        study, config = self.study, self.config
+        if config.epochs == 0:
+            checkpoint.save(net := self.start(), path := self._weights_of(config.name), {})
             return Trained(path, net, curve=(), best_epoch=0, seconds=0.0)
         return train(
-            self.start(), self.store, study.recipe(contestant), view=study.view, loss=contestant.loss,
+            self.start(), self.store, study.recipe(config), view=study.view, loss=config.loss,
             out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,
         )  # fmt: skip
 
     def start(self) -> AVNet:
-        """The network that its training starts from: new, or an earlier contestant's; with its feature defense filled."""
-        study, contestant = self.study, self.contestant
-        net = build(contestant.spec(len(self.store.classes)), self.seed)
-        if contestant.start is not None:
-            path = self._weights_of(contestant.start)
+        """The network that its training starts from: new, or an earlier model's; with its feature defense filled."""
+        study, config = self.study, self.config
+        net = build(config.spec(len(self.store.classes)), self.seed)
+        if config.start is not None:
+            path = self._weights_of(config.start)
             if not path.exists():
-                raise ValueError(f"it starts from the weights of '{contestant.start}', which failed")
+                raise ValueError(f"it starts from the weights of '{config.start}', which failed")
             tensors = {
                 name: t for name, t in checkpoint.read(path)[0].items() if not name.startswith("feature_defense.")
             }
             checkpoint.put(tensors, net, path)
-        if contestant.feature_defense is not None:
+        if config.feature_defense is not None:
             # Kept: a run that is taken up again starts from the same feature defense, to the last bit.
             kept = self.folder / "start.safetensors"
             if kept.exists():
                 return self._load(kept)
             clips = batches(self.store, "train", study.view, study.batch)
-            net.feature_defense = contestant.feature_defense.fill(net.eval(), clips, self.seed)
+            net.feature_defense = config.feature_defense.fill(net.eval(), clips, self.seed)
             checkpoint.save(net, kept, {})
         return net
 
     def measure(self, net: AVNet, *, also: Measure | None = None) -> None:
         """Compute the cells of the trained network that are not there yet."""
-        study, contestant, seed = self.study, self.contestant, self.seed
+        study, config, seed = self.study, self.config, self.seed
         about = [
             weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch,
             travel.describe(net.feature_defense), sources(net.feature_defense), describe(also),
@@ -151,8 +151,8 @@ class Entry:
                 return cell.key(*about, None)  # its source failed, and so will it
             return cell.key(*about, weights_sha256(source(cell.attack.source)))
 
-        cells = {key(cell): cell for cell in study.cells(contestant.name, seed)}
-        if other := set_aside(self.out, contestant.name, seed, cells):
+        cells = {key(cell): cell for cell in study.cells(config.name, seed)}
+        if other := set_aside(self.out, config.name, seed, cells):
             self.record.update(set_aside=other)
         todo = {
             name: cell
@@ -162,17 +162,17 @@ class Entry:
         if not todo:
             return
 
-        attacked = cache(lambda: Subject(net, self.tested(study.attacked), name=contestant.name, also=also))
+        attacked = cache(lambda: Subject(net, self.tested(study.attacked), name=config.name, also=also))
         here = world_name(world(self.device))
         total = sum(cell.steps + 1 for cell in todo.values())
-        title = f"attacking {contestant.name} (seed {seed})"
+        title = f"attacking {config.name} (seed {seed})"
         with bar(title, total, visible=self.progress, count=False) as advance:
             for name, cell in todo.items():
                 advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
                 if cell.attack is None:
                     everyone = Subject(net, every := self.tested(None), name=cell.model, also=also)
                     parts = [everyone.clean(seed), unreadable(self.store, cell)]
-                    if contestant.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
+                    if config.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
                         asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")
                         # A single clip has no other to swap with, a single class none that sounds elsewhere.
                         controls: list[Attack] = [Swap(every), Mute()] if sum(map(len, every)) > 1 else [Mute()]
@@ -185,7 +185,7 @@ class Entry:
                     write_cell(self.out, name, cell, rows, here)
                 else:
                     subject, doing = attacked(), f"{cell.attack_name} on {cell.threat}"
-                    with left_out(self.record, f"{self.name}-{cell.key()}", contestant.name, seed, doing):
+                    with left_out(self.record, f"{self.name}-{cell.key()}", config.name, seed, doing):
                         attack = cell.attack
                         if isinstance(attack, Transfer):
                             attack = replace(attack, model=source(attack.source))
@@ -205,7 +205,7 @@ class Entry:
             if isinstance(net.feature_defense, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))
             write_bytes(kept, json.dumps(told, indent=1).encode())
-        return about_model(self.contestant, trained) | told
+        return about_model(self.config, trained) | told
 
     def tested(self, limit: int | None) -> list[Batch]:
         """The first `limit` test clips, or all of them."""
@@ -228,7 +228,7 @@ class Entry:
 
     def write_features(self, net: AVNet) -> None:
         """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
-        path = self.out / "features" / f"{self.contestant.name}-{self.seed}.safetensors"
+        path = self.out / "features" / f"{self.config.name}-{self.seed}.safetensors"
         if path.exists():
             return
         found, labels = [], []
@@ -242,14 +242,14 @@ class Entry:
         checkpoint.write(
             tensors | {f"tsne_{m}": xy for m, xy in places.items()},
             path,
-            {"model": self.contestant.name, "seed": self.seed},
+            {"model": self.config.name, "seed": self.seed},
         )
 
     def _load(self, path: Path) -> AVNet:
         """A network of this run, its feature defense from where the study's own settings of it are."""
         own = {
             type(c.feature_defense).__module__.partition(".")[0]
-            for c in self.study.contestants
+            for c in self.study.models
             if c.feature_defense is not None
         }
         if not path.exists():
@@ -261,23 +261,23 @@ class Entry:
 
 
 def weights_of(out: Path, name: str, seed: int) -> Path:
-    """Where a run keeps a trained contestant's weights."""
+    """Where a run keeps a trained model's weights."""
     return out / "models" / f"{name}-{seed}" / "net.safetensors"
 
 
-def about_contestant(contestant: Contestant) -> dict[str, object]:
+def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, as run.json tells of it."""
     return {
-        "kind": contestant.modality, "fusion": contestant.fusion, "recipe": contestant.recipe,
-        "loss": objective_name(contestant.loss), "feature_defense": contestant.feature_defense and type(contestant.feature_defense).__name__,
-        "start": contestant.start,
+        "kind": config.modality, "fusion": config.fusion, "recipe": config.recipe,
+        "loss": objective_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
+        "start": config.start,
     }  # fmt: skip
 
 
-def about_model(contestant: Contestant, trained: Trained) -> dict[str, object]:
+def about_model(config: ModelConfig, trained: Trained) -> dict[str, object]:
     """A trained model, as run.json tells of it."""
     best = trained.curve[trained.best_epoch - 1] if trained.curve else None
-    return about_contestant(contestant) | {
+    return about_config(config) | {
         "parameters": count_parameters(trained.net),
         "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch,
         "val": best and best.val_accuracy,
