@@ -3,11 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from avrobust.cli.options import Clips, parse
+from avrobust.cli.options import Clips, Group, parse
 from avrobust.cli.show import describe
 from avrobust.data import orchestra
 from avrobust.data.audit import audit
@@ -51,6 +48,7 @@ class OrchestraOptions:
     out: Path = Path("data/orchestra")
     """The folder of videos; what is there already is kept."""
     orchestra: Orchestra = field(default_factory=Orchestra)
+    """The generated dataset: how many clips, how difficult."""
     workers: int | None = None
     """Processes; default one per core."""
 
@@ -59,15 +57,16 @@ class OrchestraOptions:
 class PrepareOptions:
     out: Path
     """The folder of prepared clips."""
-    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    clips: Group[Clips] = field(default_factory=Clips)
     clip: ClipSpec = field(default_factory=ClipSpec)
+    """What is kept of each file: length, rates, size."""
     workers: int | None = None
     """Processes; default one per core."""
 
 
 @dataclass(frozen=True)
 class AuditOptions:
-    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    clips: Group[Clips] = field(default_factory=Clips)
     strict: bool = False
     """Exit with 1 over a leak, a shortcut, a file that cannot be read or is not as listed."""
 

@@ -1,7 +1,7 @@
 """Options that several verbs share, and how they become the package's own values."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,11 +25,17 @@ from avrobust.types import Attack
 T = TypeVar("T")
 NAMES = "FGSM, PGD-40, PGD-40x5, MIM-10, APGD-50, Square-1000, AVAutoAttack"
 
+# Nested options that share a titled box of the help, without a prefix in their names.
+Group = Annotated[T, tyro.conf.OmitArgPrefixes]
+# An option that is off unless it is given: the help shows no default.
+Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
+
 
 def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, default: T | None = None) -> T:
-    """The options as typed on the command line; `about` is the help text, its example included."""
+    """Read the options from the command line; `about` is the help text and contains an example."""
     start = tyro.MISSING_NONPROP if default is None else default
-    return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, default=start)
+    plain = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)  # no `{None}|INT`, no `--no-strict`
+    return tyro.cli(options, prog=f"avrobust {verb}", args=list(argv), description=about, default=start, config=plain)
 
 
 def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str] = SPLITS) -> Store:
@@ -69,50 +75,75 @@ def _with_threads(count: int, work: Callable[[bool], T], quiet: bool = True) -> 
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Your own clips."""
+class Columns:
+    """Names of the columns in a csv table."""
 
-    data: Path | None = None
-    """A csv table of clips, a folder with a manifest.csv, or a folder of <class>/<video>.mp4."""
-    lists: Path | None = None
-    """A folder of the published split csvs; --data is then the media folder of --dataset."""
-    dataset: Dataset = "music"
-    """Which of the published lists."""
-    names: Path | None = None
-    """A json list of clips as MIT-MUSIC has it; those missing on disk are counted."""
     label: str = "label"
-    """The table's column of classes."""
+    """Column of the class."""
     split: str = "split"
-    """The table's column of train, val and test."""
-    start: str | None = None
-    """The table's column of seconds at which a clip begins."""
-    end: str | None = None
-    """The table's column of seconds at which a clip ends."""
-    classes: str | None = None
-    """Only these classes: ks27, ks31, ks32, ks34 (lists of Kinetics-Sounds), or names with commas between them. A model
-    of your own (module:name) needs them in the order of its outputs, also as a text file with a class per line."""
-    middle: float | None = None
-    """Only the middle so many seconds of each video; give --clip.seconds as many."""
+    """Column of the split: train, val or test."""
+    start: Maybe[str] = None
+    """Column of the time at which a clip begins, in seconds."""
+    end: Maybe[str] = None
+    """Column of the time at which a clip ends, in seconds."""
+
+
+@dataclass(frozen=True)
+class PublishedLists:
+    """Split lists that others published."""
+
+    lists: Maybe[Path] = None
+    """Folder with the split lists of Tian & Xu 2021; --data is then the media folder of --dataset."""
+    dataset: Dataset = "music"
+    """Dataset that these lists describe."""
+    names: Maybe[Path] = None
+    """MIT-MUSIC's json list of clips; clips that are not on disk are counted."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Your clips."""
+
+    data: Maybe[Path] = None
+    """Folder of <class>/<video>.mp4, a folder with a manifest.csv, or a csv table."""
+    classes: Maybe[str] = None
+    """Use only these classes: names separated by commas, a text file with one name per line, or a class list of
+    Kinetics-Sounds (ks27, ks31, ks32, ks34). For your own model (module:name), list them in the order of its outputs."""
+    middle: Maybe[float] = None
+    """Use only the middle part of each video, of this many seconds; set --clip.seconds to the same value."""
+    columns: Columns = field(default_factory=Columns)
+    published: PublishedLists = field(default_factory=PublishedLists)
     own: Annotated[Callable[[Path], Manifest] | None, tyro.conf.Suppress, tyro.conf.Fixed] = None
-    """A study's own way to read lists."""
+    """A function of a study that reads its split lists."""
 
     @classmethod
     def of(cls, source: Source) -> "Clips":
-        """The options that give this source."""
-        told = {field.name: getattr(source, field.name) for field in fields(source)}
-        lists = told.pop("lists")
-        told["dataset"] = source.dataset or "music"
-        listed = {"lists": lists.folder, "dataset": lists.dataset} if isinstance(lists, Lists) else {"own": lists}
-        return cls(told.pop("path"), **(told | listed))
+        """The options that describe this source."""
+        lists = source.lists
+        dataset: Any = lists.dataset if isinstance(lists, Lists) else source.dataset or "music"
+        return cls(
+            data=source.path,
+            classes=source.classes,
+            middle=source.middle,
+            columns=Columns(source.label, source.split, source.start, source.end),
+            published=PublishedLists(lists.folder if isinstance(lists, Lists) else None, dataset, source.names),
+            own=None if isinstance(lists, Lists) else lists,
+        )
 
     def source(self) -> Source | None:
-        """Where the clips are; None when no --data was given."""
+        """The clips; None without --data."""
         if self.data is None:
             return None
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        own = told.pop("own")
-        told["lists"] = own if self.lists is None else Lists(self.lists, self.dataset)
-        return Source(told.pop("data"), **told)
+        lists, dataset = self.published.lists, self.published.dataset
+        return Source(
+            self.data,
+            lists=self.own if lists is None else Lists(lists, dataset),
+            dataset=dataset,
+            names=self.published.names,
+            classes=self.classes,
+            middle=self.middle,
+            **asdict(self.columns),
+        )
 
 
 def attack(text: str) -> Attack:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from avrobust import report
-from avrobust.cli.options import Clips, parse, side_by_side
+from avrobust.cli.options import Clips, Group, parse, side_by_side
 from avrobust.cli.studies import STUDIES, named
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
@@ -44,7 +43,7 @@ class Options:
     """The run's folder; default runs/<name>."""
     cache: Path = Path("data")
     """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
-    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    clips: Group[Clips] = field(default_factory=Clips)
     seeds: tuple[int, ...] = (0,)
     """Each seed trains and attacks every model anew."""
     epochs: int | None = None
@@ -54,8 +53,11 @@ class Options:
     attacked: int | None = None
     """How many test clips are attacked; all, when it is more than there are."""
     clip: ClipSpec = field(default_factory=ClipSpec)
+    """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
+    """The part of each clip that a model receives."""
     orchestra: Orchestra = field(default_factory=Orchestra)
+    """The generated dataset: how many clips, how difficult."""
     tracker: str | None = None
     """Curves to this tracker as well, for example tensorboard."""
     workers: int | None = None

@@ -4,13 +4,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, load, prepared, threat
+from avrobust.cli.options import Clips, Group, load, prepared, threat
 from avrobust.data.kinetics_sounds import chosen, folder_name
 from avrobust.data.manifest import Manifest, ManifestError
 from avrobust.data.store import Store
@@ -46,7 +46,7 @@ class SubjectOptions:
 
     model: tyro.conf.Positional[str]
     """A checkpoint, a folder of the published code's, or module:name."""
-    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    clips: Group[Clips] = field(default_factory=Clips)
     audio: str = "0"
     """The sound's budget: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
     visual: str = "0"

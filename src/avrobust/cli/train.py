@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, parse, prepared
+from avrobust.cli.options import Clips, Group, parse, prepared
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec, build
 from avrobust.training import RECIPES, View, train
@@ -28,7 +26,7 @@ examples:
 class Options:
     out: Path
     """The folder of the training: weights, curve, state."""
-    clips: Annotated[Clips, tyro.conf.arg(name="")] = field(default_factory=Clips)
+    clips: Group[Clips] = field(default_factory=Clips)
     modality: Literal["AV", "A", "V"] = "AV"
     """What the network perceives."""
     fusion: str = "concat"
@@ -42,7 +40,9 @@ class Options:
     """Instead of the recipe's own number."""
     seed: int = 0
     clip: ClipSpec = field(default_factory=ClipSpec)
+    """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
+    """The part of each clip that a model receives."""
     prepared: Path | None = None
     """Where prepared clips are kept; default: <out>-clips."""
     tracker: str | None = None
