@@ -27,7 +27,7 @@ from torch import Tensor
 from ways import Packed
 
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
-from avrobust.evaluation.metrics import Proportion
+from avrobust.evaluation.stats import Proportion
 from avrobust.models.network import Absent, AVNet
 from avrobust.papers.tian2021.budgets import TABLE3_X4
 from avrobust.types import Attack, Signals

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
 from facts_of import facts_of
 
 CLASSES = [

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat, engine
 from avrobust.cli.studies import STUDIES, named
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
-from avrobust.evaluation.answers import Answers, Budget, Condition
+from avrobust.evaluation.conditions import Budget, Condition, Predictions
 from avrobust.report.load import Run
 from avrobust.report.tables import defense_tables
 from avrobust.study.jobs import about_model
@@ -358,7 +358,7 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
             met = Condition(model, "none" if threat.subset == "clean" else "FGSM", threat.subset, budget)
             columns = {"correct": np.array([[model == "Adversarial" or threat.subset == "clean", True]])}
             columns |= {f"used_{m}": np.ones((1, 2)) for m in ("audio", "visual")}
-            table[met] = Answers(met, "corrected", (0,), ("a", "b"), 2, columns)
+            table[met] = Predictions(met, "corrected", (0,), ("a", "b"), 2, columns)
     (found,) = defense_tables(Run(tmp_path, about, table))
     assert [row.name for row in found.rows] == ["None", "Adversarial"]
     assert found.rows[1].ri.value == pytest.approx(0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from avrobust import AV, PGD, Batch, Seeds, Square, Threat, evaluate
-from avrobust.evaluation.run import Subject
+from avrobust.evaluation.evaluator import Evaluator
 from nets import clips, deaf, network
 
 BOTH = Threat.linf(audio=0.05, visual="8/255")
@@ -16,14 +16,14 @@ def test_a_half_is_judged_with_the_other_taken_back():
     net, batch = network(), clips(24)
     with torch.no_grad():
         batch = replace(batch, label=net(batch.x).argmax(1))
-    rows = Subject(net, [batch]).under(PGD(), BOTH)
+    rows = Evaluator(net, [batch]).under(PGD(), BOTH)
     adv = PGD()(net, batch.x, batch.label, BOTH, Seeds(0, batch.ids))
     with torch.no_grad():
         sound = net(AV(adv.audio, batch.x.visual)).argmax(1) == batch.label
         picture = net(AV(batch.x.audio, adv.visual)).argmax(1) == batch.label
     assert rows.column("right_audio_half").tolist() == sound.tolist()
     assert rows.column("right_visual_half").tolist() == picture.tolist()
-    assert np.isnan(Subject(net, [batch]).under(PGD(), BOTH.only("A")).column("right_audio_half")).all()
+    assert np.isnan(Evaluator(net, [batch]).under(PGD(), BOTH.only("A")).column("right_audio_half")).all()
 
 
 def test_sound_carries_nothing_where_nobody_listens():

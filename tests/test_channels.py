@@ -15,8 +15,8 @@ from avrobust import AV, PGD, Batch, Published, Rows, Seeds, Threat, engine, eva
 from avrobust.attacks import ANYTHING, Saved
 from avrobust.attacks.saved import behind, on_levels
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
-from avrobust.evaluation.metrics import Proportion
-from avrobust.evaluation.run import Subject
+from avrobust.evaluation.evaluator import Evaluator
+from avrobust.evaluation.stats import Proportion
 from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav, write_bytes
 from avrobust.media.channel import through_mp4
 from avrobust.report import channels
@@ -211,7 +211,7 @@ def test_clips_that_are_made_once_are_sent_everywhere():
         return attack(model, x, y, threat, seeds)
 
     counted.name = attack.name
-    subject = Subject(network(), [batch])
+    subject = Evaluator(network(), [batch])
     made = subject.under(counted, THREAT, sent=[crush, Lossless()])
     assert calls == ["AV"]
     apart = [subject.under(a, THREAT) for a in (attack, Sent(crush, attack), Sent(Lossless(), attack))]

@@ -296,7 +296,7 @@ def test_strict_tells_alarms_by_the_exit_status_alone(own, capsys, monkeypatch):
     for strict, level, status in (
         ([], "alarm", 0), (["--strict"], "alarm", 1), (["--strict"], "warning", 0), (["--strict"], "note", 0),
     ):  # fmt: skip
-        monkeypatch.setattr("avrobust.evaluation.record.flags", lambda _, level=level: (Flag("x", level, "a text"),))
+        monkeypatch.setattr("avrobust.evaluation.schema.flags", lambda _, level=level: (Flag("x", level, "a text"),))
         assert main([*own, *strict]) == status
         assert capsys.readouterr().out.count(f"{level}: a text") == 1
 

@@ -102,7 +102,7 @@ def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_
     monkeypatch.setattr(
         "avrobust.training.loop.loss_at", lambda loss, at: lambda net, b, s: net(b.x).logsumexp(1).mean()
     )
-    monkeypatch.setattr("avrobust.evaluation.run.check", lambda *args: None)
+    monkeypatch.setattr("avrobust.evaluation.evaluator.check", lambda *args: None)
     monkeypatch.setattr("test_failures.broken_search.__code__", (lambda model, x, y, threat, seeds: x).__code__)
     run(study, out, data=cache, progress=False)
     assert len(cells(out)) == 10 and not read(out).missing

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avrobust.evaluation.answers import Budget, curves, shared, tabulate
+from avrobust.evaluation.conditions import Budget, curves, shared, tabulate
 from avrobust.evaluation.flags import RULES, Evidence, flags
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
 from facts_of import facts_of
 
 N, CLASSES = 200, 10

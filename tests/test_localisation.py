@@ -12,8 +12,8 @@ from torch import nn
 from avrobust import AV, FGSM, MIM, PGD, Batch, BudgetError, Seeds, Threat, cross_entropy, engine, evaluate, margin
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap
 from avrobust.evaluation.embedding import alignment, embed, spread
+from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.localisation import Localisation, baselines, columns, iou, mass, pointing
-from avrobust.evaluation.run import Subject
 from avrobust.models import FUSIONS, AVNet
 from avrobust.models.zoo import NetSpec, build, rebuild
 from avrobust.objectives import Targeted, WithSimilarity, cosine, heat_shift
@@ -88,7 +88,7 @@ def test_without_sound_attention_has_a_query_of_its_own():
     assert not grad.audio.any() and grad.visual.flatten(1).any(1).all()
     batch = Batch(AV(wave, frames), torch.tensor([0, 1, 2]))
     also = Localisation(dict.fromkeys(batch.ids, (0.0, 0.0, 0.5, 0.5)))
-    rows = Subject(net, [batch], also=also).under(PGD(steps=2), THREAT)
+    rows = Evaluator(net, [batch], also=also).under(PGD(steps=2), THREAT)
     assert not np.isnan(rows.column("mass")).any()
     for modality, fusion in (("A", "attention"), ("V", "film")):
         with pytest.raises(ValueError, match=r"there is nothing to fuse\. A picture"):
@@ -227,7 +227,7 @@ RIVALS = {"clip/0": (0.5, 0.0, 1.0, 1.0)}
 
 def test_localisation_adds_columns_to_the_rows():
     net, batch = pointing_network(), clips()
-    subject = Subject(net, halves(batch), precision="float32", also=Localisation(BOXES, RIVALS))
+    subject = Evaluator(net, halves(batch), precision="float32", also=Localisation(BOXES, RIVALS))
     seen = []
 
     def attack(model, x, y, threat, seeds):
@@ -250,7 +250,7 @@ def test_localisation_adds_columns_to_the_rows():
     moved = 0.5 * (after - before).abs().flatten(1).sum(1)
     assert moved.min() > 1e-3
     np.testing.assert_allclose(under.column("heat_moved"), moved, rtol=1e-2)
-    plain = Subject(net, [batch], precision="float32")
+    plain = Evaluator(net, [batch], precision="float32")
     assert np.isnan(plain.clean().column("heat_moved").astype(float)).all()
     assert plain.clean().column("margin").tolist() == pytest.approx(clean.column("margin").tolist(), abs=1e-4)
 
@@ -258,7 +258,7 @@ def test_localisation_adds_columns_to_the_rows():
 def test_localisation_of_a_model_that_does_not_point():
     for model, says in ((linear, "a model with a heat map, got function"), (network(), "with the fusion Concat")):
         with pytest.raises(TypeError, match=rf"expected .*{says}.*the fusion 'attention'"):
-            Subject(model, [clips()], also=Localisation({})).clean()
+            Evaluator(model, [clips()], also=Localisation({})).clean()
 
 
 # --- losses that look inside
@@ -285,7 +285,7 @@ def test_heat_shift_moves_the_map_more_than_cross_entropy_does():
     assert found[heat_shift].mean() < found[cross_entropy].mean() - 0.1
     # through the harness, where the clean features are given
     rows = {
-        objective: Subject(net, halves(batch), precision="float32", also=Localisation({})).under(
+        objective: Evaluator(net, halves(batch), precision="float32", also=Localisation({})).under(
             PGD(steps=5, objective=objective), THREAT
         )
         for objective in (cross_entropy, heat_shift)
@@ -323,7 +323,7 @@ def test_losses_that_look_inside_refuse_a_plain_callable(objective, says):
 def test_heat_shift_refuses_a_network_without_places_or_clean_features():
     with pytest.raises(TypeError, match="points at places, got one with the fusion Concat"):
         evaluate(network(), [clips()], [FGSM(objective=heat_shift)], THREAT)
-    with pytest.raises(TypeError, match=r"its clean features, got AVNet.*through evaluate or Subject"):
+    with pytest.raises(TypeError, match=r"its clean features, got AVNet.*through evaluate or Evaluator"):
         heat_shift(pointing_network(), clips().x, clips().label)
 
 

@@ -16,10 +16,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from avrobust import report
-from avrobust.evaluation.answers import Answers, Budget, Condition
+from avrobust.evaluation.conditions import Budget, Condition, Predictions
 from avrobust.evaluation.flags import Flag
-from avrobust.evaluation.metrics import Proportion, estimate, mcnemar, percent
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.stats import Proportion, estimate, mcnemar, percent
 from avrobust.facts import AttackInfo
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
 from avrobust.report import features, figures, first, gallery, localisation, page, tables
@@ -565,7 +565,7 @@ def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
 def test_three_clips_do_not_show_that_clean_accuracy_is_kept():
     def answers(right):
         condition = Condition("m", "none", "clean", Budget(0.0, 0.0, "untouched", "untouched"))
-        return Answers(condition, "corrected", (0,), ("a", "b", "c"), 3, {"correct": np.array([right])})
+        return Predictions(condition, "corrected", (0,), ("a", "b", "c"), 3, {"correct": np.array([right])})
 
     (found,) = compare("None", answers([False] * 3), "full", answers([True] * 3), margin=0.03)
     assert found.p > 0.05 and found.sign == 0
@@ -595,7 +595,7 @@ def _compared(low, high, margin):
     def answers(values):
         clips = tuple(map(str, range(values.shape[1])))
         nothing = Condition("a", "none", "clean", Budget(0, 0, "untouched", "untouched"))
-        return Answers(nothing, "corrected", (0,), clips, len(clips), {"correct": values})
+        return Predictions(nothing, "corrected", (0,), clips, len(clips), {"correct": values})
 
     (made,) = compare("low", answers(low), "high", answers(high), margin=margin)
     return made

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from avrobust.evaluation.metrics import clips_needed, paired
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.stats import clips_needed, paired
 from avrobust.report import page, robustness
 from avrobust.report.load import read
 from facts_of import facts_of

@@ -100,7 +100,7 @@ def test_a_run_tells_of_the_machines_that_numbers_depend_on(done):
 
 def test_a_finished_run_computes_nothing(done, cache, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")}
-    monkeypatch.setattr("avrobust.study.jobs.Subject", None)
+    monkeypatch.setattr("avrobust.study.jobs.Evaluator", None)
     monkeypatch.setattr("avrobust.training.loop._Objective", None)
     run(study, done, data=cache, progress=False)
     assert {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")} == before

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
-    from avrobust.evaluation.record import Rows
-    from avrobust.evaluation.run import evaluate
+    from avrobust.evaluation.evaluator import evaluate
+    from avrobust.evaluation.schema import Rows
     from avrobust.objectives import cross_entropy, margin
     from avrobust.papers.tian2021.attacks import Published
     from avrobust.seeds import Seeds
@@ -38,8 +38,8 @@ _HOME = {
     "PGD": "attacks",
     "Published": "papers.tian2021.attacks",
     "Square": "attacks",
-    "Rows": "evaluation.record",
-    "evaluate": "evaluation.run",
+    "Rows": "evaluation.schema",
+    "evaluate": "evaluation.evaluator",
 }
 __all__ = [
     "APGD",

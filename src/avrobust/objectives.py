@@ -237,7 +237,7 @@ def heat_shift(model: Model, x: Signals, y: Tensor) -> PerClip:
     if not isinstance(model, Attentive) or model.clean is None:
         raise TypeError(
             f"the loss heat_shift needs a model with a heat map and its clean features, got {type(model).__name__}. "
-            "Give an AVNet with the fusion 'attention', through evaluate or Subject."
+            "Give an AVNet with the fusion 'attention', through evaluate or Evaluator."
         )
     clean = model.heat(model.clean).flatten(1)
     return -(model.heat(model.represent(x)).flatten(1) * clean).sum(1) / clean.square().sum(1)

@@ -14,8 +14,8 @@ from avrobust.attacks.saved import on_levels
 from avrobust.cli import options as shared
 from avrobust.cli.options import parse
 from avrobust.cli.subject import trained
-from avrobust.evaluation.inputs import check_logits
-from avrobust.evaluation.run import sizes
+from avrobust.evaluation.checks import check_logits
+from avrobust.evaluation.evaluator import sizes
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.objectives import Targeted

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
-from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Subject, tasks
+from avrobust.evaluation.evaluator import Evaluator, tasks
+from avrobust.evaluation.schema import Rows
 from avrobust.progress import bar
 from avrobust.study.cells import unreadable
 from avrobust.study.plan import Cell
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     if options.out is not None:
         new(options.out)
     model, clips, store, _ = options.open()
-    subject = Subject(model, clips)
+    subject = Evaluator(model, clips)
     cells = [subject.clean(options.seed)]
     with bar("attacking", len(todo)) as advance:
         for tried, t in todo:

@@ -11,7 +11,7 @@ import tyro
 from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
 from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
-from avrobust.evaluation.run import label
+from avrobust.evaluation.evaluator import label
 from avrobust.progress import bar
 from avrobust.report import budget_grid as report
 from avrobust.study.record import code, world

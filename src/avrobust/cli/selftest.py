@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avrobust.cli.options import parse, side_by_side
 from avrobust.cli.study import refuse_failures
-from avrobust.evaluation.metrics import percent
+from avrobust.evaluation.stats import percent
 from avrobust.report import robustness
 from avrobust.report.load import read
 from avrobust.study.runner import run

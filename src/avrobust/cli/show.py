@@ -11,7 +11,7 @@ from avrobust import report
 from avrobust.cli.options import parse
 from avrobust.data.store import ABOUT as STORE_FILE
 from avrobust.data.store import Store
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
 from avrobust.media.probe import probe
 from avrobust.training import checkpoint
 

@@ -29,8 +29,8 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks import APGD, PGD
 from avrobust.evaluation.door import as_batches, held
-from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Subject, label, sizes
+from avrobust.evaluation.evaluator import Evaluator, label, sizes
+from avrobust.evaluation.schema import Rows
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat, check
 from avrobust.types import AV, Attack, Batch, Model, Signals
@@ -95,7 +95,7 @@ class Plane:
         return Threat(*self.threat.map(lambda ball, s: replace(ball, eps=ball.eps * s), share))
 
 
-class Pool(Subject):
+class Pool(Evaluator):
     """A subject of which any clips can be attacked together, from whichever batches they came."""
 
     def __init__(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from avrobust.attacks.gradient import concise
 from avrobust.attacks.saved import behind, on_levels
-from avrobust.evaluation.run import label
+from avrobust.evaluation.evaluator import label
 from avrobust.media.channel import through_mp4
 from avrobust.media.encode import AAC_RATES
 from avrobust.seeds import Seeds

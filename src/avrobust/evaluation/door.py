@@ -1,7 +1,7 @@
 """What people bring to the harness, as what it works on: batches, attacks, and a model that answers in logits.
 
 What only names or counts things is taken in any plain form: containers, labels, ids, NumPy arrays.  What would change
-the numbers that the model gets (layout, scale, channels, precision) is not touched: `inputs` refuses it, and says which
+the numbers that the model gets (layout, scale, channels, precision) is not touched: `checks` refuses it, and says which
 line of code is missing.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avrobust.evaluation.inputs import check_mode, check_shape
+from avrobust.evaluation.checks import check_mode, check_shape
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, InputError, Model, Signals
 

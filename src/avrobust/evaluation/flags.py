@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, Condition, curves, shared
-from avrobust.evaluation.metrics import Estimate, Paired, estimate, holm, paired, percent, wilson
+from avrobust.evaluation.conditions import Condition, Predictions, curves, shared
+from avrobust.evaluation.stats import Estimate, Paired, estimate, holm, paired, percent, wilson
 from avrobust.facts import AttackInfo
 
-Table = Mapping[Condition, Answers]
+Table = Mapping[Condition, Predictions]
 Level = Literal["note", "warning", "alarm"]
 
 LEVELS: tuple[Level, ...] = ("alarm", "warning", "note")  # gravest first

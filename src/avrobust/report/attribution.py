@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, Budget
-from avrobust.evaluation.metrics import MISSING, Estimate, among, estimate
+from avrobust.evaluation.conditions import Budget, Predictions
+from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
 from avrobust.report.load import Run
 
 
@@ -43,7 +43,7 @@ def tables(run: Run) -> list[Table]:
     return found
 
 
-def _row(model: str, attack: str, answers: Answers | None) -> Row | None:
+def _row(model: str, attack: str, answers: Predictions | None) -> Row | None:
     if answers is None or np.isnan(answers["right_audio_half"]).any():
         return None
     fooled = answers["correct_clean"] & ~answers["correct"]

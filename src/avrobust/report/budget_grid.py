@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from scipy import stats
 
-from avrobust.evaluation.answers import Answers, Budget, Condition, tabulate
-from avrobust.evaluation.metrics import Proportion, estimate, percent
+from avrobust.evaluation.conditions import Budget, Condition, Predictions, tabulate
+from avrobust.evaluation.stats import Proportion, estimate, percent
 from avrobust.report.comparisons import at
 from avrobust.report.figures import (
     AUDIO,
@@ -58,7 +58,7 @@ class Surface:
     """Every answer of a plane by its budgets.  `about` says what was asked."""
 
     about: Mapping[str, Any]
-    table: Mapping[Condition, Answers]
+    table: Mapping[Condition, Predictions]
 
     @classmethod
     def read(cls, path: Path) -> "Surface":
@@ -79,14 +79,14 @@ class Surface:
         return budget.eps_audio / self.top.eps_audio, budget.eps_visual / self.top.eps_visual
 
     @cached_property
-    def cells(self) -> list[list[Answers]]:
+    def cells(self) -> list[list[Predictions]]:
         """The plane: a row for each picture's budget, from 0 on, and in it one for each sound's."""
         levels = [k / self.about["levels"] for k in range(self.about["levels"] + 1)]
         place = {tuple(round(s, 9) for s in self.share(c.budget)): a for c, a in self.table.items()}
         return [[place[round(a, 9), round(v, 9)] for a in levels] for v in levels]
 
     @cached_property
-    def together(self) -> dict[float, Answers]:
+    def together(self) -> dict[float, Predictions]:
         """The answers by the share of both budgets, where it is the same one, from 0 on."""
         shares = {c: self.share(c.budget) for c in self.table}
         return {a: self.table[c] for c, (a, v) in sorted(shares.items(), key=lambda i: i[1]) if math.isclose(a, v)}

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, Budget, shared
-from avrobust.evaluation.metrics import MISSING, Estimate, among, estimate
+from avrobust.evaluation.conditions import Budget, Predictions, shared
+from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
 from avrobust.report.comparisons import NAME, at
 from avrobust.report.formatting import listing
 from avrobust.report.load import SUBSETS, Run
 
-AS_MADE, LOSSLESS = "as made", "8 and 16 bits"  # as `evaluation.run` and `realize.Lossless` call them
+AS_MADE, LOSSLESS = "as made", "8 and 16 bits"  # as `evaluation.evaluator` and `realize.Lossless` call them
 STD = (0.229, 0.224, 0.225)  # `threat.IMAGENET_STD`, which torch would come with
 
 
@@ -118,7 +118,7 @@ def _table(run: Run, model: str, attack: str) -> Table:
     return Table(model, attack, tuple(channels), clean, tuple(rows))
 
 
-def _arrival(sent: Answers, made: Answers | None, control: Answers | None) -> Arrival:
+def _arrival(sent: Predictions, made: Predictions | None, control: Predictions | None) -> Arrival:
     if made is None:
         return Arrival(estimate(sent["correct"]), MISSING)
     s, m, c = shared(sent, made, control or made)

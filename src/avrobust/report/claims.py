@@ -8,7 +8,7 @@ p values of its comparisons are adjusted alike for their number (`Paired.as_one_
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from avrobust.evaluation.metrics import percent
+from avrobust.evaluation.stats import percent
 from avrobust.report import defended
 from avrobust.report.comparisons import NAME, Claim, Comparison, at, compare
 from avrobust.report.formatting import listing

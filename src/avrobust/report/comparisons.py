@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, Budget, shared
+from avrobust.evaluation.conditions import Budget, Predictions, shared
 from avrobust.evaluation.flags import SIGNIFICANT
-from avrobust.evaluation.metrics import Estimate, Paired, avg_attacked, estimate, paired
+from avrobust.evaluation.stats import Estimate, Paired, avg_attacked, estimate, paired
 from avrobust.report.formatting import picture, sound
 from avrobust.report.load import SUBSETS
 
@@ -77,9 +77,9 @@ class Claim:
 
 def compare(
     low_name: str,
-    low: Answers | None,
+    low: Predictions | None,
     high_name: str,
-    high: Answers | None,
+    high: Predictions | None,
     *,
     column: str = "correct",
     margin: float = 0.0,
@@ -97,14 +97,14 @@ def compare(
     return [Comparison(low_name, high_name, estimate(a), estimate(b), gap, gap.p, margin, *wholes)]
 
 
-def _whole(answers: Answers, column: str, n: int) -> Estimate | None:
+def _whole(answers: Predictions, column: str, n: int) -> Estimate | None:
     """Of all clips, where these are more than `n`."""
     values = answers[column].astype(float)
     values = values[:, ~np.isnan(values).any(0)]
     return estimate(values) if values.shape[1] > n else None
 
 
-def mean_attacked(answers: Sequence[Answers | None]) -> Answers | None:
+def mean_attacked(answers: Sequence[Predictions | None]) -> Predictions | None:
     """The mean of answers under attacks on A, V and AV as one value per clip; None where one of them is missing."""
     found = [a for a in answers if a is not None]
     if len(found) < len(SUBSETS):

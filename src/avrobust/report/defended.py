@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from avrobust.evaluation.answers import Answers, shared
+from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.report.comparisons import Claim, Comparison, at, compare, mean_attacked
 from avrobust.report.load import SUBSETS, Level, Run
 
@@ -141,7 +141,7 @@ def _full(run: Run) -> str | None:
     )
 
 
-def _attacked(run: Run, models: Sequence[str | None], level: Level) -> list[Answers | None]:
+def _attacked(run: Run, models: Sequence[str | None], level: Level) -> list[Predictions | None]:
     """Of each model the mean of A, V, AV in the worst case over the attacks that all of them met, a column per clip."""
     if set(level) != set(SUBSETS):
         return [None] * len(models)
@@ -149,7 +149,7 @@ def _attacked(run: Run, models: Sequence[str | None], level: Level) -> list[Answ
     return [mean_attacked(worst[i : i + len(SUBSETS)]) for i in range(0, len(worst), len(SUBSETS))]
 
 
-def _ri_half(clean: Answers | None, attacked: Answers | None) -> Answers | None:
+def _ri_half(clean: Predictions | None, attacked: Predictions | None) -> Predictions | None:
     """Half of (clean + Avg), so that it lies in [0, 1]: twice its differences are differences in RI."""
     if attacked is None or clean is None:
         return None

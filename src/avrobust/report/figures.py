@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from avrobust.evaluation.answers import Budget, Condition
-from avrobust.evaluation.metrics import Estimate, percent
+from avrobust.evaluation.conditions import Budget, Condition
+from avrobust.evaluation.stats import Estimate, percent
 from avrobust.report.formatting import grey
 from avrobust.report.load import Run
 from avrobust.report.tables import right

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import signal
 from scipy.io import wavfile
 
-from avrobust.evaluation.answers import Budget
+from avrobust.evaluation.conditions import Budget
 from avrobust.report.load import RunError
 from avrobust.stored import brief, parse
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avrobust.evaluation.answers import Answers, Budget, Condition, curves, shared, tabulate
+from avrobust.evaluation.conditions import Budget, Condition, Predictions, curves, shared, tabulate
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
 from avrobust.facts import AttackInfo
 from avrobust.report import model_info
 from avrobust.report.paper import Paper, Printed
@@ -38,9 +38,9 @@ class Run:
 
     path: Path
     about: Mapping[str, Any]
-    table: Mapping[Condition, Answers]
-    controls: Mapping[Condition, Answers] = field(default_factory=dict)
-    sent: Mapping[Condition, Answers] = field(default_factory=dict)
+    table: Mapping[Condition, Predictions]
+    controls: Mapping[Condition, Predictions] = field(default_factory=dict)
+    sent: Mapping[Condition, Predictions] = field(default_factory=dict)
     beside: Paper | None = None
 
     @property
@@ -170,11 +170,11 @@ class Run:
         used = ("used_audio", "used_visual")
         return frozenset(c.attack for c, a in self.table.items() if any((a[u] > OVER_BUDGET).any() for u in used))
 
-    def clean(self, model: str | None) -> Answers | None:
+    def clean(self, model: str | None) -> Predictions | None:
         """The model's answers to clean clips."""
         return next((a for c, a in self.table.items() if c.model == model and c.subset == "clean"), None)
 
-    def attacked(self, model: str | None, attack: str, subset: str, budget: Budget) -> Answers | None:
+    def attacked(self, model: str | None, attack: str, subset: str, budget: Budget) -> Predictions | None:
         """The model's answers when `subset` is attacked.  A unimodal model is looked up by its modality's budget."""
         if model is None:
             return None
@@ -236,7 +236,7 @@ class Run:
             c.budget for c, a in self.table.items() if (c.model, c.subset) == (model, subset) and a.mode != "published"
         ]
 
-    def worst(self, wanted: Sequence[tuple[str | None, str, Budget]]) -> list[Answers | None]:
+    def worst(self, wanted: Sequence[tuple[str | None, str, Budget]]) -> list[Predictions | None]:
         """For each (model, subset, budget), answers that count as right only when they survive every attack.
 
         "Every attack" are those of `judges`.  None where nothing was tried.
@@ -255,7 +255,7 @@ class Run:
         tried = [attacks for attacks in ran if attacks]
         return [a for a in inside if tried and all(a in attacks for attacks in tried)]
 
-    def fooled(self, level: Level) -> dict[str, Answers | None]:
+    def fooled(self, level: Level) -> dict[str, Predictions | None]:
         """The first audio-visual model's answers in the worst case, by attacked subset, at one table's budgets."""
         return dict(zip(level, self.worst(self.conditions(level)), strict=True))
 
@@ -264,7 +264,7 @@ class Run:
         return [(self.model("AV"), subset, budget) for subset, budget in level.items()]
 
 
-def _survivors(answers: Sequence[Answers]) -> Answers:
+def _survivors(answers: Sequence[Predictions]) -> Predictions:
     """Right where all of them are right."""
     same = shared(*answers)
     columns = dict(same[0].columns) | {"correct": np.logical_and.reduce([a["correct"] for a in same])}

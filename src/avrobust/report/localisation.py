@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, Budget
-from avrobust.evaluation.metrics import MISSING, Estimate, Proportion, estimate
+from avrobust.evaluation.conditions import Budget, Predictions
+from avrobust.evaluation.stats import MISSING, Estimate, Proportion, estimate
 from avrobust.report.gallery import said, uri
 from avrobust.report.load import SUBSETS, Run
 from avrobust.report.tables import right
@@ -105,7 +105,7 @@ def told(baseline: Mapping[str, Any], measure: str) -> Estimate:
     return Estimate(p.value, p.low, p.high, p.n)
 
 
-def known(answers: Answers | None, column: str) -> np.ndarray:
+def known(answers: Predictions | None, column: str) -> np.ndarray:
     """A column's (seeds, clips), for the clips that have it."""
     if answers is None or column not in answers.columns:
         return np.empty((0, 0))
@@ -113,7 +113,7 @@ def known(answers: Answers | None, column: str) -> np.ndarray:
     return values[:, ~np.isnan(values).any(0)]
 
 
-def prefers(answers: Answers | None) -> np.ndarray:
+def prefers(answers: Predictions | None) -> np.ndarray:
     """(seeds, clips) with a silent rival: whether what sounds gets more attention than it."""
     if answers is None or not known(answers, "rival_mass").size:
         return np.empty((0, 0))
@@ -123,7 +123,7 @@ def prefers(answers: Answers | None) -> np.ndarray:
     return better
 
 
-def false_positives(negative: Answers, clean: Answers | None) -> np.ndarray:
+def false_positives(negative: Predictions, clean: Predictions | None) -> np.ndarray:
     """(seeds, clips): whether a negative's map peaks at least as high as `KEPT` of the same network's clean ones."""
     if clean is None or not known(clean, "peak").size or not known(negative, "peak").size:
         return np.empty((0, 0))
@@ -134,7 +134,7 @@ def false_positives(negative: Answers, clean: Answers | None) -> np.ndarray:
 
 
 def _row(
-    condition: str, subset: str, budget: Budget | None, answers: Answers | None, clean: Answers | None = None
+    condition: str, subset: str, budget: Budget | None, answers: Predictions | None, clean: Predictions | None = None
 ) -> Row:
     def mean(values: np.ndarray) -> Estimate:
         return estimate(values) if values.size else MISSING

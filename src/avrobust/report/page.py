@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from avrobust.evaluation.flags import Flag
-from avrobust.evaluation.metrics import Estimate, p_value, percent
+from avrobust.evaluation.stats import Estimate, p_value, percent
 from avrobust.report import (
     attribution,
     channels,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from avrobust.evaluation.answers import Budget
+from avrobust.evaluation.conditions import Budget
 
 
 @dataclass(frozen=True)

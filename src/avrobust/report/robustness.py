@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, shared
-from avrobust.evaluation.metrics import MISSING, Estimate, Paired, clips_needed, estimate, paired
+from avrobust.evaluation.conditions import Predictions, shared
+from avrobust.evaluation.stats import MISSING, Estimate, Paired, clips_needed, estimate, paired
 from avrobust.report.comparisons import mean_attacked
 from avrobust.report.load import SUBSETS, Level, Run
 
@@ -123,12 +123,12 @@ def _ran(run: Run, attack: str, met: list[str], level: Level) -> bool:
     return attack not in run.outside and all(a is not None for a in every)
 
 
-def _gap(high: Answers | None, low: Answers | None) -> tuple[np.ndarray, np.ndarray]:
+def _gap(high: Predictions | None, low: Predictions | None) -> tuple[np.ndarray, np.ndarray]:
     if high is None or low is None:
         return np.zeros((0, 0)), np.zeros((0, 0))
     a, b = shared(high, low)
     return a["correct"].astype(float), b["correct"].astype(float)
 
 
-def _right(answers: Answers | None) -> Estimate:
+def _right(answers: Predictions | None) -> Estimate:
     return MISSING if answers is None else estimate(answers["correct"].astype(float))

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from avrobust.evaluation.answers import Answers, Budget, shared
+from avrobust.evaluation.conditions import Budget, Predictions, shared
 from avrobust.evaluation.flags import OVER_BUDGET
-from avrobust.evaluation.metrics import (
+from avrobust.evaluation.stats import (
     MISSING,
     Estimate,
     avg_all,
@@ -80,12 +80,12 @@ def _row(run: Run, attack: str, level: Level, printed: Row | None) -> AttackRow:
     return AttackRow(attack, run.modes[attack], cells)
 
 
-def right(answers: Answers | None) -> Estimate:
+def right(answers: Predictions | None) -> Estimate:
     """Accuracy with its interval; missing stays missing."""
     return MISSING if answers is None else estimate(answers["correct"])
 
 
-def average(answers: dict[str, Answers | None]) -> Estimate:
+def average(answers: dict[str, Predictions | None]) -> Estimate:
     """`avg_attacked` over the clips that all three attacked conditions share."""
     found = [answers.get(s) for s in SUBSETS]
     if any(a is None for a in found):
@@ -233,8 +233,8 @@ def _model_tables(run: Run, names: dict[str, str], printed: dict[str, Row]) -> l
 def _model_row(
     name: str,
     model: str,
-    own: dict[str, Answers | None],
-    base: dict[str, Answers | None],
+    own: dict[str, Predictions | None],
+    base: dict[str, Predictions | None],
     printed: Row | None,
 ) -> ModelRow:
     theirs = {"clean": printed.clean, "A": printed.a, "V": printed.v, "AV": printed.av} if printed else {}
@@ -251,10 +251,10 @@ def _model_row(
     return ModelRow(name, model, cells, ri, printed.ri if printed and np.isfinite(printed.ri) else None)
 
 
-def _columns(run: Run, model: str, attack: str, level: Level) -> dict[str, Answers | None]:
+def _columns(run: Run, model: str, attack: str, level: Level) -> dict[str, Predictions | None]:
     """Clean, A, V, AV.  A model of one modality does not notice attacks on the other."""
     kind = run.kind(model)
-    found: dict[str, Answers | None] = {"clean": run.clean(model)}
+    found: dict[str, Predictions | None] = {"clean": run.clean(model)}
     for subset in SUBSETS:
         met = "".join(letter for letter in subset if letter in kind)
         budget = level.get(subset)
@@ -264,7 +264,7 @@ def _columns(run: Run, model: str, attack: str, level: Level) -> dict[str, Answe
     return found
 
 
-def average_with_clean(answers: dict[str, Answers | None]) -> Estimate:
+def average_with_clean(answers: dict[str, Predictions | None]) -> Estimate:
     """`avg_all` over the clips that the clean and all three attacked conditions share."""
     found = [answers.get(s) for s in ("clean", *SUBSETS)]
     if any(a is None for a in found):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avrobust.data.store import Store
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
 from avrobust.stored import parse
 from avrobust.study.plan import Cell
 from avrobust.study.record import describe

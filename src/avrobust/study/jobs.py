@@ -13,10 +13,10 @@ from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis, travel
 from avrobust.engine import as_victim
 from avrobust.evaluation.embedding import embed
+from avrobust.evaluation.evaluator import Evaluator, Measure
 from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.probe import probe
-from avrobust.evaluation.record import Rows
-from avrobust.evaluation.run import Measure, Subject
+from avrobust.evaluation.schema import Rows
 from avrobust.media import write_bytes
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import build, count_parameters
@@ -162,7 +162,7 @@ class Job:
         if not todo:
             return
 
-        attacked = cache(lambda: Subject(net, self.tested(study.attacked), name=config.name, also=also))
+        attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=config.name, also=also))
         here = world_name(world(self.device))
         total = sum(cell.steps + 1 for cell in todo.values())
         title = f"attacking {config.name} (seed {seed})"
@@ -170,7 +170,7 @@ class Job:
             for name, cell in todo.items():
                 advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
                 if cell.attack is None:
-                    everyone = Subject(net, every := self.tested(None), name=cell.model, also=also)
+                    everyone = Evaluator(net, every := self.tested(None), name=cell.model, also=also)
                     parts = [everyone.clean(seed), unreadable(self.store, cell)]
                     if config.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
                         asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")

@@ -13,7 +13,7 @@ from avrobust.attacks import ANYTHING
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.evaluation.channels import Coarser, Mp4, Sent
-from avrobust.evaluation.run import label
+from avrobust.evaluation.evaluator import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Loss

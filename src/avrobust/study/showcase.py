@@ -18,8 +18,8 @@ from avrobust import engine
 from avrobust.attacks import PGD
 from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
+from avrobust.evaluation.evaluator import sizes
 from avrobust.evaluation.localisation import Localisation
-from avrobust.evaluation.run import sizes
 from avrobust.media import write_png, write_wav
 from avrobust.media.decode import MediaError
 from avrobust.models.network import AVNet

@@ -13,8 +13,7 @@ from avrobust import engine
 from avrobust.attacks import ANYTHING
 from avrobust.attacks.info import attack_info
 from avrobust.evaluation.attribution import Slopes, halves
-from avrobust.evaluation.door import as_attacks, as_batches, as_model, as_seed, as_threats, check_model
-from avrobust.evaluation.inputs import (
+from avrobust.evaluation.checks import (
     Fingerprints,
     check_again,
     check_batch,
@@ -28,9 +27,10 @@ from avrobust.evaluation.inputs import (
     fingerprints,
     own_copy,
 )
+from avrobust.evaluation.door import as_attacks, as_batches, as_model, as_seed, as_threats, check_model
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.probe import probe
-from avrobust.evaluation.record import Rows
+from avrobust.evaluation.schema import Rows
 from avrobust.objectives import correct, margins
 from avrobust.seeds import Seeds
 from avrobust.threat import NORMS, Ball, Threat, check
@@ -83,7 +83,7 @@ def evaluate(
     todo = tasks(attacks, threat)
     # Attacks take gradients, although whoever evaluates may not.
     with torch.inference_mode(False), torch.enable_grad():
-        seed, subject = as_seed(seed), Subject(model, batches, name=name, precision=precision)
+        seed, subject = as_seed(seed), Evaluator(model, batches, name=name, precision=precision)
         cells = [subject.clean(seed)] + [subject.under(attack, t, seed) for attack, t in todo]
         return Rows.concat(cells, subject.about)
 
@@ -99,7 +99,7 @@ def tasks(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
     return every
 
 
-class Subject:
+class Evaluator:
     """A model and the clips that it is tried on, with what all attacks on them share.
 
     `also` measures more than right or wrong: it gets the model, the batch and the signals at hand, and returns

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avrobust.evaluation.answers import tabulate
+from avrobust.evaluation.conditions import tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
-from avrobust.evaluation.metrics import Proportion
+from avrobust.evaluation.stats import Proportion
 
 _F, _I, _S, _B = pa.float64(), pa.int64(), pa.string(), pa.bool_()
 SCHEMA = pa.schema(

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy.stats
 
-from avrobust.evaluation import metrics
-from avrobust.evaluation.metrics import Proportion, paired
+from avrobust.evaluation import stats
+from avrobust.evaluation.stats import Proportion, paired
 from avrobust.papers.tian2021 import printed as paper
 
 DEFENCES = [(data, row) for data, rows in paper.TABLE_3.items() for row in rows]
@@ -24,7 +24,7 @@ def name(pair):
 @pytest.mark.parametrize("data, row", ATTACKS, ids=map(name, ATTACKS))
 def test_table_1_averages_the_attacked_columns(data, row):
     expected = MISPRINTED_AVG.get((data, row.name), row.avg)
-    assert metrics.avg_attacked(row.a, row.v, row.av) == pytest.approx(expected, abs=0.011)
+    assert stats.avg_attacked(row.a, row.v, row.av) == pytest.approx(expected, abs=0.011)
 
 
 def test_the_misprints_are_misprints():
@@ -34,15 +34,15 @@ def test_the_misprints_are_misprints():
 
 @pytest.mark.parametrize("row", paper.TABLE_2, ids=lambda row: row.name)
 def test_table_2_averages_all_columns(row):
-    assert metrics.avg_all(row.clean, row.a, row.v, row.av) == pytest.approx(row.avg, abs=0.011)
-    assert metrics.avg_attacked(row.a, row.v, row.av) < row.avg - 5  # the other meaning would be far off
+    assert stats.avg_all(row.clean, row.a, row.v, row.av) == pytest.approx(row.avg, abs=0.011)
+    assert stats.avg_attacked(row.a, row.v, row.av) < row.avg - 5  # the other meaning would be far off
 
 
 @pytest.mark.parametrize("data, row", DEFENCES, ids=map(name, DEFENCES))
 def test_table_3_relative_improvement(data, row):
     base = paper.TABLE_3[data][0]
-    avg, base_avg = (metrics.avg_attacked(r.a, r.v, r.av) for r in (row, base))
-    ri = metrics.relative_improvement(row.clean, avg, base.clean, base_avg)
+    avg, base_avg = (stats.avg_attacked(r.a, r.v, r.av) for r in (row, base))
+    ri = stats.relative_improvement(row.clean, avg, base.clean, base_avg)
     assert ri == pytest.approx(MISPRINTED_RI.get((data, row.name), row.ri), abs=0.021)
     assert avg == pytest.approx(row.avg, abs=0.016)
 
@@ -52,7 +52,7 @@ def test_table_3_relative_improvement(data, row):
 
 @pytest.mark.parametrize("k, n", [(0, 1), (0, 104), (1, 2), (52, 104), (95, 104), (402, 402), (1550, 3104)])
 def test_wilson_is_scipys(k, n):
-    ci = stats.binomtest(k, n).proportion_ci(method="wilson")
+    ci = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
     p = Proportion(k, n)
     assert (p.low, p.high) == pytest.approx((ci.low, ci.high), abs=1e-12)
     assert p.low <= p.value <= p.high
@@ -61,7 +61,7 @@ def test_wilson_is_scipys(k, n):
 def test_no_clips_is_a_dash_not_zero():
     assert np.isnan(Proportion(0, 0).value)
     assert str(Proportion(0, 0)) == "—"
-    assert str(metrics.estimate(np.zeros((1, 0), bool))) == "—"
+    assert str(stats.estimate(np.zeros((1, 0), bool))) == "—"
 
 
 def test_more_right_than_asked_is_refused():
@@ -71,14 +71,14 @@ def test_more_right_than_asked_is_refused():
 
 @pytest.mark.parametrize("k", [0, 1, 40, 99, 100])
 def test_estimate_of_one_seed_is_wilson(k):
-    e = metrics.estimate(np.arange(100)[None] < k)
+    e = stats.estimate(np.arange(100)[None] < k)
     p = Proportion(k, 100)
     assert (e.value, e.low, e.high) == pytest.approx((p.value, p.low, p.high), abs=1e-12)
 
 
 def test_seeds_that_agree_do_not_narrow_the_interval():
     one = np.random.default_rng(0).random((1, 200)) < 0.7
-    a, b = metrics.estimate(one), metrics.estimate(np.repeat(one, 5, axis=0))
+    a, b = stats.estimate(one), stats.estimate(np.repeat(one, 5, axis=0))
     assert (b.low, b.high) == pytest.approx((a.low, a.high))
     assert b.seeds == 5
 
@@ -87,7 +87,7 @@ def test_seeds_that_disagree_widen_the_interval():
     rng = np.random.default_rng(0)
     alike = rng.random((4, 300)) < 0.5
     apart = rng.random((4, 300)) < np.array([[0.2], [0.4], [0.6], [0.8]])
-    wide, narrow = metrics.estimate(apart), metrics.estimate(alike)
+    wide, narrow = stats.estimate(apart), stats.estimate(alike)
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
@@ -97,7 +97,7 @@ def test_estimate_holds_the_truth_95_times_in_100():
     for _ in range(1000):
         ease = rng.random((150, 1))
         values = (rng.random((150, 3)) < ease**2).mean(1)
-        e = metrics.estimate(values[None])
+        e = stats.estimate(values[None])
         hits += e.low <= 1 / 3 <= e.high
     assert 925 <= hits <= 975
 
@@ -107,12 +107,12 @@ def test_estimate_holds_the_truth_95_times_in_100():
 
 def test_bootstrap_agrees_with_the_formula_and_repeats():
     correct = np.random.default_rng(3).random((1, 300, 3)) < [0.6, 0.4, 0.3]
-    e = metrics.bootstrap(correct, metrics.avg_attacked, seed=7)
-    f = metrics.estimate(correct.mean(2))
+    e = stats.bootstrap(correct, stats.avg_attacked, seed=7)
+    f = stats.estimate(correct.mean(2))
     assert e.value == pytest.approx(f.value)
     assert (e.low, e.high) == pytest.approx((f.low, f.high), abs=0.01)
-    assert e == metrics.bootstrap(correct, metrics.avg_attacked, seed=7)
-    assert e != metrics.bootstrap(correct, metrics.avg_attacked, seed=8)
+    assert e == stats.bootstrap(correct, stats.avg_attacked, seed=7)
+    assert e != stats.bootstrap(correct, stats.avg_attacked, seed=8)
 
 
 def test_bootstrap_keeps_the_columns_of_a_clip_together():
@@ -121,21 +121,21 @@ def test_bootstrap_keeps_the_columns_of_a_clip_together():
 
     def ri(*p):
         first, second = p[:4], p[4:]
-        return metrics.relative_improvement(
-            first[0], metrics.avg_attacked(*first[1:]), second[0], metrics.avg_attacked(*second[1:])
+        return stats.relative_improvement(
+            first[0], stats.avg_attacked(*first[1:]), second[0], stats.avg_attacked(*second[1:])
         )
 
-    same = metrics.bootstrap(np.concatenate([base, base], axis=2), ri)
+    same = stats.bootstrap(np.concatenate([base, base], axis=2), ri)
     assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-12)
     other = np.random.default_rng(1).random((1, 100, 4)) < 0.5
-    unlike = metrics.bootstrap(np.concatenate([base, other], axis=2), ri)
+    unlike = stats.bootstrap(np.concatenate([base, other], axis=2), ri)
     assert unlike.high - unlike.low > 0.1
 
 
 def test_bootstrap_matches_scipys():
     correct = np.random.default_rng(5).random((1, 120, 1)) < 0.4
-    ours = metrics.bootstrap(correct, lambda p: p, draws=20000)
-    theirs = stats.bootstrap(
+    ours = stats.bootstrap(correct, lambda p: p, draws=20000)
+    theirs = scipy.stats.bootstrap(
         (correct[0, :, 0],), np.mean, method="percentile", n_resamples=20000, rng=np.random.default_rng(0)
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
@@ -152,8 +152,8 @@ def answers(better, worse, both, neither):
 
 @pytest.mark.parametrize("better, worse", [(0, 0), (1, 0), (10, 3), (3, 10), (30, 30), (121, 59)])
 def test_mcnemar_is_the_exact_binomial_test(better, worse):
-    r = metrics.mcnemar(*answers(better, worse, 50, 40))
-    assert r.p == pytest.approx(stats.binomtest(better, better + worse).pvalue if better + worse else 1.0)
+    r = stats.mcnemar(*answers(better, worse, 50, 40))
+    assert r.p == pytest.approx(scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0)
     assert (r.better, r.worse, r.n) == (better, worse, 90 + better + worse)
     assert r.difference == pytest.approx((better - worse) / r.n)
     assert r.low <= r.difference <= r.high
@@ -163,19 +163,19 @@ def test_mcnemar_is_the_exact_binomial_test(better, worse):
 def test_the_test_of_a_mean_agrees_with_its_interval(n):
     """Many small gains and a few large losses: what counts is their mean, not how many there are of each."""
     gap = np.resize([1 / 3, 1 / 3, 0, 1 / 3, -1, 0, 1 / 3, 0], n)[None]
-    found = metrics.paired(np.maximum(gap, 0), np.maximum(-gap, 0))
+    found = stats.paired(np.maximum(gap, 0), np.maximum(-gap, 0))
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
-    turned = metrics.paired(np.maximum(-gap, 0), np.maximum(gap, 0))
+    turned = stats.paired(np.maximum(-gap, 0), np.maximum(gap, 0))
     assert turned.p == pytest.approx(found.p) and turned.difference == pytest.approx(-found.difference)
 
 
 def test_clips_without_a_difference_are_no_proof_that_few_would_do():
-    assert metrics.clips_needed(np.zeros((1, 80))) > 100
+    assert stats.clips_needed(np.zeros((1, 80))) > 100
 
 
 def test_mcnemar_turned_round():
     first, second = answers(12, 4, 30, 30)
-    r, s = metrics.mcnemar(first, second), metrics.mcnemar(second, first)
+    r, s = stats.mcnemar(first, second), stats.mcnemar(second, first)
     assert (r.difference, r.low, r.high, r.p) == pytest.approx((-s.difference, -s.high, -s.low, s.p))
 
 
@@ -185,10 +185,10 @@ def test_paired_interval_holds_the_truth_95_times_in_100(seeds):
     for _ in range(600):
         ease = rng.random(120)
         first, second = rng.random((2, seeds, 120)) < [[ease], [ease * 0.8]]
-        r = metrics.paired(first, second)
+        r = stats.paired(first, second)
         hits += r.low <= 0.1 <= r.high
         third = rng.random((seeds, 120)) < ease
-        alarms += metrics.paired(first, third).p < 0.05
+        alarms += stats.paired(first, third).p < 0.05
     assert hits >= 555
     assert alarms <= 45
 
@@ -196,8 +196,8 @@ def test_paired_interval_holds_the_truth_95_times_in_100(seeds):
 def test_holm_against_scipy_style_reference():
     ps = [0.01, 0.02, 0.03, 0.005, 0.9]
     expected = [0.04, 0.06, 0.06, 0.025, 0.9]
-    assert metrics.holm(ps) == pytest.approx(expected)
-    assert metrics.holm([]) == []
+    assert stats.holm(ps) == pytest.approx(expected)
+    assert stats.holm([]) == []
 
 
 @pytest.mark.parametrize("m", [1, 6, 40])

@@ -55,7 +55,7 @@ class Condition:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """What came out under one condition: (seeds, clips) per column, for the clips read with every seed.
 
     `listed` counts the clips that were asked for, readable or not.
@@ -72,7 +72,7 @@ class Answers:
     def __getitem__(self, column: str) -> np.ndarray:
         return self.columns[column]
 
-    def subset(self, seeds: Iterable[int], clips: Iterable[str]) -> "Answers":
+    def subset(self, seeds: Iterable[int], clips: Iterable[str]) -> "Predictions":
         """The same, for some seeds and clips, in the order given."""
         seeds, clips = tuple(seeds), tuple(clips)
         place = {name: i for i, name in enumerate(self.clips)}
@@ -81,7 +81,7 @@ class Answers:
         return replace(self, seeds=seeds, clips=clips, columns=columns)
 
 
-def tabulate(rows: pa.Table) -> dict[Condition, Answers]:
+def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
     """All rows of a study, by condition, in sorted order.
 
     Raises `ValueError` when a clip has two rows under one condition and seed.
@@ -103,10 +103,10 @@ def tabulate(rows: pa.Table) -> dict[Condition, Answers]:
             )
         seen[str(clip)] = i
     found = {Condition(key[0], key[1], key[2], Budget.read(*key[3:])): by_seed for key, by_seed in place.items()}
-    return {condition: _answers(condition, found[condition], columns) for condition in sorted(found)}
+    return {condition: _predictions(condition, found[condition], columns) for condition in sorted(found)}
 
 
-def _answers(condition: Condition, place: dict[int, dict[str, int]], columns: dict[str, np.ndarray]) -> Answers:
+def _predictions(condition: Condition, place: dict[int, dict[str, int]], columns: dict[str, np.ndarray]) -> Predictions:
     seeds = tuple(sorted(place))
     listed = set.union(*(set(place[s]) for s in seeds))
     ok = columns["status"] == "ok"
@@ -118,7 +118,7 @@ def _answers(condition: Condition, place: dict[int, dict[str, int]], columns: di
     for name in ("correct", "correct_clean"):
         tables[name] = tables[name].astype(bool)  # a column with unread clips arrives with nulls in it
     info = AttackInfo(**{f.name: _fact(columns[f.name][first], f.default) for f in fields(AttackInfo)})
-    return Answers(condition, str(columns["mode"][first]), seeds, clips, len(listed), tables, info)
+    return Predictions(condition, str(columns["mode"][first]), seeds, clips, len(listed), tables, info)
 
 
 def _fact(value: Any, missing: Any) -> Any:
@@ -126,7 +126,7 @@ def _fact(value: Any, missing: Any) -> Any:
     return missing if value is None or value != value else type(missing)(value)
 
 
-def shared(*answers: Answers) -> tuple[Answers, ...]:
+def shared(*answers: Predictions) -> tuple[Predictions, ...]:
     """The same answers, cut to the seeds and clips that all of them have."""
     seeds = [s for s in answers[0].seeds if all(s in a.seeds for a in answers)]
     clips = sorted(set.intersection(*(set(a.clips) for a in answers)))
