@@ -8,7 +8,7 @@ from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
 from avrobust.evaluation.evaluator import Evaluator, tasks
 from avrobust.evaluation.schema import Rows
-from avrobust.progress import bar
+from avrobust.progress import track_progress
 from avrobust.study.cells import unreadable
 from avrobust.study.plan import Cell
 from avrobust.threat import Threat
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     model, clips, store, _ = options.open()
     subject = Evaluator(model, clips)
     cells = [subject.clean(options.seed)]
-    with bar("attacking", len(todo)) as advance:
+    with track_progress("attacking", len(todo)) as advance:
         for tried, t in todo:
             cells.append(subject.under(tried, t, options.seed))
             advance()

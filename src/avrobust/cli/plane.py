@@ -12,7 +12,7 @@ from avrobust.cli.options import attack, parse
 from avrobust.cli.subject import SubjectOptions, new
 from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
 from avrobust.evaluation.evaluator import label
-from avrobust.progress import bar
+from avrobust.progress import track_progress
 from avrobust.report import budget_grid as report
 from avrobust.study.record import code, world
 
@@ -65,7 +65,7 @@ def measure(options: Options, rows: Path, command: str) -> None:
     start = time.perf_counter()
     pool = Pool(model, clips, name=options.model)
     threats = (*plane.cells, *plane.ladder)
-    with bar("answers", len(pool) * len(set(threats)), count=False) as advance:
+    with track_progress("answers", len(pool) * len(set(threats)), count=False) as advance:
         found = frontiers(pool, search, threats, seed=options.seed, advance=advance)
     readable, listed = store.counts(options.on)
     about = {

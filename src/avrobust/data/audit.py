@@ -22,7 +22,7 @@ from avrobust.data.workers import cores
 from avrobust.media.decode import MediaError
 from avrobust.media.probe import probe
 from avrobust.media.reader import NAMES, Kind, Reader
-from avrobust.progress import bar
+from avrobust.progress import track_progress
 
 Pair = tuple[str, str]  # two splits
 T = TypeVar("T")
@@ -169,7 +169,7 @@ def _listened(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> l
 def _side_by_side(work: Callable[[Entry], T], entries: Sequence[Entry], title: str, progress: bool) -> list[T]:
     """`work` of each, in threads, because FFmpeg works outside Python's lock."""
     found: list[T] = []
-    with ThreadPoolExecutor(cores()) as pool, bar(title, len(entries), visible=progress) as advance:
+    with ThreadPoolExecutor(cores()) as pool, track_progress(title, len(entries), visible=progress) as advance:
         for result in pool.map(work, entries):
             found.append(result)
             advance()

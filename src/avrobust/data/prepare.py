@@ -30,7 +30,7 @@ from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
 from avrobust.data.workers import cores, pool
 from avrobust.media import ClipSpec, write_bytes
 from avrobust.media.decode import Clip, MediaError
-from avrobust.progress import bar
+from avrobust.progress import track_progress
 
 SHARD_BYTES = 128 << 20  # what a kill loses at most, and what a run holds in memory
 
@@ -95,7 +95,7 @@ def prepare(
 
     shelf: list[tuple[str, Clip]] = []
     try:
-        with bar(f"preparing {manifest.name}", len(todo), visible=progress) as advance:
+        with track_progress(f"preparing {manifest.name}", len(todo), visible=progress) as advance:
             for task, result in decoded(todo.values(), workers or cores()):
                 if isinstance(result, Failure):
                     failed[task.key] = result

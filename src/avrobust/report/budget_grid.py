@@ -20,6 +20,7 @@ from scipy import stats
 
 from avrobust.evaluation.conditions import Budget, Condition, Predictions, tabulate
 from avrobust.evaluation.stats import Proportion, estimate, percent
+from avrobust.progress import duration
 from avrobust.report.comparisons import at
 from avrobust.report.figures import (
     AUDIO,
@@ -34,7 +35,7 @@ from avrobust.report.figures import (
     name_lines,
     percent_axis,
 )
-from avrobust.report.formatting import decibel, duration, grey, picture, sound
+from avrobust.report.formatting import decibel, grey, picture, sound
 from avrobust.report.load import RunError
 from avrobust.report.page import joined, named, templates, threads
 

@@ -47,20 +47,6 @@ def decibel(value: float) -> str:
     return f"−{text}" if value < 0 else text
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(8.2), duration(200), duration(7500)
-    ('8 s', '3 min 20 s', '2 h 5 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def listing(items: list[str], last: str = "and") -> str:
     """Items as a phrase.
 

@@ -14,6 +14,7 @@ import jinja2
 
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.stats import Estimate, p_value, percent
+from avrobust.progress import duration
 from avrobust.report import (
     attribution,
     channels,
@@ -120,7 +121,7 @@ def templates() -> jinja2.Environment:
     environment.filters |= {
         "percent": percent,
         "decibel": formatting.decibel,
-        "duration": formatting.duration,
+        "duration": duration,
         "listing": formatting.listing,
         "anchor": formatting.anchor,
         "p_value": p_value,
@@ -242,7 +243,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("Python", world.get("python")), named("torch", world.get("torch")))),
         ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
         ("Started", str(about.get("started") or "").replace("T", " ")[:16]),
-        ("Time", joined(*(f"{stage} {formatting.duration(s)}" for stage, s in seconds.items()))),
+        ("Time", joined(*(f"{stage} {duration(s)}" for stage, s in seconds.items()))),
         ("Data sha256", str(data.get("sha256") or "")[:16]),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]

@@ -12,7 +12,7 @@ from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
 from avrobust.models.zoo import build
-from avrobust.report.formatting import duration
+from avrobust.progress import duration
 from avrobust.study.plan import ModelConfig, Study
 from avrobust.types import AV
 

@@ -21,7 +21,7 @@ from avrobust.media import write_bytes
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import build, count_parameters
 from avrobust.objectives import objective_name
-from avrobust.progress import bar
+from avrobust.progress import track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
@@ -166,7 +166,7 @@ class Job:
         here = world_name(world(self.device))
         total = sum(cell.steps + 1 for cell in todo.values())
         title = f"attacking {config.name} (seed {seed})"
-        with bar(title, total, visible=self.progress, count=False) as advance:
+        with track_progress(title, total, visible=self.progress, count=False) as advance:
             for name, cell in todo.items():
                 advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
                 if cell.attack is None:

@@ -7,8 +7,7 @@ killed and taken up again ends with the same weights: bit for bit on a CPU.
 
 import csv
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avrobust.models.network import AVNet, Loss, loss_at, loss_clips
+from avrobust.progress import Advance, track_progress
 from avrobust.seeds import Seeds, digest
 from avrobust.training import checkpoint, state
 from avrobust.training.identity import TrainingError, flat, identity, refuse_another
@@ -55,7 +54,7 @@ def train(
     out: Path | str,
     seed: int,
     loss: Loss = cross_entropy,
-    progress: bool | Progress = True,
+    progress: bool = True,
     tracker: str | None = None,
     save_every_s: float = 30.0,
 ) -> Trained:
@@ -63,8 +62,8 @@ def train(
 
     `loss` gets the network, not its logits, so that it may ask for features too; write it as a function or a
     frozen dataclass, whose repr then stands in the checkpoint.  One that changes over training, or trains on other
-    clips than it is given, says so with the methods that `Loss` names.  `progress` may be a running `rich` progress
-    to join.  `tracker` is one that accelerate knows, such as "tensorboard".
+    clips than it is given, says so with the methods that `Loss` names.  `tracker` is one that accelerate knows, such
+    as "tensorboard".
 
     A folder `out` with the same training in it is loaded if that is finished, and taken up where it was saved
     last if not (every `save_every_s` seconds).  Another training in it is a TrainingError; so are splits without
@@ -80,9 +79,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(tracker, out, asked)
     run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, save_every_s)
-    with _shown(run, progress):
+    steps = recipe.epochs * run.per_epoch
+    shown = progress and accelerator.is_main_process
+    with track_progress(f"training {out.name}", steps, done=run.at.step, visible=shown, count=False) as advance:
         for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
-            run.epoch(epoch)
+            run.epoch(epoch, advance)
     return run.finish()
 
 
@@ -114,9 +115,8 @@ class _Run:
         self.objective, self.stepper = self.accelerator.prepare(objective, self.optimizer)
         self.began = time.monotonic() - self.at.seconds
         self.saved = time.monotonic()
-        self.show: Callable[[], None] = lambda: None
 
-    def epoch(self, number: int) -> None:
+    def epoch(self, number: int, advance: Advance) -> None:
         """Train from the position to the end of this epoch, then validate."""
         self.net.train()
         for batch in batches(
@@ -131,9 +131,15 @@ class _Run:
             if self.at.step % self.per_epoch:
                 self.save_if_due()
             self.step(number, batch.to(self.accelerator.device))
-            self.show()
+            advance(1, note=self.summary(number))
         self.close(number, *self.validate())
         self.save_if_due()
+
+    def summary(self, number: int) -> str:
+        """Epoch, mean loss so far in it, and the last validation accuracy, as progress shows them."""
+        at, done = self.at, (self.at.step - 1) % self.per_epoch + 1
+        val = f", val {at.curve[-1].val_accuracy:.1%}" if at.curve else ""
+        return f"epoch {number + 1}/{self.recipe.epochs}, loss {at.loss_sum / done:.3f}{val}"
 
     def step(self, epoch: int, batch: Batch) -> None:
         """One batch forth and back."""
@@ -283,36 +289,6 @@ def refuse_unknown_tracker(tracker: str | None) -> None:
             f"expected a tracker that is installed ({', '.join(installed) or 'there is none'}), got '{tracker}'. "
             "Install it, for example: pip install tensorboard."
         )
-
-
-@contextmanager
-def _shown(run: _Run, progress: bool | Progress) -> Iterator[None]:
-    """A line with the epoch, the current loss, the last validation and the time that remains."""
-    if progress is False or not run.accelerator.is_main_process:
-        yield
-        return
-    own = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("remaining"),
-        TimeRemainingColumn(),
-    )
-    bar = own if progress is True else progress
-    task = bar.add_task(run.out.name, total=run.recipe.epochs * run.per_epoch, completed=run.at.step)
-
-    def show() -> None:
-        at, done = run.at, (run.at.step - 1) % run.per_epoch + 1
-        val = f", val {at.curve[-1].val_accuracy:.1%}" if at.curve else ""
-        text = f"{run.out.name} epoch {(at.step - 1) // run.per_epoch + 1}/{run.recipe.epochs}, loss {at.loss_sum / done:.3f}{val}"
-        bar.update(task, completed=at.step, description=text)
-
-    run.show = show
-    if bar is own:
-        with own:
-            yield
-    else:
-        yield
 
 
 def _write_curve(path: Path, curve: list[Epoch]) -> None:

@@ -18,7 +18,7 @@ from avrobust.data.orchestra.score import RANGES, Score, compose
 from avrobust.data.orchestra.sound import perform, record
 from avrobust.data.workers import cores, pool
 from avrobust.media.encode import AAC_RATES, write_bytes, write_mp4
-from avrobust.progress import bar
+from avrobust.progress import track_progress
 from avrobust.seeds import Seeds
 
 CLASSES = tuple(RANGES)
@@ -103,7 +103,7 @@ def write(orchestra: Orchestra, out: Path | str, *, workers: int | None = None, 
     jobs = tuple(_jobs(orchestra))
     if (out / TABLE).exists() and all((out / job.path).exists() for job in jobs):
         return Manifest.read(out / TABLE, classes=CLASSES)
-    with bar("playing the orchestra", len(jobs), visible=progress) as advance:
+    with track_progress("playing the orchestra", len(jobs), visible=progress) as advance:
         entries = []
         for entry in _made(orchestra, out, jobs, workers or cores()):
             entries.append(entry)

@@ -1,0 +1,69 @@
+"""Progress without a terminal: a line with the time at most every 30 s, also where nothing advances."""
+
+import io
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from avrobust import progress
+from avrobust.progress import Lines, track_progress
+
+
+@pytest.fixture(autouse=True)
+def nothing_written_before(monkeypatch):
+    monkeypatch.setattr(progress, "_last_line", -progress.EVERY_S)
+
+
+def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
+    now, out = [1000.0], io.StringIO()
+
+    def written() -> list[str]:
+        lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in out.getvalue().splitlines()]
+        out.truncate(out.seek(0))
+        return lines
+
+    lines = Lines("preparing pets", 480, 80, clock=lambda: now[0], write_to=out)
+    assert written() == ["preparing pets: 80 of 480 (17%), running for 0 s"]
+    now[0] += 29
+    lines.advance(39)
+    assert not written()
+    now[0] += 11
+    lines.advance(1, note="clip 120")  # 40 clips in 40 s, 360 are left
+    assert written() == ["preparing pets: 120 of 480 (25%), 6 min 0 s left, clip 120"]
+    Lines("attacking AV", 9.5, count=False, clock=lambda: now[0], write_to=out)  # one rhythm for all work of a process
+    assert not written()
+    now[0] += 31
+    lines.write_if_due()  # as the watching thread does
+    assert written() == ["preparing pets: 120 of 480 (25%), 10 min 39 s left, clip 120"]
+    now[0] -= 3600  # a clock that is set back does not silence it
+    lines.write_if_due()
+    assert len(written()) == 1
+
+
+def test_work_that_does_not_advance_is_seen_to_run(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY_S", 0.5)
+    with track_progress("attacking AV", 3, count=False):
+        time.sleep(2.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all("attacking AV: 0%, running for" in line for line in lines)
+
+
+@pytest.mark.parametrize(("total", "visible"), [(3, False), (0, True)])
+def test_silence_where_it_is_asked_for_and_where_there_is_nothing_to_do(capsys, total, visible):
+    with track_progress("preparing", total, visible=visible) as advance:
+        advance()
+        advance(2, note="all")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_stdout_is_left_to_results():
+    code = (
+        "from avrobust.progress import track_progress\nwith track_progress('preparing', 2) as advance:\n    advance(2)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == ""
+    assert re.fullmatch(r"[\d-]{10} [\d:]{8}  preparing: 0 of 2 \(0%\), running for 0 s\n", run.stderr)
