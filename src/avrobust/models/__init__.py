@@ -4,6 +4,7 @@
 """
 
 from avrobust.models.audio import Conv1dNet
+from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import FUSIONS, Fusion
 from avrobust.models.network import Absent, AVNet, Loss
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, FrameNet
@@ -20,7 +21,9 @@ __all__ = [
     "Fusion",
     "Loss",
     "NetSpec",
+    "audio_frontend",
     "build",
     "count_parameters",
     "rebuild",
+    "visual_frontend",
 ]
