@@ -143,7 +143,7 @@ class ConfigError(ValueError):
         self.what, self.where = what, where
 
 
-def from_plain(told: object, kind: Any = object, *, allow: Sequence[str] = ()) -> Any:
+def from_plain(told: Any, kind: Any = object, *, allow: Sequence[str] = ()) -> Any:
     """The value that `to_plain` told of, as a value of `kind` (a type; object: whatever it is).
 
     Builds dataclasses, and modules of torch where `kind` asks for them, of this package or of the user's own: from
@@ -161,11 +161,11 @@ def from_plain(told: object, kind: Any = object, *, allow: Sequence[str] = ()) -
     """
     match told:
         case {"class": str(name), **rest}:
-            return _made(_class(name, kind, allow), rest, kind, allow)
+            return _made(_class(name, kind, allow), {str(key): value for key, value in rest.items()}, kind, allow)
         case {"function": str(name)} if len(told) == 1:
             return _lookup(name, allow)
         case {"zeros": [*_], "dtype": str()} if (torch := sys.modules.get("torch")) and len(told) == 2:
-            shape = parse(list[int], told["zeros"])
+            shape = _validated(list[int], told["zeros"])
             if not isinstance(dtype := getattr(torch, told["dtype"], None), torch.dtype):
                 raise ConfigError(f"expected a type of numbers, got {brief(repr(told['dtype']), 60)}", "dtype")
             return torch.zeros(shape, dtype=dtype)
@@ -237,8 +237,6 @@ def _inner(at: object, told: object, kind: Any, allow: Sequence[str]) -> Any:
         return from_plain(told, kind, allow=allow)
     except ConfigError as error:
         raise ConfigError(error.what, str(at), *error.where) from None
-    except ValueError as error:
-        raise ConfigError(str(error), str(at)) from None
 
 
 def _made(cls: Any, told: Mapping[str, Any], kind: Any, allow: Sequence[str]) -> Any:
@@ -247,24 +245,29 @@ def _made(cls: Any, told: Mapping[str, Any], kind: Any, allow: Sequence[str]) ->
     if odd := sorted(map(str, told.keys() - known.keys())):
         raise ConfigError(f"expected settings of {cls.__name__} ({', '.join(known)}), got {brief(repr(odd[0]), 60)}")
     hints = _hints(cls)
-    for option in _options(kind):  # what AV[int] says of AV's fields
-        variables = dict(zip(getattr(get_origin(option), "__parameters__", ()), get_args(option), strict=False))
-        hints = {name: variables.get(hint, hint) for name, hint in hints.items()} if variables else hints
-    given = {key: _inner(key, value, hints.get(key, object), allow) for key, value in told.items()}
+    variables: dict[Any, Any] = {}
+    for option in _options(kind):  # AV[int] says what AV's fields are
+        variables |= zip(getattr(get_origin(option), "__parameters__", ()), get_args(option), strict=False)
+    given = {}
+    for key, value in told.items():
+        hint = hints.get(key, object)
+        hint = variables.get(hint, object) if isinstance(hint, TypeVar) else hint
+        given[key] = _inner(key, value, hint, allow)
     try:
         return cls(**given)
     except TypeError as error:  # a setting is missing
         raise ConfigError(f"expected all settings of {cls.__name__}, got: {error}") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
     """The types of a class's settings, as far as they are known."""
     try:
-        hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+        return get_type_hints(cls if is_dataclass(cls) else cls.__init__)
     except (NameError, TypeError):
         return {}
-    return {name: object if isinstance(hint, TypeVar) else hint for name, hint in hints.items()}
 
 
 def _options(kind: Any) -> tuple[Any, ...]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import check_objective, concise, goal, whole
+from avrobust.attacks.gradient import check_objective, goal, whole
 from avrobust.attacks.search import Index, Search, random_start, restarted
+from avrobust.config import concise
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat

@@ -14,9 +14,10 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.adapt import Way, ways
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.gradient import concise, whole
+from avrobust.attacks.gradient import whole
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.attacks.square import Square
+from avrobust.config import concise
 from avrobust.engine import GradientError
 from avrobust.objectives import ShowsFeatures, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds

@@ -2,13 +2,14 @@
 
 import math
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from avrobust.attacks.search import Search, random_start, restarted, subset
+from avrobust.config import concise
 from avrobust.objectives import cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -156,17 +157,6 @@ def check_objective(objective: Any) -> None:
             f"objective should be a function (model, x, labels) -> one number per clip, got {objective!r}. "
             "Give one of avrobust.objectives, or your own."
         )
-
-
-def concise(settings: Any) -> str:
-    """A dataclass by what is not as usual in it, functions by name: the same in every process.
-
-    >>> PGD(), PGD(steps=40, restarts=5)
-    (PGD(), PGD(steps=40, restarts=5))
-    """
-    values = {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
-    words = (f"{name}={getattr(value, '__name__', repr(value))}" for name, value in values.items())
-    return f"{type(settings).__name__}({', '.join(words)})"
 
 
 def goal(objective: Objective, usual: Objective = cross_entropy) -> str:

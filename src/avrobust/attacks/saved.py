@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import concise
+from avrobust.config import concise
 from avrobust.seeds import Seeds
 from avrobust.threat import ROUNDING, Ball, Threat
 from avrobust.types import AV, Attack, Channel, Model, Signals, doubles

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import check_objective, concise, goal, whole
+from avrobust.attacks.gradient import check_objective, goal, whole
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, subset
+from avrobust.config import concise
 from avrobust.objectives import margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avrobust.config import parse
 from avrobust.models.network import AVNet
-from avrobust.stored import parse
 from avrobust.types import AV, Batch
 
 # What is done to features, given how much and how large features are.

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from avrobust.config import parse
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
 from avrobust.models.network import AVNet
 from avrobust.seeds import digest
-from avrobust.stored import parse
 from avrobust.types import AV, Batch
 
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avrobust.config import parse
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
-from avrobust.stored import parse
 from avrobust.types import AV, Batch
 
 

@@ -19,10 +19,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from avrobust.config import brief, parse
 from avrobust.defenses.broken import Disguise
 from avrobust.defenses.memory import Memory
 from avrobust.defenses.pcl import Centres
-from avrobust.stored import brief, parse
 
 OWN: dict[str, type[Memory] | type[Centres] | type[Disguise]] = {
     "ExFMem": Memory,

@@ -16,8 +16,8 @@ from jaxtyping import Float, Float32
 from scipy import signal
 from torch import Tensor
 
-from avrobust.attacks.gradient import concise
 from avrobust.attacks.saved import behind, on_levels
+from avrobust.config import concise
 from avrobust.evaluation.evaluator import label
 from avrobust.media.channel import through_mp4
 from avrobust.media.encode import AAC_RATES

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from avrobust.config import parse
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import Absent, AVNet
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
 from avrobust.seeds import digest
-from avrobust.stored import parse
 from avrobust.types import AV
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from scipy import signal
 from scipy.io import wavfile
 
+from avrobust.config import brief, parse
 from avrobust.evaluation.conditions import Budget
 from avrobust.report.load import RunError
-from avrobust.stored import brief, parse
 
 T = TypeVar("T")
 WINDOW = 512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes

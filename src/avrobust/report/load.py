@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from avrobust.config import brief
 from avrobust.evaluation.conditions import Budget, Condition, Predictions, curves, shared, tabulate
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.schema import Rows
 from avrobust.facts import AttackInfo
 from avrobust.report import model_info
 from avrobust.report.paper import Paper, Printed
-from avrobust.stored import brief
 
 SUBSETS = ("A", "V", "AV")
 Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avrobust.stored import brief, parse
+from avrobust.config import brief, parse
 
 Level = dict[Literal["A", "V", "AV", "clean"], tuple[float, float]]  # the budgets of sound and picture, by subset
 

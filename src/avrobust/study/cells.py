@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from avrobust.config import parse
 from avrobust.data.store import Store
 from avrobust.evaluation.schema import Rows
-from avrobust.stored import parse
 from avrobust.study.plan import Cell
 from avrobust.study.record import describe
 

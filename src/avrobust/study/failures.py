@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from avrobust.config import brief
 from avrobust.media import write_bytes
-from avrobust.stored import brief
 from avrobust.study.record import RunFile
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

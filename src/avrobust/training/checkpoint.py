@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from avrobust.config import brief
 from avrobust.defenses import travel
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import rebuild
-from avrobust.stored import brief
 
 Meta = dict[str, Any]
 DEEPEST = 32  # levels of a header: a recipe in a training takes four

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import check_objective, concise, goal, whole
+from avrobust.attacks.gradient import check_objective, goal, whole
 from avrobust.attacks.info import search_info
+from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import cross_entropy
 from avrobust.seeds import Seeds

@@ -1,0 +1,125 @@
+"""Configuration as plain data and back; what a stranger's plain data may not build."""
+
+import importlib
+import json
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from avrobust import PGD, Threat
+from avrobust.attacks import APGD, AVAutoAttack, Square, Transfer
+from avrobust.config import ConfigError, digest, from_plain, to_plain
+from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, ExFMem
+from avrobust.evaluation.channels import Lossless, Mp4, Sent
+from avrobust.media import ClipSpec
+from avrobust.models.zoo import NetSpec
+from avrobust.objectives import WithSimilarity, margin
+from avrobust.training import RECIPES, View, cross_entropy
+from avrobust.types import AV
+
+LINF = Threat.linf(audio=0.01, visual="2/255")
+
+
+def push(model, x, y):
+    return model(x)[:, 0]
+
+
+@dataclass(frozen=True)
+class Mine:
+    """An attack as a user may write one."""
+
+    steps: tuple[int, ...] = (1, 2)
+    inner: AV[float | None] | None = None
+    objective: object = push
+
+    def __call__(self, model, x, y, threat, seeds):
+        return x
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        PGD(steps=3, objective=margin, stop=True),
+        PGD(objective=push),
+        APGD(),
+        Square(),
+        AVAutoAttack(),
+        Transfer("A", PGD(objective=WithSimilarity(0.5))),
+        Sent(Mp4(), Sent(Lossless(), PGD())),
+        LINF,
+        Threat.l2(audio="40 dB SNR"),
+        Threat.tian2021(0.006, 0.006),
+        Adversarial(cross_entropy, LINF.subsets(), FAST, 0.5),
+        Adversarial(MIN_SIM, (LINF,)),
+        PCL(),
+        ExFMem(),
+        ExFMem(mode="published", step=AV(1e-6, None)),
+        *RECIPES.values(),
+        NetSpec(classes=3),
+        View(),
+        ClipSpec(),
+        Mine(),
+        Mine((), AV(1.0, None)),
+    ],
+    ids=repr,
+)
+def test_settings_come_back_from_json(value):
+    plain = json.loads(json.dumps(to_plain(value)))
+    back = from_plain(plain)
+    assert back == value and type(back) is type(value) and repr(back) == repr(value)
+    assert from_plain(plain, type(value)) == value
+    assert digest(back) == digest(value)
+
+
+def test_a_study_comes_back_from_json():
+    from avrobust.study.selftest import study
+
+    assert from_plain(json.loads(json.dumps(to_plain(study)))) == study
+
+
+def test_numbers_of_any_kind_are_numbers():
+    assert to_plain([np.int64(3), np.float32(0.5), np.bool_(True)]) == [3, 0.5, True]
+
+
+@pytest.mark.parametrize(
+    ("plain", "kind", "says"),
+    [
+        ({"class": "os:system"}, object, "'os:system'"),
+        ({"function": "os:system"}, object, "'os:system'"),
+        ({"class": "torch.nn:Linear", "in_features": 1, "out_features": 1}, object, "may be used"),
+        ({"class": "avrobust.attacks.gradient:cross_entropy"}, object, "by its own name"),
+        ({"class": "avrobust.training.loop:train"}, object, "expected a dataclass"),
+        ({"class": "avrobust.models.network:AVNet"}, object, "expected a dataclass"),
+        ({"class": "avrobust.attacks.gradient:PGD"}, ExFMem, "expected ExFMem, got avrobust.attacks.gradient:PGD"),
+        ({"class": "avrobust.attacks.gradient:PGD", "evil": 1}, object, "expected settings of PGD .* got 'evil'"),
+        ({"class": "avrobust.attacks.gradient:PGD", "keep": "first"}, object, "at keep: expected 'best' or 'last'"),
+        ({"class": "avrobust.attacks.gradient:PGD", "steps": 0}, object, "steps and restarts should be at least 1"),
+        ({"class": "avrobust.attacks.gradient:PGD", "step": float("nan")}, object, "at step: expected finite numbers"),
+        ({"class": "avrobust.types:AV", "audio": 1}, AV[int], "expected all settings of AV"),
+        ({"class": "avrobust.types:AV", "audio": 1, "visual": "x"}, AV[int], "at visual: expected a valid integer"),
+        (to_plain([lambda: 1]), object, "that can be made again, got one told by 'made by'"),
+        ({"zeros": [1], "dtype": "save"}, object, "a type of numbers"),
+    ],
+)  # fmt: skip
+def test_plain_data_that_is_no_setting_is_refused_in_words(plain, kind, says):
+    if isinstance(plain, list):
+        (plain,) = plain
+    with pytest.raises(ConfigError, match=says):
+        from_plain(plain, kind)
+
+
+def test_nothing_is_imported_unless_it_is_allowed(tmp_path, monkeypatch):
+    (tmp_path / "their_attack.py").write_text(
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Theirs:\n    steps: int = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    plain = to_plain(replace(importlib.import_module("their_attack").Theirs(), steps=4))
+    monkeypatch.delitem(sys.modules, "their_attack")
+    with pytest.raises(ConfigError, match=r"allow it: allow=\('their_attack',\)"):
+        from_plain(plain)
+    assert "their_attack" not in sys.modules
+    assert from_plain(plain, allow=("their_attack",)).steps == 4
+    monkeypatch.delitem(sys.modules, "their_attack")
