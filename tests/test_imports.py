@@ -10,7 +10,7 @@ import avrobust
 ORDER = [
     "types", "seeds", "facts", "config", "sources", "locks", "progress", "allocator", "media", "data", "models", "threat",
     "objectives", "engine", "attacks",
-    "defenses", "training", "evaluation", "study", "report", "papers", "cli", "demo",
+    "defenses", "corruptions", "training", "evaluation", "study", "report", "papers", "cli", "demo",
 ]  # fmt: skip
 # A report is a function of files, so studies may end with one.
 ALLOWED = {("study", "report")}
