@@ -14,11 +14,16 @@ def scale(film: Film) -> float:
 
 
 def motion_blur(layer: Layer, pixels: float, degrees: float) -> Layer:
-    """Blurred along a line of this length and direction (0 is along the rows)."""
-    radius = max(1, round(pixels / 2))
-    kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
-    for at in np.linspace(-radius, radius, 4 * radius + 1):
-        kernel[round(radius + at * np.sin(np.radians(degrees))), round(radius + at * np.cos(np.radians(degrees)))] = 1
+    """Blurred along a line of this length and direction (0 is along the rows), to parts of a pixel."""
+    reach = int(np.ceil(pixels / 2)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    along = np.linspace(-pixels / 2, pixels / 2, 8 * reach + 1)
+    y, x = reach + along * np.sin(np.radians(degrees)), reach + along * np.cos(np.radians(degrees))
+    for down in (0, 1):  # each point of the line is shared by the four pixels around it
+        for right in (0, 1):
+            row, column = np.floor(y).astype(int), np.floor(x).astype(int)
+            share = np.abs(1 - down - (y - row)) * np.abs(1 - right - (x - column))
+            np.add.at(kernel, (row + down, column + right), share)
     blurred: Layer = ndimage.convolve(layer, kernel / kernel.sum(), mode="wrap")
     return blurred
 

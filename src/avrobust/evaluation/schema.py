@@ -179,7 +179,7 @@ class Rows:
             return ()
         every = tabulate(self.data)
         controls = {c: a for c, a in every.items() if a.mode == "control"}
-        table = {c: a for c, a in every.items() if a.mode not in ("control", "sent")}
+        table = {c: a for c, a in every.items() if a.mode not in ("control", "sent", "corruption")}
         classes = self.about.get("classes") or 1 + int(np.nanmax(self.column("label").astype(float)))
         return flags(Evidence(table, classes, controls, self.about.get("probes", {})))
 
