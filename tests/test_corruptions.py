@@ -1,5 +1,7 @@
 """Corruptions: their declared strength, the same for the same (seed, clip), at any shape."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -104,7 +106,7 @@ def test_missing_clips_are_nested_and_as_many_as_asked():
     gone = [corrupted(Missing(r), x, ids).map(lambda s: (s != 1).flatten(1).all(1)) for r in (0.0, 0.3, 0.6, 1.0)]
     assert not gone[0].audio.any() and gone[-1].audio.all() and gone[-1].visual.all()
     assert 0.2 < float(gone[1].audio.float().mean()) < 0.4  # 400 draws: six standard deviations are 0.14
-    for fewer, more in zip(gone, gone[1:], strict=False):
+    for fewer, more in pairwise(gone):
         assert bool((more.audio | ~fewer.audio).all()) and bool((more.visual | ~fewer.visual).all())
     assert not torch.equal(gone[1].audio, gone[1].visual)
     with pytest.raises(ValueError, match=r"0\.3 for 30 %"):
