@@ -24,7 +24,7 @@ from avrobust import FGSM, PGD, Rows, Threat
 from avrobust.cli.studies import named
 from avrobust.data.source import Source
 from avrobust.data.store import Store
-from avrobust.data.workers import beside
+from avrobust.data.workers import extra_processes
 from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
@@ -215,7 +215,7 @@ def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, 
 
 
 def test_a_process_beside_this_one_that_fails_is_said():
-    with pytest.warns(UserWarning, match="exit code 3"), beside(1, os._exit, 3):
+    with pytest.warns(UserWarning, match="exit code 3"), extra_processes(1, os._exit, 3):
         for process in multiprocessing.active_children():
             process.join()
 

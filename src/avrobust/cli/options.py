@@ -15,7 +15,7 @@ from avrobust.data.manifest import SPLITS, Manifest
 from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
 from avrobust.data.store import Store
-from avrobust.data.workers import beside, cores
+from avrobust.data.workers import cores, extra_processes
 from avrobust.locks import Lock
 from avrobust.media import ClipSpec
 from avrobust.papers.tian2021.lists import Dataset, Lists
@@ -62,7 +62,7 @@ def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool)
     threads = torch.get_num_threads()
     share = max(1, threads // count)
     try:
-        with beside(count - 1, _with_threads, share, work):
+        with extra_processes(count - 1, _with_threads, share, work):
             return _with_threads(share, work, quiet)
     finally:
         torch.set_num_threads(threads)

@@ -11,10 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,8 +24,9 @@ from avrobust.data.frames import numbered, read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
 from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
-from avrobust.data.workers import cores, pool
+from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.media import ClipSpec, write_bytes
+from avrobust.media.bounds import COMPUTING
 from avrobust.media.decode import Clip, MediaError
 from avrobust.progress import track_progress
 
@@ -66,7 +64,6 @@ class Failure(NamedTuple):
 
 
 STOPPED = Failure("not prepared yet: the run was stopped", lasting=False)
-CRASHED = Failure("the decoder crashed on it", lasting=False)  # or the machine ran out of memory
 
 
 def prepare(
@@ -96,7 +93,7 @@ def prepare(
     shelf: list[tuple[str, Clip]] = []
     try:
         with track_progress(f"preparing {manifest.name}", len(todo), visible=progress) as advance:
-            for task, result in decoded(todo.values(), workers or cores()):
+            for task, result in decoded(todo.values(), workers):
                 if isinstance(result, Failure):
                     failed[task.key] = result
                 else:
@@ -112,30 +109,18 @@ def prepare(
     return Store.open(out)
 
 
-def decoded(tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Clip | Failure]]:
-    """Each task with its clip, or with the reason why there is none; in order, but for files that crash a decoder."""
+def decoded(tasks: Iterable[Task], workers: int | None) -> Iterator[tuple[Task, Clip | Failure]]:
+    """Each task with its clip, or with the reason why there is none, in order; `workers` as for `prepare`."""
     if workers == 1:
         yield from ((task, attempt(task)) for task in tasks)
-    else:  # enough in hand to keep all busy, little to hold
-        yield from _side_by_side(deque(tasks), workers, in_hand=4 * workers)
+        return
+    for task, result in in_processes(attempt, tasks, workers or cores(), limit_s=time_limit):
+        yield task, Failure(f"decoding {result.reason}", lasting=False) if isinstance(result, Lost) else result
 
 
-def _side_by_side(queue: deque[Task], workers: int, in_hand: int) -> Iterator[tuple[Task, Clip | Failure]]:
-    while queue:
-        pending: deque[tuple[Task, Future[Clip | Failure]]] = deque()
-        with pool(min(workers, len(queue))) as processes:
-            try:
-                while queue or pending:
-                    while queue and len(pending) < in_hand:
-                        pending.append((queue[0], processes.submit(attempt, queue[0])))
-                        queue.popleft()
-                    result = pending[0][1].result()
-                    yield pending.popleft()[0], result
-            except BrokenProcessPool:  # one of the pending files killed its process
-                if in_hand == 1 and pending:
-                    yield pending.popleft()[0], CRASHED
-        # Which of them it was shows when they are decoded one after the other.
-        yield from _side_by_side(deque(task for task, _ in pending), 1, in_hand=1)
+def time_limit(task: Task) -> float:
+    """Seconds after which decoding a clip is given up: more than the computing that its two streams may take."""
+    return 2 * COMPUTING + 10 * task.spec.seconds
 
 
 def attempt(task: Task) -> Clip | Failure:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from avrobust.data.orchestra.difficulty import acoustics, looks
 from avrobust.data.orchestra.picture import cast, extent, film
 from avrobust.data.orchestra.score import RANGES, Score, compose
 from avrobust.data.orchestra.sound import perform, record
-from avrobust.data.workers import cores, pool
+from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.media.encode import AAC_RATES, write_bytes, write_mp4
 from avrobust.progress import track_progress
 from avrobust.seeds import Seeds
@@ -105,11 +104,10 @@ def write(orchestra: Orchestra, out: Path | str, *, workers: int | None = None, 
         return Manifest.read(out / TABLE, classes=CLASSES)
     with track_progress("playing the orchestra", len(jobs), visible=progress) as advance:
         entries = []
-        for entry in _made(orchestra, out, jobs, workers or cores()):
+        for entry in _made(orchestra, out, jobs, workers):
             entries.append(entry)
-            advance(1)
-    order = {job.id: number for number, job in enumerate(jobs)}
-    manifest = Manifest(out, tuple(sorted(entries, key=lambda e: order[e.id])), CLASSES)
+            advance()
+    manifest = Manifest(out, tuple(entries), CLASSES)
     manifest.write(out / TABLE)
     return manifest
 
@@ -169,16 +167,19 @@ def _jobs(orchestra: Orchestra) -> Iterator[Job]:
                 yield Job(f"{label}-{split}-{number:04d}", label, split)
 
 
-def _made(orchestra: Orchestra, out: Path, jobs: Sequence[Job], workers: int) -> Iterator[Entry]:
-    """The clips' lines, as they get ready."""
+def _made(orchestra: Orchestra, out: Path, jobs: Sequence[Job], workers: int | None) -> Iterator[Entry]:
+    """The clips' lines of the manifest, in order, as their files are written."""
     one = partial(make, orchestra, out)
     if workers == 1:
         yield from map(one, jobs)
         return
-    with pool(workers) as side_by_side:
-        futures: list[Future[Entry]] = [side_by_side.submit(one, job) for job in jobs]
-        for future in as_completed(futures):
-            yield future.result()
+    for job, entry in in_processes(one, jobs, workers or cores()):
+        if isinstance(entry, Lost):
+            raise RuntimeError(
+                f"expected clip '{job.id}' to be written, but making it {entry.reason}: memory may have run out. "
+                "Run this again, with fewer workers; clips that are written are kept."
+            )
+        yield entry
 
 
 def _claim(orchestra: Orchestra, out: Path) -> None:
