@@ -64,8 +64,8 @@ def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
     clean = pool(linear).clean()
     plane = Plane(BOTH, levels=1, floor_db=20, step_db=0.5)
     found = frontiers(pool(linear), PGD(objective=margin), [*plane.cells, *plane.ladder])
-    found.save(tmp_path / "plane.parquet", ABOUT | {"levels": 1, "floor_db": 20, "step_db": 0.5})
-    smallest = report.Surface.read(tmp_path / "plane.parquet").smallest
+    found.save(tmp_path / "grid.parquet", ABOUT | {"levels": 1, "floor_db": 20, "step_db": 0.5})
+    smallest = report.Surface.read(tmp_path / "grid.parquet").smallest
     exact = dict(
         zip(clean.column("clip"), -clean.column("margin") / (40 * (BOTH.audio.eps + BOTH.visual.eps)), strict=True)
     )
@@ -257,7 +257,7 @@ def test_what_has_no_plane_is_refused():
 
 ABOUT = {
     "model": "models/mine/net.safetensors", "attack": "PGD-10", "threat": str(BOTH), "levels": 3, "step_db": 3.0,
-    "floor_db": 12.0, "seed": 0, "data": "clips", "seconds": 1.0, "command": "avrobust plane", "rows": "a.parquet",
+    "floor_db": 12.0, "seed": 0, "data": "clips", "seconds": 1.0, "command": "avrobust grid", "rows": "a.parquet",
     "page": "a.html",
 }  # fmt: skip
 
@@ -325,7 +325,7 @@ def videos(tmp_path_factory):
 
 def words(videos, out):
     return [
-        "plane", "loud:model", "--data", str(videos / "clips.csv"), "--audio", "0.2", "--visual", "60/255",
+        "grid", "loud:model", "--data", str(videos / "clips.csv"), "--audio", "0.2", "--visual", "60/255",
         "--levels", "2", "--attack", "PGD-3", "--prepared", str(videos / "prepared"), "--out", str(out),
         "--clip.seconds", "0.5", "--clip.size", "32", "--view.samples", "4000", "--view.size", "32",
     ]  # fmt: skip
@@ -342,7 +342,7 @@ def loud(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "out").mkdir()
-    return tmp_path / "out" / "plane.html"
+    return tmp_path / "out" / "grid.html"
 
 
 def test_the_verb_writes_rows_and_page_and_writes_the_page_again(videos, loud, capsys):
@@ -352,9 +352,9 @@ def test_the_verb_writes_rows_and_page_and_writes_the_page_again(videos, loud, c
     loud.unlink()
     assert main(words(videos, loud)) == 1  # rows that exist are not measured over
     assert "one that exists" in capsys.readouterr().err
-    assert main(["plane", str(rows), "--out", str(loud)]) == 0
+    assert main(["grid", str(rows), "--out", str(loud)]) == 0
     assert loud.read_text() == before
-    assert main(["plane", str(rows), "--out", str(loud)]) == 1
+    assert main(["grid", str(rows), "--out", str(loud)]) == 1
 
 
 def test_clips_that_cannot_be_read_are_said_on_top(videos, loud, capsys, tmp_path):
@@ -380,7 +380,7 @@ def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):
 
 
 def test_the_guide_s_code_runs(capsys):
-    guide = (Path(__file__).parents[1] / "docs/guide/plane.md").read_text()
+    guide = (Path(__file__).parents[1] / "docs/guide/budget_grid.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", guide, re.S)
     exec(block, {"avr": avrobust, "threat": BOTH, "model": linear, "batch": clips(6)})
     assert "PGD-10" in capsys.readouterr().out
@@ -388,7 +388,7 @@ def test_the_guide_s_code_runs(capsys):
 
 def test_the_verb_explains_itself_with_an_example(capsys):
     with pytest.raises(SystemExit):
-        main(["plane", "--help"])
-    assert "avrobust plane models/mine" in capsys.readouterr().out
-    assert main(["plane", "nowhere.parquet", "--out", "new.html"]) == 1
+        main(["grid", "--help"])
+    assert "avrobust grid models/mine" in capsys.readouterr().out
+    assert main(["grid", "nowhere.parquet", "--out", "new.html"]) == 1
     assert "nowhere.parquet" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from avrobust import Rows
 from avrobust.cli import main, options, study
+from avrobust.cli import model as model_options
 from avrobust.cli.attack import towards
 from avrobust.cli.options import attack
 from avrobust.cli.studies import named
@@ -49,7 +50,9 @@ def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, vide
         str(tmp_path / "out"),
     ]
     assert main(words) == 0
-    assert "decoded from the .mp4" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "decoded from the .mp4" in said and "goal: not classified as flute" in said
+    assert "model input: " in said and "s of audio and 1 frame" in said
     made = {p.name for p in (tmp_path / "out").iterdir()}
     assert {
         "adversarial.mp4",
@@ -64,6 +67,10 @@ def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, vide
     assert 0 < about["linf_audio"] <= 10 ** (-30 / 20) + 1e-6
     clean, adversarial = (dict(about["predictions"][k]) for k in ("clean", "adversarial"))
     assert adversarial.get("flute", 0.0) < clean.get("flute", 1.0)
+    for name, success in about["success"].items():
+        assert success == (about["predictions"][name][0][0] != "flute")
+        assert f"{name}:" in said
+    assert said.count("attack succeeds") == sum(about["success"].values())
     again = decode(tmp_path / "out/adversarial.mp4", ClipSpec(seconds=0.3, size=32))
     assert abs(again.wave).max() > 0.01
     assert main(words) == 1  # what exists is not overwritten
@@ -95,7 +102,7 @@ def test_a_targeted_attack_goes_where_it_is_told(network, videos, tmp_path, caps
     )
     about = json.loads((tmp_path / "out/predictions.json").read_text())
     ranking = {k: [name for name, _ in v] for k, v in about["predictions"].items()}
-    assert ranking["adversarial"][0] == "tuba"
+    assert ranking["adversarial"][0] == "tuba" and about["success"]["adversarial"]
     assert (
         main(
             [
@@ -113,7 +120,50 @@ def test_a_targeted_attack_goes_where_it_is_told(network, videos, tmp_path, caps
         )
         == 1
     )
-    assert "does not know the class 'kazoo'" in capsys.readouterr().err
+    assert "got 'kazoo'" in capsys.readouterr().err
+
+
+def test_attack_takes_your_own_model_with_its_class_names(own, videos, tmp_path, capsys):
+    video = str(next(videos.glob("flute/*.mp4")))
+    words = [
+        "attack",
+        video,
+        "--model",
+        "theirs3:model",
+        "--out",
+        "new",
+        "--audio",
+        "0.1",
+        *own[own.index("--clip.seconds") :],
+    ]
+    assert main(words) == 1
+    assert "expected the names of the model's classes, got none. Give --classes" in capsys.readouterr().err
+    assert main([*words, "--classes", "tuba,kazoo,flute", "--target", "tuba", "--attack", "FGSM"]) == 0
+    assert "goal: classified as tuba" in capsys.readouterr().out
+
+
+def test_a_checkpoint_s_own_feature_defense_is_imported_where_it_is_allowed(network, videos, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        model_options, "load_any", lambda path, *, allow: asked.append(allow) or checkpoint.load(network)
+    )
+    words = [str(network), "--data", str(videos), "--audio", "0.01", "--limit", "2", "--allow", "their_package"]
+    assert main(["evaluate", *words, "--attacks", "FGSM", "--prepared", str(tmp_path / "clips")]) == 0
+    assert asked == [("their_package",)]
+
+
+def test_errors_of_the_system_say_what_to_do(monkeypatch, capsys):
+    for error, says in (
+        (PermissionError(13, "Permission denied", "/a"), "/a: expected permission to read or write this path, got"),
+        (
+            FileNotFoundError(2, "No such file", "/b"),
+            "/b: expected an existing file or folder, got 'No such file'. Check",
+        ),
+        (OSError(28, "No space left", "/c"), "/c: expected to be able to use this path, got 'No space left'. Check"),
+    ):
+        monkeypatch.setattr("avrobust.cli.train.main", Mock(side_effect=error))
+        assert main(["train"]) == 1
+        assert says in capsys.readouterr().err
 
 
 def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, capsys):
@@ -155,16 +205,16 @@ def test_evaluate_refuses_attacks_of_one_name_before_any_work(twice, tmp_path, c
     assert not out.parent.exists()
 
 
-def test_a_page_of_planes_may_be_asked_for_in_a_folder_yet_to_be_made(tmp_path, monkeypatch):
+def test_a_page_is_written_into_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch):
     there = []
-    monkeypatch.setattr("avrobust.cli.plane.measure", lambda options, *_: there.append(options.out.parent.is_dir()))
-    monkeypatch.setattr("avrobust.cli.plane.report", Mock())
-    out = tmp_path / "new/plane.html"
-    assert main(["plane", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.1", "--out", str(out)]) == 0
+    monkeypatch.setattr("avrobust.cli.grid.measure", lambda options, *_: there.append(options.out.parent.is_dir()))
+    monkeypatch.setattr("avrobust.cli.grid.report", Mock())
+    out = tmp_path / "new/grid.html"
+    assert main(["grid", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.1", "--out", str(out)]) == 0
     assert there == [True]
 
 
-@pytest.mark.parametrize(("verb", "says"), [("train", "goes on from there"), ("plane", "begins anew")])
+@pytest.mark.parametrize(("verb", "says"), [("train", "continues from there"), ("grid", "starts again")])
 def test_who_stops_it_is_told_what_the_same_command_does(verb, says, monkeypatch, capsys):
     monkeypatch.setattr(f"avrobust.cli.{verb}.main", Mock(side_effect=KeyboardInterrupt))
     assert main([verb]) == 130
@@ -233,7 +283,7 @@ def own(videos, tmp_path, monkeypatch):
 def test_classes_are_numbered_in_the_order_of_the_models_outputs_and_it_is_said(own, capsys):
     assert main([*own, "--classes", "tuba,kazoo,flute", "--out", "a.parquet"]) == 0
     said = capsys.readouterr().out
-    assert "outputs of the model (--classes): 0 tuba, 1 kazoo, 2 flute" in said and "no clips of: kazoo" in said
+    assert "model outputs (order of --classes): 0 tuba, 1 kazoo, 2 flute" in said and "no clips of: kazoo" in said
     rows = Rows.load(Path("a.parquet"))
     tuba = np.array(["tuba" in clip for clip in rows.column("clip")])
     assert set(rows.column("label")[tuba]) == {0} and set(rows.column("label")[~tuba]) == {2}
@@ -245,8 +295,8 @@ def test_classes_are_numbered_in_the_order_of_the_models_outputs_and_it_is_said(
 @pytest.mark.parametrize(
     ("classes", "says"),
     [
-        ((), "a class for each of the model's 3 outputs, got 2 (flute, tuba)"),
-        (("--classes", "tuba,flute"), "a class for each of the model's 3 outputs, got 2 (tuba, flute)"),
+        ((), "one class for each of the model's 3 outputs, got 2 (flute, tuba)"),
+        (("--classes", "tuba,flute"), "one class for each of the model's 3 outputs, got 2 (tuba, flute)"),
         (("--classes", "dog,cat,bird"), "expected classes of few (flute, tuba), got dog, cat, bird"),
         (("--classes", "tuba,tuba,flute"), "expected each class once"),
     ],
@@ -278,7 +328,7 @@ def test_a_model_that_answers_with_more_than_logits_has_its_outputs_counted(own,
     )
     own = [word.replace("theirs3", "theirs5") for word in own]
     assert main(own) == 1
-    assert "a class for each of the model's 3 outputs, got 2" in capsys.readouterr().err
+    assert "one class for each of the model's 3 outputs, got 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "train"])

@@ -51,7 +51,9 @@ def test_documents_link_to_files_that_exist():
         ["show"],
         ["train"],
         ["evaluate"],
+        ["grid"],
         ["attack"],
+        ["selftest"],
         ["data", "orchestra"],
         ["data", "prepare"],
         ["data", "audit"],
@@ -66,6 +68,7 @@ def test_every_verb_explains_itself_with_an_example(words, capsys):
     out = capsys.readouterr().out
     assert "example" in out
     assert f"avrobust {' '.join(words)}" in out
+    assert ">>>" not in out and "{None}" not in out  # no docstring of a class, no type of an option that is off
 
 
 def test_help_answers_without_heavy_imports(capsys):
@@ -78,7 +81,7 @@ def test_help_answers_without_heavy_imports(capsys):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["fly"], 2, "there is no verb 'fly'"),
+        (["fly"], 2, "got 'fly'"),
         (["report", "nowhere"], 1, "no run.json"),
         (["show", "nowhere.mp4"], 1, "nowhere.mp4"),
         (["data", "audit", "--data", "nowhere"], 1, "got nothing. Check the path"),
@@ -87,6 +90,7 @@ def test_help_answers_without_heavy_imports(capsys):
         (["evaluate", "nowhere.safetensors", "--data", "x"], 1, "got 0 for both"),
         (["evaluate", "nowhere.safetensors", "--data", "x", "--audio", "0.1", "--attacks", "CW"], 1, "cannot read the attack 'CW'"),
         (["attack", "v.mp4", "--model", "nowhere.safetensors", "--out", "new", "--audio", "0.1"], 1, "no such file"),
+        (["evaluate", "torch:relu", "--data", "x", "--audio", "0.1", "--device", "tpu"], 1, "a device that PyTorch can use here, got 'tpu'"),
     ],
 )  # fmt: skip
 def test_wrong_words_are_answered_in_words(words, status, message, capsys, tmp_path, monkeypatch):

@@ -8,33 +8,37 @@ from pathlib import Path
 
 # verb: (module, what it does)
 VERBS = {
-    "study": ("avrobust.cli.study", "run an experiment from videos to report"),
-    "report": ("avrobust.cli.report", "rebuild a run's page from its files"),
-    "show": ("avrobust.cli.show", "say what a run, a checkpoint, a store or a media file holds"),
-    "data": ("avrobust.cli.data", "write the orchestra, prepare clips, audit a dataset"),
-    "train": ("avrobust.cli.train", "train a network on your clips"),
-    "evaluate": ("avrobust.cli.evaluate", "attack a model and say how often it is still right"),
-    "plane": ("avrobust.cli.plane", "attack a model at every pair of budgets, and find each clip's smallest"),
-    "selftest": ("avrobust.cli.selftest", "show that broken defenses do not deceive this installation"),
-    "attack": ("avrobust.cli.attack", "make one video adversarial: picture, sound, predictions"),
+    "study": ("avrobust.cli.study", "run an experiment, from videos to report"),
+    "report": ("avrobust.cli.report", "write a run's report again from its files"),
+    "show": ("avrobust.cli.show", "print what a run, checkpoint, folder of prepared clips or media file holds"),
+    "data": ("avrobust.cli.data", "generate the orchestra, prepare clips, audit a dataset"),
+    "train": ("avrobust.cli.train", "train a model on your clips"),
+    "evaluate": ("avrobust.cli.evaluate", "attack a model: clean and robust accuracy"),
+    "grid": ("avrobust.cli.grid", "attack a model at every pair of audio and visual budgets"),
+    "attack": ("avrobust.cli.attack", "make one video adversarial"),
+    "selftest": ("avrobust.cli.selftest", "check that broken defenses are rated as broken here"),
 }
 
-# Those that keep what is finished, and take it up again.
-GO_ON = ("study", "train", "data", "selftest")
+# Verbs that keep their finished parts: the same command continues from there.
+RESUMABLE = ("study", "train", "data", "selftest")
 
 HELP = """usage: avrobust VERB [options]      avrobust VERB --help
 
-Does hearing help a model see, and seeing help it hear, when someone attacks what it hears, what it sees, or both?
+Does audio-visual integration strengthen or weaken robustness when audio, video, or both are attacked?
 
 {verbs}
 
-example:
-  avrobust study quick            # a few minutes on a laptop; ends with runs/quick/report.html
+examples:
+  avrobust study quick                            # ten minutes on two cores; ends with runs/quick/report.html
+  avrobust evaluate my_package:model --data my_clips/ --audio 0.006 --visual 2/255
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; returns the exit status: 0 done, 1 it could not be done or --strict found an alarm, 2 wrong words, 130 stopped."""
+    """Run a verb; returns the exit status.
+
+    0: done.  1: failed, or --strict found an alarm.  2: unknown verb or option.  130: interrupted by Ctrl-C.
+    """
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP.format(verbs="\n".join(f"  {verb:<10}{about}" for verb, (_, about) in VERBS.items())))
@@ -44,21 +48,38 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     verb, *rest = words
     if verb not in VERBS:
-        print(f"avrobust: there is no verb {verb!r}; there are {', '.join(VERBS)}.", file=sys.stderr)
+        print(f"avrobust: expected one of {', '.join(VERBS)}, got {verb!r}. See avrobust --help.", file=sys.stderr)
         return 2
     try:
         if (here := str(Path.cwd())) not in sys.path:
-            sys.path.insert(0, here)  # module:name is found where it is called, as under `python -m avrobust`
+            sys.path.insert(0, here)  # module:name may lie in the working directory, as with `python -m avrobust`
         status: int | None = import_module(VERBS[verb][0]).main(rest)
     except KeyboardInterrupt:
-        kept = "What was finished is kept; the same command goes on from there."
-        lost = "What was not written is lost; the same command begins anew."
-        print(f"\nStopped. {kept if verb in GO_ON else lost}", file=sys.stderr)
+        resume = "Finished parts are kept; the same command continues from there."
+        anew = "Unwritten results are lost; the same command starts again."
+        print(f"\nInterrupted. {resume if verb in RESUMABLE else anew}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        # What a user can cause is raised as these two, in words meant for them.
+        # Faults that a user can cause are raised as these two, with a message for the user.
         if os.environ.get("AVROBUST_TRACEBACK"):
             traceback.print_exc()
-        print(f"avrobust {verb}: {error}", file=sys.stderr)
+        print(f"avrobust {verb}: {explained(error)}", file=sys.stderr)
         return 1
     return status or 0
+
+
+def explained(error: Exception) -> str:
+    """The message of an error; one that comes from the operating system is completed to expected, got, what to do.
+
+    >>> explained(PermissionError(13, "Permission denied", "/data/clips"))
+    "/data/clips: expected permission to read or write this path, got 'Permission denied'. Change its permissions, or give another path."
+    """
+    if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
+        return str(error)
+    if isinstance(error, PermissionError):
+        expected, advice = "permission to read or write this path", "Change its permissions, or give another path"
+    elif isinstance(error, FileNotFoundError):
+        expected, advice = "an existing file or folder", "Check the path"
+    else:
+        expected, advice = "to be able to use this path", "Check the path and the disk"
+    return f"{error.filename}: expected {expected}, got {error.strerror!r}. {advice}."

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -12,112 +12,170 @@ import tyro
 
 from avrobust.attacks.saved import on_levels
 from avrobust.cli import options as shared
-from avrobust.cli.options import parse
-from avrobust.cli.subject import trained
+from avrobust.cli.model import LoadedModel, class_names, load_model
+from avrobust.cli.options import Budget, Group, Maybe, parse
 from avrobust.evaluation.checks import check_logits
+from avrobust.evaluation.door import as_model
 from avrobust.evaluation.evaluator import sizes
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.objectives import Targeted
 from avrobust.seeds import Seeds
-from avrobust.threat import Threat, check
+from avrobust.threat import check
 from avrobust.training import View
 from avrobust.training.checkpoint import CheckpointError
 from avrobust.training.views import cut
 from avrobust.types import AV, Attack, Batch, Model, Signals
 
-ABOUT = """Make one video adversarial for a model, and say what the model takes it for: before, after, and after saving.
-
-Writes clean.wav, adversarial.wav (16 bit), the frames as .png (8 bit), adversarial.mp4 (H.264 + AAC) and
-predictions.json. Saving rounds the attack, and a lossy codec may undo it: the predictions say so.
+ABOUT = """Make one video adversarial for a model, and print whether the attack succeeds: in memory, rounded, and as a file.
 
 example:
   avrobust attack guitar.mp4 --model runs/quick/models/AV-0/net.safetensors --label acoustic_guitar \\
       --audio "-44 dBFS" --visual 2/255 --out attacked/
+
+Writes clean.wav and adversarial.wav (16 bit), the frames as .png (8 bit), adversarial.mp4 (H.264 + AAC) and
+predictions.json. Rounding or a lossy codec can undo an attack: each prediction is printed.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How the model is loaded and run."""
+
+    classes: Maybe[str] = None
+    """For module:name only: names in the order of its outputs, separated by commas or one per line of a text file."""
+    device: Maybe[str] = None
+    """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
+    allow: tuple[str, ...] = ()
+    """Packages that a checkpoint's own feature defense may be imported from, which runs their code."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    video: tyro.conf.Positional[Path]
-    """The video to attack."""
-    model: Path
-    """A checkpoint that `avrobust train` or a study wrote, or a folder of the published code's (sound_best.pth, ...)."""
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """Video to attack."""
+    model: str
+    """Checkpoint, folder of weights that the paper's code wrote, or module:name of your own model."""
     out: Path
-    """A new folder for what is made."""
-    label: str | None = None
-    """The true class; default: what the model says of the clean clip."""
-    target: str | None = None
-    """Attack towards this class instead of away from the true one."""
-    audio: str = "0"
-    visual: str = "0"
-    norm: Literal["linf", "l2"] = "linf"
+    """New folder for the results."""
     attack: str = "PGD-40"
+    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
+    label: Maybe[str] = None
+    """True class; default: the model's prediction for the clean clip."""
+    target: Maybe[str] = None
+    """Class to reach, for a targeted attack."""
     start: float = 0.0
-    """Seconds at which the clip begins."""
+    """Second of the video at which the clip begins."""
     seed: int = 0
+    """Seed of everything that is random in the attack."""
+    budget: Group[Budget] = field(default_factory=Budget)
+    run: Annotated[Group[ModelOptions], tyro.conf.arg(name="model")] = field(default_factory=ModelOptions)
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    """For module:name only: what is kept of the video. A checkpoint knows its own."""
+    view: View = field(default_factory=View)
+    """For module:name only: the part of the clip that the model receives. A checkpoint knows its own."""
+
+
+class Prediction(NamedTuple):
+    """What the model answers for one form of the clip."""
+
+    ranking: list[tuple[str, float]]  # the three most likely classes, with their probabilities
+    success: bool  # of the attack: misclassified, or moved to the target class
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse, attack, write, print the predictions."""
+    """Parse, attack, write the clips, print the predictions."""
     options = parse(Options, argv, "attack", ABOUT)
     if options.out.exists():
         raise ValueError(f"{options.out}: expected a new folder, got one that exists. Give another --out.")
-    threat = shared.threat(options.audio, options.visual, options.norm)
+    threat = options.budget.threat()
     attack = shared.attack(options.attack)
     if options.target is not None:
-        attack = towards(0, attack, options.attack)  # whether it can be aimed at all, before any work
-    net, spec, view, classes = trained(options.model)
-    if not classes:
-        raise CheckpointError(
-            f"{options.model}: expected a checkpoint that names its classes, got one that does not. "
-            "Train it with `avrobust train`."
-        )
+        towards(0, attack, options.attack)  # before any work: can this attack have a target?
+    where = shared.device(options.run.device)
+    model, spec, view, classes = named(
+        options, load_model(options.model, options.clip, options.view, options.run.allow, where)
+    )
+    label = None if options.label is None else class_number(options.label, classes)
+    target = None if options.target is None else class_number(options.target, classes)
+    if target is not None:
+        attack = towards(target, attack, options.attack)
     clip = decode(options.video, spec, start=options.start)
-    x = signals(cut(clip, spec, view))
-    with torch.no_grad():
-        said = int(net(x).argmax())
-    y = torch.tensor([class_number(options.label, classes) if options.label else said])
-    if options.target is not None:
-        attack = towards(class_number(options.target, classes), attack, options.attack)
+    x = signals(cut(clip, spec, view)).map(lambda s: s.to(where))
+    net = as_model(model, x)
+    clean = predict(net, x, classes)
+    label = class_number(clean[0][0], classes) if label is None else label
     id = options.video.stem
-    adversarial = attack(net, x, y, threat, Seeds(options.seed, (id,)))
+    adversarial = attack(net, x, torch.tensor([label], device=where), threat, Seeds(options.seed, (id,)))
     check(threat, x, adversarial, (id,), options.attack)
 
+    def judged(x: Signals) -> Prediction:
+        ranking = predict(net, x.map(lambda s: s.to(where)), classes)
+        predicted = class_number(ranking[0][0], classes)
+        return Prediction(ranking, predicted != label if target is None else predicted == target)
+
     options.out.mkdir(parents=True)
-    seen = AV(audio=adversarial.audio[0].numpy(), visual=adversarial.visual[0].permute(0, 2, 3, 1).numpy())
-    fps = view.frames / (view.samples / spec.rate)
-    write_wav(options.out / "clean.wav", x.audio[0].numpy(), spec.rate)
-    write_wav(options.out / "adversarial.wav", seen.audio, spec.rate)
-    for i, frame in enumerate(seen.visual):
-        write_png(options.out / f"clean-{i}.png", x.visual[0, i].permute(1, 2, 0).numpy())
-        write_png(options.out / f"adversarial-{i}.png", frame)
-    video = write_mp4(options.out / "adversarial.mp4", seen.audio, seen.visual, spec.rate, fps)
+    video, fps = write(options.out, x, adversarial, spec, view)
     found = {
-        "clean": predict(net, x, classes),
-        "adversarial": predict(net, adversarial, classes),
-        "adversarial, 8-bit pixels and 16-bit samples": predict(net, on_levels(adversarial), classes),
-        "adversarial, decoded from the .mp4": predict(net, reread(video, spec, view, fps), classes),
+        "adversarial": judged(adversarial),
+        "adversarial, 8-bit pixels and 16-bit samples": judged(on_levels(adversarial)),
+        "adversarial, decoded from the .mp4": judged(reread(video, spec, view, fps)),
     }
     about: dict[str, object] = {
-        "video": str(options.video), "model": str(options.model), "label": classes[int(y)], "target": options.target,
-        "attack": options.attack, "threat": str(threat), "notes": clip.notes, "predictions": found,
+        "video": str(options.video), "model": options.model, "label": classes[label], "target": options.target,
+        "attack": options.attack, "threat": str(threat), "notes": clip.notes,
+        "predictions": {"clean": clean} | {name: p.ranking for name, p in found.items()},
+        "success": {name: p.success for name, p in found.items()},
         "clip": asdict(spec), "view": asdict(view), **{k: v[0] for k, v in sizes(threat, x, adversarial).items()},
     }  # fmt: skip
     (options.out / "predictions.json").write_text(json.dumps(about, indent=1))
-    print(summary(threat, options, found, about))
+    seconds = view.samples / spec.rate
+    print(
+        f"{options.video.name}: {options.attack} within {threat}; audio {about['snr_db']:.1f} dB SNR, visual {about['psnr_db']:.1f} dB PSNR\n"
+        f"  model input: {seconds:.2f} s of audio and {view.frames} frame{'s' * (view.frames > 1)}, from the middle of {spec.seconds:g} s\n"
+        f"  goal: {f'classified as {options.target}' if options.target else f'not classified as {classes[label]}'}"
+    )
+    print(line("clean", clean))
+    if clean[0][0] != classes[label]:
+        print(f"  The model misclassifies the clean clip: {clean[0][0]} instead of {classes[label]}.")
+    for name, prediction in found.items():
+        print(line(name, prediction.ranking) + f": attack {'succeeds' if prediction.success else 'fails'}")
+    print(f"  written to {options.out}")
 
 
-def summary(
-    threat: Threat, options: Options, found: dict[str, list[tuple[str, float]]], about: dict[str, object]
-) -> str:
-    """The predictions as lines."""
-    lines = [
-        f"{options.video.name}: {options.attack} inside {threat}; sound {about['snr_db']:.1f} dB SNR, picture {about['psnr_db']:.1f} dB PSNR"
-    ]
-    for what, ranking in found.items():
-        lines.append(f"  {what + ':':<48}" + ", ".join(f"{name} {p:.1%}" for name, p in ranking))
-    return "\n".join([*lines, f"  written to {options.out}"])
+def named(options: Options, loaded: LoadedModel) -> LoadedModel:
+    """The model with its class names.  Raises `ValueError` if nothing names its classes."""
+    if loaded.classes:
+        return loaded
+    if options.run.classes:
+        return loaded._replace(classes=class_names(options.run.classes))
+    if Path(options.model).exists():
+        raise CheckpointError(
+            f"{options.model}: expected a checkpoint that names its classes, got one that does not. "
+            "Train it with `avrobust train`, or give --classes first,second,..."
+        )
+    raise ValueError(
+        f"{options.model}: expected the names of the model's classes, got none. Give --classes first,second,..."
+    )
+
+
+def write(out: Path, x: Signals, adversarial: Signals, spec: ClipSpec, view: View) -> tuple[Path, float]:
+    """Write clean and adversarial clip as .wav and .png, the adversarial one as .mp4; returns the .mp4 and its frame rate."""
+    clean, made = (
+        AV(audio=s.audio[0].cpu().numpy(), visual=s.visual[0].permute(0, 2, 3, 1).cpu().numpy())
+        for s in (x, adversarial)
+    )
+    for name, clip in (("clean", clean), ("adversarial", made)):
+        write_wav(out / f"{name}.wav", clip.audio, spec.rate)
+        for i, frame in enumerate(clip.visual):
+            write_png(out / f"{name}-{i}.png", frame)
+    fps = view.frames / (view.samples / spec.rate)
+    return write_mp4(out / "adversarial.mp4", made.audio, made.visual, spec.rate, fps), fps
+
+
+def line(name: str, ranking: list[tuple[str, float]]) -> str:
+    """One printed line: the most likely classes of one form of the clip."""
+    return f"  {name + ':':<48}" + ", ".join(f"{label} {p:.1%}" for label, p in ranking)
 
 
 def predict(net: Model, x: Signals, classes: Sequence[str]) -> list[tuple[str, float]]:
@@ -129,7 +187,7 @@ def predict(net: Model, x: Signals, classes: Sequence[str]) -> list[tuple[str, f
 
 
 def reread(video: Path, spec: ClipSpec, view: View, fps: float) -> Signals:
-    """What a model gets of the adversarial clip once it went through the codecs."""
+    """The adversarial clip as a model receives it after the codecs."""
     whole = replace(spec, seconds=view.samples / spec.rate, fps=fps, size=view.size)
     return signals(cut(decode(video, whole), whole, view))
 
@@ -141,17 +199,17 @@ def signals(x: AV[np.ndarray]) -> Signals:
 
 
 def towards(number: int, attack: Attack, name: str) -> Attack:
-    """The attack, aimed at a class.  Raises `ValueError` if it has no objective of its own to change."""
+    """The attack with a class to reach.  Raises `ValueError` if its objective cannot be changed."""
     if not (is_dataclass(attack) and any(field.name == "objective" for field in fields(attack))):
         raise ValueError(
-            f"expected with --target an attack that climbs one objective, got {name}. "
-            "Use FGSM, PGD, MIM, APGD, Square, or one of your own with a field `objective`; or leave out --target."
+            f"expected with --target an attack that has one objective, got {name}. "
+            "Use FGSM, PGD, MIM, APGD, Square, or your own attack with a field `objective`; or leave out --target."
         )
     return replace(attack, objective=Targeted(number))  # type: ignore[type-var, return-value]
 
 
 def class_number(name: str, classes: Sequence[str]) -> int:
-    """The number of a class; an error that lists them."""
+    """The number of a class.  Raises `ValueError` that lists the classes."""
     if name not in classes:
-        raise ValueError(f"the model does not know the class {name!r}; it knows {', '.join(classes)}.")
+        raise ValueError(f"expected a class of the model ({', '.join(classes)}), got {name!r}. Spell it as listed.")
     return list(classes).index(name)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrobust.cli.options import attack, parse
-from avrobust.cli.subject import SubjectOptions, new
+from avrobust.cli.model import EvaluationOptions, new
+from avrobust.cli.options import Maybe, attack, parse
 from avrobust.evaluation.evaluator import Evaluator, tasks
 from avrobust.evaluation.schema import Rows
 from avrobust.progress import track_progress
@@ -13,50 +13,50 @@ from avrobust.study.cells import unreadable
 from avrobust.study.plan import Cell
 from avrobust.threat import Threat
 
-ABOUT = """Attack a model on your clips and say how often it is still right: on sound, on picture, on both.
-
-The model is a checkpoint of this package, a folder that the paper's code wrote (sound_best.pth, frame_best.pth,
-classifier_best.pth), or module:name of any callable that takes an AV of audio (b n) in [-1, 1] and visual
-(b t 3 h w) in [0, 1] and returns logits; --clip and --view then say what it is given.
+ABOUT = """Attack a model on your clips and print its clean and robust accuracy: audio-only, visual-only and joint attacks.
 
 examples:
   avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255
-  avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --attacks PGD-40x5 --audio "-44 dBFS" --out rows.parquet
+  avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --audio "-44 dBFS" --attacks PGD-40 AVAutoAttack
 
-With --strict the exit status is 1 where an alarm rises, which says that a number does not measure what it seems to;
-warnings and notes leave it 0.
+MODEL is a checkpoint of avrobust, a folder of weights that the paper's code wrote (sound_best.pth, frame_best.pth,
+classifier_best.pth), or module:name of any callable that takes an AV of audio (b n) in [-1, 1] and visual (b t 3 h w)
+in [0, 1] and returns logits. For module:name, --clip and --view set what the model receives.
+
+Below the table stand flags: reasons to doubt its numbers (docs/flags.md).
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SubjectOptions):
+class Options(EvaluationOptions):
     attacks: tuple[str, ...] = ("FGSM", "PGD-10", "MIM-10")
     """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
-    out: Path | None = None
-    """Write a row per clip to this Parquet file."""
+    out: Maybe[Path] = None
+    """Write one row per clip and attack to this Parquet file."""
     strict: bool = False
-    """Exit with status 1 where an alarm rises, for continuous integration."""
+    """Exit with status 1 if a flag is an alarm, for continuous integration."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, attack, print the table and what raises doubt in it; the exit status."""
+    """Parse, attack, print the table and its flags; returns the exit status."""
     options = parse(Options, argv, "evaluate", ABOUT)
-    todo = tasks([attack(text) for text in options.attacks], options.threat())
+    jobs = tasks([attack(text) for text in options.attacks], options.threat())
     if options.out is not None:
         new(options.out)
     model, clips, store, _ = options.open()
-    subject = Evaluator(model, clips)
-    cells = [subject.clean(options.seed)]
-    with track_progress("attacking", len(todo)) as advance:
-        for tried, t in todo:
-            cells.append(subject.under(tried, t, options.seed))
+    on, seed = options.run.on, options.run.seed
+    evaluator = Evaluator(model, clips)
+    cells = [evaluator.clean(seed)]
+    with track_progress("attacking", len(jobs)) as advance:
+        for tried, threat in jobs:
+            cells.append(evaluator.under(tried, threat, seed))
             advance()
-    cells.append(unreadable(store, Cell("model", options.seed, None, Threat.linf()), options.on))
-    rows = Rows.concat(cells, subject.about)
+    cells.append(unreadable(store, Cell("model", seed, None, Threat.linf()), on))
+    rows = Rows.concat(cells, evaluator.about)
     print(rows.table())
     for note in (flag for flag in rows.flags() if flag.level == "note"):
         print(f"note: {note.text}")
-    readable, listed = store.counts(options.on)
+    readable, listed = store.counts(on)
     if readable < listed:
         print(
             f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {store.path}"

@@ -39,9 +39,9 @@ def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, defau
 
 
 def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str] = SPLITS) -> Store:
-    """The clips of a manifest, prepared into `out` by one process at a time: torchrun starts several at once.
+    """Prepare the clips of a manifest in the folder `out`, one process at a time: torchrun starts several at once.
 
-    Raises `StoreError` where no clip of a class can be read in one of `splits`.
+    Raises `StoreError` if a class has no readable clip in one of `splits`.
     """
     whole = out.resolve()
     whole.parent.mkdir(parents=True, exist_ok=True)
@@ -52,12 +52,12 @@ def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str
 
 
 def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool) -> T:
-    """`work(quiet)` here, and in `workers` - 1 processes more that share it, with as many threads as before in all.
+    """Call `work(quiet)` here and in `workers` - 1 more processes, which divide this process's threads.
 
-    None: 2 where there is no GPU, else 1.  Raises `ValueError` if it is less than 1.
+    The default is 2 without a GPU, else 1.  Raises `ValueError` if `workers` is less than 1.
     """
     if workers is not None and workers < 1:
-        raise ValueError(f"expected 1 worker at least, got {workers}.")
+        raise ValueError(f"expected at least 1 worker, got {workers}. Use --workers 1 for a single process.")
     count = workers or (1 if torch.cuda.is_available() else min(2, cores()))
     threads = torch.get_num_threads()
     share = max(1, threads // count)
@@ -147,7 +147,7 @@ class Clips:
 
 
 def attack(text: str) -> Attack:
-    """An attack from its name, as `NAMES` writes them (steps, restarts), or module:name of your own.
+    """The attack called `text`: one of `NAMES` (PGD-40x5 is 40 steps, 5 restarts), or your own as module:name.
 
     >>> attack("PGD-40x5").name
     'PGD-40x5'
@@ -176,20 +176,53 @@ def attack(text: str) -> Attack:
     return made[method]()
 
 
-def threat(audio: str, visual: str, norm: Literal["linf", "l2"]) -> Threat:
-    """Both budgets as written."""
-    found = (Threat.linf if norm == "linf" else Threat.l2)(audio=audio, visual=visual)
-    if found.subset == "clean":
-        raise ValueError("expected a budget for sound or picture, got 0 for both. Give --audio, --visual or both.")
+@dataclass(frozen=True)
+class Budget:
+    """How far the attacker may change each modality; 0 leaves it clean."""
+
+    audio: str = "0"
+    """Audio budget: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
+    visual: str = "0"
+    """Visual budget: 2/255, 0.006, or "0.006 normalised" (the unit of the paper's code)."""
+    norm: Literal["linf", "l2"] = "linf"
+    """Norm of both budgets."""
+
+    def threat(self) -> Threat:
+        """The threat.  Raises `ValueError` if both budgets are 0."""
+        found = (Threat.linf if self.norm == "linf" else Threat.l2)(audio=self.audio, visual=self.visual)
+        if found.subset == "clean":
+            raise ValueError("expected an audio or visual budget, got 0 for both. Give --audio, --visual or both.")
+        return found
+
+
+def device(name: str | None) -> torch.device:
+    """The device called `name`; without a name, a GPU if there is one, else the CPU.
+
+    Raises `ValueError` if PyTorch cannot use the device here.
+
+    >>> device("cpu")
+    device(type='cpu')
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # CPU builds assert
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"expected a device that PyTorch can use here, got {name!r} ({reason}). Use cpu, cuda, cuda:1 or mps."
+        ) from error
     return found
 
 
 def load(text: str) -> Any:
-    """What `module:name` names."""
+    """Import the object that `module:name` names."""
     module, _, name = text.partition(":")
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise ValueError(
-            f"cannot import {text!r}: {error}. Write module:name, with the module in this folder or on Python's path."
+            f"cannot import {text!r}: {error}. Write module:name, with the module in the working directory or on "
+            "Python's path."
         ) from error

@@ -1,4 +1,4 @@
-"""A plane of budgets, as `avrobust plane` wrote it → one self-contained HTML page, and a few lines for the terminal."""
+"""A plane of budgets, as `avrobust grid` wrote it → one self-contained HTML page, and a few lines for the terminal."""
 
 import json
 import math
@@ -68,7 +68,7 @@ class Surface:
             rows = pq.read_table(path)
             return cls(json.loads(rows.schema.metadata[b"avrobust"])["about"], tabulate(rows))
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: expected the rows of a plane, as `avrobust plane` writes them: {error}.") from None
+            raise RunError(f"{path}: expected the rows of a plane, as `avrobust grid` writes them: {error}.") from None
 
     @property
     def top(self) -> Budget:

@@ -12,7 +12,7 @@ Nothing but tensors is unpickled, for a checkpoint from a stranger must not run 
 
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def load_published(
     return net.eval()
 
 
-def load_any(path: Path | str) -> tuple[AVNet, Meta]:
+def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[AVNet, Meta]:
     """The network of a checkpoint as `load` has it, or of a folder that the published code wrote, as metadata tells.
 
     Such a folder does not say what its network was trained on: a network of 11, 27 or 28 classes is taken for that
@@ -104,7 +104,7 @@ def load_any(path: Path | str) -> tuple[AVNet, Meta]:
     """
     path = Path(path)
     if not any(path.glob("classifier_*.pth")):
-        return load(path)
+        return load(path, allow=allow)
     net = load_published(path)
     for classes in CLASSES.values():
         if len(classes) == net.classifier.out_features:

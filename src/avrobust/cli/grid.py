@@ -1,0 +1,80 @@
+"""`avrobust grid`."""
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avrobust.cli.model import EvaluationOptions, new
+from avrobust.cli.options import attack, parse
+from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
+from avrobust.evaluation.evaluator import label
+from avrobust.progress import track_progress
+from avrobust.report import budget_grid as report
+from avrobust.study.record import code, world
+
+ABOUT = """Attack a model at every pair of audio and visual budgets, and find the smallest joint budget that fools each clip.
+
+example:
+  avrobust grid models/mine/net.safetensors --data my_clips/ --audio 0.012 --visual "0.048 normalised" --out grid.html
+
+--audio and --visual are the largest budgets. A clip that is fooled within some budgets is fooled within all larger
+ones, so the whole grid costs as much as a few attacks. The command writes a page, and beside it a Parquet file with one
+row per clip and pair of budgets. Give this file instead of MODEL to draw the page again.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(EvaluationOptions):
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Checkpoint, folder of weights that the paper's code wrote, module:name, or the rows of an earlier grid."""
+    out: Path
+    """Page to write; the rows go beside it, as .parquet."""
+    attack: str = "PGD-10"
+    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
+    levels: int = 8
+    """Number of equal steps from 0 to the largest budget, for each modality."""
+    step_db: float = 1.0
+    """Precision of each clip's smallest joint budget, in dB."""
+    floor_db: float = 40.0
+    """Smallest joint budget that is tried, in dB below the largest."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, attack, write the rows and the page, print the grid."""
+    options = parse(Options, argv, "grid", ABOUT)
+    new(options.out)
+    rows = Path(options.model)
+    if rows.suffix != ".parquet":
+        rows = new(options.out.with_suffix(".parquet"))
+        measure(options, rows, f"avrobust grid {shlex.join(argv)}")
+    report.write(rows, options.out)
+    print(report.summary(report.Surface.read(rows)))
+    print(f"\nThe page: {options.out}")
+
+
+def measure(options: Options, rows: Path, command: str) -> None:
+    """Attack every clip within every pair of budgets and write the rows."""
+    threat = options.threat()
+    grid = Plane(threat, options.levels, options.floor_db, options.step_db)
+    search = attack(options.attack)
+    model, clips, store, device = options.open()
+    run = options.run
+    start = time.perf_counter()
+    pool = Pool(model, clips, name=options.model)
+    threats = (*grid.cells, *grid.ladder)
+    with track_progress("answers", len(pool) * len(set(threats)), count=False) as advance:
+        found = frontiers(pool, search, threats, seed=run.seed, advance=advance)
+    readable, listed = store.counts(run.on)
+    about = {
+        "model": options.model, "attack": label(search), "threat": str(threat), "levels": grid.levels,
+        "step_db": grid.step_db, "floor_db": grid.floor_db, "seed": run.seed, "data": store.name,
+        "listed": listed, "unread": listed - readable, "prepared": str(store.path),
+        "seconds": time.perf_counter() - start, "command": command, "rows": rows.name, "page": options.out.name,
+        "code": code(), "world": world(device),
+    }  # fmt: skip
+    found.save(rows, about)

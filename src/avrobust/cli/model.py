@@ -1,0 +1,195 @@
+"""The model that a verb attacks and the clips it attacks, from the command line."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+import tyro
+
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import Budget, Clips, Group, Maybe, device, load, prepared
+from avrobust.data.kinetics_sounds import chosen, folder_name
+from avrobust.data.manifest import Manifest, ManifestError
+from avrobust.data.store import Store
+from avrobust.evaluation.door import as_model, check_model
+from avrobust.media import ClipSpec
+from avrobust.papers.tian2021.weights import load_any
+from avrobust.threat import Threat
+from avrobust.training import View, batches, checkpoint
+from avrobust.types import Batch, Model
+
+
+class LoadedModel(NamedTuple):
+    """A model on its device, the form of its clips, and its class names; a model of your own (module:name) has none."""
+
+    model: Model
+    spec: ClipSpec
+    view: View
+    classes: tuple[str, ...]
+
+
+class Evaluation(NamedTuple):
+    """A model and the clips to attack, on one device."""
+
+    model: Model
+    clips: list[Batch]
+    store: Store
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which clips are attacked, and how the work is done."""
+
+    on: Literal["train", "val", "test"] = "test"
+    """Split to attack."""
+    limit: Maybe[int] = None
+    """Attack at most this many clips."""
+    batch: int = 64
+    """Clips per batch."""
+    seed: int = 0
+    """Seed of everything that is random in an attack."""
+    device: Maybe[str] = None
+    """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
+    allow: tuple[str, ...] = ()
+    """Packages that a checkpoint's own feature defense may be imported from, which runs their code."""
+    prepared: Maybe[Path] = None
+    """Folder of prepared clips; default: a folder in data/prepared for each form of clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """A model, the clips it is attacked on, and the budgets."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Checkpoint, folder of weights that the paper's code wrote, or module:name of your own model."""
+    budget: Group[Budget] = field(default_factory=Budget)
+    clips: Group[Clips] = field(default_factory=Clips)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    clip: ClipSpec = field(default_factory=ClipSpec)
+    """For module:name only: what is kept of each file. A checkpoint knows its own."""
+    view: View = field(default_factory=View)
+    """For module:name only: the part of each clip that the model receives. A checkpoint knows its own."""
+
+    def open(self) -> Evaluation:
+        """Load the model and prepare its clips.  Raises `ValueError` without --data."""
+        if self.clips.data is None:
+            raise ValueError(
+                "expected --data, got none. Give a folder of <class>/<video>.mp4 or a csv table: --data my_clips/."
+            )
+        keep_memory()
+        where = device(self.run.device)
+        model, spec, view, classes = load_model(self.model, self.clip, self.view, self.run.allow, where)
+        store = prepared(self._manifest(classes), spec, self.run.prepared or _folder(spec), (self.run.on,))
+        clips = [b.to(where) for b in batches(store, self.run.on, view, self.run.batch, limit=self.run.limit)]
+        order = "of the checkpoint" if classes else "of --classes" if self.clips.classes else "of --data, sorted"
+        print(f"model outputs (order {order}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
+        if not classes:
+            check_outputs(model, clips[0], store.classes)
+        return Evaluation(model, clips, store, where)
+
+    def threat(self) -> Threat:
+        """Both budgets."""
+        return self.budget.threat()
+
+    def _manifest(self, classes: tuple[str, ...]) -> Manifest:
+        """The clips, with the class numbers of the model; `classes` are the names that its checkpoint holds."""
+        asked = self.clips.classes
+        source = (self.clips if classes or asked is None else replace(self.clips, classes=None)).source()
+        assert source is not None
+        if classes:  # the model's numbers, even where these clips cover only some of its classes
+            return replace(source.manifest(), classes=classes)
+        return source.manifest() if asked is None else numbered(source.manifest(), asked)
+
+
+def load_model(text: str, spec: ClipSpec, view: View, allow: Sequence[str], where: torch.device) -> LoadedModel:
+    """The model that `text` names, on a device; `spec` and `view` are for models that cannot say what they take."""
+    if ":" in text and not Path(text).exists():
+        check_model(model := load(text))  # before any work
+        found = LoadedModel(model, spec, view, ())
+    else:
+        found = from_checkpoint(text, allow)
+    if isinstance(found.model, torch.nn.Module):
+        found.model.to(where)
+    return found
+
+
+def from_checkpoint(path: Path | str, allow: Sequence[str] = ()) -> LoadedModel:
+    """A checkpoint, or a folder of weights that the paper's code wrote.
+
+    Raises `CheckpointError` if it does not say which clips its network takes.
+    """
+    net, meta = load_any(path, allow=allow)
+    if not {"clip", "view"} <= meta.keys():
+        raise checkpoint.CheckpointError(
+            f"{path}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
+            "clips they were trained on. Train it with `avrobust train`."
+        )
+    return LoadedModel(net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ())))
+
+
+def numbered(manifest: Manifest, asked: str) -> Manifest:
+    """The clips of the classes in `asked`, numbered in that order: the order of the model's outputs."""
+    names = class_names(asked)
+    known = {folder_name(name): name for name in names}
+    if len(known) < len(names):
+        raise ManifestError(
+            f"--classes: expected each class once, got {', '.join(names)}. Name each output of the model."
+        )
+    there = {folder_name(label): label for label in manifest.classes}
+    if not known.keys() & there.keys():
+        raise ManifestError(
+            f"--classes: expected classes of {manifest.root} ({', '.join(manifest.classes)}), got {', '.join(names)}. "
+            "Spell them as the folders or the table's labels do."
+        )
+    for what, some in (
+        ("no clips of", [n for key, n in known.items() if key not in there]),
+        ("left out, because --classes does not name them", [n for key, n in there.items() if key not in known]),
+    ):
+        if some:
+            print(f"{what}: {', '.join(some)}")
+    entries = tuple(
+        replace(e, label=known[folder_name(e.label)]) for e in manifest.entries if folder_name(e.label) in known
+    )
+    return replace(manifest, entries=entries, classes=names)
+
+
+def class_names(asked: str) -> tuple[str, ...]:
+    """The names of --classes: separated by commas, one per line of a text file, or a list of Kinetics-Sounds."""
+    file = Path(asked)
+    return tuple(filter(None, map(str.strip, file.read_text().splitlines()))) if file.is_file() else chosen(asked)
+
+
+def check_outputs(model: Model, batch: Batch, classes: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless the model has one output per class: otherwise their order would be a guess."""
+    one = batch.x.map(lambda s: s[:1])
+    with torch.no_grad():
+        outputs = as_model(model, one)(one).shape[1]
+    if outputs != len(classes):
+        raise ValueError(
+            f"expected one class for each of the model's {outputs} outputs, got {len(classes)} "
+            f"({', '.join(classes)}). Name all classes in the order of the outputs: --classes first,second,..."
+        )
+
+
+def _folder(spec: ClipSpec) -> Path:
+    """The folder for prepared clips of this form; each form has its own."""
+    key = hashlib.sha256(json.dumps(asdict(spec)).encode()).hexdigest()[:8]
+    return Path(f"data/prepared/evaluate-{key}")
+
+
+def new(path: Path) -> Path:
+    """The path of a file to write; creates its folder.  Raises `ValueError` if the file exists or cannot be written."""
+    if path.exists():
+        raise ValueError(f"{path}: expected a new file, got one that exists. Give another --out.")
+    path.parent.mkdir(parents=True, exist_ok=True)  # before the work, which may take hours
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            f"{path}: expected a folder that can be written, got one without permission. Give another --out."
+        )
+    return path
