@@ -69,3 +69,27 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path):
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
     assert "or with workers=1." in run.stderr.splitlines()[-1]
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from pathlib import Path
+from avrobust.data.workers import extra_processes
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    with extra_processes(1, Path(sys.argv[1]).touch):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.killpg(0, signal.SIGINT)
+        for _ in range(300):
+            time.sleep(0.1 * (not Path(sys.argv[1]).exists()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Ctrl-C reaches the whole group on POSIX only")
+def test_a_process_that_starts_leaves_ctrl_c_to_its_parent(tmp_path):
+    script, done = tmp_path / "script.py", tmp_path / "done"
+    script.write_text(INTERRUPTED)
+    words = [sys.executable, script, done]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert (run.returncode, run.stderr, done.exists()) == (0, "", True)

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from math import inf
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -114,7 +115,7 @@ class _Worker(Generic[Task, Result]):
         # "spawn": the parent may hold threads of torch or CUDA, which a fork would copy half alive.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        with self.starting:
+        with self.starting, _blocked_interrupt():
             self.process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
             self.process.start()
         theirs.close()  # so that the end of the process ends the connection
@@ -154,8 +155,9 @@ def extra_processes(count: int, work: Callable[..., object], *args: object) -> I
     """
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_quietly, args=(work, args)) for _ in range(count)]
-    for process in processes:
-        process.start()
+    with _blocked_interrupt():
+        for process in processes:
+            process.start()
     try:
         yield
         for process in processes:
@@ -174,6 +176,20 @@ def extra_processes(count: int, work: Callable[..., object], *args: object) -> I
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    """Processes that start in this block inherit a blocked Ctrl-C, or their first imports would print a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # the first start would start it too, and unblock
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, work: Callable[[Any], object]) -> None:
@@ -200,6 +216,8 @@ def _quietly(work: Callable[..., object], args: tuple[object, ...]) -> None:
 def _start() -> None:
     keep_memory()  # a fifth faster: clips of one size come again and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
