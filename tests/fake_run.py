@@ -97,16 +97,16 @@ MORE = {
     "FiLM": ({"fusion": "film", "loss": "cross_entropy"}, -1.8),
     "MaxSim": ({"fusion": "concat", "loss": "MaxSim"}, 0.0),
     "MinSim": ({"fusion": "concat", "loss": "MinSim"}, 0.4),
-    "AV, trained as long": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV"}, 0.2),
+    "AV, trained as long": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV", "role": "baseline"}, 0.2),
     "MinSim+ExFMem": (
         {
-            "fusion": "concat", "loss": "MinSim", "feature_defense": "ExFMem", "start": "MinSim",
+            "fusion": "concat", "loss": "MinSim", "feature_defense": "ExFMem", "start": "MinSim", "role": "full_defense",
             "memory": {m: {"nonzero": 7.1, "residual": 0.3, "iterations": 80.0, "gap": 1e-3} for m in ("audio", "visual")},
         },
         0.8,
     ),
-    "Attention": ({"fusion": "attention", "loss": "cross_entropy", "start": "AV"}, 0.0),
-    "Attention, no sound": ({"kind": "V", "fusion": "attention", "loss": "cross_entropy"}, -1.0),
+    "Attention": ({"fusion": "attention", "loss": "cross_entropy", "start": "AV", "localises": True}, 0.0),
+    "Attention, no sound": ({"kind": "V", "fusion": "attention", "loss": "cross_entropy", "localises": True}, -1.0),
 }  # fmt: skip
 DEFENSE = [("A", 0.006, 0.0), ("V", 0.0, 0.006), ("AV", 0.006, 0.006)]
 

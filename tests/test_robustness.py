@@ -17,7 +17,7 @@ EPS = {"A": (0.006, 0.0), "V": (0.0, 0.024), "AV": (0.006, 0.024)}
 # model: what run.json says of it, and the share that it keeps under FGSM and under AVAutoAttack
 MODELS = {
     "AV": ({}, 0.6, 0.4),
-    "AV, trained as long": ({"start": "AV"}, 0.65, 0.45),
+    "AV, trained as long": ({"start": "AV", "role": "baseline"}, 0.65, 0.45),
     "PCL": ({"loss": "PCL", "start": "AV"}, 0.9, 0.40),
     "Masked": ({"feature_defense": "Broken", "start": "AV"}, 0.9, 0.6),
     "Adversarial": ({"loss": "adversarial, PGD-3"}, 0.75, 0.7),

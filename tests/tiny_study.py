@@ -19,13 +19,19 @@ study = Study(
     name="tiny",
     title="A study that takes seconds",
     models=(
-        ModelConfig("AV", width=16),
+        ModelConfig("AV", width=16, role="baseline"),
         ModelConfig("A", modality="A", width=16),
         ModelConfig("V", modality="V", width=16),
         ModelConfig("MinSim", width=16, loss=MIN_SIM),
         ModelConfig("PCL", width=16, start="AV", epochs=1, loss=PCL(), feature_defense=Prototypes()),
         ModelConfig(
-            "MinSim+ExFMem", width=16, start="MinSim", epochs=1, loss=MIN_SIM, feature_defense=ExFMem(columns=22)
+            "MinSim+ExFMem",
+            width=16,
+            start="MinSim",
+            epochs=1,
+            loss=MIN_SIM,
+            feature_defense=ExFMem(columns=22),
+            role="full_defense",
         ),
         ModelConfig("Attention", width=16, start="AV", epochs=1, fusion="attention"),
         ModelConfig("Rounded", width=16, start="AV", epochs=0, feature_defense=Broken("rounded", 2.0)),

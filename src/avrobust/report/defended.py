@@ -85,7 +85,7 @@ def min_beats_max(run: Run, level: Level) -> Claim:
 
 
 def full_defense_is_best(run: Run, level: Level) -> Claim:
-    full = _full(run)
+    full = run.role("full_defense")
     found: list[Comparison] = []
     every = run.defenses() if full else []
     attacked = _attacked(run, every, level)
@@ -103,7 +103,7 @@ def full_defense_is_best(run: Run, level: Level) -> Claim:
 
 
 def clean_is_kept(run: Run, level: Level) -> Claim:
-    full = _full(run)
+    full = run.role("full_defense")
     found = (
         compare("None, clean", run.clean(run.model("AV")), f"{full}, clean", run.clean(full), margin=KEPT)
         if full
@@ -131,13 +131,6 @@ def _trained(run: Run, loss: str) -> str | None:
     """The model that is trained with this loss and nothing else."""
     return next(
         (m for m in run.defenses() if run.told(m).get("loss") == loss and not run.told(m).get("feature_defense")), None
-    )
-
-
-def _full(run: Run) -> str | None:
-    """MinSim with a memory."""
-    return next(
-        (m for m in run.defenses() if run.told(m).get("loss") == "MinSim" and run.told(m).get("feature_defense")), None
     )
 
 

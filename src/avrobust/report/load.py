@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -118,11 +118,15 @@ class Run:
         """A model that looks at places and was trained without sound."""
         return next((m for m in self.models("V") if self._points(m)), None)
 
+    def role(self, role: Literal["baseline", "full_defense"]) -> str | None:
+        """The model that has this role in the study."""
+        return next((m for m, told in (self.about.get("models") or {}).items() if told.get("role") == role), None)
+
     def _integrating(self) -> list[str]:
         return [m for m in self.models("AV") if not self._points(m)]
 
     def _points(self, model: str) -> bool:
-        return str(self.told(model).get("fusion")).startswith("attention")
+        return bool(self.told(model).get("localises"))
 
     def _defended(self, model: str) -> bool:
         told = self.told(model)

@@ -64,6 +64,8 @@ class Model:
     loss: str | None = None
     feature_defense: str | None = None
     start: str | None = None
+    role: Literal["baseline", "full_defense"] | None = None
+    localises: bool = False
     parameters: int | None = None
     seconds: float | None = None
     epochs: int | None = None

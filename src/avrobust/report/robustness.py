@@ -109,13 +109,9 @@ def _table(run: Run, level: Level) -> Table | None:
 
 
 def _against(run: Run, met: list[str]) -> str:
-    """The undefended model that was trained longest: what a defense gains beyond it is its own."""
-    bare = [
-        m
-        for m in met
-        if run.told(m).get("loss", "cross_entropy") == "cross_entropy" and not run.told(m).get("feature_defense")
-    ]
-    return bare[-1] if bare else met[0]
+    """The baseline of the study: what a defense gains beyond it is its own."""
+    baseline = run.role("baseline")
+    return baseline if baseline in met else met[0]
 
 
 def _ran(run: Run, attack: str, met: list[str], level: Level) -> bool:

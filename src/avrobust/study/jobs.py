@@ -85,7 +85,7 @@ class Job:
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
         net = self._load(trained.path).to(self.device)
-        places = self.localisation() if self.config.points else None
+        places = self.localisation() if self.config.localises else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
             if first:  # it stands for the others, too
@@ -270,7 +270,7 @@ def about_config(config: ModelConfig) -> dict[str, object]:
     return {
         "kind": config.modality, "fusion": config.fusion, "recipe": config.recipe,
         "loss": objective_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
-        "start": config.start,
+        "start": config.start, "role": config.role, "localises": config.localises,
     }  # fmt: skip
 
 

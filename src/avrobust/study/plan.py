@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from torch import nn
 
@@ -34,12 +34,16 @@ class FeatureDefense(Protocol):
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> nn.Module: ...
 
 
+# What a model is to its study: the undefended model that defenses are compared with; all of a paper's defenses at once.
+Role = Literal["baseline", "full_defense"]
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A model that is trained for the study: a network by description, a recipe by name, a loss and a feature defense.
 
     With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
-    is not taken along.  `epochs` None is the recipe's own number; 0 does not train.
+    is not taken along.  `epochs` None is the recipe's own number; 0 does not train.  `role` is what the report compares it as.
     """
 
     name: str
@@ -53,14 +57,15 @@ class ModelConfig:
     feature_defense: FeatureDefense | None = None
     start: str | None = None
     epochs: int | None = None
+    role: Role | None = None
 
     def spec(self, classes: int) -> NetSpec:
         """The network that it is, before it is trained."""
         return NetSpec(classes, self.modality, self.fusion, self.visual_weights, self.width, self.classifier_std)
 
     @property
-    def points(self) -> bool:
-        """Whether the network looks at places, so that there is a heat map."""
+    def localises(self) -> bool:
+        """Whether the network has a heat map over the frame."""
         return FUSIONS[self.fusion].places
 
 
@@ -158,6 +163,9 @@ class Study:
                 raise ValueError(
                     f"'{c.name}' starts from '{c.start}', which does not come before it; there are {names}."
                 )
+        for role in get_args(Role):
+            if len(same := [c.name for c in self.models if c.role == role]) > 1:
+                raise ValueError(f"expected one model or none with the role '{role}', got {same}. Give it to one.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"expected one seed or more, each once, got {self.seeds or 'none'}.")
         for what, number in (("epochs", self.epochs), ("attacked", self.attacked), ("batch", self.batch)):

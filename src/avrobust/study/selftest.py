@@ -33,7 +33,7 @@ study = Study(
     question="Does the harness see through defenses that do not defend?",
     title="Does the harness see through defenses that do not defend?",
     models=(
-        ModelConfig("AV", width=32),
+        ModelConfig("AV", width=32, role="baseline"),
         *(
             ModelConfig(name, width=32, start="AV", epochs=0, feature_defense=feature_defense)
             for name, feature_defense in BROKEN.items()
