@@ -96,7 +96,7 @@ def test_everything_planted_is_found(clean):
     assert [{e.id for e in group} for group in found.copies] == [{"cat/0", "dog/copy"}]
     assert found.missing == {"test": ("dog/gone",)}
     assert found.unreadable.keys() == {"dog/empty", "dog/sound"}
-    assert "no picture" in found.unreadable["dog/sound"]
+    assert "no video stream" in found.unreadable["dog/sound"]
     assert found.changed == ("dog/edited",)
     assert not found.clean
 
@@ -126,7 +126,7 @@ def test_why_a_file_gives_no_sound_is_said(clean):
     (clean.root / "s.wav").write_bytes(data)
     entry = replace(clean.entries[0], audio=Path("s.wav"))
     reason = audit(replace(clean, entries=(entry,)), progress=False).unreadable["cat/0"]
-    assert "s.wav: its sound has 1 Hz, expected 1000 to 768000 Hz" in reason
+    assert "s.wav: its audio has 1 Hz, expected 1000 to 768000 Hz" in reason
 
 
 def clips_of(folder: Path, count: int, change, *, codec: str = "flac") -> Manifest:
@@ -231,7 +231,7 @@ def test_a_folder_without_numbered_frames_is_no_picture(tmp_path):
     (tmp_path / "v/cover.jpg").touch()
     write_wav(tmp_path / "v.wav", np.zeros(100, np.float32), 8000)
     found = audit(Manifest(tmp_path, (Entry("v", "dog", "test", Path("v"), Path("v.wav")),)), progress=False)
-    assert found.unreadable["v"].endswith("v: has no picture")
+    assert found.unreadable["v"].endswith("v: has no numbered frames")
 
 
 def test_the_leaks_of_the_published_lists(real_data):

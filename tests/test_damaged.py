@@ -11,8 +11,18 @@ import pytest
 
 from avrobust.data.manifest import Entry, Manifest
 from avrobust.data.prepare import prepare
-from avrobust.media import ClipSpec, MediaError, decode, faults, probe, reader, write_mp4, write_png, write_wav
-from avrobust.media.log import errors
+from avrobust.media import (
+    ClipSpec,
+    MediaError,
+    decode,
+    errors,
+    probe,
+    reader,
+    write_mp4,
+    write_png,
+    write_wav,
+)
+from avrobust.media.ffmpeg_log import logged_errors
 from movies import FPS, RATE, clicks_and_flashes, grey, mux, tone
 
 SPEC = ClipSpec(seconds=1.0, rate=11025, fps=5, size=32)
@@ -75,14 +85,14 @@ def test_pixels_of_a_shape_that_no_picture_has(tmp_path, wide, high):
     assert decode(anamorphic, SPEC).frames.any()
     (at,) = boxes(anamorphic, b"pasp")
     path = patched(tmp_path / "a.mp4", anamorphic, (at, struct.pack(">II", wide, high)))
-    with pytest.raises(MediaError, match=r"a\.mp4: its (pixels|picture)"):
+    with pytest.raises(MediaError, match=r"a\.mp4: its (pixels|frames|video)"):
         decode(path, SPEC)
     assert probe(path).video is None
 
 
 def test_pictures_of_a_shape_or_size_that_none_has(tmp_path, whole):
     wide = write_png(tmp_path / "wide.png", np.zeros((8, 8000, 3), np.uint8))
-    with pytest.raises(MediaError, match=r"wide\.png: its picture is shown 1000 times as wide as high"):
+    with pytest.raises(MediaError, match=r"wide\.png: its frames have an aspect ratio of 1000"):
         decode(wide, SPEC, audio=whole)
     panorama = write_png(tmp_path / "panorama.png", np.full((20, 600, 3), 90, np.uint8))
     assert decode(panorama, SPEC, audio=whole).frames.mean() == 90
@@ -100,7 +110,7 @@ def test_a_damaged_clock_makes_up_no_sound(tmp_path, whole, delta):
         assert str(path) in str(error)
     else:  # what is made up for is bounded, and said
         assert (np.abs(clip.wave) > 0).mean() > 0.5
-        assert any(note.startswith(("silence for", "sound tiled")) for note in clip.notes)
+        assert any(note.startswith(("silence for", "audio tiled")) for note in clip.notes)
 
 
 @pytest.mark.parametrize("delta", [0, 1, 2**20, 2**31 - 1, 2**32 - 1])
@@ -111,13 +121,16 @@ def test_a_damaged_clock_of_the_picture(tmp_path, whole, delta):
     except MediaError as error:
         assert str(path) in str(error)
     else:
-        assert any(note.startswith(("picture held", "picture stands still", "picture begins")) for note in notes)
+        assert any(
+            note.startswith(("last frame repeated", "video has no new frame", "video shows one frame", "video begins"))
+            for note in notes
+        )
 
 
 def test_sound_that_begins_at_the_end_of_a_clip_is_none(tmp_path):
     wave, frames = clicks_and_flashes(2)
     path = mux(tmp_path / "late.mkv", "libx264", "flac", wave, frames, late=0.98)
-    with pytest.raises(MediaError, match=r"its sound has 0\.020 s of the clip's 1 s, expected 5% at least"):
+    with pytest.raises(MediaError, match=r"has 0\.020 s of audio inside the clip of 1 s, expected at least 5%"):
         decode(path, SPEC)
 
 
@@ -126,7 +139,7 @@ def test_a_table_that_asks_for_all_memory_is_the_files_fault(tmp_path, whole, mo
     path = patched(tmp_path / "a.mp4", whole, (at + 4, struct.pack(">I", 2**31 - 1)))
     with pytest.raises(MediaError, match=r"a\.mp4: cannot be opened: "):
         decode(path, SPEC)
-    monkeypatch.setattr(faults, "short_of_memory", lambda: True)  # then it may be the machine's
+    monkeypatch.setattr(errors, "short_of_memory", lambda: True)  # then it may be the machine's
     try:
         decode(path, SPEC)
     except OSError as error:
@@ -147,7 +160,7 @@ def test_whatever_a_file_causes_is_its_failure(whole, monkeypatch, fault):
 
 def test_a_file_has_a_limit_of_computing(whole, monkeypatch):
     monkeypatch.setattr(reader, "COMPUTING", -1.0)
-    with pytest.raises(MediaError, match=r"whole\.mp4: its sound takes more than -1 s of computing"):
+    with pytest.raises(MediaError, match=r"whole\.mp4: its audio takes more than -1 s of computing"):
         decode(whole, SPEC)
 
 
@@ -155,7 +168,7 @@ def test_what_ffmpeg_reports_is_noted(tmp_path, whole):
     assert not any("FFmpeg reports" in note for note in decode(whole, SPEC).notes)
     at = boxes(whole, b"mdhd")[0] + 12
     notes = decode(patched(tmp_path / "a.mp4", whole, (at, b"\xff" * 4)), SPEC).notes
-    assert "picture: FFmpeg reports 'Invalid mdhd time scale -1, defaulting to 1'" in notes
+    assert "video: FFmpeg reports 'Invalid mdhd time scale -1, defaulting to 1'" in notes
 
 
 def test_one_bad_file_stops_nothing(tmp_path, whole):
@@ -175,9 +188,9 @@ def test_real_damaged_files(real_data):
     folder = real_data / "media_damaged"
     says = {
         "pasp_1_2147483647.mp4": r"its pixels are declared 1:2147483647",
-        "pcmrate_1.mkv": r"its sound has 1 Hz",
+        "pcmrate_1.mkv": r"its audio has 1 Hz",
         "419_stts_n__bbaf2n.mp4": r"cannot be opened",
-        "433_stts_delta__bbaf3s.mp4": r"its sound has 0\.003 s of the clip's 1 s",
+        "433_stts_delta__bbaf3s.mp4": r"has 0\.003 s of audio inside the clip of 1 s",
     }
     for name, reason in says.items():
         with pytest.raises(MediaError, match=f"{name}: {reason}"):
@@ -189,10 +202,10 @@ def test_real_damaged_files(real_data):
 
 def test_ffmpeg_stays_quiet_beside_a_reader_that_listens(tmp_path, whole, caplog):
     broken = patched(tmp_path / "a.mp4", whole, (boxes(whole, b"mdhd")[0] + 12, b"\xff" * 4))
-    with errors() as said, ThreadPoolExecutor(1) as beside:
+    with logged_errors() as said, ThreadPoolExecutor(1) as beside:
         assert beside.submit(lambda: av.open(str(broken)).close()).result() is None
     assert said == []
     assert not caplog.records  # which would be printed
-    with errors() as said:
+    with logged_errors() as said:
         av.open(str(broken)).close()
     assert said == ["Invalid mdhd time scale -1, defaulting to 1"]

@@ -123,7 +123,7 @@ def test_late_sound_is_silent_until_it_begins(tmp_path):
     clip = decode(path, SECOND)
     assert peak(clip.wave, SECOND.rate) == pytest.approx(0.7, abs=2e-3)
     assert not clip.wave[: round(0.19 * SECOND.rate)].any()
-    assert "silence for 0.200 s where the file has no sound" in clip.notes
+    assert "silence for 0.200 s where the file has no audio" in clip.notes
 
 
 def test_a_short_gap_in_the_sound_is_silence(tmp_path):
@@ -136,9 +136,9 @@ def test_a_short_gap_in_the_sound_is_silence(tmp_path):
 
 def test_a_long_gap_in_the_sound_is_lost_data(tmp_path):
     path = mux(tmp_path / "gap.mkv", "libx264", "flac", tone(440, 3.0), grey([90] * 75), gap=(0.2, 2.0))
-    with pytest.raises(MediaError, match=r"gap.mkv: its sound lacks for 0\.\d+ s within the clip"):
+    with pytest.raises(MediaError, match=r"gap.mkv: 0\.\d+ s of audio is missing inside the clip"):
         decode(path, SECOND)
-    with pytest.raises(MediaError, match="its sound begins after the clip from 1 s to 2 s"):
+    with pytest.raises(MediaError, match="its audio begins after the clip from 1 s to 2 s"):
         decode(path, SECOND, start=1.0)
 
 
@@ -147,7 +147,7 @@ def test_late_picture_stands_in_for_what_lacks(tmp_path):
     path = mux(tmp_path / "late.mkv", "libx264", "flac", tone(440, 2.0), grey(range(100, 125)), times=times)
     clip = decode(path, ClipSpec(seconds=1.0, fps=4, size=32))
     assert np.abs(clip.frames.mean(axis=(1, 2, 3)) - [100, 100, 103, 109]).max() < 3
-    assert any("picture begins 0.500 s late" in note for note in clip.notes)
+    assert any("video begins 0.500 s late" in note for note in clip.notes)
 
 
 # ---- sound ----------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_resampling_keeps_frequency_level_and_phase(photo, source, rate):
     clip = hear(tone(1000, 1.0, source), photo, ClipSpec(seconds=1.0, rate=rate, fps=1), source)
     middle = slice(500, -500)
     assert np.abs(clip.wave - tone(1000, 1.0, rate))[middle].max() < 2e-4
-    assert f"sound resampled from {source} Hz" in clip.notes
+    assert f"audio resampled from {source} Hz" in clip.notes
 
 
 @pytest.mark.parametrize("hertz", [5800, 7000, 12000, 20000])
@@ -179,7 +179,7 @@ def test_mono_of_any_layout_stays_in_range(tmp_path, photo, channels):
     wavfile.write(tmp_path / "many.wav", 11025, wave)
     clip = decode(photo, ClipSpec(seconds=1.0, fps=1), audio=tmp_path / "many.wav")
     assert 0.9 < np.abs(clip.wave).max() <= 0.981
-    assert f"sound mixed from {channels} channels" in clip.notes
+    assert f"audio mixed to mono from {channels} channels" in clip.notes
 
 
 def test_stereo_becomes_its_mean(tmp_path, photo):
@@ -211,7 +211,7 @@ LEFT, RIGHT, QUIET = tone(440, 1.0, 11025), tone(700, 1.0, 11025), np.zeros(1102
 def test_channels_that_cancel_do_not_become_silence(tmp_path, photo, channels, heard):
     clip = many(tmp_path, photo, *channels)
     assert np.abs(clip.wave - channels[heard]).max() < 1e-6
-    said = f"sound of channel {heard + 1} of {len(channels)}, the loudest: mixed, the channels cancel"
+    said = f"audio of channel {heard + 1} of {len(channels)}, the loudest, because the channels cancel when mixed"
     assert said in clip.notes
 
 
@@ -219,7 +219,7 @@ def test_channels_that_cancel_do_not_become_silence(tmp_path, photo, channels, h
 def test_channels_that_do_not_cancel_are_mixed(tmp_path, photo, channels):
     clip = many(tmp_path, photo, *channels)
     assert np.abs(clip.wave - sum(channels) / 2).max() < 1e-6
-    assert "sound mixed from 2 channels" in clip.notes
+    assert "audio mixed to mono from 2 channels" in clip.notes
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "a.flac", "a.mka", "a.wav"])
@@ -236,14 +236,14 @@ def test_eight_channels_of_every_codec(tmp_path, photo, name):
         out.mux(stream.encode())
     clip = decode(photo, ClipSpec(seconds=1.0, fps=1), audio=tmp_path / name)
     assert np.abs(clip.wave).max() == pytest.approx(0.5, abs=0.1)  # AAC and Opus make the bass channel's share anew
-    assert "sound mixed from 8 channels" in clip.notes
+    assert "audio mixed to mono from 8 channels" in clip.notes
 
 
 @pytest.mark.parametrize(("mono", "heard"), [("left", 0), ("right", 1), ("loudest", 1)])
 def test_one_channel_can_be_chosen(tmp_path, photo, mono, heard):
     clip = many(tmp_path, photo, 0.5 * LEFT, RIGHT, mono=mono)
     assert np.abs(clip.wave - (0.5 * LEFT, RIGHT)[heard]).max() < 1e-6
-    assert f"sound of channel {heard + 1} of 2" in clip.notes
+    assert f"audio of channel {heard + 1} of 2" in clip.notes
 
 
 def test_wav_of_16_bits_comes_back_within_half_a_step(photo):
@@ -263,7 +263,7 @@ def test_louder_than_full_scale_is_clipped_and_said(tmp_path, photo):
     wavfile.write(tmp_path / "loud.wav", 11025, (3 * tone(440, 1.0, 11025)).astype(np.float32))
     clip = decode(photo, ClipSpec(seconds=1.0, fps=1), audio=tmp_path / "loud.wav")
     assert np.abs(clip.wave).max() == 1
-    assert "sound clipped at 1, its peak was 1.500" in clip.notes
+    assert "audio clipped to [-1, 1], its peak was 1.500" in clip.notes
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg", "m4a"])
@@ -288,18 +288,18 @@ def test_short_sound_is_tiled(photo):
     wave = tone(441, 0.5, 11025).astype(np.float32)
     clip = hear(wave, photo, ClipSpec(seconds=1.2, fps=1, short="tile"), 11025)
     assert (clip.wave == np.resize(wave, 13230)).all()
-    assert "sound tiled from 0.500 s" in clip.notes
+    assert "audio tiled from 0.500 s" in clip.notes
 
 
 def test_short_sound_is_padded(photo):
     wave = tone(441, 0.5, 11025).astype(np.float32)
     clip = hear(wave, photo, ClipSpec(seconds=1.0, fps=1, short="pad"), 11025)
     assert (clip.wave[: len(wave)] == wave).all() and not clip.wave[len(wave) :].any()
-    assert "sound padded with silence from 0.500 s" in clip.notes
+    assert "audio padded with silence from 0.500 s" in clip.notes
 
 
 def test_short_sound_is_refused(photo):
-    with pytest.raises(MediaError, match=r"sound\.wav: its sound lasts 0\.500 s of the clip's 1 s\. Choose"):
+    with pytest.raises(MediaError, match=r"sound\.wav: its audio lasts 0\.500 s, expected the clip's 1 s\. Choose"):
         hear(tone(441, 0.5, 11025), photo, ClipSpec(seconds=1.0, fps=1, short="error"), 11025)
 
 
@@ -312,7 +312,7 @@ def test_short_picture_is_held(tmp_path):
     path = write_mp4(tmp_path / "a.mp4", tone(440, 2.0), grey(range(50, 75)), RATE, FPS)
     clip = decode(path, ClipSpec(seconds=2.0, fps=4, size=32))
     assert np.abs(clip.frames[4:].mean(axis=(1, 2, 3)) - 74).max() < 2
-    assert "picture held from 1.000 s" in clip.notes
+    assert "last frame repeated from 1.000 s" in clip.notes
 
 
 def test_end_cuts_sound_and_picture(tmp_path):
@@ -330,7 +330,7 @@ def test_png_is_exact_and_holds(photo):
     clip = hear(tone(440, 2.0), photo, ClipSpec(seconds=2.0, fps=3, size=32), start=0.0)
     original = np.random.default_rng(0).integers(0, 256, (32, 32, 3))
     assert clip.frames.shape == (6, 32, 32, 3) and (clip.frames == original).all()
-    assert "still picture" in clip.notes and clip.window == (0, 0, 1, 1)
+    assert "still image" in clip.notes and clip.window == (0, 0, 1, 1)
 
 
 def test_still_picture_has_no_time(photo):
@@ -355,11 +355,11 @@ def names(frame: np.ndarray) -> str:
     ("turn", "seen", "note"),
     [
         (None, "rgbw", ""),
-        ((90, False, False), "gwrb", "picture rotated by 270 degrees clockwise"),
-        ((-90, False, False), "brwg", "picture rotated by 90 degrees clockwise"),
-        ((180, False, False), "wbgr", "picture rotated by 180 degrees clockwise"),
-        ((0, True, False), "grwb", "picture mirrored"),
-        ((0, False, True), "bwrg", "picture mirrored"),
+        ((90, False, False), "gwrb", "video rotated by 270 degrees clockwise"),
+        ((-90, False, False), "brwg", "video rotated by 90 degrees clockwise"),
+        ((180, False, False), "wbgr", "video rotated by 180 degrees clockwise"),
+        ((0, True, False), "grwb", "video mirrored"),
+        ((0, False, True), "bwrg", "video mirrored"),
     ],
     ids=str,
 )
@@ -417,8 +417,8 @@ def test_hdr_and_wide_gamut_look_as_on_an_ordinary_screen(tmp_path, trc, name):
     clip = decode(tmp_path / "a.mkv", ClipSpec(seconds=1.0, fps=1, size=64), audio=sound)
     assert np.abs(clip.frames[0] - shown * 255).max() < 3  # 10 bits are coarse where a colour is darker than the others
     assert np.abs(clip.frames[0] - shown * 255).mean() < 0.6
-    assert "picture rounded from 10 bits a colour to 8" in clip.notes
-    said = f"HDR ({name}), tone-mapped to BT.709" if name else "wide gamut (BT.2020), brought to BT.709"
+    assert "video rounded from 10 to 8 bits per colour" in clip.notes
+    said = f"HDR ({name}), tone-mapped to BT.709" if name else "wide gamut (BT.2020), converted to BT.709"
     assert said in clip.notes
 
 
@@ -426,7 +426,7 @@ def test_pixels_that_are_not_square_are_shown_so(tmp_path):
     path = mux(tmp_path / "a.mkv", "libx264", "flac", tone(440, 1.0), corners(96, 96), aspect=Fraction(2))
     clip = decode(path, ClipSpec(seconds=0.4, fps=5, size=32))
     assert clip.window == (0.25, 0, 0.75, 1)
-    assert "picture widened by 2.000, the shape of its pixels" in clip.notes
+    assert "video widened by 2.000, the aspect ratio of its pixels" in clip.notes
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------
@@ -449,11 +449,11 @@ def test_errors_name_file_reason_and_remedy(tmp_path, events, photo):
         (tmp_path / "half.mp4", {}, "moov atom not found"),
         (silent, {}, "has no audio stream"),
         (heard, {}, "has no video stream"),
-        (events, {"start": 20.0}, "its sound ends at 7.01 s, before the clip from 20 s"),
-        (events, {"start": 8.0, "audio": heard}, "its picture ends at 7.00 s, before the clip from 8 s"),
-        (events, {"start": -1.0}, "from -1.0 s to None s cannot be"),
-        (events, {"start": float("nan")}, "cannot be"),
-        (events, {"start": 2.0, "end": 2.0}, "from 2.0 s to 2.0 s cannot be"),
+        (events, {"start": 20.0}, "its audio ends at 7.01 s, before the clip from 20 s"),
+        (events, {"start": 8.0, "audio": heard}, "its video ends at 7.00 s, before the clip from 8 s"),
+        (events, {"start": -1.0}, "0 <= start < end, got -1.0 s to None s"),
+        (events, {"start": float("nan")}, "got nan s to None s"),
+        (events, {"start": 2.0, "end": 2.0}, "got 2.0 s to 2.0 s"),
         (photo, {}, "has no audio stream"),
     ]
     for path, options, reason in cases:
@@ -484,8 +484,8 @@ def packets(path: Path, kind: str) -> list[tuple[float, int, int]]:
         return [(float(p.pts * p.time_base), p.pos, p.size) for p in file.demux(stream) if p.size]
 
 
-@pytest.mark.parametrize(("kind", "what"), [("audio", "sound"), ("video", "picture")])
-def test_damage_within_the_clip_is_an_error_and_elsewhere_is_none(events, tmp_path, kind, what):
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_damage_within_the_clip_is_an_error_and_elsewhere_is_none(events, tmp_path, kind):
     data = bytearray(events.read_bytes())
     for seconds, position, size in packets(events, kind):
         if 4.0 <= seconds < 4.3:
@@ -495,7 +495,7 @@ def test_damage_within_the_clip_is_an_error_and_elsewhere_is_none(events, tmp_pa
     for start in (0.0, 2.6):
         clip, clean = decode(path, SECOND, start=start), decode(events, SECOND, start=start)
         assert (clip.wave == clean.wave).all() and (clip.frames == clean.frames).all()
-    with pytest.raises(MediaError, match=rf"damaged.mp4: its {what} is damaged at (3\.9|4).*within the clip"):
+    with pytest.raises(MediaError, match=rf"damaged.mp4: its {kind} is damaged at (3\.9|4).*inside the clip"):
         decode(path, SECOND, start=3.6)
 
 
@@ -513,7 +513,7 @@ def test_files_cut_short(tmp_path, name):
         except MediaError as error:
             assert str(path) in str(error)
         else:
-            assert not any("tiled" in note or "held" in note for note in clip.notes)
+            assert not any("tiled" in note or "repeated" in note for note in clip.notes)
 
 
 def test_the_best_of_several_streams_is_said(tmp_path, events):
@@ -534,8 +534,8 @@ def test_the_best_of_several_streams_is_said(tmp_path, events):
                     twin.stream = copy
                     out.mux(twin)
     notes = decode(path, SECOND).notes
-    assert any(n.startswith("sound of stream") and n.endswith("of 2") for n in notes)
-    assert any(n.startswith("picture of stream") and n.endswith("of 2") for n in notes)
+    assert any(n.startswith("audio of stream") and n.endswith("of 2") for n in notes)
+    assert any(n.startswith("video of stream") and n.endswith("of 2") for n in notes)
 
 
 def test_every_track_can_be_reached(tmp_path):
@@ -559,7 +559,7 @@ def test_every_track_can_be_reached(tmp_path):
         clip = decode(path, replace(SECOND, audio_track=track, video_track=track))
         assert np.abs(clip.wave - wave).max() < 1e-4
         assert abs(clip.frames.mean() - level) < 3
-        assert f"sound of stream {2 + track}, one of 2" in clip.notes
+        assert f"audio of stream {2 + track}, one of 2" in clip.notes
     with pytest.raises(MediaError, match=r"two.mkv: has no audio track 2, but 0: flac; 1: flac fra. Choose one"):
         decode(path, replace(SECOND, audio_track=2))
     with pytest.raises(MediaError, match="has no video track 2, but 0: ffv1; 1: ffv1"):

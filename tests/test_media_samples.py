@@ -45,11 +45,11 @@ BROKEN = {"empty.mp4": "is empty (0 bytes)", "truncated_kinetics.mp4": "cannot b
 
 # What else must be said of a clip from the front.
 NOTES = {
-    "bbb_1s_vp8_vorbis.webm": ["silence for 0.003 s where the file has no sound"],
-    "bbb_5p1ch_aac.mp4": ["sound mixed from 6 channels", "sound resampled from 48000 Hz"],
-    "fire2_vfr_2s.mp4": ["picture rotated by 180 degrees clockwise", "silence for 0.155 s where the file has no sound"],
+    "bbb_1s_vp8_vorbis.webm": ["silence for 0.003 s where the file has no audio"],
+    "bbb_5p1ch_aac.mp4": ["audio mixed to mono from 6 channels", "audio resampled from 48000 Hz"],
+    "fire2_vfr_2s.mp4": ["video rotated by 180 degrees clockwise", "silence for 0.155 s where the file has no audio"],
     "nasa_13013_8khz.mp4": ["sound of stream 4, one of 2", "picture of stream 3, one of 2"],
-    "no_duration_vp9_opus.webm": ["silence for 0.015 s where the file has no sound"],
+    "no_duration_vp9_opus.webm": ["silence for 0.015 s where the file has no audio"],
 }
 
 
@@ -109,7 +109,7 @@ def test_damaged_part(samples, sound):
     path = samples / "corrupted.mp4"  # one packet at 3.0 s cannot be decoded, and later frames build on it
     for start in (0.0, 1.0):
         decode(path, SPEC, audio=sound, start=start)
-    with pytest.raises(MediaError, match=r"its picture is damaged at .*\(Invalid data .*within the clip"):
+    with pytest.raises(MediaError, match=r"its video is damaged at .*\(Invalid data .*inside the clip"):
         decode(path, SPEC, audio=sound, start=2.5)
 
 
@@ -121,7 +121,7 @@ def test_before_the_cut(samples, name, start):
 
 @pytest.mark.parametrize("start", [8.5, 9.0, 9.2, 12.0])
 def test_after_the_cut(samples, start):
-    with pytest.raises(MediaError, match=r"its (sound|picture) is damaged at 9\.\d+ s"):
+    with pytest.raises(MediaError, match=r"its (audio|video) is damaged at 9\.\d+ s"):
         decode(samples / "truncated_moov_first.mp4", SPEC, start=start)
 
 

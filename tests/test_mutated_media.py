@@ -21,7 +21,7 @@ EXTREMES = (0, 1, 2, 255, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 # A clip in which so much of the source's sound is silent has to say so.  Codecs begin with some milliseconds of silence,
 # which are much of a sound that is cut to a few and repeated.
 SILENT = 0.3
-SAYS = ("silence for", "sound padded", "the sound is silent", "sound damaged", "sound: FFmpeg reports", "cut short")
+SAYS = ("silence for", "audio padded", "audio is silent", "audio damaged", "audio: FFmpeg reports", "cut short")
 
 
 def mutants(whole: bytes, count: int, seed: int) -> Iterator[bytes]:

@@ -24,9 +24,9 @@ from avrobust.data.frames import read_clip
 from avrobust.data.manifest import Entry, Manifest, ManifestError
 from avrobust.data.prepare import STOPPED, prepare
 from avrobust.data.store import Store, StoreError, box_in_window
-from avrobust.media import ClipSpec, MediaError, reader, write_mp4, write_png, write_wav
+from avrobust.media import ClipSpec, MediaError, container, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
-from avrobust.media.reader import PASSING
+from avrobust.media.errors import TEMPORARY
 
 SPEC = ClipSpec(seconds=0.4, rate=8000, fps=5, size=16)
 
@@ -162,7 +162,7 @@ def test_what_may_pass_is_tried_again(manifest, tmp_path, monkeypatch):
     assert len(made(manifest, tmp_path / "out")) == 4
 
 
-@pytest.mark.parametrize("number", sorted(PASSING), ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", sorted(TEMPORARY), ids=errno.errorcode.get)
 @pytest.mark.parametrize("where", ["opening", "within"])
 def test_a_disk_that_fails_for_a_while_costs_no_clip(manifest, tmp_path, monkeypatch, number, where):
     def fails(*arguments):
@@ -186,9 +186,9 @@ def test_a_disk_that_fails_for_a_while_costs_no_clip(manifest, tmp_path, monkeyp
             return getattr(self.real, name)
 
     clips = replace(manifest, entries=manifest.entries[:1])
-    opened = reader._open
+    opened = container._open
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "_open", fails if where == "opening" else lambda path: Failing(opened(path)))
+        patch.setattr(container, "_open", fails if where == "opening" else lambda path: Failing(opened(path)))
         if number == errno.EIO and where == "opening":
             # Of a file that can be read, EIO says that its head is cut short.
             real = Path.open
@@ -454,7 +454,7 @@ def test_numbered_frames_and_a_sound_are_a_video_of_8_frames_a_second(tmp_path):
     assert np.abs(clip.wave - wave[4000:12000]).max() < 1e-4
     late = read_clip(tmp_path / "v.mp4", spec, audio=tmp_path / "v.wav", start=1.5, end=1.75)
     assert late.frames[:, 8, 8, 0].tolist() == [130, 130, 130, 130]
-    assert any("held" in note for note in late.notes)
+    assert "last frame repeated from 0.250 s" in late.notes
 
 
 def test_real_words(real_data, tmp_path):

@@ -19,9 +19,10 @@ from avrobust.data.frames import numbered
 from avrobust.data.manifest import SPLITS, Entry, Manifest
 from avrobust.data.shortcuts import Facts, Shortcut, facts, sample, shortcuts
 from avrobust.data.workers import cores
-from avrobust.media.decode import MediaError
+from avrobust.media.container import Kind
+from avrobust.media.errors import MediaError
 from avrobust.media.probe import probe
-from avrobust.media.reader import NAMES, Kind, Reader
+from avrobust.media.reader import Reader
 from avrobust.progress import track_progress
 
 Pair = tuple[str, str]  # two splits
@@ -220,14 +221,16 @@ def _problem(manifest: Manifest, e: Entry) -> str | None:
 
 
 def _why(path: Path, kind: Kind) -> str:
-    """Why a file gives no sound or no picture."""
+    """Why a file gives no audio or no video."""
+    if path.is_dir():
+        missing = "audio file beside its frames" if kind == "audio" else "numbered frames"
+        return f"{path}: has no {missing}"
     with suppress(OSError):
         try:
-            Reader(path, kind)
+            Reader(path, kind).container.close()
         except MediaError as error:
-            if not error.reason.startswith(("has no", "is a folder")):
-                return str(error)
-    return f"{path}: has no {NAMES[kind]}"
+            return str(error)
+    return f"{path}: has no {kind} stream"
 
 
 def _total(classes: Mapping[str, int]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from avrobust.data.frames import FRAMES_PER_SECOND, numbered
 from avrobust.data.kinetics_sounds import CLASSES, chosen, folder_name
 from avrobust.data.manifest import Entry, Manifest, ManifestError, uncut
-from avrobust.media.decode import MediaError
+from avrobust.media.errors import MediaError
 from avrobust.media.probe import probe
 from avrobust.seeds import digest
 

@@ -27,7 +27,8 @@ from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
 from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.media import ClipSpec, write_bytes
 from avrobust.media.bounds import COMPUTING
-from avrobust.media.decode import Clip, MediaError
+from avrobust.media.decode import Clip
+from avrobust.media.errors import MediaError
 from avrobust.progress import track_progress
 
 SHARD_BYTES = 128 << 20  # what a kill loses at most, and what a run holds in memory

@@ -18,8 +18,8 @@ from scipy.stats import binomtest, fisher_exact
 
 from avrobust.data.manifest import Entry, Manifest
 from avrobust.media import ClipSpec
+from avrobust.media.audio import decode_audio
 from avrobust.media.probe import probe
-from avrobust.media.sound import sound
 from avrobust.seeds import digest
 
 Facts = Mapping[str, float | str]
@@ -89,8 +89,8 @@ def facts(manifest: Manifest, e: Entry) -> Facts:
 def _of_sound(path: Path, start: float, end: float) -> Facts:
     """Silence at both ends, and how loud it is between them."""
     spec = ClipSpec(seconds=min(SECONDS, end - start), rate=RATE, short="pad")
-    first, _ = sound(path, spec, start, None)
-    last = first if spec.seconds == end - start else sound(path, spec, end - spec.seconds, None)[0]
+    first, _ = decode_audio(path, spec, start, None)
+    last = first if spec.seconds == end - start else decode_audio(path, spec, end - spec.seconds, None)[0]
     lead, trail = (np.flatnonzero(np.abs(w) > QUIET * np.abs(w).max()) for w in (first, last[::-1]))
     if not (len(lead) and len(trail)):
         return {"loudness": -120.0}

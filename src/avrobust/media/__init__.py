@@ -1,6 +1,6 @@
-"""Files become arrays and arrays become files.  Knows codecs (FFmpeg, through PyAV); no labels, no models."""
+"""Decodes files to arrays and encodes arrays to files, with FFmpeg through PyAV.  Knows no labels, no models."""
 
-from avrobust.media.decode import Clip, MediaError, decode
+from avrobust.media.decode import Clip, decode
 from avrobust.media.encode import (
     encode_mp4,
     encode_png,
@@ -10,6 +10,7 @@ from avrobust.media.encode import (
     write_png,
     write_wav,
 )
+from avrobust.media.errors import MediaError
 from avrobust.media.probe import AudioStream, Probe, VideoStream, probe
 from avrobust.media.spec import ClipSpec
 

@@ -1,6 +1,6 @@
-"""High dynamic range and wide gamut become what an ordinary screen shows: BT.709, 8 bits.
+"""Converts high dynamic range and wide gamut to what an ordinary screen shows: BT.709, 8 bits.
 
-FFmpeg's own filter for it (zscale) is in no wheel of PyAV, so it is done here, on frames of the clip's size.
+FFmpeg's own filter for it (zscale) is in no wheel of PyAV, so this works on arrays, at the clip's frame size.
 """
 
 from typing import Any
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 # What 100 % of an ordinary screen is, in HDR: ITU-R BT.2408.
 WHITE = 203.0  # cd/m2
 GAMMA = 2.4  # of an ordinary screen: BT.1886
-KNEE = 0.9  # of white; what is brighter is compressed into the rest, so that highlights keep their shapes
+KNEE = 0.9  # of white; brighter values are compressed into the rest, so that highlights keep their shapes
 TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}  # H.264's numbers for PQ and HLG
 BT2020 = 9
 # Linear RGB of BT.2020 to BT.709: ITU-R BT.2087.
 TO_BT709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32)
 
 
-def said(frame: Any) -> list[str]:
-    """What `to_bt709` does to a frame, in words; empty where the frame is an ordinary one."""
+def conversion(frame: Any) -> list[str]:
+    """A note on what `to_bt709` does to a frame; empty for an ordinary frame, which needs no conversion."""
     if name := TRANSFERS.get(frame.color_trc):
         return [f"HDR ({name}), tone-mapped to BT.709"]
-    return ["wide gamut (BT.2020), brought to BT.709"] if frame.color_primaries == BT2020 else []
+    return ["wide gamut (BT.2020), converted to BT.709"] if frame.color_primaries == BT2020 else []
 
 
 def to_bt709(rgb: NDArray[np.uint16], frame: Any) -> NDArray[np.uint8]:
-    """A picture of 16 bits a colour, as its frame says that it is meant, with 8 bits for an ordinary screen.
+    """RGB of 16 bits per colour, (h, w, 3), converted to 8 bits by the colour space that `frame` declares.
 
     >>> from types import SimpleNamespace
     >>> pq = SimpleNamespace(color_trc=16, color_primaries=1)
@@ -43,7 +43,7 @@ def to_bt709(rgb: NDArray[np.uint16], frame: Any) -> NDArray[np.uint8]:
         light = signal**GAMMA
     if frame.color_primaries == BT2020:
         light = light @ TO_BT709.T
-    light = np.maximum(light, 0)  # of colours that BT.709 lacks
+    light = np.maximum(light, 0)  # colours outside of BT.709
     if frame.color_trc in TRANSFERS:
         light = np.where(light > KNEE, 1 - (1 - KNEE) * np.exp(-(light - KNEE) / (1 - KNEE)), light)
     grey: NDArray[np.uint8] = np.round(light.clip(0, 1) ** (1 / GAMMA) * 255).astype(np.uint8)

@@ -21,7 +21,7 @@ from avrobust.data.store import Store
 from avrobust.evaluation.evaluator import sizes
 from avrobust.evaluation.localisation import Localisation
 from avrobust.media import write_png, write_wav
-from avrobust.media.decode import MediaError
+from avrobust.media.errors import MediaError
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
 from avrobust.study.plan import Study
