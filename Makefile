@@ -1,5 +1,5 @@
-# make study · make test · make worlds · make check · make bench · make install: each makes the environment that it needs.
-# Needs Python 3.11 or newer, make, and a C compiler. PYTHON=python3.12 make … chooses another one.
+# make study · make test · make worlds · make check · make bench · make install: each creates the environment that it needs.
+# Needs Python 3.11 or newer, make and a C compiler. `PYTHON=python3.12 make study` uses another Python.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,9 +11,9 @@ BIN    := $(VENV)/bin
 .PHONY: study test worlds check bench install format golden clean
 .DEFAULT_GOAL := study
 
-# The pins of constraints.txt are what is tested; pyproject.toml says what is needed.
+# constraints.txt pins the tested versions; pyproject.toml names the requirements.
 $(BIN)/avrobust: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, got " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
@@ -30,7 +30,7 @@ study: install
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
-# Tests of numbers once more, as other machines would run them: docs/decisions/0012-numbers-hold-on-every-cpu.md.
+# The tests of numbers again, as other machines would run them: docs/decisions/0012-numbers-hold-on-every-cpu.md.
 NUMERIC := $(BIN)/python -m pytest -n auto -m "numeric and not slow and not gpu" tests
 worlds: $(VENV)/.dev
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE $(NUMERIC) --precision float32
@@ -42,15 +42,15 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
-# What is compared with. Without their own needs: those that are used are here, and torchvision, which torchattacks
-# asks for and never imports, has no build for every torch.
+# The libraries that we compare with, without their dependencies: the ones they use are installed already, and
+# torchvision, which torchattacks requires but never imports, is not built for every torch.
 PEERS := torchattacks==3.5.1 adversarial-robustness-toolbox==1.20.1 spams-bin==2.6.14 six tqdm requests
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
 	touch $@
 
-# About ten minutes on two cores; hours with BENCH="--size paper" CLIPS=200. What is kept of it, and where: benchmarks/README.md.
+# About ten minutes on two cores; hours with BENCH="--size paper" CLIPS=200. benchmarks/README.md explains the results.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attacks.py $(BENCH)
 	$(BIN)/python benchmarks/table1.py $(BENCH) --clips $(CLIPS)
@@ -62,7 +62,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# What the golden tests hold results to, anew: look at the diff, and say under "Results that move" what moved and why.
+# Write the golden results again: read the diff, and explain under "Results that move" in CHANGELOG.md what moved and why.
 golden: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/test_golden.py
 

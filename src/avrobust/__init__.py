@@ -1,72 +1,62 @@
-"""Does hearing help a model see, and seeing help it hear, when someone attacks what it hears, sees, or both?
+"""Adversarial robustness of audio-visual models: attacks, defenses and evaluation.
 
     import avrobust as avr
     rows = avr.evaluate(model, batches, [avr.PGD(steps=40)], avr.Threat.linf(audio=0.002, visual="4/255"))
     print(rows.table())
 
-Names are imported when they are first used, so that `import avrobust` is quick.
+`import avrobust` is quick: a name is imported when it is first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
-    from avrobust.evaluation.evaluator import evaluate
-    from avrobust.evaluation.schema import Rows
-    from avrobust.objectives import cross_entropy, margin
-    from avrobust.papers.tian2021.attacks import Published
-    from avrobust.seeds import Seeds
-    from avrobust.threat import Ball, BudgetError, Threat
-    from avrobust.types import AV, Batch
+    from avrobust.attacks import APGD as APGD
+    from avrobust.attacks import FGSM as FGSM
+    from avrobust.attacks import MIM as MIM
+    from avrobust.attacks import PGD as PGD
+    from avrobust.attacks import AVAutoAttack as AVAutoAttack
+    from avrobust.attacks import Square as Square
+    from avrobust.evaluation.evaluator import evaluate as evaluate
+    from avrobust.evaluation.schema import Rows as Rows
+    from avrobust.objectives import cross_entropy as cross_entropy
+    from avrobust.objectives import margin as margin
+    from avrobust.papers.tian2021.attacks import Published as Published
+    from avrobust.seeds import Seeds as Seeds
+    from avrobust.threat import Ball as Ball
+    from avrobust.threat import BudgetError as BudgetError
+    from avrobust.threat import Threat as Threat
+    from avrobust.types import AV as AV
+    from avrobust.types import Batch as Batch
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "AV": "types",
-    "Batch": "types",
-    "Seeds": "seeds",
-    "Ball": "threat",
-    "BudgetError": "threat",
-    "Threat": "threat",
-    "cross_entropy": "objectives",
-    "margin": "objectives",
-    "APGD": "attacks",
-    "AVAutoAttack": "attacks",
-    "FGSM": "attacks",
-    "MIM": "attacks",
-    "PGD": "attacks",
-    "Published": "papers.tian2021.attacks",
-    "Square": "attacks",
-    "Rows": "evaluation.schema",
-    "evaluate": "evaluation.evaluator",
+# The public names, by the module that holds them.
+_MODULES = {
+    # The clips of a model: waveforms and frames, with labels.
+    "types": ("AV", "Batch"),
+    # What an attacker may change: one ball per modality; an error for a clip outside it.
+    "threat": ("Threat", "Ball", "BudgetError"),
+    # How an attacker searches.
+    "attacks": ("FGSM", "PGD", "MIM", "APGD", "Square", "AVAutoAttack"),
+    # What an attacker increases.
+    "objectives": ("cross_entropy", "margin"),
+    # What your own attack draws random numbers from.
+    "seeds": ("Seeds",),
+    # Attacks on a model, and their results: one row per clip.
+    "evaluation.evaluator": ("evaluate",),
+    "evaluation.schema": ("Rows",),
+    # The attacks as the code of Tian & Xu 2021 runs them.
+    "papers.tian2021.attacks": ("Published",),
 }
-__all__ = [
-    "APGD",
-    "AV",
-    "FGSM",
-    "MIM",
-    "PGD",
-    "AVAutoAttack",
-    "Ball",
-    "Batch",
-    "BudgetError",
-    "Published",
-    "Rows",
-    "Seeds",
-    "Square",
-    "Threat",
-    "__version__",
-    "cross_entropy",
-    "evaluate",
-    "margin",
-]
+_MODULE = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = ["__version__", *_MODULE]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULE:
         raise AttributeError(f"module 'avrobust' has no attribute {name!r}")
-    return getattr(import_module(f"avrobust.{_HOME[name]}"), name)
+    return getattr(import_module(f"avrobust.{_MODULE[name]}"), name)
 
 
 def __dir__() -> list[str]:
