@@ -23,6 +23,7 @@ from ways import SIZES, WAYS, Problem, Search, usual
 
 from avrobust import cross_entropy
 from avrobust.papers.tian2021.budgets import TABLE1
+from avrobust.types import Output
 
 THREATS = {threat.subset: threat for threat in TABLE1}
 # What ends in minutes on two cores, and the whole of it.
@@ -46,7 +47,7 @@ def attack(name: str, subset: str, batch: int, repeats: int, way: str, here: Her
     held = here.above()
     with torch.no_grad():
         standing = int((p.net(adversarial).argmax(1) == p.y).sum())
-        loss = float(cross_entropy(p.net, adversarial, p.y).mean())
+        loss = float(cross_entropy.value(Output(p.net(adversarial)), p.y).mean())
     return {"seconds": spent, "clips_per_s": batch / spent, "memory_mb": held, "loss": loss, "standing": standing}
 
 

@@ -102,7 +102,7 @@ def main() -> None:
     problem = Problem.make(*SIZES[given.size], given.batch).to(here)
     x, y = problem.x, problem.y
     craft = engine.surrogate(problem.net, x.map(lambda s: s[:1]))
-    dtype = craft.dtype if isinstance(craft, engine.TwoStream) else torch.float32
+    dtype = craft.precision
     used = str(dtype).removeprefix("torch.")
     tops = {"float32": product(torch.float32, here)}
     if fast_bfloat16(here):
@@ -111,7 +111,7 @@ def main() -> None:
     print(", ".join(f"{top:.0f} GFLOP/s in {name}" for name, top in tops.items()) + f"; {copy:.0f} GB/s copied")
     rows = []
     for threat in TABLE1:
-        step = partial(engine.gradient, engine.fix_unattacked(craft, x, threat), cross_entropy, x, y, threat)
+        step = partial(engine.gradient, craft.fix_unattacked(x, threat), cross_entropy, x, y, threat)
         with Work() as counter:  # warms up as well
             step()
         done = counter.done

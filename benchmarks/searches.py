@@ -26,8 +26,8 @@ from avrobust.attacks import Square
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.evaluation.stats import mcnemar
 from avrobust.models.network import AVNet
-from avrobust.objectives import cross_entropy, dlr, dlr_towards
-from avrobust.types import RANGE, Objective
+from avrobust.objectives import Objective, cross_entropy, dlr, dlr_towards
+from avrobust.types import RANGE
 
 TARGETS = 3  # classes that a targeted search tries
 BUDGETS = {("A", "linf"): 0.003, ("A", "l2"): 0.2, ("V", "linf"): 0.02, ("V", "l2"): 0.8}
@@ -94,7 +94,7 @@ class Question:
             nearest = self.net(b.x).scatter(1, b.label[:, None], -torch.inf).argsort(1, descending=True)
         stands = torch.ones_like(b.label, dtype=torch.bool)
         for rank in range(TARGETS):
-            active = replace(start, aim=nearest[:, rank])
+            active = replace(start, y=torch.stack([b.label, nearest[:, rank]], 1))
             search = Search(active, BestSoFar(b.x, self.threat), dlr_towards, stop=True)
             APGD(steps=self.steps).ascend(search, random_start(active, rank))
             with torch.no_grad():

@@ -10,7 +10,7 @@ from avrobust.attacks.adapt import is_random, ways
 from avrobust.defenses import Broken, ExFMem, feature_defense
 from avrobust.evaluation.probe import probe
 from avrobust.objectives import dlr_towards, margins
-from avrobust.types import AV
+from avrobust.types import Output
 from nets import clips, linear, network
 
 THREAT = Threat.linf(audio=0.05, visual="8/255")
@@ -23,7 +23,7 @@ def right(model, adv, batch):
 
 
 def attacked(attack, model, batch):
-    return attack(engine.as_victim(model), batch.x, batch.label, THREAT, Seeds(0, batch.ids))
+    return attack(engine.as_victim(model, clips(1).x), batch.x, batch.label, THREAT, Seeds(0, batch.ids))
 
 
 @torch.no_grad()
@@ -60,14 +60,14 @@ def test_a_plain_attack_is_stopped_and_the_adapted_one_is_not(defended, how):
 
 def test_probes_tell_them_apart(defended):
     net, nets, batch = defended
-    found = {how: probe(engine.as_victim(model), batch) for how, model in nets.items()}
+    found = {how: probe(engine.as_victim(model, clips(1).x), batch) for how, model in nets.items()}
     quiet = {
         "random": 0.0,
         "sociable": 0.0,
         "faint": {"audio": 0.0, "visual": 0.0},
         "flat": {"audio": 0.0, "visual": 0.0},
     }
-    own = probe(engine.as_victim(net), batch)
+    own = probe(engine.as_victim(net, clips(1).x), batch)
     assert (
         own == {"clips": 40, "moved": own["moved"], "ignores": {"audio": False, "visual": False}} | quiet
         and min(own["moved"].values()) > 10
@@ -80,11 +80,11 @@ def test_probes_tell_them_apart(defended):
 
 def test_ways_around_a_feature_defense(defended):
     net, nets, batch = defended
-    assert len(ways(engine.as_victim(net), batch.x)) == 1
-    model = engine.as_victim(nets["rounded"])
+    assert len(ways(engine.as_victim(net, clips(1).x), batch.x)) == 1
+    model = engine.as_victim(nets["rounded"], clips(1).x)
     through, straight, past = (way(model) for way in ways(model, batch.x))
     for other in (straight, past):
-        _, grad = engine.gradient(other, lambda m, x, y: margins(m(x), y), batch.x, batch.label, THREAT)
+        _, grad = engine.gradient(other, lambda out, y: margins(out.logits, y), batch.x, batch.label, THREAT)
         assert (grad.audio.abs().amax(1) > 0).all()
     with torch.no_grad():
         assert torch.allclose(straight(batch.x), through(batch.x), atol=1e-5)
@@ -94,12 +94,12 @@ def test_ways_around_a_feature_defense(defended):
 def test_a_sparse_code_is_gone_around_too(defended):
     _net, _, batch = defended
     remembering = behind(ExFMem(columns=8), batch)
-    assert len(ways(engine.as_victim(remembering), batch.x)) == 3
+    assert len(ways(engine.as_victim(remembering, clips(1).x), batch.x)) == 3
 
 
 def test_a_random_model_is_averaged(defended):
     _, nets, batch = defended
-    model = engine.as_victim(nets["noisy"])
+    model = engine.as_victim(nets["noisy"], clips(1).x)
     assert is_random(model, batch.x) and not is_random(linear, batch.x)
     way = ways(model, batch.x)[0](model)
     with torch.no_grad():
@@ -110,7 +110,8 @@ def test_a_random_model_is_averaged(defended):
     def careless(x):
         return linear(x) + torch.randn(len(x.audio), 4)
 
-    assert len(ways(careless, batch.x)) == 1 and ways(careless, batch.x)[0](careless) is not careless
+    model = engine.BlackBox(careless)
+    assert len(ways(model, batch.x)) == 1 and ways(model, batch.x)[0](model).draws == 8
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["AVNet", "callable"])
@@ -129,7 +130,7 @@ def test_square_asks_a_random_model_for_the_mean_of_its_answers(defended, own, m
         return square
 
     monkeypatch.setattr("avrobust.attacks.combine.Square", built)
-    model = (lambda x: nets["noisy"](x)) if own else engine.as_victim(nets["noisy"])
+    model = (lambda x: nets["noisy"](x)) if own else engine.as_victim(nets["noisy"], clips(1).x)
     with torch.no_grad():
         once = torch.stack([model(batch.x) for _ in range(8)]).std(0).mean()
     AVAutoAttack(steps=2, queries=20)(model, batch.x, batch.label, THREAT.only("A"), Seeds(0, batch.ids))
@@ -141,9 +142,9 @@ def test_a_random_model_of_somebody_s_own_may_show_its_features(defended):
 
     class Showing:
         def __call__(self, x):
-            return self.decide(self.represent(x))
+            return self.decide(self.feature_defense(self.embed(x)))
 
-        represent, decide = nets["noisy"].represent, nets["noisy"].decide
+        embed, decide, feature_defense = nets["noisy"].embed, nets["noisy"].decide, nets["noisy"].feature_defense
 
     model, seeds = Showing(), Seeds(0, batch.ids)
     adv = AVAutoAttack(steps=2, queries=2)(model, batch.x, batch.label, THREAT.only("A"), seeds)
@@ -179,9 +180,9 @@ def test_targeted_dlr_is_that_of_the_paper_where_the_clip_is_right():
     wanted = (logits.gather(1, target[:, None])[:, 0] - logits.gather(1, y[:, None])[:, 0]) / (
         z[:, 0] - (z[:, 2] + z[:, 3]) / 2
     )
-    assert torch.allclose(dlr_towards(lambda s: s.audio, AV(logits, logits), target), wanted, atol=1e-6)
+    assert torch.allclose(dlr_towards.value(Output(logits), torch.stack([y, target], 1)), wanted, atol=1e-6)
     with pytest.raises(ValueError, match="4 classes"):
-        dlr_towards(lambda s: s.audio[:, :3], AV(logits, logits), target)
+        dlr_towards.value(Output(logits[:, :3]), torch.stack([y, target], 1))
 
 
 def test_a_broken_feature_defense_is_built_again_from_its_spec(defended):

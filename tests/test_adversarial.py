@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat, engine
+from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.conditions import Budget, Condition, Predictions
@@ -159,7 +159,7 @@ def test_low_precision_leaves_every_weight_its_gradient():
     seen = set()
 
     def attack(model, x, y, threat, seeds):
-        seen.add(model.dtype)
+        seen.add(model.precision)
         return FAST(model, x, y, threat, seeds)
 
     loss = Adversarial(cross_entropy, (BOTH, BOTH.only("A")), attack=attack)
@@ -334,7 +334,7 @@ def test_the_trained_network_stands_where_another_falls():
             loss(net, lesson, Seeds(step, lesson.ids)).backward()
             optimizer.step()
         net.eval()
-        attacked = PGD(steps=20)(engine.as_victim(net), exam.x, exam.label, threat, Seeds(0, exam.ids))
+        attacked = PGD(steps=20)(net, exam.x, exam.label, threat, Seeds(0, exam.ids))
         found.append((right(net, exam.x), right(net, attacked)))
     (plain, fallen), (adversarial, standing) = found
     assert min(plain, adversarial) > 0.95

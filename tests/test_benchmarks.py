@@ -12,7 +12,7 @@ import torch
 
 from avrobust import AV, cross_entropy
 from avrobust.papers.tian2021.budgets import TABLE1
-from avrobust.types import RANGE
+from avrobust.types import RANGE, Output
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -72,8 +72,8 @@ def test_all_ways_do_the_same(problem: ways.Problem, kind: str, threat: Any) -> 
         if name == "engine, bfloat16":
             continue  # the tolerances are those of float32
         x = ways.WAYS[name](problem.net, ways.Search.parse(kind), problem.x, problem.y, threat)
-        loss[name] = cross_entropy(problem.net, x, problem.y)
-    clean = cross_entropy(problem.net, problem.x, problem.y)
+        loss[name] = cross_entropy.value(Output(problem.net(x)), problem.y)
+    clean = cross_entropy.value(Output(problem.net(problem.x)), problem.y)
     assert {"plain loop", "any callable", "engine"} <= loss.keys()
     for name, reached in loss.items():
         # Signs of gradients near 0 are up to rounding, and packing rounds otherwise.

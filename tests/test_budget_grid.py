@@ -12,11 +12,10 @@ import pytest
 import torch
 
 import avrobust
-from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, margin
+from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, engine, margin
 from avrobust.attacks import Saved
 from avrobust.attacks.search import ActiveSet, random_start
 from avrobust.cli import main
-from avrobust.engine import gradients
 from avrobust.evaluation.budget_grid import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
 from avrobust.media import write_mp4
 from avrobust.report import budget_grid as report
@@ -127,13 +126,13 @@ def test_clips_with_different_budgets_go_together_and_get_what_they_get_apart(mo
 
 def test_eight_by_eight_costs_no_more_than_twelve_cells(monkeypatch):
     steps = []
-    own = gradients._gradient
+    own = engine.Victim._gradient
 
-    def counted(model, objective, x, y, threat):
+    def counted(victim, objective, x, y, threat):
         steps.append(len(y))
-        return own(model, objective, x, y, threat)
+        return own(victim, objective, x, y, threat)
 
-    monkeypatch.setattr(gradients, "_gradient", counted)
+    monkeypatch.setattr(engine.Victim, "_gradient", counted)
     subject, plane = pool(network(), 36, 36), Plane(BOTH)
     subject.attacked(np.arange(36), PGD(), plane.threat, seed=0)
     cell = sum(steps)

@@ -193,7 +193,7 @@ def test_rows_are_what_the_model_says_of_what_arrives(model, subset):
     batch, threat = on_grid(clips(8)), THREAT.only(subset)
     attack = PGD(steps=3)
     row = evaluate(model, [batch], [Sent(crush, attack)], [threat]).where(mode="sent")
-    craft = engine.cache_embeddings(engine.surrogate(model, batch.x.map(lambda s: s[:1])), batch.x)
+    craft = engine.surrogate(model, batch.x.map(lambda s: s[:1])).cache_embeddings(batch.x)
     arrived = crush(attack(craft, batch.x, batch.label, threat, Seeds(0, batch.ids)))
     with torch.no_grad():
         said = model(arrived)
@@ -250,12 +250,12 @@ def test_an_attack_that_leaves_its_budget_is_judged_on_both_modalities():
 @pytest.mark.parametrize("subset", ["A", "V", "AV"])
 def test_a_model_behind_a_channel_meets_what_arrives_and_passes_gradients(model, subset):
     batch, threat = clips(4), THREAT.only(subset)
-    seen = engine.fix_unattacked(behind(crush, model), batch.x, threat)
+    seen = behind(crush, model, batch.x).fix_unattacked(batch.x, threat)
     with torch.no_grad():
         assert torch.allclose(seen(batch.x), model(crush(batch.x)), atol=1e-5)
 
-    def total(m, x, y):
-        return m(x)[:, 0]
+    def total(out, y):
+        return out.logits[:, 0]
 
     _, grad = engine.gradient(seen, total, batch.x, batch.label, threat)
     _, wanted = engine.gradient(model, total, crush(batch.x), batch.label, threat)

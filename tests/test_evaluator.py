@@ -351,7 +351,7 @@ NOT_MEANT = {
         "got AV of ndarray and ndarray",
     ),
     "a precision": ({"precision": "float16"}, "'auto', 'float32' or 'bfloat16', got 'float16'"),
-    "features first": ({"model": lambda x: (x.audio, linear(x))}, "which are logits"),
+    "features first": ({"model": lambda x: (x.audio, linear(x))}, "which are the logits"),
     "another error": ({"model": lambda x: {}["net"]}, "should take one AV of signals .* KeyError"),
     "complex logits": ({"model": lambda x: linear(x) * 1j}, "real logits"),
     "one logit": ({"model": lambda x: linear(x)[:, :1]}, "zeros_like"),

@@ -154,7 +154,7 @@ def test_a_block_around_an_evaluation_changes_nothing(block, model):
     wanted = evaluate(model, [BATCH], attacks, BOTH)
     with block():
         inside = evaluate(model, [Batch(BATCH.x.map(torch.clone), BATCH.label.clone(), BATCH.ids)], attacks, BOTH)
-        craft = engine.cache_embeddings(engine.surrogate(model, BATCH.x.map(torch.clone)), BATCH.x)
+        craft = engine.surrogate(model, BATCH.x.map(torch.clone)).cache_embeddings(BATCH.x)
         for attack in attacks[:3]:
             assert not torch.equal(attacked(attack, craft).audio, BATCH.x.audio)
     for column in ("correct", "linf_audio", "linf_visual"):

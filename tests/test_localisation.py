@@ -17,6 +17,7 @@ from avrobust.evaluation.localisation import Localisation, baselines, columns, i
 from avrobust.models import FUSIONS, AVNet
 from avrobust.models.zoo import NetSpec, build, rebuild
 from avrobust.objectives import Targeted, WithSimilarity, cosine, heat_shift
+from avrobust.types import InputError, Output
 from nets import CLASSES, Ear, Eye, clips, linear, network
 
 THREAT = Threat.linf(audio=0.1, visual=0.1)
@@ -101,7 +102,7 @@ def test_the_engine_s_copy_points_to_the_same_places():
     assert craft is not net
     assert not any(isinstance(m, nn.BatchNorm2d) for m in craft.net.modules())
     with torch.no_grad():
-        torch.testing.assert_close(craft.heat(craft.represent(batch.x)), net.fusion.heat(net.represent(batch.x)))
+        torch.testing.assert_close(craft.output(batch.x, ("heat",)).heat, net.fusion.heat(net.represent(batch.x)))
 
 
 # --- how well they fit
@@ -256,8 +257,10 @@ def test_localisation_adds_columns_to_the_rows():
 
 
 def test_localisation_of_a_model_that_does_not_point():
-    for model, says in ((linear, "a model with a heat map, got function"), (network(), "with the fusion Concat")):
-        with pytest.raises(TypeError, match=rf"expected .*{says}.*the fusion 'attention'"):
+    for model in (linear, network()):
+        with pytest.raises(
+            InputError, match=r"expected a model with a heat map, got one without.*the fusion 'attention'"
+        ):
             Evaluator(model, [clips()], also=Localisation({})).clean()
 
 
@@ -266,11 +269,11 @@ def test_localisation_of_a_model_that_does_not_point():
 
 def test_heat_shift_moves_the_map_more_than_cross_entropy_does():
     net, batch = pointing_network(), clips(12)
-    craft = engine.fix_unattacked(engine.surrogate(net, batch.x, "float32"), batch.x, THREAT)
+    craft = engine.surrogate(net, batch.x, "float32").cache_embeddings(batch.x).fix_unattacked(batch.x, THREAT)
 
     def overlap(x):
         with torch.no_grad():
-            return -heat_shift(craft, x, batch.label)
+            return -heat_shift.value(craft.output(x, ("heat", "clean")), batch.label)
 
     torch.testing.assert_close(overlap(batch.x), torch.ones(12))
     with torch.no_grad():
@@ -300,7 +303,7 @@ def test_a_loss_with_the_cosine_by_hand():
     expected = F.cross_entropy(net(batch.x), batch.label, reduction="none") - 0.5 * F.cosine_similarity(
         f.audio, f.visual
     )
-    torch.testing.assert_close(WithSimilarity(-0.5)(net, batch.x, batch.label), expected)
+    torch.testing.assert_close(WithSimilarity(-0.5).value(Output(net(batch.x), f), batch.label), expected)
     torch.testing.assert_close(cosine(f), F.cosine_similarity(f.audio, f.visual))
     rows = evaluate(net, [batch], [FGSM(objective=WithSimilarity())], THREAT.only("V"))
     attacked = rows.where(attack="FGSM (CE + cos)")
@@ -310,21 +313,21 @@ def test_a_loss_with_the_cosine_by_hand():
 @pytest.mark.parametrize(
     "objective, says",
     [
-        (heat_shift, "heat_shift needs a model with a heat map and its clean features, got function.*'attention'"),
-        (WithSimilarity(), r"CE \+ cos needs a model that shows its two features, got function.*represent\(x\)"),
+        (heat_shift, "heat_shift needs a model with a heat map, and the clean clips, got a model without.*'attention'"),
+        (WithSimilarity(), r"CE \+ cos needs a model that shows its two features, got logits only.*embed\(x\)"),
     ],
     ids=["heat_shift", "WithSimilarity"],
 )
 def test_losses_that_look_inside_refuse_a_plain_callable(objective, says):
-    with pytest.raises(TypeError, match=says):
+    with pytest.raises(InputError, match=says):
         evaluate(linear, [clips()], [FGSM(objective=objective)], THREAT)
 
 
-def test_heat_shift_refuses_a_network_without_places_or_clean_features():
-    with pytest.raises(TypeError, match="points at places, got one with the fusion Concat"):
+def test_heat_shift_refuses_a_network_without_a_heat_map_or_clean_clips():
+    with pytest.raises(InputError, match="needs a model with a heat map"):
         evaluate(network(), [clips()], [FGSM(objective=heat_shift)], THREAT)
-    with pytest.raises(TypeError, match=r"its clean features, got AVNet.*through evaluate or Evaluator"):
-        heat_shift(pointing_network(), clips().x, clips().label)
+    with pytest.raises(InputError, match="and the clean clips"):
+        engine.gradient(pointing_network(), heat_shift, clips().x, clips().label, THREAT)
 
 
 def test_an_attack_s_name_says_its_loss():

@@ -13,6 +13,7 @@ from avrobust import AV, FGSM, PGD, Batch, Threat, engine, evaluate
 from avrobust.defenses import PUBLISHED, Dictionary, ExFMem, diagnosis, feature_defense
 from avrobust.models import build
 from avrobust.training import batches, load, save
+from avrobust.types import Output
 from nets import clips, defended, in_batches, network, pointing_net, reordered
 from test_sparse import of_sklearn, share
 from test_training import SMALL, VIEW, Toys, assert_same, weights
@@ -212,8 +213,8 @@ def test_an_attacker_s_gradient_goes_through_the_memory(settings):
     batch = clips(2)
     x = batch.x.map(lambda s: s.double() * 0.8 + 0.1)
 
-    def loss(model, x, y):  # as `cross_entropy`, which is in float32
-        return F.cross_entropy(model(x), y, reduction="none")
+    def loss(out, y):  # as `cross_entropy`, which is in float32
+        return F.cross_entropy(out.logits, y, reduction="none")
 
     _, grad = engine.gradient(net, loss, x, batch.label, Threat.linf(audio=1.0, visual=1.0))
     g = torch.Generator().manual_seed(0)
@@ -221,7 +222,7 @@ def test_an_attacker_s_gradient_goes_through_the_memory(settings):
     h = 1e-5
     for name in ("audio", "visual"):
         kept = AV(**{n: t * (n == name) for n, t in toward.items()})
-        up, down = (loss(net, x.map(lambda s, t, h=s: s + h * t, kept), batch.label) for s in (h, -h))
+        up, down = (loss(Output(net(x.map(lambda s, t, h=s: s + h * t, kept))), batch.label) for s in (h, -h))
         slope = ((up - down) / (2 * h)).detach()
         found = (getattr(grad, name) * getattr(toward, name)).flatten(1).sum(1)
         assert (found.abs() > 1e-6).all()

@@ -1,15 +1,16 @@
 """An objective says what is pushed up and when the attacker has what it wants; searches need to know no more."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
-from avrobust.objectives import Targeted, WithSimilarity, dlr, dlr_towards, margins, misled
+from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
+from avrobust.objectives import Targeted, WithSimilarity, dlr, dlr_towards, margins
 from avrobust.threat import check
-from avrobust.types import InputError
+from avrobust.types import InputError, Output
 from nets import clips, linear, network
 
 torch.manual_seed(0)
@@ -38,11 +39,11 @@ class Towards:
 
     target: int
 
-    def __call__(self, model, x, y):
-        return model(x)[:, self.target].double()
+    def value(self, out, y):
+        return out.logits[:, self.target].double()
 
-    def success(self, logits, y):
-        return logits.argmax(1) == self.target
+    def success(self, out, y):
+        return out.logits.argmax(1) == self.target
 
 
 @pytest.mark.parametrize("objective", [Targeted(3), Towards(3)], ids=repr)
@@ -72,9 +73,9 @@ def test_a_search_towards_a_class_stops_when_it_is_reached(attack, objective):
 def test_a_search_whose_success_nobody_knows_goes_on(attack):
     seen = []
 
-    def mine(model, x, y):
+    def mine(out, y):
         seen.append(len(y))
-        return margins(model(x), y)
+        return margins(out.logits, y)
 
     attacked(replace(attack, objective=mine))
     assert set(seen) == {len(BATCH)}
@@ -82,10 +83,12 @@ def test_a_search_whose_success_nobody_knows_goes_on(attack):
 
 def test_success_of_ours():
     logits, y = torch.tensor([[2.0, 0.0, 1.0, -1.0], [0.0, torch.nan, 1.0, 2.0]]), torch.tensor([0, 0])
+    out = Output(logits)
     for objective in (cross_entropy, margin, dlr, WithSimilarity()):
-        assert objective.success(logits, y).tolist() == [-1.0, torch.inf]
-        assert not misled(logits, torch.rand(2, 4)).any()  # of soft labels nobody knows
-    assert dlr_towards.success(logits, y).tolist() == Targeted(0).success(logits, 1 - y).tolist() == [1.0, -torch.inf]
+        assert objective.success(out, y).tolist() == [-1.0, torch.inf]
+        assert not objective.success(out, torch.rand(2, 4)).any()  # of soft labels nobody knows
+    assert dlr_towards.success(out, torch.stack([y, 1 - y], 1)).tolist() == [-1.0, torch.inf]
+    assert Targeted(0).success(out, 1 - y).tolist() == [1.0, -torch.inf]
 
 
 def test_no_answer_is_no_answer_of_the_class_that_was_aimed_at():
@@ -102,27 +105,29 @@ def test_no_answer_is_no_answer_of_the_class_that_was_aimed_at():
 
 FAR = HEAD(BATCH.x.audio)
 OWN = {
-    "regression": (lambda m, x, y: (m(x)[:, 0] - y) ** 2, torch.rand(40)),
-    "several labels": (lambda m, x, y: F.binary_cross_entropy_with_logits(m(x), y, reduction="none").mean(1), (FAR > 0).float()),
-    "embedding": (lambda m, x, y: 1 - F.cosine_similarity(m(x), y), FAR),
-    "speaker numbers": (lambda m, x, y: 1 - F.cosine_similarity(m(x), FAR[: len(y)]), torch.arange(40) * 7),
-    "soft labels": (cross_entropy, FAR.softmax(1)),
-    "a dict": (lambda m, x, y: m(AV(x.audio, x.visual)).square().sum(1), torch.zeros(40)),
+    "regression": (lambda out, y: (out.logits[:, 0] - y) ** 2, torch.rand(40)),
+    "several labels": (lambda out, y: F.binary_cross_entropy_with_logits(out.logits, y, reduction="none").mean(1), (FAR > 0).float()),
+    "embedding": (lambda out, y: 1 - F.cosine_similarity(out.logits, y), FAR),
+    "speaker numbers": (lambda out, y: 1 - F.cosine_similarity(out.logits, FAR[: len(y)]), torch.arange(40) * 7),
+    "soft labels": (cross_entropy.value, FAR.softmax(1)),
+    "nothing": (lambda out, y: out.logits.square().sum(1), torch.zeros(40)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 @pytest.mark.parametrize(("objective", "y"), OWN.values(), ids=OWN)
 def test_objectives_of_ones_own_need_no_classes(objective, y, dtype):
-    cast = objective if objective is cross_entropy else lambda m, x, y: objective(m, x, y).to(dtype)
+    def cast(out, y):
+        return objective(out, y).to(dtype)
+
     for attack in (*SEARCHES, FGSM(), PGD(steps=3, keep="last", restarts=2), PGD(steps=3, stop=True)):
         made = attacked(replace(attack, objective=cast), y=y)
-        assert objective(ten, made, y).sum() > objective(ten, BATCH.x, y).sum()
+        assert objective(Output(ten(made)), y).sum() > objective(Output(ten(BATCH.x)), y).sum()
 
 
 @pytest.mark.parametrize("model", [ten, network()], ids=["callable", "network"])
 def test_an_objective_that_is_not_one_number_per_clip_is_refused(model):
-    for wrong, got in ((lambda m, x, y: F.cross_entropy(m(x), y), r"\(\)"), (lambda m, x, y: m(x)[:, :1], r"\(40, 1\)"), (lambda m, x, y: 1.0, "float")):  # fmt: skip
+    for wrong, got in ((lambda out, y: F.cross_entropy(out.logits, y), r"\(\)"), (lambda out, y: out.logits[:, :1], r"\(40, 1\)"), (lambda out, y: 1.0, "float")):  # fmt: skip
         for attack in SEARCHES:
             with pytest.raises(InputError, match=rf"one number per clip, shaped \(40,\), got .*{got}"):
                 attacked(replace(attack, objective=wrong), model)
@@ -130,13 +135,15 @@ def test_an_objective_that_is_not_one_number_per_clip_is_refused(model):
 
 def test_an_objective_that_is_no_number_names_its_clip():
     with pytest.raises(InputError, match=r"finite value.*'clip/0'.*objective"):
-        attacked(PGD(steps=2, objective=lambda m, x, y: m(x)[:, 0] * torch.nan))
+        attacked(PGD(steps=2, objective=lambda out, y: out.logits[:, 0] * torch.nan))
 
 
-def test_a_model_may_answer_in_its_own_form():
-    answers = lambda x: {"logits": ten(x)}  # noqa: E731
-    made = attacked(PGD(steps=3, stop=True, objective=lambda m, x, y: F.cross_entropy(m(x)["logits"], y, reduction="none")), answers)  # fmt: skip
-    assert not torch.equal(made.audio, BATCH.x.audio)
+@pytest.mark.parametrize(
+    "form", [lambda z: {"logits": z}, lambda z: (z, None), Output, lambda z: SimpleNamespace(logits=z)]
+)
+def test_a_model_may_answer_in_its_own_form(form):
+    plain, own = (attacked(PGD(steps=3, stop=True), model) for model in (ten, lambda x: form(ten(x))))
+    assert torch.equal(plain.audio, own.audio) and not torch.equal(own.audio, BATCH.x.audio)
 
 
 class Half(torch.nn.Module):
@@ -164,10 +171,10 @@ def test_networks_in_another_precision_are_attacked(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_a_whole_network_in_another_precision_is_taken_as_it_is(dtype):
     net = network().to(dtype)
-    assert engine.as_victim(net) is engine.surrogate(net, BATCH.x) is net
+    assert isinstance(engine.as_victim(net, BATCH.x), engine.BlackBox)
     model = lambda x: net(x.map(lambda s: s.to(dtype)))  # noqa: E731
     made = attacked(PGD(steps=3), model, threat=Threat.linf(audio=0.05, visual=0.05))
-    assert margin(network(), made, BATCH.label).mean() > margin(network(), BATCH.x, BATCH.label).mean()
+    assert margins(network()(made), BATCH.label).mean() > margins(network()(BATCH.x), BATCH.label).mean()
 
 
 def test_labels_of_a_linear_model_are_what_they_were():
@@ -180,8 +187,8 @@ def test_labels_of_a_linear_model_are_what_they_were():
 @pytest.mark.parametrize("told", [lambda won: won.all(), lambda won: won.tolist(), lambda won: won[:, None]])
 def test_success_is_said_of_each_clip(told):
     class Own(Towards):
-        def success(self, logits, y):
-            return told(logits.argmax(1) == self.target)
+        def success(self, out, y):
+            return told(out.logits.argmax(1) == self.target)
 
     for attack in (APGD(steps=3, objective=Own(1)), Square(queries=3, objective=Own(1))):
         with pytest.raises(

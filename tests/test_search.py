@@ -11,6 +11,7 @@ from avrobust.attacks import APGD, Square
 from avrobust.attacks.apgd import checkpoints
 from avrobust.objectives import dlr, margins
 from avrobust.threat import check
+from avrobust.types import Output
 from nets import clips, linear, network
 
 BOTH = Threat.linf(audio=0.02, visual="4/255")
@@ -35,7 +36,7 @@ def test_properties(attack, threat, model):
     for a, b in zip(attack_on(attack, model, some, threat), adv, strict=True):
         assert ((a - b[order]).abs() > 1e-5).float().mean() < 0.01
     with torch.no_grad():
-        before, after = margin(model, batch.x, batch.label), margin(model, adv, batch.label)
+        before, after = margins(model(batch.x), batch.label), margins(model(adv), batch.label)
     assert (after > before)[before <= 0].float().mean() > 0.5  # a clip that is wrong already may be left as it is
     assert (after > 0)[before > 0].all()
 
@@ -53,7 +54,7 @@ def test_apgd_finds_the_optimum_of_a_linear_model():
     adv = attack_on(APGD(steps=20, objective=margin, stop=False), linear, batch, threat)
     best = attack_on(PGD(steps=100, restarts=5, objective=margin), linear, batch, threat)
     with torch.no_grad():
-        assert (margin(linear, adv, batch.label) >= margin(linear, best, batch.label) - 1e-4).all()
+        assert (margins(linear(adv), batch.label) >= margins(linear(best), batch.label) - 1e-4).all()
 
 
 def test_apgd_is_no_weaker_than_pgd_with_as_many_steps():
@@ -62,7 +63,7 @@ def test_apgd_is_no_weaker_than_pgd_with_as_many_steps():
     with torch.no_grad():
         batch = replace(batch, label=net(batch.x).argmax(1))  # all right when clean
         found = {
-            type(a).__name__: margin(net, attack_on(a, net, batch, small), batch.label)
+            type(a).__name__: margins(net(attack_on(a, net, batch, small)), batch.label)
             for a in (
                 PGD(steps=30, objective=margin),
                 APGD(steps=30, objective=margin, stop=False),
@@ -76,18 +77,18 @@ def test_apgd_moves_one_modality_at_a_time_if_asked():
     net, batch, threat = network(), clips(8), Threat.linf(audio=0.004, visual="1/255")
     seen: list[AV] = []
 
-    def watched(model, x, y):
+    def watched(x):
         seen.append(x.map(torch.Tensor.detach))
-        return margin(model, x, y)
+        return net(x)
 
-    found = attack_on(APGD(steps=12, objective=watched, stop=False, alternate=True), net, batch, threat)
+    found = attack_on(APGD(steps=12, objective=margin, stop=False, alternate=True), watched, batch, threat)
     check(threat, batch.x, found, batch.ids, "APGD")
     first, second, third = seen[:3]
     assert not torch.equal(first.audio, second.audio) and torch.equal(first.visual, second.visual)
     assert not torch.equal(second.visual, third.visual)
     with torch.no_grad():
         plain = attack_on(APGD(steps=12, objective=margin, stop=False), net, batch, threat)
-        start, alone, both = (margin(net, x, batch.label).mean() for x in (batch.x, found, plain))
+        start, alone, both = (margins(net(x), batch.label).mean() for x in (batch.x, found, plain))
     assert alone - start > 0.8 * (both - start)
     one = threat.only("A")
     alone, plain = (attack_on(APGD(steps=6, alternate=a), net, batch, one) for a in (True, False))
@@ -123,7 +124,7 @@ def test_more_queries_are_never_worse():
     for queries in (1, 20, 200):
         adv = attack_on(Square(queries=queries, stop=False), net, batch, BOTH)
         with torch.no_grad():
-            values.append(margin(net, adv, batch.label))
+            values.append(margins(net(adv), batch.label))
     assert (values[2] >= values[0] - 1e-6).all() and values[2].mean() > values[1].mean() > values[0].mean()
 
 
@@ -142,14 +143,14 @@ def test_settings_that_make_no_sense_are_refused(make):
 
 def test_dlr_does_not_feel_scale_or_shift():
     logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
-    x, y = AV(logits, logits), torch.tensor([0, 1, 2, 3, 4, 0])
-    plain = dlr(lambda s: s.audio, x, y)
-    assert torch.allclose(plain, dlr(lambda s: 1000 * s.audio + 7, x, y), atol=1e-3)
+    y = torch.tensor([0, 1, 2, 3, 4, 0])
+    plain = dlr.value(Output(logits), y)
+    assert torch.allclose(plain, dlr.value(Output(1000 * logits + 7), y), atol=1e-3)
     z = logits[0].sort(descending=True).values
     other = logits[0, 1:].max()
     assert plain[0] == pytest.approx(float((other - logits[0, 0]) / (z[0] - z[2])), rel=1e-5)
     with pytest.raises(ValueError, match="3 classes"):
-        dlr(lambda s: s.audio[:, :2], x, torch.zeros(6, dtype=torch.long))
+        dlr.value(Output(logits[:, :2]), torch.zeros(6, dtype=torch.long))
 
 
 # The combination

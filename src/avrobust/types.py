@@ -55,16 +55,47 @@ Logits = Float[Tensor, "b k"]
 Features = Float[Tensor, "b d"]
 PerClip = Float[Tensor, " b"]
 
-# Any callable is a model; `nn.Module`s are callables too.
-Model = Callable[[Signals], Tensor]
-# Pushed UP by an attacker; one number per clip.
-Objective = Callable[[Model, Signals, Tensor], Tensor]
+# Any callable is a model; `nn.Module`s are callables too.  It returns logits, or an answer that holds them: see `Output`.
+Model = Callable[[Signals], Any]
 
 # (model, clean signals, labels, threat, seeds) -> adversarial signals
 Attack = Callable[[Model, Signals, Tensor, Any, Any], Signals]
 
 # What storing or sending does: signals in, signals of the same shapes out.
 Channel = Callable[[Signals], Signals]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model answers about some clips.
+
+    `logits` are (b k); of a model that does not classify, its predictions or embeddings, the clips first.  `features`
+    are those that the decision is made from: (b d) each, or for the frames a map (b d t h w).  `heat` (b t h w) says how much
+    the model looks at each place of the frames: positive, the sum over a clip is 1.  `clean` is the answer to the clean clips,
+    where an objective asks for it; see `objectives.Objective.needs`.
+
+    >>> Output(torch.tensor([[2.0, 0.5], [0.0, 1.0]])).subset([1]).logits
+    tensor([[0., 1.]])
+    """
+
+    logits: Tensor
+    features: AV[Tensor] | None = None
+    heat: Tensor | None = None
+    clean: "Output | None" = None
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> "Output":
+        """`f` on every tensor of it."""
+        return Output(
+            f(self.logits),
+            self.features and self.features.map(f),
+            None if self.heat is None else f(self.heat),
+            self.clean and self.clean.map(f),
+        )
+
+    def subset(self, clips: Any) -> "Output":
+        """The answers to some of the clips, by any index of them."""
+        return self.map(lambda s: s[clips])
+
 
 RANGE: AV[tuple[float, float]] = AV(audio=(-1.0, 1.0), visual=(0.0, 1.0))
 
@@ -80,7 +111,7 @@ def doubles(s: Tensor) -> NDArray[np.float64]:
 
 
 class InputError(ValueError):
-    """The clips or the model at hand are not what can be attacked and measured."""
+    """The clips, the model or the objective cannot be attacked and measured as given."""
 
 
 def _clips(label: Any) -> int:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import check_objective, goal, whole
-from avrobust.attacks.search import Index, Search, random_start, restarted
+from avrobust.attacks.gradient import goal, whole
+from avrobust.attacks.search import Index, Search, restarted
 from avrobust.config import concise
-from avrobust.objectives import cross_entropy
+from avrobust.objectives import Objective, Raised, as_objective, cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Model, Objective, Signals
+from avrobust.types import AV, Model, Signals
 
 MOMENTUM = 0.75  # of the last move, in each next one
 ENOUGH = 0.75  # of the steps between two looks should have risen, or the steps get shorter
@@ -36,10 +36,10 @@ class APGD:
     restarts: int = 1
     stop: bool = True
     alternate: bool = False
-    objective: Objective = cross_entropy
+    objective: Objective | Raised = cross_entropy
 
     def __post_init__(self) -> None:
-        check_objective(self.objective)
+        as_objective(self.objective)
         if whole("steps", self.steps) < 2 or whole("restarts", self.restarts) < 1:
             raise ValueError(
                 f"expected 2 steps and 1 restart at least, got {self.steps} and {self.restarts}. Use FGSM for one."
@@ -54,29 +54,32 @@ class APGD:
         times = f"x{self.restarts}" if self.restarts > 1 else ""
         return f"APGD-{self.steps}{times}{', alternating' if self.alternate else ''}{goal(self.objective)}"
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`."""
-        return restarted(self.restarts, self._ascend, model, x, y, threat, seeds, self.objective, self.stop)
-
-    def _ascend(self, search: Search, restart: int) -> None:
-        self.ascend(search, random_start(search.active, restart))
+    def __call__(
+        self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *, start: Signals | None = None
+    ) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`; the first run begins at the perturbation `start`, if given."""
+        if threat.subset == "clean":
+            return x
+        search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
+        delta = restarted(search, self.ascend, restarts=self.restarts, random=True, start=start)
+        return engine.shift(x, delta, threat)
 
     def ascend(self, search: Search, delta: Signals) -> None:
         """One run from `delta`, by the objective of the search."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
         for k in range(self.steps):
-            on, value, grad = search.value_and_grad(here.delta)
+            value, grad, _, here = search.value_and_grad(here.delta, here)
             if not len(search):
                 return
-            here = here.subset(on)
             here.note(value, grad)
             if k in looks:
                 here.shorten(k - max((c for c in looks if c < k), default=0))
-            x, threat = search.active.x, search.active.threat
-            turn = threat.only("AV"[k % 2]) if self.alternate and threat.subset == "AV" else threat
-            here.move(x, threat, turn, first=k == 0)
-        search.update_if_better(here.delta)
+            turn = search.threat
+            if self.alternate and turn.subset == "AV":
+                turn = turn.only("AV"[k % 2])
+            here.move(search.x, search.threat, turn, first=k == 0)
+        search.end(here.delta)
 
 
 def checkpoints(steps: int) -> frozenset[int]:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.adapt import Way, ways
+from avrobust.attacks.adapt import ways
 from avrobust.attacks.apgd import APGD
 from avrobust.attacks.gradient import whole
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.attacks.square import Square
 from avrobust.config import concise
-from avrobust.engine import GradientError
-from avrobust.objectives import ShowsFeatures, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
+from avrobust.engine import GradientError, Victim, Way
+from avrobust.objectives import Objective, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import Model, Objective, Signals
+from avrobust.types import InputError, Model, Output, Signals
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +66,11 @@ class AVAutoAttack:
         """Adversarial signals inside `threat`, shaped as `x`: where nothing fooled the model, what came closest to it."""
         if threat.subset == "clean":
             return x
+        if y.ndim != 1 or y.is_floating_point():
+            raise InputError(
+                f"AVAutoAttack is for classification: labels should be class numbers shaped (b), got {y.dtype} shaped "
+                f"{tuple(y.shape)}. Use APGD with an objective of your task."
+            )
         both = _Run.of(self, model, x, y, threat, seeds)
         both.keep(x.map(torch.zeros_like))
         both.search()
@@ -91,20 +96,22 @@ class _Run:
     best: BestSoFar
     ways: tuple[Way, ...]
     nearest: Tensor  # (b k): classes from the likeliest on the clean clip to the least, its own last
+    cosines: bool  # whether the model shows an audio and a visual feature of one width
     begun: int = 0  # searches, each of which has its own start
 
     @classmethod
     def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "_Run":
         active = ActiveSet.of(model, x, y, threat, seeds)
         with torch.no_grad():
-            others = active.model(x).scatter(1, y[:, None], -torch.inf)
+            clean = active.victim.output(x, ("features",))
+        others = clean.logits.scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
-        return cls(settings, active, BestSoFar(x, threat), ways(active.model, x), nearest)
+        return cls(settings, active, BestSoFar(x, threat), ways(active.victim, x), nearest, comparable(clean))
 
     @property
-    def judge(self) -> Model:
+    def judge(self) -> Victim:
         """What counts: the model itself, or the mean of a random one's answers."""
-        return self.ways[0](self.active.model)
+        return self.ways[0](self.active.victim)
 
     def subset(self, clips: Tensor) -> None:
         """Go on with those of these clips (their numbers) that still stand."""
@@ -113,17 +120,17 @@ class _Run:
     def search(self) -> None:
         """Everything that is tried on what this threat allows at once."""
         classes = self.nearest.shape[1]
-        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if two_features(self.judge, self.active.x) else ()
+        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if self.cosines else ()
         for objective in (cross_entropy, margin, *((dlr,) if classes > 2 else ()), *cosines):
             self.climb(objective)
         for rank in range(min(self.settings.targets, classes - 1) if classes > 3 else 0):
-            self.climb(dlr_towards, aim=self.nearest[:, rank])
+            self.climb(dlr_towards, target=self.nearest[:, rank])
         for way in self.ways[1:]:
             for objective in (cross_entropy, margin):
                 self.climb(objective, way=way)
         if len(self.active) and all(ball.norm == "linf" or not ball.active for ball in self.active.threat):
             active, judge = self.active, self.judge
-            square = Square(queries=self.settings.queries, stop=judge is active.model)
+            square = Square(queries=self.settings.queries, stop=judge is active.victim)
             at = square(judge, active.x, active.y, active.threat, active.seeds)
             self.keep(at.map(torch.sub, active.x))
 
@@ -132,7 +139,7 @@ class _Run:
         objective: Objective,
         start: Signals | None = None,
         *,
-        aim: Tensor | None = None,
+        target: Tensor | None = None,
         way: Way | None = None,
         alternate: bool = False,
     ) -> None:
@@ -144,12 +151,12 @@ class _Run:
         self.begun += 1
         here = replace(
             active,
-            model=(way or self.ways[0])(active.model),
+            victim=(way or self.ways[0])(active.victim),
             clips=torch.arange(len(active), device=active.y.device),
-            aim=None if aim is None else aim[active.clips],
+            y=active.y if target is None else torch.stack([active.y, target[active.clips]], 1),
         )
         # Elsewhere than on the model itself, being wrong is no reason to stop.
-        search = Search(here, BestSoFar(active.x, active.threat), objective, stop=here.model is active.model)
+        search = Search(here, BestSoFar(active.x, active.threat), objective, stop=here.victim is active.victim)
         try:
             APGD(steps=self.settings.steps, alternate=alternate).ascend(search, start)
         except GradientError:
@@ -167,17 +174,14 @@ class _Run:
         if not len(active):
             return
         judge = self.judge
-        value, won = replace(active, model=judge).value(margin, delta)
+        value, won = replace(active, victim=judge).value(margin, delta)
         self.best.update_if_better(active.clips, value, delta)
-        if judge is active.model:
+        if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))
             self.active = active.subset(~won)
 
 
-def two_features(model: Model, x: Signals) -> bool:
-    """Whether the model shows a vector for sound and one for the picture, of one width."""
-    if not len(x.audio) or not isinstance(model, ShowsFeatures):
-        return False
-    with torch.no_grad():
-        f = model.represent(x)
-    return f.audio.ndim == 2 and f.audio.shape == f.visual.shape
+def comparable(out: Output) -> bool:
+    """Whether the model shows one audio and one visual vector of the same width."""
+    f = out.features
+    return f is not None and f.audio.ndim == 2 and f.audio.shape == f.visual.shape

@@ -5,15 +5,15 @@ import operator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from avrobust.attacks.search import Search, random_start, restarted, subset
+from avrobust import engine
+from avrobust.attacks.search import Search, restarted
 from avrobust.config import concise
-from avrobust.objectives import cross_entropy, objective_name
+from avrobust.objectives import Objective, Raised, as_objective, cross_entropy, objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import Model, Objective, Signals
+from avrobust.types import Model, Signals
 
 # Of the budget: steps so short that do not add up to so much were given in the signal's units, 2 / 255 for example.
 SHORT, REACH = 0.1, 0.5
@@ -27,11 +27,11 @@ class PGD:
     restart begins at a random place of the ball.  `keep` "best" returns each clip's best iterate over all
     steps and restarts, by the objective; "last" the final one.  `momentum` None is plain PGD.
 
-    With `stop`, a clip is left alone once the objective has surely succeeded on it (`objectives.success`): the model is
-    wrong, or gives the class that was aimed at.  The others go on without it.  Which clips survive is the same; how
-    wrong the others could have been made is not known then.  An objective that does not say when it has succeeded is
-    never stopped for.
+    With `stop`, a clip leaves the search once the objective has surely succeeded on it: it is misclassified, or classified
+    as the target.  Which clips survive is the same; how far the others could have been pushed is not known then.  With an
+    objective that does not say when it has succeeded, no clip leaves.
 
+    >>> import torch
     >>> from avrobust.types import AV
     >>> x = AV(torch.zeros(2, 8), torch.full((2, 1, 3, 4, 4), 0.5))
     >>> model = lambda s: torch.stack([s.audio.mean(1), s.visual.mean((1, 2, 3, 4))], 1)
@@ -48,7 +48,7 @@ class PGD:
     momentum: float | None = None
     keep: Literal["best", "last"] = "best"
     stop: bool = False
-    objective: Objective = cross_entropy
+    objective: Objective | Raised = cross_entropy
 
     def __post_init__(self) -> None:
         if whole("steps", self.steps) < 1 or whole("restarts", self.restarts) < 1:
@@ -64,7 +64,7 @@ class PGD:
             )
         if self.keep not in ("best", "last"):
             raise ValueError(f"keep should be 'best' or 'last', got {self.keep!r}.")
-        check_objective(self.objective)
+        as_objective(self.objective)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
 
@@ -77,27 +77,25 @@ class PGD:
         size = f"-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
         return type(self).__name__ + size + goal(self.objective)
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`."""
-        return restarted(self.restarts, self._ascend, model, x, y, threat, seeds, self.objective, self.stop)
+    def __call__(
+        self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *, start: Signals | None = None
+    ) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`; the first run begins at the perturbation `start`, if given."""
+        if threat.subset == "clean":
+            return x
+        search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
+        delta = restarted(search, self._ascend, restarts=self.restarts, random=self.random_start, start=start)
+        return engine.shift(x, delta, threat)
 
-    def _ascend(self, search: Search, restart: int) -> None:
-        delta, velocity = search.active.x.map(torch.zeros_like), None
-        if self.random_start:
-            delta = random_start(search.active, restart)
+    def _ascend(self, search: Search, delta: Signals) -> None:
+        velocity = None
         for _ in range(self.steps):
-            on, _, grad = search.value_and_grad(delta)
-            if not len(search):
-                return
-            x, threat = search.active.x, search.active.threat
-            delta, velocity = subset(delta, on), velocity and subset(velocity, on)
+            _, grad, delta, velocity = search.value_and_grad(delta, velocity)
             velocity = grad = self._accumulate(velocity, grad)
-            delta = delta.map(lambda d, move: d + self._length * move, threat.map(Ball.ascent, grad, x))
-            delta = threat.map(Ball.project, delta, x)
-        if self.keep == "best":
-            search.update_if_better(delta)
-        else:
-            search.finalize(delta)
+            move = search.threat.map(Ball.ascent, grad, search.x)
+            delta = delta.map(lambda d, m: d + self._length * m, move)
+            delta = search.threat.map(Ball.project, delta, search.x)
+        search.end(delta, keep=self.keep)
 
     @property
     def _length(self) -> float:
@@ -150,16 +148,7 @@ def whole(name: str, count: Any) -> int:
         raise ValueError(f"{name} should be a whole number, got {count!r}. Give an int.") from None
 
 
-def check_objective(objective: Any) -> None:
-    """Refuse what cannot be asked how well an attack does."""
-    if not callable(objective) or isinstance(objective, type):
-        raise ValueError(
-            f"objective should be a function (model, x, labels) -> one number per clip, got {objective!r}. "
-            "Give one of avrobust.objectives, or your own."
-        )
-
-
-def goal(objective: Objective, usual: Objective = cross_entropy) -> str:
+def goal(objective: Objective | Raised, usual: Objective = cross_entropy) -> str:
     """What an attack's name says of its loss: nothing if it is the usual one.
 
     >>> from avrobust.objectives import margin

@@ -6,7 +6,7 @@ answers to what a file would hold, and gradients go through the rounding as if i
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,34 +32,12 @@ def on_levels(x: Signals) -> Signals:
     return x.map(lambda s, levels: (s * levels[0]).round().clamp(*levels[1:]) / levels[0], LEVELS)
 
 
-def behind(channel: Channel, model: Model) -> Model:
-    """`model`, which meets what `channel` leaves of clips; gradients pass the channel as if it were not there.
+def behind(channel: Channel, model: Model, example: Signals) -> engine.Victim:
+    """`model`, given what `channel` leaves of clips; gradients pass the channel straight through.
 
-    Straight-through, as Bengio et al. 2013 pass a threshold and Athalye et al. 2018 a defense.
+    What the model's victim kept about clips is dropped: it was about clips that had passed no channel.
     """
-    model = engine.as_victim(model)
-    if isinstance(model, engine.TwoStream):
-        same: dict[str, Any] = {field.name: getattr(model, field.name) for field in fields(model)}
-        # What it knew was of clips as they were.
-        nothing = {"known": AV(audio=None, visual=None), "clean": None, "clean_gradients": None}
-        return _Behind(**same | nothing | {"channel": channel})
-    return lambda x: model(_straight(channel, x))
-
-
-@dataclass(frozen=True)
-class _Behind(engine.TwoStream):
-    """A two-stream network behind a channel; the clean clips that it knows went through it too."""
-
-    channel: Channel = on_levels
-
-    def embed(self, x: Signals) -> AV[Tensor]:
-        return super().embed(_straight(self.channel, x))
-
-
-def _straight(channel: Channel, x: Signals) -> Signals:
-    """What the channel leaves, with the gradient of what went in."""
-    left = channel(x.map(Tensor.detach))
-    return x.map(lambda s, c: s + (c - s.detach()), left)
+    return engine.Behind(channel, engine.as_victim(model, example).without_cache())
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +74,11 @@ class Saved:
         if any(ball.active and (ball.norm != "linf" or ball.scale == "signal") for ball in threat):
             raise ValueError(f"saving knows linf budgets only, got {threat}. Round an L2 attack's clips yourself.")
         whole = Threat(*threat.map(_whole, LEVELS))
-        adversarial = x if whole.subset == "clean" else self.attack(behind(on_levels, model), x, y, whole, seeds)
+        adversarial = (
+            x
+            if whole.subset == "clean"
+            else self.attack(behind(on_levels, model, x.map(lambda s: s[:1])), x, y, whole, seeds)
+        )
         return threat.map(_kept, x, adversarial, LEVELS)
 
 

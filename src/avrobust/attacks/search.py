@@ -1,42 +1,48 @@
-"""What all searches share: the active set, each clip's best so far, restarts and stopping.  Knows no norms."""
+"""What all searches share: the active set, each clip's best so far, starts, restarts and stopping.  Knows no norms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.objectives import margin
+from avrobust.objectives import Objective, as_objective, needs_of
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import AV, Model, Objective, PerClip, Signals
+from avrobust.types import AV, Model, PerClip, Signals
 
 # Some of the clips: a mask, or all of them.
-Index = Tensor | slice
+Index = Bool[Tensor, " b"] | slice
+Numbers = Int[Tensor, " m"]  # of some clips in the batch that a search was given
 
 
 @dataclass(frozen=True, eq=False)
 class ActiveSet:
     """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
 
-    `aim` are the classes that an objective gets instead of the labels; a clip is then won when it is wrong by its label.
     `ignored` are the modalities that are known to change nothing.
     """
 
-    model: Model
+    victim: engine.Victim
     x: Signals
     y: Tensor
     threat: Threat
     seeds: Seeds
-    clips: Tensor
-    aim: Tensor | None = None
+    clips: Numbers
     ignored: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "ActiveSet":
-        """All clips of a batch; what the threat leaves alone is computed here, once."""
-        return cls(engine.fix_unattacked(model, x, threat), x, y, threat, seeds, torch.arange(len(y), device=y.device))
+    def of(
+        cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *objectives: Objective
+    ) -> "ActiveSet":
+        """All clips of a batch; what the threat leaves alone, and what the objectives need, is computed here, once."""
+        victim = engine.as_victim(model, x.map(lambda s: s[:1]))
+        needs = sorted({need for objective in objectives for need in needs_of(objective)})
+        clips = torch.arange(len(y), device=y.device)
+        return cls(victim.fix_unattacked(x, threat, needs), x, y, threat, seeds, clips)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -45,42 +51,23 @@ class ActiveSet:
         """The clips where `on`, or a stretch of them."""
         if isinstance(on, Tensor) and bool(on.all()):
             return self
-        x, aim = self.x.map(lambda s: s[on]), None if self.aim is None else self.aim[on]
         seeds = self.seeds.subset(torch.arange(len(self), device=self.y.device)[on])
-        return ActiveSet(
-            engine.subset(self.model, on),
-            x,
-            self.y[on],
-            self.threat.for_clips(on),
-            seeds,
-            self.clips[on],
-            aim,
-            self.ignored,
-        )
+        victim, threat = self.victim.subset(on), self.threat.for_clips(on)
+        return ActiveSet(victim, subset(self.x, on), self.y[on], threat, seeds, self.clips[on], self.ignored)
 
     def value_and_grad(self, objective: Objective, delta: Signals) -> engine.ValueAndGrad:
-        """The objective at x + delta, its gradient, and on which clips the attacker has surely won.
+        """The objective at x + delta, its gradient, and on which clips the attacker has surely succeeded.
 
         Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.
         """
-        looked = engine.value_and_grad(
-            self.model, objective, self.x, self._goal, self.y, self.threat, delta, self.ignored
-        )
+        looked = self.victim.value_and_grad(objective, self.x, self.y, self.threat, delta, self.ignored)
         return engine.checked(looked, self.seeds.ids)
 
-    @torch.no_grad()
-    def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Tensor]:
-        """The objective at x + delta, and on which clips the attacker has surely won."""
-        model, heard = engine.record_logits(self.model)
-        value = objective(model, engine.shift(self.x, delta, self.threat), self._goal)
-        engine.check_value(value, objective, len(self))
-        value, won = engine.outcome(value, self.model, heard, objective if self.aim is None else margin, self.y)
+    def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Bool[Tensor, " b"]]:
+        """The objective at x + delta, and on which clips the attacker has surely succeeded."""
+        value, won = self.victim.value(objective, self.x, self.y, self.threat, delta)
         engine.checked((value, self.x.map(torch.zeros_like), won), self.seeds.ids)
         return value, won
-
-    @property
-    def _goal(self) -> Tensor:
-        return self.y if self.aim is None else self.aim
 
 
 class BestSoFar:
@@ -91,18 +78,18 @@ class BestSoFar:
         self._touched = threat.map(lambda ball: ball.active)
         self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)  # or finer, as the objective is
 
-    def update_if_better(self, clips: Tensor, value: PerClip, delta: Signals) -> Tensor:
-        """Keep `delta` for those of the `clips` (their numbers) on which `value` beats what was there; says which."""
+    def update_if_better(self, clips: Numbers, value: PerClip, delta: Signals) -> Bool[Tensor, " m"]:
+        """Keep `delta` for those of the `clips` on which `value` beats what was there; says which."""
         self._value = self._value.to(torch.promote_types(self._value.dtype, value.dtype))
         better: Tensor = value > self._value[clips]
         self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
         return better
 
-    def finalize(self, clips: Tensor, delta: Signals) -> None:
+    def finalize(self, clips: Numbers, delta: Signals) -> None:
         """Keep `delta` for these clips, whatever was there and whatever comes."""
         self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
 
-    def _keep(self, clips: Tensor, value: PerClip, delta: Signals) -> None:
+    def _keep(self, clips: Numbers, value: PerClip, delta: Signals) -> None:
         self._value[clips] = value.to(self._value.dtype)
         for kept, new, touched in zip(self.delta, delta, self._touched, strict=True):
             if touched:
@@ -111,9 +98,9 @@ class BestSoFar:
 
 @dataclass
 class Search:
-    """A search under way: every place that it evaluates counts, and a clip with nothing left to do is left alone.
+    """A search under way: every place that it evaluates counts, and a clip with nothing left to do leaves the active set.
 
-    That is a clip without an answer, where nothing can be raised further, and with `stop` one on which the objective
+    That is a clip without finite logits, where nothing can be raised further, and with `stop` one on which the objective
     has surely succeeded.
     """
 
@@ -122,26 +109,50 @@ class Search:
     objective: Objective
     stop: bool
 
+    @classmethod
+    def of(
+        cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, objective: Any, stop: bool
+    ) -> "Search":
+        """A search on all clips of a batch."""
+        goal = as_objective(objective)
+        return cls(ActiveSet.of(model, x, y, threat, seeds, goal), BestSoFar(x, threat), goal, stop)
+
     def __len__(self) -> int:
         return len(self.active)
 
-    def value_and_grad(self, delta: Signals) -> tuple[Index, PerClip, Signals]:
-        """Which of the clips that `delta` is for go on, and the objective and its gradient on these."""
+    @property
+    def x(self) -> Signals:
+        """The clean signals of the clips that are still active."""
+        return self.active.x
+
+    @property
+    def threat(self) -> Threat:
+        """What may be done to them."""
+        return self.active.threat
+
+    def value_and_grad(self, delta: Signals, *state: Any) -> tuple[Any, ...]:
+        """(value, gradient, delta, *state) at x + delta, each for the clips that stay active.
+
+        `state` is what else a search keeps per clip: signals, anything with `subset`, or None.
+        """
+        if not len(self):
+            return torch.zeros(0), delta, delta, *state
         value, grad, won = self.active.value_and_grad(self.objective, delta)
         on, _ = self._count(value, won, delta)
-        return on, value[on], subset(grad, on)
+        return value[on], *(subset(s, on) for s in (grad, delta, *state))
 
-    def value(self, delta: Signals) -> tuple[Index, Tensor]:
-        """Which of the clips that `delta` is for go on, and on which of them all it is the best so far."""
+    def value(self, delta: Signals) -> tuple[Index, Bool[Tensor, " b"]]:
+        """Which of the clips that `delta` is for stay active, and on which of them all it is the best so far."""
         return self._count(*self.active.value(self.objective, delta), delta)
 
-    def update_if_better(self, delta: Signals) -> None:
-        """Keep the last iterate of a run where it is the best so far; all clips stay in the search."""
-        self.best.update_if_better(self.active.clips, self.active.value(self.objective, delta)[0], delta)
-
-    def finalize(self, delta: Signals) -> None:
-        """Keep the last iterate of a run, whatever was there."""
-        self.best.finalize(self.active.clips, delta)
+    def end(self, delta: Signals, *, keep: str = "best") -> None:
+        """End a run: keep its last iterate where it is the best so far, or with `keep` "last" in any case."""
+        if not len(self):
+            return
+        if keep == "last":
+            self.best.finalize(self.active.clips, delta)
+        else:
+            self.best.update_if_better(self.active.clips, self.active.value(self.objective, delta)[0], delta)
 
     def _count(self, value: PerClip, won: Tensor, delta: Signals) -> tuple[Index, Tensor]:
         better = self.best.update_if_better(self.active.clips, value, delta)
@@ -155,34 +166,38 @@ class Search:
 
 
 def restarted(
-    count: int,
-    run: Callable[[Search, int], None],
-    model: Model,
-    x: Signals,
-    y: Tensor,
-    threat: Threat,
-    seeds: Seeds,
-    objective: Objective,
-    stop: bool,
+    search: Search, run: Callable[[Search, Signals], None], *, restarts: int, random: bool, start: Signals | None
 ) -> Signals:
-    """The best that `count` runs of a search find, each on the clips that the ones before it left standing."""
-    if threat.subset == "clean":
-        return x
-    search = Search(ActiveSet.of(model, x, y, threat, seeds), BestSoFar(x, threat), objective, stop)
-    for restart in range(count):
+    """The best perturbation that some runs of a search find, each on the clips that the ones before left active.
+
+    A run begins at a random place of the threat if `random`, else at the clean clips; the first at `start`, if given.
+    """
+    for restart in range(restarts):
         if len(search):
-            run(search, restart)
-    return engine.shift(x, search.best.delta, threat)
+            first = start if restart == 0 else None
+            drawn = random_start if random else _clean_start
+            run(search, drawn(search.active, restart) if first is None else first)
+    return search.best.delta
 
 
-def subset(signals: Signals, on: Index) -> Signals:
-    """The signals of some of the clips."""
-    return signals.map(lambda s: s[on])
-
-
-def random_start(active: ActiveSet, restart: int) -> Signals:
+def random_start(active: ActiveSet, restart: int = 0) -> Signals:
     """A random perturbation inside the threat, per clip and restart."""
     names = AV(audio="audio", visual="visual")
     return active.threat.map(
         lambda ball, s, name: ball.random(s, active.seeds, "start", name, restart), active.x, names
     )
+
+
+def _clean_start(active: ActiveSet, restart: int) -> Signals:
+    return active.x.map(torch.zeros_like)
+
+
+def subset(state: Any, on: Index) -> Any:
+    """What a search keeps per clip, for some of the clips.
+
+    >>> subset(AV(torch.arange(3), torch.arange(3)), slice(1, 2))
+    AV(audio=tensor([1]), visual=tensor([1]))
+    """
+    if state is None:
+        return None
+    return state.map(lambda s: s[on]) if isinstance(state, AV) else state.subset(on)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import check_objective, goal, whole
-from avrobust.attacks.search import ActiveSet, BestSoFar, Search, subset
+from avrobust.attacks.gradient import goal, whole
+from avrobust.attacks.search import ActiveSet, Search, subset
 from avrobust.config import concise
-from avrobust.objectives import margin
+from avrobust.objectives import Objective, Raised, as_objective, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Model, Objective, Signals
+from avrobust.types import AV, Model, Signals
 
 # The share of a signal that a proposal covers falls along these shares of all queries (the authors' schedule).
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -38,10 +38,10 @@ class Square:
     queries: int = 1000
     share: float = 0.8
     stop: bool = True
-    objective: Objective = margin
+    objective: Objective | Raised = margin
 
     def __post_init__(self) -> None:
-        check_objective(self.objective)
+        as_objective(self.objective)
         if whole("queries", self.queries) < 1 or not 0 < self.share <= 1:
             raise ValueError(f"expected 1 query at least and a share in (0, 1], got {self.queries} and {self.share}.")
 
@@ -64,7 +64,7 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
-        search = Search(ActiveSet.of(model, x, y, threat, seeds), BestSoFar(x, threat), self.objective, self.stop)
+        search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):

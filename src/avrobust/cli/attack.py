@@ -14,8 +14,9 @@ from avrobust.attacks.saved import on_levels
 from avrobust.cli import options as shared
 from avrobust.cli.model import LoadedModel, class_names, load_model
 from avrobust.cli.options import Budget, Group, Maybe, parse
+from avrobust.engine import as_judge
 from avrobust.evaluation.checks import check_logits
-from avrobust.evaluation.door import as_model
+from avrobust.evaluation.door import check_answer
 from avrobust.evaluation.evaluator import sizes
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
@@ -102,7 +103,8 @@ def main(argv: Sequence[str]) -> None:
         attack = towards(target, attack, options.attack)
     clip = decode(options.video, spec, start=options.start)
     x = signals(cut(clip, spec, view)).map(lambda s: s.to(where))
-    net = as_model(model, x)
+    check_answer(model, x)
+    net = as_judge(model, x)
     clean = predict(net, x, classes)
     label = class_number(clean[0][0], classes) if label is None else label
     id = options.video.stem

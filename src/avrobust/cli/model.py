@@ -16,7 +16,7 @@ from avrobust.cli.options import Budget, Clips, Group, Maybe, device, load, prep
 from avrobust.data.kinetics_sounds import chosen, folder_name
 from avrobust.data.manifest import Manifest, ManifestError
 from avrobust.data.store import Store
-from avrobust.evaluation.door import as_model, check_model
+from avrobust.evaluation.door import check_answer, check_model
 from avrobust.media import ClipSpec
 from avrobust.papers.tian2021.weights import load_any
 from avrobust.threat import Threat
@@ -168,8 +168,7 @@ def class_names(asked: str) -> tuple[str, ...]:
 def check_outputs(model: Model, batch: Batch, classes: tuple[str, ...]) -> None:
     """Raise `ValueError` unless the model has one output per class: otherwise their order would be a guess."""
     one = batch.x.map(lambda s: s[:1])
-    with torch.no_grad():
-        outputs = as_model(model, one)(one).shape[1]
+    outputs = check_answer(model, one).shape[1]
     if outputs != len(classes):
         raise ValueError(
             f"expected one class for each of the model's {outputs} outputs, got {len(classes)} "

@@ -13,7 +13,7 @@ from avrobust.models.network import AVNet, Loss, loss_at
 from avrobust.objectives import objective_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat, check
-from avrobust.types import Attack, Batch, Model
+from avrobust.types import Attack, Batch, Signals
 
 # Steps of 2.5 budgets in all; the last iterate, as a forward pass to keep the best would cost half a step more.
 THREE_STEPS = PGD(steps=3, keep="last")
@@ -83,13 +83,14 @@ class Adversarial:
 
     def clips(self, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
         """The batch as it is trained on: each clip inside the threat that it drew, at the full budgets."""
-        x, model = batch.x.map(torch.clone), _as_trained(net, batch.label.device)
+        x = batch.x.map(torch.clone)
         with _held(net):
+            victim = _as_trained(net, batch.x)
             for threat, clips in self._drawn(seeds):
                 mine = torch.tensor(clips, device=batch.label.device)
                 own, names = batch.x.map(lambda s, mine=mine: s[mine]), seeds.subset(clips)
                 # One call per threat, so that a stream that it leaves alone is computed once.
-                found = self.attack(model, own, batch.label[mine], threat, names)
+                found = self.attack(victim, own, batch.label[mine], threat, names)
                 check(threat, own, found, names.ids, self.name)
                 for whole, part in zip(x, found, strict=True):
                     whole[mine] = part
@@ -119,8 +120,9 @@ def _held(net: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def _as_trained(net: AVNet, device: torch.device) -> Model:
-    """The network as the engine sees it, in the arithmetic of training; no cheaper copy, which one step would not repay."""
-    model = engine.as_victim(net)
-    low = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
-    return replace(model, dtype=torch.bfloat16) if low and isinstance(model, engine.TwoStream) else model
+def _as_trained(net: AVNet, x: Signals) -> engine.Victim:
+    """The network as a victim, in the arithmetic of training; no cheaper copy, which one step would not repay."""
+    device = x.audio.device.type
+    low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    victim = engine.as_victim(net, x.map(lambda s: s[:1]))
+    return victim.in_precision(torch.bfloat16) if low else victim

@@ -11,24 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from avrobust.models.network import AVNet
-from avrobust.types import AV, RANGE, Signals
+from avrobust.engine.recognise import agree, with_noise
+from avrobust.types import Signals
 
+# Runs a network on some clips; gives all that has to stay the same.
+Answer = Callable[[Signals], list[Tensor]]
 # What autograd calls the operations whose gradient does not ask for their output.
 FORGETFUL = frozenset({"ConvolutionBackward0", "AddBackward0", "AddmmBackward0"})
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 
-def alike(net: AVNet, other: AVNet, example: Signals) -> bool:
-    """Whether both give their classifiers the same features of the example, and of noise: a silent clip hides much."""
-    clips = _with_noise(example)
-    return _holds(lambda: _features(net, clips), _features(other, clips))
-
-
-def fold_batchnorm(net: AVNet, example: Signals) -> int:
+def fold_batchnorm(net: nn.Module, answer: Answer, example: Signals) -> int:
     """Fold every BatchNorm that directly follows a convolution into it; returns how many were folded.
 
-    Which one follows which is read off one forward pass, so it does not matter how the network is written.  Where the
+    `answer` runs the network: what it gives for the `example`, and for noise, stays the same but for rounding.  Which
+    BatchNorm follows which convolution is read off one forward pass, so it does not matter how the network is written.  Where the
     convolution's output goes elsewhere too, or its weights are not used as they are, the layer stays as it is.
     """
     produced: dict[int, tuple[nn.Module, int]] = {}
@@ -50,18 +47,19 @@ def fold_batchnorm(net: AVNet, example: Signals) -> int:
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and _as_written(m) and m.running_mean is not None]
     hooks = [m.register_forward_hook(after_conv) for m in convs]
     hooks += [m.register_forward_pre_hook(before_norm) for m in norms]
-    clips = _with_noise(example)
-    before = _features(net, clips)
+    clips = with_noise(example)
+    before = answer(clips)
     for hook in hooks:
         hook.remove()
     folds = [_Fold(net, conv, norm) for norm, conv in pairs.items() if calls[conv] == 1]
-    return _apply(folds, lambda: _holds(lambda: _features(net, clips), before))
+    return _apply(folds, lambda: _holds(lambda: answer(clips), before))
 
 
-def rectify_in_place(net: AVNet, example: Signals) -> int:
+def rectify_in_place(net: nn.Module, slopes: Answer, example: Signals) -> int:
     """Let ReLUs write over what they are given, where nothing else reads that; returns how many do.
 
-    Those that follow a convolution, a sum or a linear layer: these do not need their output to take a gradient.
+    Those that follow a convolution, a sum or a linear layer: these do not need their output to take a gradient.  `slopes`
+    runs the network: what it gives for the `example`, gradients included, stays the same but for rounding.
     """
     after: dict[nn.ReLU, None] = {}
     elsewhere: set[nn.ReLU] = set()
@@ -74,18 +72,18 @@ def rectify_in_place(net: AVNet, example: Signals) -> int:
             elsewhere.add(module)
 
     hooks = [m.register_forward_pre_hook(before_relu) for m in net.modules() if isinstance(m, nn.ReLU)]
-    before = _slopes(net, example)
+    before = slopes(example)
     for hook in hooks:
         hook.remove()
     relus = [_InPlace(relu) for relu in after if relu not in elsewhere and not relu.inplace]
-    return _apply(relus, lambda: _holds(lambda: _slopes(net, example), before))
+    return _apply(relus, lambda: _holds(lambda: slopes(example), before))
 
 
 @dataclass
 class _Fold:
     """A BatchNorm in the convolution before it."""
 
-    net: AVNet
+    net: nn.Module
     conv: Any
     norm: Any
     kept: dict[str, Any] = field(default_factory=dict)
@@ -141,41 +139,14 @@ def _as_written(module: nn.Module, *parameters: str) -> bool:
     return same and "forward" not in vars(module) and all(p in module._parameters for p in parameters)
 
 
-@torch.no_grad()
-def _features(net: AVNet, clips: Signals) -> list[Tensor]:
-    """What the classifier gets of the clips, the feature defense left out: that has nothing to fold, and may be random."""
-    return [net.fuse(net.embed(clips))]
-
-
-def _slopes(net: AVNet, clips: Signals) -> list[Tensor]:
-    """The features of both encoders, and their gradient."""
-    x = clips.map(lambda s: s.detach().clone().requires_grad_())
-    with torch.enable_grad():
-        # Not the signals themselves: an encoder may write into what it is given.
-        features = list(net.embed(x.map(torch.clone)))
-        total = torch.stack([f.sum() for f in features]).sum()
-        grads = torch.autograd.grad(total, list(x), allow_unused=True) if total.requires_grad else ()
-    return [f.detach() for f in features] + [g for g in grads if g is not None]
-
-
 def _holds(now: Callable[[], list[Tensor]], before: list[Tensor]) -> bool:
     """Whether what is computed now is what was before; an error is something else."""
     try:
-        found = now()
+        return agree(before, now())
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # somebody's code may not take a changed layer, in whichever way
+    except Exception:  # a user's code may not take a changed layer, in whichever way
         return False
-    return len(found) == len(before) and all(
-        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()) if a.numel() else 0.0, equal_nan=True)
-        for a, b in zip(before, found, strict=True)
-    )
-
-
-def _with_noise(example: Signals) -> Signals:
-    draw = torch.Generator().manual_seed(0)
-    noise = AV(*(low + (high - low) * torch.rand(s[:1].shape, generator=draw).to(s) for s, (low, high) in zip(example, RANGE, strict=True)))  # fmt: skip
-    return example.map(lambda s, n: torch.cat([s, n]), noise)
 
 
 def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -1,145 +1,220 @@
-"""The model as an attack sees it: a two-stream network opened into its encoders and the rest, any other as it is."""
+"""The model under attack: what a search may ask of it, whatever the model is."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
-from avrobust.engine.chunks import HALF_A_MILLION, ChunkSize, joined
-from avrobust.models.fusion import Attention
-from avrobust.models.network import Absent, AVNet
-from avrobust.types import AV, Model, Signals
-
-if TYPE_CHECKING:
-    from avrobust.engine.cache import CleanGradientCache
+from avrobust.engine.chunks import cat, joined
+from avrobust.engine.outcome import check_value, outcome
+from avrobust.engine.refusals import GradientError, check_finite, depends, no_path
+from avrobust.objectives import Need, Objective, needs_of
+from avrobust.threat import Threat
+from avrobust.types import AV, Output, PerClip, Signals
 
 T = TypeVar("T")
-# What a network computes, as an attack takes it apart.
-STEPS = ("encoders", "embed", "represent", "fuse", "classify", "decide", "forward")
+# The objective at some signals, its gradient, and on which clips the attacker has surely succeeded.
+ValueAndGrad = tuple[PerClip, Signals, Bool[Tensor, " b"]]
 
 
-def as_victim(model: Model) -> Model:
-    """`model` itself, its two streams within reach where it is an `AVNet` that computes what an `AVNet` does.
+class Victim(ABC):
+    """A model under attack.  Calling it gives logits, as the model itself does.
 
-    Of float32 weights: what is cheaper for others is not known.
-    """
-    if isinstance(model, AVNet) and _as_written(model):
-        device = model.classifier.weight.device
-        return TwoStream(
-            model, torch.float32, chunk_size=ChunkSize(HALF_A_MILLION if device.type == "cpu" else math.inf)
-        )
-    return model
-
-
-def _as_written(net: AVNet) -> bool:
-    """Whether what leads from its signals to its logits is `AVNet`'s own: nothing redefined, and nothing hooked on."""
-    own = all(getattr(type(net), step) is getattr(AVNet, step) and step not in vars(net) for step in STEPS)
-    plain = own and not (net._forward_hooks or net._forward_pre_hooks)
-    return plain and all(s.dtype == torch.float32 for s in net.state_dict().values() if s.is_floating_point())
-
-
-@dataclass(frozen=True)
-class TwoStream:
-    """A two-stream network as an attack sees it.
-
-    A stream whose embedding is `known` is not run.  `clean` are the embeddings of the clean clips at hand, with no
-    feature defense between: a network that points at places has none.  `feature_defense` is how gradients meet the network's feature defense:
-    they go "through" it, "straight" back as if it were not there (what it gives is as it is; Athalye et al. 2018),
-    or everything goes "past" it.  With several `draws` of a random feature defense, logits are the mean over them.
-    `clean_gradients` are its gradients at the clean clips, all of them.
+    A search asks for `output`, `value_and_grad`, `value`, `subset` and `fix_unattacked`; adaptive attacks also for `ways` and
+    `averaged`.  What the evaluation asks for costs nothing where it does not apply.
     """
 
-    net: AVNet
-    dtype: torch.dtype
-    known: AV[Tensor | None] = field(default_factory=lambda: AV(audio=None, visual=None))
-    clean: AV[Tensor] | None = None
-    heard: list[Tensor] | None = None
-    feature_defense: Literal["through", "straight", "past"] = "through"
-    draws: int = 1
-    chunk_size: ChunkSize = field(default_factory=ChunkSize)
-    clean_gradients: "CleanGradientCache | None" = None
+    @property
+    def precision(self) -> torch.dtype:
+        """The arithmetic in which the model runs, where it is ours to choose."""
+        return torch.float32
 
-    def subset(self, clips: Any) -> "TwoStream":
-        """The same, for some of the clips that it knows, by any index of them."""
-        known = self.known.map(lambda f: None if f is None else f[clips])
-        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]), clean_gradients=None)
+    @property
+    def any_batch(self) -> bool:
+        """Whether clips of several batches may be given at once: the model takes as many at a time as fit into memory."""
+        return False
+
+    @abstractmethod
+    def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
+        """The model's answer to the clips `x`, with what an objective `needs` besides logits, where the model has it."""
+
+    @abstractmethod
+    def subset(self, clips: Any) -> "Victim":
+        """The same victim for some of the clips that it holds something about, by any index of them."""
+
+    @abstractmethod
+    def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "Victim":
+        """The same victim, the streams that `threat` leaves alone computed once, at the clean `x`.
+
+        With "clean" among the `needs`, it also keeps its answer to `x` for objectives that compare with that.
+        """
+
+    @abstractmethod
+    def in_precision(self, precision: torch.dtype) -> "Victim":
+        """The same victim run in float32 or bfloat16."""
+
+    @abstractmethod
+    def averaged(self, draws: int) -> "Victim":
+        """The same victim answering with mean logits over `draws` runs: its gradient is that of an expectation (EOT)."""
+
+    @abstractmethod
+    def ways(self, x: Signals) -> "tuple[Way, ...]":
+        """What to take gradients of where the model's own are of no use: see `attacks.adaptive`."""
+
+    def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
+        """What `work` makes of the clips; a user's own model gets the whole batch: its size was their choice."""
+        return [work(slice(None))]
 
     def __call__(self, x: Signals) -> Tensor:
-        f = self.embed(x)
-        every = [self.net.decide(self._defended(f)) for _ in range(self.draws)]
-        return self._hear(torch.stack(every).mean(0) if self.draws > 1 else every[0])
+        return self.output(x).logits
 
-    def represent(self, x: Signals) -> AV[Tensor]:
-        """The features that the decision is made from, in float32."""
-        return self._defended(self.embed(x))
+    def value_and_grad(
+        self,
+        objective: Objective,
+        x: Signals,
+        y: Tensor,
+        threat: Threat,
+        delta: Signals | None = None,
+        ignored: set[str] | None = None,
+    ) -> ValueAndGrad:
+        """The objective at x + delta, its gradient, and on which clips the attacker has surely succeeded.
 
-    def _defended(self, f: AV[Tensor]) -> AV[Tensor]:
-        if self.feature_defense == "past":
-            return f
-        clean: AV[Tensor] = self.net.feature_defense(f)
-        return clean if self.feature_defense == "through" else f.map(lambda s, c: s + (c - s).detach(), clean)
+        The gradient is 0 for a modality that the threat or the model leaves alone, and on clips whose value is infinite,
+        because their logits are not finite.  `ignored` are the modalities known to change nothing, and grows; without it, nobody
+        checks why a gradient is missing.  Raises `GradientError` where the objective depends on a modality that no gradient
+        reaches, `InputError` where it is not one number per clip.
+        """
 
-    def decide(self, f: AV[Tensor]) -> Tensor:
-        """Logits of such features."""
-        return self._hear(self.net.decide(f))
-
-    def _hear(self, logits: Tensor) -> Tensor:
-        if self.heard is not None:
-            self.heard.append(logits.detach())
-        return logits
-
-    def heat(self, f: AV[Tensor]) -> Tensor:
-        """The heat map of such features, where the network has one."""
-        if not isinstance(self.net.fusion, Attention):
-            raise TypeError(
-                f"expected a network that points at places, got one with the fusion {type(self.net.fusion).__name__}. "
-                "Build it with the fusion 'attention'."
+        def part(on: slice) -> ValueAndGrad:
+            here, allowed, labels = self.subset(on), threat.for_clips(on), y[on]
+            at = x.map(lambda s: s[on])
+            if delta is not None:
+                at = shift(at, delta.map(lambda d: d[on]), allowed)
+            value, grad, out = here._gradient(objective, at, labels, allowed)
+            if ignored is not None:
+                for name, g in grad.items():
+                    if g is None and getattr(allowed, name).active and name not in ignored:
+                        if depends(lambda x: here._answer(objective, x, labels), at, name):
+                            raise no_path(name, "an answer that depends on it without one")
+                        ignored.add(name)
+            value, won = outcome(value, out, objective, labels, here.precision)
+            # Nothing is left to raise where a value is infinite.
+            grads = grad.map(
+                lambda g, s: torch.zeros_like(s) if g is None else torch.where(per_clip(value.isinf(), g), 0.0, g), at
             )
-        return self.net.fusion.heat(f)
+            return value, grads, won
 
-    def embed(self, x: Signals) -> AV[Tensor]:
-        """What the encoders give, in float32."""
-        # Gradients need a piece's whole way to the objective; see `value_and_grad`.
-        if torch.is_grad_enabled():
-            return self._embed(x)
-        return joined(self.chunk_size.map(x, lambda on: self.subset(on)._embed(x.map(lambda s: s[on]))))
+        values, grads, won = zip(*self.map_chunks(x, part), strict=True)
+        return cat(values), joined(grads), cat(won)
 
-    def _embed(self, x: Signals) -> AV[Tensor]:
-        with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            # A copy of what is known: a feature defense, or a fusion, may write into its features.
-            features = self.net.encoders.map(lambda encode, s, f: encode(s) if f is None else f.clone(), x, self.known)
-        return features.map(Tensor.float)
+    @torch.no_grad()
+    def value(
+        self, objective: Objective, x: Signals, y: Tensor, threat: Threat, delta: Signals
+    ) -> tuple[PerClip, Bool[Tensor, " b"]]:
+        """The objective at x + delta, and on which clips the attacker has surely succeeded."""
+        out = self.output(shift(x, delta, threat), needs_of(objective))
+        value = objective.value(out, y)
+        check_value(value, objective, len(y))
+        return outcome(value, out, objective, y, self.precision)
+
+    def _gradient(
+        self, objective: Objective, x: Signals, y: Tensor, threat: Threat
+    ) -> tuple[PerClip, AV[Tensor | None], Output]:
+        """The objective and its gradient, None where there is none, and the answer that they were taken of."""
+        # No gradient can be taken of tensors made in inference mode: of those, a copy.
+        with torch.inference_mode(False), torch.enable_grad():
+            x = threat.map(lambda ball, s: normal(s).detach().requires_grad_(ball.active), x)
+            y, wanted = normal(y), [s for s in x if s.requires_grad]
+            try:
+                out = self.output(x, needs_of(objective))
+                value = objective.value(out, y)
+                check_value(value, objective, len(y))
+                total = value.sum()  # a sum: each clip keeps its own gradient
+                found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else ()
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, NotImplementedError) as error:
+                with torch.no_grad():
+                    # An error that comes without gradients too is raised as it is.
+                    objective.value(self.output(x.map(torch.clone), needs_of(objective)), y)
+                raise no_path(" and the ".join(n for n, s in x.items() if s.requires_grad), f"'{error}'") from error
+        left = iter(found or [None] * len(wanted))
+        return value.detach(), x.map(lambda s: next(left) if s.requires_grad else None), out.map(Tensor.detach)
+
+    def _answer(self, objective: Objective, x: Signals, y: Tensor) -> list[Tensor]:
+        out = self.output(x, needs_of(objective))
+        return [objective.value(out, y), out.logits]
+
+    # What the evaluation shares between attacks.
+
+    def cache_embeddings(self, x: Signals) -> "Victim":
+        """The same victim, both embeddings of the clean `x` kept for every attack on these clips to share."""
+        return self
+
+    def cache_clean_gradients(self, x: Signals, y: Tensor) -> "Victim":
+        """The same victim, its gradients at the clean `x` kept too: as much memory as `x`, for each objective."""
+        return self
+
+    def without_cache(self) -> "Victim":
+        """The same victim, about any clips."""
+        return self
+
+    def fix_at(self, x: Signals) -> "Victim":
+        """The same victim for the clips `x` alone, both embeddings kept."""
+        return self
+
+    def mix_modalities(self, visual: Any) -> "Victim":
+        """The same victim with its visual embeddings as `visual` keeps them: two results of `fix_at`, for the same clips."""
+        return self
+
+    def join(self, others: Sequence[Any]) -> "Victim":
+        """The same victim with what `others`, of other clips, keep as well."""
+        return self
 
 
-def subset(model: Model, clips: Any) -> Model:
-    """`model` for some of the clips that it knows something of."""
-    return model.subset(clips) if isinstance(model, TwoStream) else model
+# Makes of the victim for the clips at hand what gradients are taken of instead.
+Way = Callable[[Victim], Victim]
 
 
-def map_chunks(model: Model, x: Signals, work: Callable[[slice], T]) -> list[T]:
-    """What `work` makes of the clips, chunk by chunk.
+def checked(looked: ValueAndGrad, names: Sequence[object]) -> ValueAndGrad:
+    """`looked`, if a search can go on from there; `names` are the clips'.  Raises `GradientError` where it is not finite.
 
-    A model of somebody's own gets the whole batch: how large that is was their choice.
+    One question for all clips, for a GPU waits for the answer.
     """
-    return model.chunk_size.map(x, work) if isinstance(model, TwoStream) else [work(slice(None))]
+    value, grad, _ = looked
+    sound = ~value.isnan()
+    for g in grad:
+        sound = sound & g.flatten(1).sum(1).isfinite()
+    if not bool(sound.all()):
+        check_finite(value, grad, [str(name) for name in names])
+    return looked
 
 
-def is_absent(model: Model, modality: str) -> bool:
-    """Whether the network was built without an encoder for this modality."""
-    return isinstance(model, TwoStream) and isinstance(getattr(model.net, modality), Absent)
+def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
+    """x + delta; an unattacked modality is the clean tensor itself, so that it stays identical bit for bit.
+
+    >>> x = AV(torch.zeros(1, 2), torch.zeros(1, 1, 3, 1, 1))
+    >>> shift(x, x.map(lambda s: s + 0.5), Threat.linf(audio=0.5)).audio
+    tensor([[0.5000, 0.5000]])
+    """
+    return threat.map(lambda ball, s, d: (s + d).clamp(ball.low, ball.high) if ball.active else s, x, delta)
 
 
-def with_normal_tensors(model: Model) -> Model:
-    """`model`, what it knows of the clips in tensors that autograd may use."""
-    if not isinstance(model, TwoStream):
-        return model
-    known: AV[Tensor | None] = model.known.map(lambda f: None if f is None else normal(f))
-    return replace(model, known=known, clean=model.clean and model.clean.map(normal))
+def per_clip(clips: Tensor, like: Tensor) -> Tensor:
+    """One number per clip, shaped to be combined with signals like `like`.
+
+    >>> per_clip(torch.ones(2), torch.zeros(2, 3, 4)).shape
+    torch.Size([2, 1, 1])
+    """
+    return clips.view(-1, *[1] * (like.ndim - 1))
 
 
 def normal(s: Tensor) -> Tensor:
     """A tensor that autograd may use: a copy, where `s` was made in inference mode."""
     return s.clone() if s.is_inference() else s
+
+
+__all__ = ["GradientError", "ValueAndGrad", "Victim", "Way", "checked", "normal", "per_clip", "shift"]

@@ -13,13 +13,13 @@ from avrobust.types import AV, Batch, Model, Signals, doubles
 
 
 @torch.no_grad()
-def halves(clean: Model, fooled: Model, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
+def halves(clean: engine.Victim, fooled: engine.Victim, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
     """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0.
 
-    `clean` and `fooled` are the model for the clips of `batch`, and for `adversarial`: see `engine.fix_at`.
+    `clean` and `fooled` are the model for the clips of `batch`, and for `adversarial`: see `engine.Victim.fix_at`.
     """
-    sound = engine.mix_modalities(fooled, clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
-    picture = engine.mix_modalities(clean, fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
+    sound = fooled.mix_modalities(clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
+    picture = clean.mix_modalities(fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
     return {
         f"right_{name}_half": correct(logits, batch.label).float().tolist()
         for name, logits in (("audio", sound), ("visual", picture))

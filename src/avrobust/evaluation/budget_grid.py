@@ -106,7 +106,7 @@ class Pool(Evaluator):
         self._batch = Batch.join(given)
         self.ids = self._batch.ids
         self._logits = torch.cat(self._clean)
-        self._judge = _for_all(self._judges)
+        self._judge = self._judges[0].join(self._judges[1:])
         self.room = max(map(len, given))  # as many clips at once as in the largest batch that was given
 
     def __len__(self) -> int:
@@ -119,7 +119,7 @@ class Pool(Evaluator):
     def attacked(self, clips: Clips, attack: Attack, threat: Threat, seed: int) -> Signals:
         """What the attack makes of these clips."""
         batch = self.subset(clips)
-        return attack(engine.subset(self._craft, clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
+        return attack(self._craft.subset(clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
 
     def judged(self, clips: Clips, made: Signals, threats: Sequence[Threat], attack: Attack, seed: int) -> Rows:
         """Rows of these clips as the attack made them, each inside a threat of its own; all in one pass.
@@ -128,7 +128,7 @@ class Pool(Evaluator):
         """
         batch, clean = self.subset(clips), self._logits[clips]
         with torch.no_grad():
-            logits = engine.fix_unattacked(engine.subset(self._judge, clips), batch.x, threats[0])(made).float()
+            logits = self._judge.subset(clips).fix_unattacked(batch.x, threats[0])(made).float()
         mode, parts, order = getattr(attack, "mode", "corrected"), [], []
         for threat in dict.fromkeys(threats):
             on = [i for i, t in enumerate(threats) if t == threat]
@@ -140,14 +140,8 @@ class Pool(Evaluator):
         return Rows(Rows.concat(parts).data.take(np.argsort(order)))
 
     @cached_property
-    def _craft(self) -> Model:
-        return _for_all(self._crafts)
-
-
-def _for_all(models: Sequence[Model]) -> Model:
-    """One model of these, one per batch, with what they know of all clips."""
-    clean = [m.clean for m in models if isinstance(m, engine.TwoStream) and m.clean is not None]
-    return replace(models[0], clean=engine.joined(clean)) if clean else models[0]  # type: ignore[type-var]
+    def _craft(self) -> engine.Victim:
+        return self._crafts[0].join(self._crafts[1:])
 
 
 @dataclass(frozen=True, eq=False)

@@ -145,7 +145,7 @@ class Sent:
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """What arrives of the adversarial clips, shaped as `x`."""
-        model = behind(self.channel, model) if self.known else model
+        model = behind(self.channel, model, x.map(lambda s: s[:1])) if self.known else model
         return self.channel(self.attack(model, x, y, threat, seeds))
 
 

@@ -8,7 +8,7 @@ line of code is missing.
 import inspect
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avrobust.engine import as_output
 from avrobust.evaluation.checks import check_mode, check_shape
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, InputError, Model, Signals
@@ -264,11 +265,11 @@ def check_model(model: Any) -> None:
     check_mode(model)
 
 
-def as_model(model: Model, example: Signals) -> Model:
-    """`model`, or where it answers with more than logits, what takes them out of its answer.
+def check_answer(model: Model, example: Signals) -> Tensor:
+    """The logits (1, k) of `model` for `example`, a single clip.
 
-    Taken for logits: a tensor; `logits` of an object or a dict; the first of a tuple or list.  `example` is a clip that
-    it is asked about, to see.  Raises `InputError` for what it cannot be asked.
+    Raises `InputError` where the model fails, and where logits cannot be taken out of its answer (`engine.as_output`) or are
+    not shaped (1, k).
     """
     with torch.no_grad():
         try:
@@ -283,44 +284,7 @@ def as_model(model: Model, example: Signals) -> Model:
                 f"the model should take one AV of signals ({shapes}), got {type(error).__name__}: {error}. "
                 f"If it takes two tensors, give lambda x: net(x.audio, x.visual).{hint}"
             ) from error
-    way = None if isinstance(answer, Tensor) else _way_to_logits(answer)
-    check_shape(way(answer) if way else answer, len(example.audio))
-    return _Logits(model, way) if way else model
-
-
-def _way_to_logits(answer: object) -> Callable[[Any], Tensor]:
-    """How logits are got out of what a model returns."""
-    if isinstance(answer, Mapping) and isinstance(answer.get("logits"), Tensor):
-        return lambda answer: answer["logits"]
-    if isinstance(getattr(answer, "logits", None), Tensor):
-        return lambda answer: answer.logits
-    if isinstance(answer, Sequence) and len(answer) and isinstance(answer[0], Tensor):
-        rows = [part.shape[1] for part in answer if isinstance(part, Tensor) and part.ndim == 2]
-        if answer[0].ndim == 2 and answer[0].shape[1] > min(rows):  # features, as likely as not
-            raise InputError(
-                f"the model should return logits first, got {_words(answer)} with {rows} columns, of which the first are not "
-                "the fewest. Say which are logits: lambda x: net(x)[1], or lambda x: net(x)[0]."
-            )
-        return lambda answer: answer[0]
-    raise InputError(
-        f"the model should return a tensor of logits (b k), got {_words(answer)}. "
-        "Take them out of its answer: lambda x: net(x.audio, x.visual)['scores']."
-    )
-
-
-class _Logits:
-    """A model of somebody's own that answers with more than logits, as one that answers with logits."""
-
-    def __init__(self, model: Any, way: Callable[[Any], Tensor]) -> None:
-        self._model, self._way = model, way
-
-    def __call__(self, x: Signals) -> Tensor:
-        return self._way(self._model(x))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._model, name)  # what else it shows: its features, its `ways`
+    return check_shape(as_output(answer).logits, len(example.audio))
 
 
 def _words(thing: object) -> str:

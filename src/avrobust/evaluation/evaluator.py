@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,14 @@ from avrobust.evaluation.checks import (
     fingerprints,
     own_copy,
 )
-from avrobust.evaluation.door import as_attacks, as_batches, as_model, as_seed, as_threats, check_model
+from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.objectives import correct, margins
 from avrobust.seeds import Seeds
 from avrobust.threat import NORMS, Ball, Threat, check
-from avrobust.types import AV, Attack, Batch, Channel, InputError, Model, Signals
+from avrobust.types import AV, Attack, Batch, Channel, InputError, Signals
 
 UNTOUCHED = Threat.linf()
 # Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
@@ -42,7 +42,7 @@ TOGETHER = 2**24
 # Gradients at the clean clips are kept for as many of them as hold so many: 256 MB for each loss.
 KEPT = 2**26
 # (model, batch, the signals at hand) -> columns of the rows, one value per clip
-Measure = Callable[[Model, Batch, Signals], Mapping[str, Sequence[float]]]
+Measure = Callable[[engine.Victim, Batch, Signals], Mapping[str, Sequence[float]]]
 
 
 def evaluate(
@@ -119,20 +119,22 @@ class Evaluator:
         also: Measure | None = None,
     ) -> None:
         check_model(model)
-        exact = engine.as_victim(model)
-        self._batches = _Together(as_batches(batches), TOGETHER if isinstance(exact, engine.TwoStream) else 0)
+        as_judge = partial(engine.as_judge, model)
+        self._batches = _Together(as_batches(batches), lambda example: TOGETHER if as_judge(example).any_batch else 0)
         self._model, self._name = model, str(name)
         self._precision, self._also = precision, also
-        self._judges: list[Model] = []  # per batch: the model itself, with what its streams make of the clean clips
+        self._judges: list[
+            engine.Victim
+        ] = []  # per batch: the model itself, with what its streams make of the clean clips
         self._clean: list[Tensor] = []
         self._slopes = Slopes()
         self._low: dict[str, Any] = {}  # by threat, what a low precision cost
         for batch in self._batches:
             if not self._judges:
-                self._model = as_model(model, batch.x.map(lambda s: s[:1]))
-                exact = engine.as_victim(self._model)
+                check_answer(model, example := batch.x.map(lambda s: s[:1]))
+                exact = as_judge(example)
             lent = batch.x.map(torch.clone)
-            judge = engine.fix_unattacked(engine.cache_embeddings(exact, lent), lent, UNTOUCHED)
+            judge = exact.cache_embeddings(lent).fix_unattacked(lent, UNTOUCHED)
             with torch.no_grad():
                 logits = judge(lent)
             check_kept(batch.x, lent, batch.ids, "the model")
@@ -146,19 +148,19 @@ class Evaluator:
     def about(self) -> dict[str, Any]:
         """What the rows cannot say of the model: how many classes it has, and what it is like to an attacker."""
         batch = next(iter(self._batches))
-        probes = probe(engine.as_victim(self._model), batch) | ({"low": self._low} if self._low else {})
+        probes = probe(self._model, batch) | ({"low": self._low} if self._low else {})
         return {"classes": self._clean[0].shape[1], "probes": {self._name: probes}}
 
     @cached_property
-    def _crafts(self) -> list[Model]:
+    def _crafts(self) -> list[engine.Victim]:
         """Per batch: a cheap stand-in for the model, with what it makes of the clean clips kept."""
         example = next(iter(self._batches)).x.map(lambda s: s[:1])
         craft = engine.surrogate(self._model, example, self._precision)
         crafts, left = [], KEPT
         for batch in self._batches:
-            known = engine.cache_embeddings(craft, batch.x)
+            known = craft.cache_embeddings(batch.x)
             left -= sum(s.numel() for s in batch.x)
-            crafts.append(engine.cache_clean_gradients(known, batch.x, batch.label) if left >= 0 else known)
+            crafts.append(known.cache_clean_gradients(batch.x, batch.label) if left >= 0 else known)
         return crafts
 
     def clean(self, seed: int = 0) -> Rows:
@@ -185,7 +187,7 @@ class Evaluator:
         for number, (batch, clean, judge, craft) in enumerate(every):
             lent = batch.x.map(torch.clone)
             if number == 0 and is_low(craft) and threat.subset != "clean" and str(threat) not in self._low:
-                self._low[str(threat)] = compare(engine.as_victim(self._model), craft, batch, threat, seed)
+                self._low[str(threat)] = compare(self._model, craft, batch, threat, seed)
             adversarial = _signals(attack(craft, lent, batch.label.clone(), threat, Seeds(seed, batch.ids)), title)
             check_kept(batch.x, lent, batch.ids, f"{title}, or the model under it,")
             if not free:
@@ -193,7 +195,7 @@ class Evaluator:
             arrived = {f"{title} > as made" if sent else title: adversarial}
             arrived |= {f"{title} > {label(channel)}": channel(adversarial.map(torch.clone)) for channel in sent}
             for name, x in arrived.items():
-                fooled = engine.fix_at(engine.fix_unattacked(judge, batch.x, touched), x)
+                fooled = judge.fix_unattacked(batch.x, touched).fix_at(x)
                 lent = x.map(torch.clone)
                 with torch.no_grad():
                     logits = check_shape(fooled(lent), len(batch)).float()
@@ -206,7 +208,7 @@ class Evaluator:
                 parts.append(Rows.of(columns | more))
         return Rows.concat(parts)
 
-    def _more(self, model: Model, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
+    def _more(self, model: engine.Victim, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
         """What `also` measures."""
         return dict(self._also(model, batch, x)) if self._also else {}
 
@@ -226,12 +228,12 @@ class Evaluator:
 
 
 class _Together:
-    """Batches fit to be measured, joined as long as they hold no more than `limit` numbers.
+    """Batches fit to be measured, joined as long as they hold no more numbers than `limit` says of a first clip.
 
     Read anew each time, for they may come from a disk; they have to be the same then.
     """
 
-    def __init__(self, batches: Iterable[Batch], limit: int) -> None:
+    def __init__(self, batches: Iterable[Batch], limit: Callable[[Signals], int]) -> None:
         self._batches, self._limit = batches, limit
         self._met: Fingerprints = []  # of the clips of the first whole pass
 
@@ -251,10 +253,12 @@ class _Together:
 
     def _joined(self) -> Iterator[Batch]:
         held: list[Batch] = []
+        limit: int | None = None
         for batch in self._batches:
             check_batch(batch)
+            limit = self._limit(batch.x.map(lambda s: s[:1])) if limit is None else limit
             same = held and held[0].x.map(lambda s: s.shape[1:]) == batch.x.map(lambda s: s.shape[1:])
-            if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= self._limit):
+            if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= limit):
                 yield Batch.join(held)
                 held = []
             held.append(own_copy(batch))  # a loader may fill the same memory again with the next batch

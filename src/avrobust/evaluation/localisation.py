@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from avrobust.objectives import Attentive
-from avrobust.types import Batch, Model, Signals
+from avrobust.engine import Victim
+from avrobust.types import Batch, InputError, Signals
 
 Box = tuple[float, float, float, float]
 FINE = 64  # places per side at which a heat map's region is compared with a box
@@ -39,14 +39,17 @@ class Localisation:
     boxes: Mapping[str, Box | None]
     rivals: Mapping[str, Box | None] = field(default_factory=dict)
 
-    def __call__(self, model: Model, batch: Batch, x: Signals) -> dict[str, list[float]]:
+    def __call__(self, model: Victim, batch: Batch, x: Signals) -> dict[str, list[float]]:
         """Of the signals `x`, which are those of `batch` or an attack's."""
-        if not isinstance(model, Attentive) or model.clean is None:
-            raise TypeError(
-                f"expected a model with a heat map, got {type(model).__name__}. Give an AVNet with the fusion 'attention'."
-            )
         with torch.no_grad():
-            heat, clean = model.heat(model.represent(x)), model.heat(model.clean)
+            out = model.output(x, ("heat", "clean"))
+            before = out.clean or model.output(batch.x, ("heat",))
+        if out.heat is None or before.heat is None:
+            raise InputError(
+                "expected a model with a heat map, got one without. Use the fusion 'attention', give the model a method "
+                "heat(features), or return avrobust.types.Output(logits, heat=heat)."
+            )
+        heat, clean = out.heat, before.heat
         return columns(
             heat.mean(1) * heat.shape[1],
             [self.boxes.get(id) for id in batch.ids],

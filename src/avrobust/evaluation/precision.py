@@ -1,7 +1,7 @@
 """What attacks lose that are crafted in a low precision: steps too small for its numbers, and strength."""
 
 import math
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import PGD
-from avrobust.objectives import margin
+from avrobust.objectives import margin, margins
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import Batch, Model, doubles
@@ -18,12 +18,12 @@ CLIPS = 16  # attacked once more
 SEARCH = PGD(steps=10, objective=margin)
 
 
-def is_low(model: Model) -> TypeGuard[engine.TwoStream]:
-    """Whether gradients of this stand-in are taken in less than float32."""
-    return isinstance(model, engine.TwoStream) and model.dtype != torch.float32
+def is_low(victim: engine.Victim) -> bool:
+    """Whether gradients of this surrogate are taken in less than float32."""
+    return victim.precision != torch.float32
 
 
-def compare(model: Model, low: engine.TwoStream, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
+def compare(model: Model, low: engine.Victim, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
     """The same attack crafted in the precision of `low` and in float32, judged by `model` itself; plain data.
 
     On `clips` clips, those that stand: `standing` of the first, `standing_float32` of the second.  `gained`: how far the
@@ -35,21 +35,22 @@ def compare(model: Model, low: engine.TwoStream, batch: Batch, threat: Threat, s
     full = engine.surrogate(model, x.map(lambda s: s[:1]))
     reached = []
     with torch.no_grad():
-        before = margin(model, x, y)
+        judge = engine.as_judge(model, x)
+        before = margins(judge(x).float(), y)
         for craft in (
-            engine.cache_embeddings(engine.subset(low, slice(len(batch))), x),
-            engine.cache_embeddings(full, x),
+            low.subset(slice(len(batch))).cache_embeddings(x),
+            full.cache_embeddings(x),
         ):
-            reached.append(margin(model, SEARCH(craft, x, y, threat, Seeds(seed, batch.ids)), y))
+            reached.append(margins(judge(SEARCH(craft, x, y, threat, Seeds(seed, batch.ids))).float(), y))
     rises = [float((after - before).mean()) for after in reached]
     standing, standing_full = (int((after <= 0).sum()) for after in reached)
     return {
-        "precision": str(low.dtype).removeprefix("torch."),
+        "precision": str(low.precision).removeprefix("torch."),
         "clips": len(batch),
         "standing": standing,
         "standing_float32": standing_full,
         "gained": rises[0] / rises[1] if rises[1] > 0 else 1.0,
-        "room": {name: _room(getattr(threat, name), s, low.dtype) for name, s in x.items() if getattr(threat, name).active},
+        "room": {name: _room(getattr(threat, name), s, low.precision) for name, s in x.items() if getattr(threat, name).active},
     }  # fmt: skip
 
 

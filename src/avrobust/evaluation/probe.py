@@ -1,6 +1,5 @@
 """What a model is like to an attacker, asked of the model itself: the questions that rows of answers cannot settle."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.objectives import cross_entropy, margin
+from avrobust.objectives import Objective, cross_entropy, margin
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Batch, Model, PerClip, Signals
+from avrobust.types import AV, Batch, Model, Signals
 
 CLIPS = 64  # asked of: enough for shares of a few per cent
 AGAIN = 5  # times: what answers otherwise now and then should be caught
@@ -34,6 +33,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
     (0.0, 0.0, {'audio': 0.0, 'visual': 1.0})
     """
     x, y = batch.x.map(lambda s: s[:CLIPS]), batch.label[:CLIPS]
+    model = engine.as_judge(model, x.map(lambda s: s[:1]))
     with torch.no_grad():
         first = model(x)
         again = [model(x) for _ in range(AGAIN)]
@@ -54,7 +54,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _sizes(model: Model, objective: Callable[..., PerClip], x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:
+def _sizes(model: Model, objective: Objective, x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:
     grads = engine.raw_gradient(model, objective, x, y, Threat.linf(audio=1.0, visual=1.0))
     return grads.map(lambda g: Ball(0.0, "l2").distance(g, torch.zeros_like(g)))
 

@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avrobust.models.fusion import Fusion
+from avrobust.models.fusion import Attention, Fusion
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch, Signals
 
@@ -67,6 +67,10 @@ class AVNet(nn.Module):
     def decide(self, f: AV[Tensor]) -> Float[Tensor, "b k"]:
         """Logits of features as `represent` gives them."""
         return self.classify(self.fuse(f))
+
+    def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"] | None:
+        """Where the network looks, of features as `represent` gives them; None for a fusion without attention."""
+        return self.fusion.heat(f) if isinstance(self.fusion, Attention) else None
 
     def forward(self, x: Signals) -> Float[Tensor, "b k"]:
         """Logits of the clips."""

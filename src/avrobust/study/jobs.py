@@ -11,7 +11,6 @@ from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
 from avrobust.data.manifest import Box, Manifest
 from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis, travel
-from avrobust.engine import as_victim
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.evaluator import Evaluator, Measure
 from avrobust.evaluation.localisation import Localisation, baselines
@@ -201,7 +200,7 @@ class Job:
         except (OSError, ValueError):
             told = {}
         if not isinstance(told, dict) or told.get("sha256") != sha256:
-            told = {"sha256": sha256, "probe": probe(as_victim(net), self.tested(self.study.attacked)[0])}
+            told = {"sha256": sha256, "probe": probe(net, self.tested(self.study.attacked)[0])}
             if isinstance(net.feature_defense, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))
             write_bytes(kept, json.dumps(told, indent=1).encode())

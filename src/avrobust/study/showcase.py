@@ -96,17 +96,15 @@ def located(study: Study, net: AVNet, store: Store, places: Localisation, out: P
     draft = out.with_name(f".{out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-    judge = engine.cache_embeddings(engine.as_victim(net), batch.x)
-    craft = engine.cache_embeddings(engine.surrogate(net, batch.x.map(lambda s: s[:1])), batch.x)
-    if not isinstance(judge, engine.TwoStream):
-        raise TypeError(f"expected an AVNet, got {type(net).__name__}.")
+    example = batch.x.map(lambda s: s[:1])
+    judge, craft = engine.as_judge(net, example), engine.surrogate(net, example).cache_embeddings(batch.x)
     shown: dict[str, Signals] = {"clean": batch.x}
     for threat in study.showcase.subsets():
         shown[threat.subset] = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
     with torch.no_grad():
-        features = {name: judge.represent(x) for name, x in shown.items()}
-        heat = {name: judge.heat(f).mean(1) * f.visual.shape[2] for name, f in features.items()}
-        predicted = {name: judge.decide(f).argmax(1) for name, f in features.items()}
+        answers = {name: judge.output(x, ("heat",)) for name, x in shown.items()}
+        heat = {name: out.heat.mean(1) * out.heat.shape[1] for name, out in answers.items() if out.heat is not None}
+        predicted = {name: out.logits.argmax(1) for name, out in answers.items()}
     right = (predicted["clean"] == batch.label).nonzero().flatten().tolist()
     order = sorted(right, key=lambda i: places.rivals.get(batch.ids[i]) is None)
     first = {int(batch.label[i]): i for i in reversed(order)}

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import check_objective, goal, whole
+from avrobust.attacks.gradient import goal, whole
 from avrobust.attacks.info import search_info
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
-from avrobust.objectives import cross_entropy
+from avrobust.objectives import Objective, Raised, as_objective, cross_entropy, needs_of
 from avrobust.seeds import Seeds
 from avrobust.threat import IMAGENET_STD, Threat
-from avrobust.types import AV, RANGE, Model, Objective, Signals
+from avrobust.types import AV, RANGE, Model, Signals
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 FLOOR = AV(audio=-1.0, visual=0.0)  # of MIM's lower bound, in the space of the attack
@@ -43,12 +43,12 @@ class Published:
 
     method: Literal["FGSM", "PGD", "MIM"]
     steps: int = 10
-    objective: Objective = cross_entropy
+    objective: Objective | Raised = cross_entropy
 
     mode: ClassVar[str] = "published"
 
     def __post_init__(self) -> None:
-        check_objective(self.objective)
+        as_objective(self.objective)
         if whole("steps", self.steps) < 1:
             raise ValueError(f"expected 1 step at least, got {self.steps}.")
         if self.method not in ("FGSM", "PGD", "MIM"):
@@ -82,7 +82,7 @@ class Published:
             raise ValueError(
                 f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use Threat.tian2021, or PGD and MIM."
             )
-        model = engine.fix_unattacked(model, x, threat)
+        victim = engine.as_victim(model, x.map(lambda s: s[:1])).fix_unattacked(x, threat, needs_of(self.objective))
         eps = threat.map(lambda ball: ball.eps)
         origin, unit = _normalisation(x)
 
@@ -99,7 +99,7 @@ class Published:
         u, momentum = clean, x.map(torch.zeros_like)
         for _ in range(1 if self.method == "FGSM" else self.steps):
             at = x if u is clean else signals(u)  # there and back is x but for its last bits
-            _, grad = engine.gradient(model, self.objective, at, y, threat, seeds.ids)
+            _, grad = engine.gradient(victim, self.objective, at, y, threat, seeds.ids)
             grad = grad.map(lambda g, w: g * w, unit)
             if self.method == "FGSM":
                 u = u.map(lambda v, e, g: v + e * g.sign(), eps, grad)

@@ -1,0 +1,146 @@
+"""Which victim a model is: told by what it can do, verified on an example, not by its class alone.
+
+A network with `embed` and `decide` has two streams within reach, if these compute what calling it computes.  Of an `AVNet`
+that overrides nothing the code says so.  Of any other the example says so, and what only structure can tell is checked
+first: hooks on the network itself, which `embed` and `decide` would pass by, and weights of another precision than float32.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avrobust.engine.blackbox import BlackBox
+from avrobust.engine.chunks import HALF_A_MILLION, ChunkSize
+from avrobust.engine.twostream import Embed, Known, TwoStream
+from avrobust.engine.victim import Victim
+from avrobust.models.network import AVNet
+from avrobust.types import AV, RANGE, Model, Signals
+
+# What an `AVNet` computes, as it is taken apart.
+STEPS = ("encoders", "embed", "represent", "fuse", "classify", "decide", "forward")
+SAME = 1e-3  # answers that agree to this share of the largest are the same
+
+
+def as_victim(model: Model, example: Signals) -> Victim:
+    """`model` as a victim: `TwoStream` where its streams can be run one by one, else `BlackBox`; a victim is itself.
+
+    `example` is a clip or more, on which it is verified that `decide(feature_defense(embed(x)))` is what the model answers.
+
+    >>> x = AV(torch.zeros(1, 8), torch.zeros(1, 1, 3, 4, 4))
+    >>> type(as_victim(lambda x: x.audio, x)).__name__
+    'BlackBox'
+    """
+    if isinstance(model, Victim):
+        return model
+    if not _may_be_taken_apart(model):
+        return BlackBox(model)
+    # As many clips at a time as a CPU runs best; a GPU takes all.
+    chunk_size = ChunkSize(HALF_A_MILLION if example.audio.device.type == "cpu" else math.inf)
+    if _as_written(model):
+        return TwoStream(model, encoder_by_encoder, chunk_size=chunk_size, as_written=True)
+    embeds = _embeds(model, example)
+    return BlackBox(model) if embeds is None else TwoStream(model, embeds, chunk_size=chunk_size)
+
+
+def as_judge(model: Model, example: Signals) -> Victim:
+    """`model` for the predictions that are reported: taken apart only where its code, not an example, says that this is exact."""
+    victim = as_victim(model, example)
+    return victim if victim is model or victim.any_batch else BlackBox(model)
+
+
+def _may_be_taken_apart(model: Any) -> bool:
+    """What structure alone can tell."""
+    if isinstance(model, type) or not all(callable(getattr(model, step, None)) for step in ("embed", "decide")):
+        return False
+    if not isinstance(model, nn.Module):
+        return True
+    hooked = model._forward_hooks or model._forward_pre_hooks
+    return not hooked and all(s.dtype == torch.float32 for s in model.state_dict().values() if s.is_floating_point())
+
+
+def _as_written(model: Any) -> bool:
+    """Whether everything between signals and logits is `AVNet`'s own code."""
+    return isinstance(model, AVNet) and all(
+        getattr(type(model), step) is getattr(AVNet, step) and step not in vars(model) for step in STEPS
+    )
+
+
+def encoder_by_encoder(net: Any, x: Signals, known: Known) -> AV[Tensor]:
+    """The streams that are not known, each by its own encoder."""
+    # A copy of what is known: a feature defense, or a fusion, may write into its features.
+    features: AV[Tensor] = net.encoders.map(lambda encode, s, f: encode(s) if f is None else f.clone(), x, known)
+    return features
+
+
+def without_clips(net: Any, x: Signals, known: Known) -> AV[Tensor]:
+    """The streams that are not known, those that are known given no clips at all."""
+    return _embedded(net, x.map(lambda s, f: s if f is None else s[:0], known), known)
+
+
+def altogether(net: Any, x: Signals, known: Known) -> AV[Tensor]:
+    """Both streams, where one cannot run alone; no gradient is taken of those that are known."""
+    return _embedded(net, x.map(lambda s, f: s if f is None else s.detach(), known), known)
+
+
+def _embedded(net: Any, x: Signals, known: Known) -> AV[Tensor]:
+    if known.audio is not None and known.visual is not None:
+        return AV(known.audio.clone(), known.visual.clone())
+    found: AV[Tensor] = AV(*net.embed(x))
+    return found.map(lambda f, kept: f if kept is None else kept.clone(), known)
+
+
+@torch.no_grad()
+def _embeds(model: Any, example: Signals) -> Embed | None:
+    """How to embed clips with a network whose code says nothing, the cheapest way first; None if it is not two streams."""
+    if not len(example.audio):
+        return None
+    clips = with_noise(example)
+    defense = getattr(model, "feature_defense", None) or (lambda f: f)
+    whole = _tried(lambda: list(AV(*model.embed(clips.map(torch.clone)))))
+    answer = _tried(lambda: [BlackBox(model)(clips.map(torch.clone))])
+    apart = _tried(lambda: [BlackBox(lambda x: model.decide(defense(AV(*model.embed(x)))))(clips.map(torch.clone))])
+    if whole is None or not agree(answer, apart) or any(f.dtype != torch.float32 for f in whole):
+        return None
+    silent, blind = AV(torch.empty(0), None), AV(None, torch.empty(0))
+    for embeds in (encoder_by_encoder, without_clips):
+        alone = _tried(lambda e=embeds: [e(model, clips, blind).audio, e(model, clips, silent).visual])  # type: ignore[misc]
+        if agree(whole, alone):
+            return embeds
+    return altogether
+
+
+def _tried(work: Callable[[], list[Tensor]]) -> list[Tensor] | None:
+    """What `work` gives, with the same draws each time as far as they are torch's; None where it fails."""
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(0)
+            return work()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # a user's code may refuse in any way to be run in parts
+        return None
+
+
+def agree(a: Sequence[Tensor] | None, b: Sequence[Tensor] | None) -> bool:
+    """Whether two lists of tensors are the same but for rounding; None agrees with nothing.
+
+    >>> agree([torch.ones(2)], [torch.ones(2) + 1e-6]), agree([torch.ones(2)], None)
+    (True, False)
+    """
+    if a is None or b is None or len(a) != len(b):
+        return False
+    return all(
+        p.shape == q.shape
+        and torch.allclose(p, q, rtol=SAME, atol=SAME * float(p.abs().max()) if p.numel() else 0.0, equal_nan=True)
+        for p, q in zip(a, b, strict=True)
+    )
+
+
+def with_noise(example: Signals) -> Signals:
+    """The example, and one clip of noise after it: a silent clip hides much."""
+    draw = torch.Generator().manual_seed(0)
+    noise = AV(*(low + (high - low) * torch.rand(s[:1].shape, generator=draw).to(s) for s, (low, high) in zip(example, RANGE, strict=True)))  # fmt: skip
+    return example.map(lambda s, n: torch.cat([s, n]), noise)

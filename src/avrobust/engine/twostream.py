@@ -1,0 +1,164 @@
+"""A two-stream model as a victim: a stream whose embedding is known is not run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from avrobust.engine.blackbox import declared_ways
+from avrobust.engine.cache import CleanGradientCache
+from avrobust.engine.chunks import ChunkSize, joined
+from avrobust.engine.output import as_output
+from avrobust.engine.victim import ValueAndGrad, Victim, Way
+from avrobust.objectives import Need, Objective
+from avrobust.threat import Threat
+from avrobust.types import AV, Output, Signals
+
+T = TypeVar("T")
+Known = AV[Tensor | None]
+# (network, clips, embeddings that are known) -> all embeddings; see `recognise`.
+Embed = Callable[[Any, Signals, Known], AV[Tensor]]
+UNKNOWN: Known = AV(audio=None, visual=None)
+STRAIGHT_THROUGH, BYPASS = "straight-through", "bypass"
+
+
+@dataclass(frozen=True)
+class TwoStream(Victim):
+    """A network with `embed(x) -> AV` and `decide(features) -> logits`, and perhaps a `feature_defense` between them.
+
+    `embeds` runs the streams that are not `known`.  `clean` are the embeddings of the clean clips at hand, before the
+    feature defense.  `feature_defense` says how gradients meet the network's feature defense: "exact"; "straight-through",
+    backwards as if it were not there (Athalye et al. 2018); or "bypass", left out altogether.  With several `draws` of a
+    random feature defense, logits are the mean over them.  `clean_gradients` are its gradients at all clean clips.
+    `as_written`: the network's code, not an example, says that its answer is `decide(feature_defense(embed(x)))`.
+    """
+
+    net: Any
+    embeds: Embed
+    precision: torch.dtype = torch.float32
+    known: Known = UNKNOWN
+    clean: AV[Tensor] | None = None
+    feature_defense: Literal["exact", "straight-through", "bypass"] = "exact"
+    draws: int = 1
+    chunk_size: ChunkSize = field(default_factory=ChunkSize)
+    clean_gradients: CleanGradientCache | None = None
+    as_written: bool = False
+
+    @property
+    def any_batch(self) -> bool:
+        return self.as_written
+
+    def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
+        """Logits and features in float32; the heat map where it is needed and the network has one."""
+        out = self._decide(self.embed(x), needs)
+        if "clean" not in needs or self.clean is None:
+            return out
+        with torch.no_grad():
+            return replace(out, clean=self._decide(self.clean, needs))
+
+    def embed(self, x: Signals) -> AV[Tensor]:
+        """The embeddings of both streams, in float32: (b d) each, or what the network's encoders give."""
+        # Gradients need a chunk's whole way to the objective; see `value_and_grad`.
+        if torch.is_grad_enabled():
+            return self._embed(x)
+        return joined(self.chunk_size.map(x, lambda on: self.subset(on)._embed(x.map(lambda s: s[on]))))
+
+    def _embed(self, x: Signals) -> AV[Tensor]:
+        if not self.as_written and torch.is_grad_enabled():
+            x = x.map(torch.clone)  # a user's network may write into what it is given
+        with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            return self.embeds(self.net, x, self.known).map(Tensor.float)
+
+    def _decide(self, f: AV[Tensor], needs: Sequence[Need]) -> Output:
+        every = []
+        for _ in range(self.draws):
+            features = self._defended(f)
+            every.append((as_output(self.net.decide(features)).logits, features))
+        logits, features = every[0]
+        if self.draws > 1:
+            logits = torch.stack([z for z, _ in every]).mean(0)
+        heat = getattr(self.net, "heat", None) if "heat" in needs else None
+        return Output(logits, features, heat and heat(features))
+
+    def _defended(self, f: AV[Tensor]) -> AV[Tensor]:
+        defense = getattr(self.net, "feature_defense", None)
+        if defense is None or self.feature_defense == BYPASS:
+            return f
+        after: AV[Tensor] = defense(f)
+        return f.map(lambda s, c: s + (c - s).detach(), after) if self.feature_defense == STRAIGHT_THROUGH else after
+
+    def value_and_grad(
+        self,
+        objective: Objective,
+        x: Signals,
+        y: Tensor,
+        threat: Threat,
+        delta: Signals | None = None,
+        ignored: set[str] | None = None,
+    ) -> ValueAndGrad:
+        if self.clean_gradients and self.clean_gradients.holds(x, delta, y, threat):
+            alone = replace(self, clean_gradients=None)
+            return self.clean_gradients.get(alone, (self.feature_defense, self.draws), objective, threat, ignored)
+        return super().value_and_grad(objective, x, y, threat, delta, ignored)
+
+    def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
+        return self.chunk_size.map(x, work)
+
+    def subset(self, clips: Any) -> "TwoStream":
+        known: Known = self.known.map(lambda f: None if f is None else f[clips])
+        return replace(self, known=known, clean=self.clean and self.clean.map(lambda f: f[clips]), clean_gradients=None)
+
+    def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "TwoStream":
+        here, clean = self, self.clean
+        if clean is None:
+            # Only what is needed: an empty feature stands for a stream that is not run.
+            both = "clean" in needs
+            spared: Known = threat.map(lambda ball: torch.empty(0) if ball.active and not both else None)
+            with torch.no_grad():
+                clean = replace(self, known=spared).embed(x)
+            here = replace(self, clean=clean if both else None)
+        return replace(here, known=threat.map(lambda ball, f: None if ball.active else f, clean))
+
+    def in_precision(self, precision: torch.dtype) -> "TwoStream":
+        return replace(self, precision=precision)
+
+    def averaged(self, draws: int) -> "TwoStream":
+        return replace(self, draws=draws)
+
+    @torch.no_grad()
+    def ways(self, x: Signals) -> tuple[Way, ...]:
+        """Straight through the feature defense and past it, where it changes the features of these clips."""
+        f, others = self.embed(x), declared_ways(self.net)
+        defense = getattr(self.net, "feature_defense", None)
+        if defense is None or all(after is before for after, before in zip(defense(f), f, strict=True)):
+            return others
+        return (*(partial(_meeting, how) for how in (STRAIGHT_THROUGH, BYPASS)), *others)
+
+    def cache_embeddings(self, x: Signals) -> "TwoStream":
+        with torch.no_grad():
+            return replace(self, clean=self.embed(x))
+
+    def cache_clean_gradients(self, x: Signals, y: Tensor) -> "TwoStream":
+        return replace(self, clean_gradients=CleanGradientCache(x, y))
+
+    def without_cache(self) -> "TwoStream":
+        return replace(self, known=UNKNOWN, clean=None, clean_gradients=None)
+
+    def fix_at(self, x: Signals) -> "TwoStream":
+        with torch.no_grad():
+            known: Known = AV(*self.embed(x))
+        return replace(self, known=known)
+
+    def mix_modalities(self, visual: Any) -> "TwoStream":
+        return replace(self, known=AV(audio=self.known.audio, visual=visual.known.visual))
+
+    def join(self, others: Sequence[Any]) -> "TwoStream":
+        clean = [v.clean for v in (self, *others) if v.clean is not None]
+        return replace(self, clean=joined(clean)) if clean else self
+
+
+def _meeting(how: Any, victim: TwoStream) -> TwoStream:
+    return replace(victim, feature_defense=how)
