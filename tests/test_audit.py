@@ -12,7 +12,8 @@ import pytest
 
 from avrobust.data import layouts
 from avrobust.data.audit import audit, sha256
-from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.entry import Entry
+from avrobust.data.manifest import Manifest
 from avrobust.data.shortcuts import sample, shortcuts
 from avrobust.media import write_mp4, write_wav
 from avrobust.papers.tian2021 import lists as paper_lists

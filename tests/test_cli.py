@@ -19,7 +19,8 @@ from avrobust.cli import model as model_options
 from avrobust.cli.attack import towards
 from avrobust.cli.options import attack
 from avrobust.cli.studies import named
-from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.entry import Entry
+from avrobust.data.manifest import Manifest
 from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.entry import Entry
+from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
 from avrobust.media import (
     ClipSpec,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from avrobust.data import layouts
-from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError
+from avrobust.data import layouts, selection
+from avrobust.data.entry import SPLITS, Entry, ManifestError
+from avrobust.data.manifest import Manifest
 from avrobust.papers.tian2021 import lists as paper_lists
 
 HEADER = "id,label,split,audio,video,bbox"
@@ -180,7 +181,7 @@ def test_a_division_is_per_class_by_video_and_by_seed_alone():
         return Entry(f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:06d}xx_{at:06d}_{at + 10:06d}.mp4"))
 
     entries = tuple(clip(label, n, at) for label in ("cat", "dog") for n in range(20) for at in (0, 10))
-    manifest = layouts.divide(Manifest(Path("d"), entries), seed=1)
+    manifest = selection.divide(Manifest(Path("d"), entries), seed=1)
     assert Counter((e.label, e.split) for e in manifest.entries) == {
         (label, split): n for label in ("cat", "dog") for split, n in zip(SPLITS, (24, 8, 8), strict=True)
     }
@@ -190,9 +191,9 @@ def test_a_division_is_per_class_by_video_and_by_seed_alone():
     assert len(splits_of) == 40
     assert all(len(splits) == 1 for splits in splits_of.values())
 
-    backwards = layouts.divide(Manifest(Path("d"), entries[::-1]), seed=1)
+    backwards = selection.divide(Manifest(Path("d"), entries[::-1]), seed=1)
     assert {e.id: e.split for e in backwards.entries} == {e.id: e.split for e in manifest.entries}
-    other = layouts.divide(Manifest(Path("d"), entries), seed=2)
+    other = selection.divide(Manifest(Path("d"), entries), seed=2)
     assert other.entries != manifest.entries
 
 
@@ -300,9 +301,9 @@ def test_published_lists_find_frames_and_sounds_or_videos(tmp_path):
 
 def test_the_middle_of_a_clip_is_where_the_published_code_looks(tmp_path):
     manifest = paper_lists.published(lists(tmp_path))
-    for e in layouts.middle(manifest, 4.0).entries:
+    for e in selection.keep_middle(manifest, 4.0).entries:
         assert e.start + 2.0 == (82 // 2 - 0.5) / 8
-    assert all(e.start == 0 for e in layouts.middle(manifest, 60.0).entries)
+    assert all(e.start == 0 for e in selection.keep_middle(manifest, 60.0).entries)
 
 
 def test_the_published_lists(real_data):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avrobust.data.manifest import ManifestError
+from avrobust.data.entry import ManifestError
 from avrobust.data.source import Source
 from avrobust.media import ClipSpec, MediaError, decode, probe, write_mp4, write_png, write_wav
 from movies import FPS, RATE, mux, tone

@@ -20,8 +20,9 @@ from av.error import err_check
 
 from avrobust.data import prepare as preparing
 from avrobust.data import shards
+from avrobust.data.entry import Entry, ManifestError
 from avrobust.data.frames import read_clip
-from avrobust.data.manifest import Entry, Manifest, ManifestError
+from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import STOPPED, prepare
 from avrobust.data.store import Store, StoreError, box_in_window
 from avrobust.media import ClipSpec, MediaError, container, write_mp4, write_png, write_wav

@@ -14,9 +14,10 @@ from avrobust import FGSM, PGD
 from avrobust.cli import main
 from avrobust.cli.studies import named
 from avrobust.cli.study import read
-from avrobust.data import layouts
+from avrobust.data import selection
+from avrobust.data.entry import SPLITS, ManifestError
 from avrobust.data.kinetics_sounds import CLASSES, folder_name
-from avrobust.data.manifest import SPLITS, Manifest, ManifestError
+from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.orchestra.dataset import Job, make
 from avrobust.data.source import Source
@@ -322,10 +323,10 @@ def test_classes_of_kinetics_sounds(real_data):
     lists = real_data / "lists/AV-Robustness-CVPR21"
     manifest = paper_lists.kinetics_sounds(lists)
     assert set(manifest.classes) == {folder_name(name) for name in CLASSES["ks27"]}
-    kept = layouts.keep(manifest, "ks27")
+    kept = selection.keep_classes(manifest, "ks27")
     assert (len(kept), kept.name) == (15516, "kinetics_sounds-ks27")
     with pytest.raises(ManifestError, match=r"of 31 classes \(ks31\), got none of blowing out candles, dribbling"):
-        layouts.keep(manifest, "ks31")
+        selection.keep_classes(manifest, "ks31")
 
 
 def test_classes_of_a_folder_are_kept_by_name(tmp_path):

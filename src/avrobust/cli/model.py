@@ -13,8 +13,9 @@ import tyro
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Budget, Clips, Group, Maybe, device, load, prepared
-from avrobust.data.kinetics_sounds import chosen, folder_name
-from avrobust.data.manifest import Manifest, ManifestError
+from avrobust.data.entry import ManifestError
+from avrobust.data.kinetics_sounds import folder_name, listed_classes
+from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store
 from avrobust.evaluation.door import check_answer, check_model
 from avrobust.media import ClipSpec
@@ -162,7 +163,9 @@ def numbered(manifest: Manifest, asked: str) -> Manifest:
 def class_names(asked: str) -> tuple[str, ...]:
     """The names of --classes: separated by commas, one per line of a text file, or a list of Kinetics-Sounds."""
     file = Path(asked)
-    return tuple(filter(None, map(str.strip, file.read_text().splitlines()))) if file.is_file() else chosen(asked)
+    return (
+        tuple(filter(None, map(str.strip, file.read_text().splitlines()))) if file.is_file() else listed_classes(asked)
+    )
 
 
 def check_outputs(model: Model, batch: Batch, classes: tuple[str, ...]) -> None:

@@ -11,7 +11,8 @@ import tyro
 
 from avrobust.allocator import keep_memory
 from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
-from avrobust.data.manifest import SPLITS, Manifest
+from avrobust.data.entry import SPLITS
+from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
 from avrobust.data.store import Store

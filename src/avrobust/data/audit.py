@@ -15,8 +15,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
+from avrobust.data.entry import SPLITS, Entry
 from avrobust.data.frames import numbered
-from avrobust.data.manifest import SPLITS, Entry, Manifest
+from avrobust.data.manifest import Manifest
 from avrobust.data.shortcuts import Facts, Shortcut, facts, sample, shortcuts
 from avrobust.data.workers import cores
 from avrobust.media.container import Kind

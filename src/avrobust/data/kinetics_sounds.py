@@ -1,11 +1,11 @@
-"""Which classes of Kinetics are "Kinetics-Sounds": several lists go by that name, so each has its own here.
+"""The classes of "Kinetics-Sounds", a subset of Kinetics: different papers use different lists by that name.
 
-Names are spelled as Kinetics-400 spells them; folders write them with underscores and without quotes and brackets.
+Names are spelled as in Kinetics-400; folders have underscores for spaces, and no quotes or brackets.
 """
 
 import re
 
-# The folders of the paper's published lists, and the 27 names of `ks34` that Kinetics-400 still has.
+# The folders of the lists of Tian & Xu 2021, and the 27 names of `ks34` that Kinetics-400 still has.
 KS27 = (
     "blowing nose", "bowling", "chopping wood", "laughing", "playing accordion", "playing bagpipes",
     "playing bass guitar", "playing clarinet", "playing drums", "playing guitar", "playing harmonica",
@@ -18,9 +18,9 @@ KS31 = (*KS27, "blowing out candles", "dribbling basketball", "mowing lawn", "st
 CLASSES: dict[str, tuple[str, ...]] = {
     # Tian & Xu 2021; checked against their lists.
     "ks27": KS27,
-    # AdaMML (Panda et al. 2021); as its authors give it, github.com/IBM/AdaMML issue 3.
+    # AdaMML (Panda et al. 2021); as given by its authors, github.com/IBM/AdaMML issue 3.
     "ks31": KS31,
-    # CrissCross (Sarkar & Etemad 2023); as its authors give it, github.com/pritamqu/CrissCross issue 4.
+    # CrissCross (Sarkar & Etemad 2023); as given by its authors, github.com/pritamqu/CrissCross issue 4.
     "ks32": (*KS31, "strumming guitar"),
     # The original: "Look, Listen and Learn" (Arandjelovic & Zisserman 2017), appendix A.1.  Not verified: copied
     # from programs that quote it.  The last seven are names of a Kinetics before its release; no Kinetics-400 has them.
@@ -31,17 +31,17 @@ CLASSES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def chosen(text: str) -> tuple[str, ...]:
-    """The classes of a list by its name, or the names that stand between commas.
+def listed_classes(text: str) -> tuple[str, ...]:
+    """The classes of a list by its name, or class names separated by commas.
 
-    >>> len(chosen("ks31")), chosen("singing, tap dancing")
+    >>> len(listed_classes("ks31")), listed_classes("singing, tap dancing")
     (31, ('singing', 'tap dancing'))
     """
     return CLASSES.get(text) or tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def folder_name(label: str) -> str:
-    """A class as folders of Kinetics spell it, in small letters, so that names of tables and folders can be compared.
+    """A class name as the folders of Kinetics spell it, in lower case, to compare names of tables and folders.
 
     >>> folder_name("Massaging person's head"), folder_name("shooting goal (soccer)")
     ('massaging_persons_head', 'shooting_goal_soccer')

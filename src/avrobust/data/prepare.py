@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avrobust.data.entry import Entry, ManifestError
 from avrobust.data.frames import numbered, read_clip
-from avrobust.data.manifest import Entry, Manifest, ManifestError
+from avrobust.data.manifest import Manifest
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
 from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
 from avrobust.data.workers import Lost, cores, in_processes

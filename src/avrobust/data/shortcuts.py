@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, fisher_exact
 
-from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.entry import Entry
+from avrobust.data.manifest import Manifest
 from avrobust.media import ClipSpec
 from avrobust.media.audio import decode_audio
 from avrobust.media.probe import probe

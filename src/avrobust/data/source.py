@@ -1,22 +1,31 @@
-"""Where a user's clips are, and how they are described there: as much as is needed to find a manifest."""
+"""A user's dataset: where it is and how it is described, as far as needed to make a manifest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrobust.data import layouts
-from avrobust.data.manifest import Manifest, ManifestError
+from avrobust.data import layouts, selection
+from avrobust.data.entry import ManifestError
+from avrobust.data.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class Source:
     """Clips on a user's disk.
 
-    `path` is a csv table, a folder with a `manifest.csv`, or a folder of `<class>/<video>.mp4`; None is yet to be
-    said.  With `lists`, which read the splits of somebody's dataset, it is the media folder; with `names`, a
-    json list as MIT-MUSIC has it, those clips are meant.  `label`, `split`, `start`, `end` name columns of a table.
-    `classes` are those to keep: "ks27" or another of `kinetics_sounds.CLASSES`, or names with commas between them.
-    `dataset` says which one this is, where it is known.  With `middle`, clips are the middle so many seconds of their videos.
+    `path` is a csv table, a folder with a `manifest.csv`, or a folder of `<class>/<video>.mp4`; None is not known yet.
+    With `lists`, which reads the published splits of a dataset, it is the folder of media.  `names` is a json list like
+    MIT-MUSIC's, of the clips to use.  `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some
+    classes only: a list of `kinetics_sounds.CLASSES` such as "ks27", or class names separated by commas.  `dataset` names
+    the dataset, if it is a known one.  `middle` keeps the middle so many seconds of each video.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("dog/a.mp4", "dog/b.mp4", "cat/c.mp4"):
+    ...         Path(folder, name).parent.mkdir(exist_ok=True)
+    ...         Path(folder, name).touch()
+    ...     Source(Path(folder), classes="dog").manifest().classes
+    ('dog',)
     """
 
     path: Path | None = None
@@ -31,29 +40,26 @@ class Source:
     middle: float | None = None
 
     def manifest(self, *, repeats: bool = False) -> Manifest:
-        """The clips; with `repeats`, a clip that is listed twice stays so, for an audit to find.
-
-        Raises `ManifestError` that says what is not as expected.
-        """
-        found = self._listed(repeats)
+        """The clips; `repeats` keeps a clip that is listed twice, for an audit.  Raises ManifestError."""
+        manifest = self._read(repeats)
         if self.classes is not None:
-            found = layouts.keep(found, self.classes)
-        return found if self.middle is None else layouts.middle(found, self.middle)
+            manifest = selection.keep_classes(manifest, self.classes)
+        return manifest if self.middle is None else selection.keep_middle(manifest, self.middle)
 
-    def _listed(self, repeats: bool) -> Manifest:
+    def _read(self, repeats: bool) -> Manifest:
         if self.path is None:
             raise ManifestError(
                 "expected videos, got no path. Give a folder of <class>/<video>.mp4, a csv table, or with lists the "
                 "folder of their media, for example --data /media/MUSIC."
             )
         if self.lists is not None:
-            found = self.lists(self.path)
-            return found if repeats else found.unique()
+            manifest = self.lists(self.path)
+            return manifest if repeats else manifest.unique()
         table = self.path / "manifest.csv" if self.path.is_dir() else self.path
         if table.is_file():
-            if layouts.is_youtube(table):
-                found = layouts.youtube(table)
-                return found if repeats else found.unique()
+            if layouts.youtube_format(table):
+                manifest = layouts.youtube(table)
+                return manifest if repeats else manifest.unique()
             return Manifest.read(
                 table, label=self.label, split=self.split, start=self.start, end=self.end, repeats=repeats
             )

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avrobust.data.manifest import Box
+from avrobust.data.entry import Box
 from avrobust.data.shards import Shard, StoreError, read_shard
 from avrobust.media import ClipSpec
 from avrobust.media.decode import Clip

@@ -8,7 +8,8 @@ from typing import Literal
 
 import torch
 
-from avrobust.data.manifest import SPLITS, Manifest
+from avrobust.data.entry import SPLITS
+from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
 from avrobust.models.zoo import build

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
-from avrobust.data.manifest import Box, Manifest
+from avrobust.data.entry import Box
+from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis, travel
 from avrobust.evaluation.embedding import embed

@@ -17,7 +17,8 @@ import torch
 
 from avrobust import report
 from avrobust.data import orchestra
-from avrobust.data.manifest import SPLITS, Manifest
+from avrobust.data.entry import SPLITS
+from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.orchestra.dataset import EDITION
 from avrobust.data.prepare import prepare

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avrobust.data.manifest import Entry, Manifest
+from avrobust.data.entry import Entry
+from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra.difficulty import acoustics, looks
 from avrobust.data.orchestra.picture import cast, extent, film
 from avrobust.data.orchestra.score import RANGES, Score, compose

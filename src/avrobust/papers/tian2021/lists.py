@@ -1,4 +1,4 @@
-"""The splits of the paper, as the csv lists of its code have them, and media as that code wants them."""
+"""The splits of Tian & Xu 2021, from the csv lists of their code, with the media in the layout of that code."""
 
 import csv
 from collections.abc import Iterator
@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from avrobust.data.entry import SPLITS, Entry, ManifestError
 from avrobust.data.kinetics_sounds import folder_name
-from avrobust.data.layouts import found
-from avrobust.data.manifest import SPLITS, Entry, Manifest, ManifestError, uncut
+from avrobust.data.layouts import located
+from avrobust.data.manifest import Manifest
+from avrobust.data.youtube import without_times
 
 Dataset = Literal["music", "kinetics_sounds", "ave"]
-# What the lists of the paper's code are called: train.csv, train_kinetics.csv, train_AVE.csv, ...
+# Suffixes of the lists' file names: train.csv, train_kinetics.csv, train_AVE.csv, ...
 LISTS = {"music": "", "kinetics_sounds": "_kinetics", "ave": "_AVE"}
 
 
 @dataclass(frozen=True)
 class Lists:
-    """The lists in a folder, as `Source.lists` has them: the media's folder → the manifest.
+    """The lists in a folder, as a value for `Source.lists`: called with the folder of media, it gives the manifest.
 
     >>> Lists(Path("lists"), "ave").dataset
     'ave'
@@ -27,7 +29,7 @@ class Lists:
     dataset: Dataset = "music"
 
     def __call__(self, root: Path) -> Manifest:
-        """The listed clips, pointing at the media below `root`.  Raises `ManifestError` where either is not as published."""
+        """The listed clips with their media below `root`.  Raises ManifestError where either is not as published."""
         return published(self.folder, root, dataset=self.dataset)
 
 
@@ -39,13 +41,12 @@ def published(
 ) -> Manifest:
     """The splits of Tian & Xu 2021, from the csv lists of their code: rows `/class/id.wav,/class/id.mp4,frames`.
 
-    `root` holds the media as their code wants them, `audio/<class>/<id>.wav` beside
-    `frames/<class>/<id>.mp4/000001.jpg` at 8 frames a second, or as videos anywhere below it, `<class>/<id>.mp4`;
-    with cutting times in their names, as Kinetics has them, or without class folders, as AVE has them, they are
-    found too.  Without `root` the lists alone can be audited.
+    `root` holds the media in the layout of their code, `audio/<class>/<id>.wav` and
+    `frames/<class>/<id>.mp4/000001.jpg` at 8 frames a second, or videos, `<class>/<id>.mp4`, up to three folders below
+    it.  Videos with cutting times in their names (Kinetics) or without class folders (AVE) are found too.  Without `root`
+    only the lists can be audited.  Raises ManifestError.
 
-    The AVE lists name clips twice, some of them in train and in test.  The manifest says what the lists say;
-    `unique` settles it before use.
+    The AVE lists name clips twice, some of them in train and in test.  The manifest repeats this; `unique` removes it.
     """
     lists = Path(lists)
     entries = [entry for split in SPLITS for entry in _list(lists / f"{split}{LISTS[dataset]}.csv", split)]
@@ -71,7 +72,7 @@ def ave(lists: Path | str, root: Path | str | None = None) -> Manifest:
 
 
 def _list(path: Path, split: str) -> Iterator[Entry]:
-    """The rows of one published list, as videos in class folders."""
+    """The clips of one published list, as videos in class folders."""
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -82,7 +83,8 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
         video = Path(row[1].lstrip("/")) if len(row) == 3 else Path()
         if len(video.parts) != 2 or Path(row[0]).stem != video.stem or not row[2].strip().isdecimal():
             raise ManifestError(
-                f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as published."
+                f"{path} line {line}: expected /class/id.wav,/class/id.mp4,frames, got {','.join(row)!r}. Give the lists as "
+                "published."
             )
         label = video.parts[0]
         yield Entry(
@@ -90,21 +92,22 @@ def _list(path: Path, split: str) -> Iterator[Entry]:
             label,
             split,
             video,
-            extra={"frames": row[2].strip(), "youtube_id": uncut(video.stem)},
+            extra={"frames": row[2].strip(), "youtube_id": without_times(video.stem)},
         )
 
 
 def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
-    """The entries, pointing at the files that `root` has: folders of frames with sounds, or videos."""
+    """The entries with the paths of their files below `root`: folders of frames with audio files, or videos."""
     if (root / "frames").is_dir():
         folders = {folder_name(path.name): path.name for path in (root / "frames").iterdir()}
         for e in entries:
             video = Path(folders.get(folder_name(e.label), e.label), e.video.name)
             yield replace(e, video="frames" / video, audio=("audio" / video).with_suffix(".wav"))
         return
-    placed = list(found(entries, root))
+    placed = list(located(entries, root))
     if not any((root / e.video).exists() for e in placed):
         raise ManifestError(
-            f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither: none of {len(placed)} listed clips is there. Give the folder of the dataset."
+            f"{root}: expected the folders audio and frames, or videos in folders named by class, got neither: none of "
+            f"{len(placed)} listed clips is there. Give the folder of the dataset."
         )
     yield from placed

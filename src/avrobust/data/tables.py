@@ -1,0 +1,139 @@
+"""Reads and writes clips as a csv table with a header: one row per clip."""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from avrobust.data.entry import Entry, ManifestError, read_box, read_number
+from avrobust.media import write_bytes
+
+_COLUMNS = ("id", "label", "split", "video", "audio", "start", "end", "box", "sha256")
+_SEPARATORS = ",;\t|"  # a comma, and what spreadsheets write instead
+
+
+def read_entries(
+    path: Path,
+    root: Path,
+    *,
+    label: str,
+    split: str | None,
+    start: str | None,
+    end: str | None,
+    classes: Sequence[str] | None,
+    repeats: bool,
+) -> list[Entry]:
+    """The clips of a table; the arguments are those of `Manifest.read`.  Raises ManifestError with file and line."""
+    columns = {"label": label, "split": split, "start": start or "start", "end": end or "end"}
+    entries: list[Entry] = []
+    lines: dict[str, int] = {}
+    for line, row in _rows(path, [c for c in ("video", label, split, start, end) if c is not None]):
+        try:
+            entry = _entry(row, columns, root)
+            if classes is not None and entry.label not in classes:
+                raise ManifestError(unknown_label(entry.label, classes))
+            if entry.id in lines and not repeats:
+                raise ManifestError(
+                    f"expected every id once, got '{entry.id}' again (first on line {lines[entry.id]}). Rename or "
+                    "remove one of them."
+                )
+        except ManifestError as error:
+            raise ManifestError(f"{path} line {line}: {error}") from None
+        lines.setdefault(entry.id, line)
+        entries.append(entry)
+    if not entries:
+        raise ManifestError(f"{path}: expected at least one clip, got only a header. Fill the table.")
+    return entries
+
+
+def write_entries(entries: Iterable[Entry], path: Path | str) -> None:
+    """Write clips as a table, whole or not at all."""
+    entries = list(entries)
+    extras = sorted({key for e in entries for key in e.extra})
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *extras])
+    for e in entries:
+        audio = "" if e.audio is None else e.audio.as_posix()
+        box = "" if e.box is None else " ".join(map(repr, e.box))
+        end = "" if e.end is None else repr(e.end)
+        fixed = [e.id, e.label, e.split, e.video.as_posix(), audio, repr(e.start), end, box, e.sha256 or ""]
+        writer.writerow([*fixed, *(e.extra.get(key, "") for key in extras)])
+    write_bytes(path, text.getvalue().encode())
+
+
+def unknown_label(label: str, classes: Sequence[str]) -> str:
+    """The error for a label that is none of the classes."""
+    shown = ", ".join(classes[:12]) + (", …" if len(classes) > 12 else "")
+    return (
+        f"expected a label of the {len(classes)} classes ({shown}), got {label!r}. Add it to the classes, or leave the "
+        "clip out."
+    )
+
+
+def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, row) of a csv file, once its header is known to have the needed columns."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter=_separator(path, needed))
+            header = [name.strip() for name in next(reader, [])]
+            if missing := [c for c in needed if c not in header]:
+                raise ManifestError(
+                    f"{path}: expected a column {' and '.join(map(repr, missing))}, got {', '.join(header) or 'nothing'}. "
+                    "Add it, or name the column to use instead."
+                )
+            if twice := [name for name, n in Counter(header).items() if n > 1 and name]:
+                raise ManifestError(
+                    f"{path}: expected every column once, got {' and '.join(map(repr, twice))} again. Rename or remove one."
+                )
+            for row in filter(None, reader):
+                if len(row) != len(header):
+                    raise ManifestError(
+                        f"{path} line {reader.line_num}: expected {len(header)} cells, got {len(row)}. Quote cells that "
+                        "hold commas."
+                    )
+                yield reader.line_num, dict(zip(header, row, strict=True))
+    except OSError as error:
+        raise ManifestError(f"{path}: expected a csv table of clips, got: {error.strerror}. Check the path.") from None
+    except (UnicodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: expected a csv table in UTF-8, got: {error}. Save it as such.") from None
+
+
+def _separator(path: Path, needed: Sequence[str]) -> str:
+    """The first separator with which the header has every needed column."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+    for separator in _SEPARATORS:
+        header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+        if all(name in header for name in needed):
+            return separator
+    return max(_SEPARATORS, key=first.count)  # for the error to name the columns
+
+
+def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -> Entry:
+    cells = {key: value.strip() for key, value in row.items()}
+    video = _relative(cells["video"], root)
+    audio = _relative(cells["audio"], root) if cells.get("audio") else None
+    end = cells.get(columns["end"] or "")
+    known = {*_COLUMNS, "bbox", *columns.values()}
+    return Entry(
+        id=cells.get("id") or video.with_suffix("").as_posix(),
+        label=cells[columns["label"] or "label"],
+        split=cells[columns["split"]] if columns["split"] else "train",
+        video=video,
+        audio=None if audio == video else audio,
+        start=read_number(cells.get(columns["start"] or "") or "0"),
+        end=read_number(end) if end else None,
+        box=read_box(cells.get("box") or cells.get("bbox") or ""),
+        sha256=cells.get("sha256") or None,
+        extra={key: value for key, value in cells.items() if key and value and key not in known},
+    )
+
+
+def _relative(cell: str, root: Path) -> Path:
+    """A path as the table has it, relative to the root; `Entry` checks that it lies inside."""
+    if not cell:
+        raise ManifestError("expected a path, got an empty cell. Name the clip's file.")
+    return Path(os.path.relpath(root / cell, root))
