@@ -118,11 +118,11 @@ def test_a_class_without_readable_clips_in_a_split_is_an_error(manifest, tmp_pat
     store = made(manifest, tmp_path / "out")
     listed = {(e.split, e.label) for e in manifest.entries}
     readable = {(e.split, e.label) for e in manifest.entries if e.id in store}
-    assert {(s, label) for s in ("train", "val", "test") for label in store.vanished(s)} == listed - readable
+    assert {(s, label) for s in ("train", "val", "test") for label in store.unreadable_classes(s)} == listed - readable
     gone = replace(manifest, entries=tuple(e for e in manifest.entries if e.label != "cat" or e.split != "train"))
     lost = Entry("lost", "cat", "train", Path("empty.mp4"))
     store = made(replace(gone, entries=(*gone.entries, lost)), tmp_path / "out")
-    assert list(store.vanished("train")) == ["cat"]
+    assert list(store.unreadable_classes("train")) == ["cat"]
     with pytest.raises(StoreError, match=r"expected clips of 'cat' among the train clips, got none .*--classes"):
         store.require_classes("train")
 
@@ -390,10 +390,10 @@ def test_other_folders_are_left_alone(manifest, tmp_path):
     with pytest.raises(StoreError, match="got a folder of clips as ClipSpec"):
         prepare(manifest, replace(SPEC, size=20), tmp_path / "out", workers=1, progress=False)
     (tmp_path / "out/table.parquet").unlink()
-    with pytest.raises(StoreError, match="preparing was cut off"):
+    with pytest.raises(StoreError, match="preparing was interrupted"):
         Store.open(tmp_path / "out")
     (tmp_path / "out/store.json").write_text(json.dumps({"spec": {"speed": 3}}))
-    with pytest.raises(StoreError, match=r"store\.json: expected what the clips hold"):
+    with pytest.raises(StoreError, match=r"store\.json: expected the ClipSpec of the clips"):
         Store.open(tmp_path / "out")
 
 
@@ -402,7 +402,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_written(manifest, tmp_path, mon
     made(replace(manifest, entries=manifest.entries[:2]), out)
     with monkeypatch.context() as patch:
         patch.setattr(preparing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000))
-        with pytest.raises(StoreError, match="expected room for 4 clips"):
+        with pytest.raises(StoreError, match="free disk for 4 clips"):
             made(manifest, out)
 
     def full(*arguments):

@@ -1,7 +1,7 @@
-"""Files of decoded clips: Arrow streams of one record batch, written once, mapped into memory to be read.
+"""Files of decoded clips: Arrow streams of one record batch, written once and read through a memory map.
 
-One batch, so that a mapped file is two arrays, its sounds and its pictures.  Sound is float32, what the decoder gave
-bit for bit: 16 bits would save a third in the paper's setting, and cost a conversion at every access.
+With one batch, a mapped file is two arrays: all waveforms and all frames.  Audio is float32, bit for bit as decoded: 16
+bits would need a third less disk at 11 kHz and four frames a second, but a conversion at every access.
 """
 
 import errno
@@ -22,11 +22,11 @@ PATTERN = "clips-*.arrow"
 
 
 class StoreError(ValueError):
-    """A folder of prepared clips that cannot be read or written as asked."""
+    """A folder of prepared clips that cannot be read or written: what was expected, what came, what to do."""
 
 
 class Shard(NamedTuple):
-    """One mapped file: row `i` of everything is one clip."""
+    """One mapped file: row `i` of each array and of the table is one clip."""
 
     waves: NDArray[np.float32]  # (clips, n)
     frames: NDArray[np.uint8]  # (clips, t, h, w, 3)
@@ -34,7 +34,7 @@ class Shard(NamedTuple):
 
 
 def clip_bytes(spec: ClipSpec) -> int:
-    """What a prepared clip takes on disk.
+    """The size of a prepared clip on disk, in bytes.
 
     >>> clip_bytes(ClipSpec(seconds=1.0, rate=1000, fps=2, size=10))
     4600
@@ -43,7 +43,7 @@ def clip_bytes(spec: ClipSpec) -> int:
 
 
 def read_shard(path: Path, spec: ClipSpec) -> Shard:
-    """A file of clips, mapped: nothing is read until it is looked at."""
+    """A file of clips, memory-mapped: data are read when they are used.  Raises StoreError for a damaged file."""
     try:
         batch = pa.ipc.open_stream(pa.memory_map(str(path))).read_next_batch()
     except (OSError, pa.ArrowInvalid) as error:
@@ -56,9 +56,9 @@ def read_shard(path: Path, spec: ClipSpec) -> Shard:
 
 
 def write_shard(folder: Path, clips: Sequence[tuple[str, Clip]]) -> None:
-    """A new file of clips and their keys, whole or not at all.
+    """Write a new file of clips and their keys, whole or not at all.  Raises StoreError on a full disk.
 
-    Its name comes from its keys, so that two runs into one folder never overwrite each other's clips.
+    The file is named by the keys, so that two runs into one folder never overwrite each other's clips.
     """
     keys = [key for key, _ in clips]
     waves, frames = np.stack([clip.wave for _, clip in clips]), np.stack([clip.frames for _, clip in clips])
@@ -82,14 +82,15 @@ def write_shard(folder: Path, clips: Sequence[tuple[str, Clip]]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise StoreError(
-            f"{folder}: expected room for {batch.nbytes / 1e6:.0f} MB more, got a full disk. Free some and prepare again; clips written before are kept."
+            f"{folder}: expected {batch.nbytes / 1e6:.0f} MB of free disk, got a full disk. Free some and prepare again; clips "
+            "written before are kept."
         ) from None
     finally:
         part.unlink(missing_ok=True)
 
 
 def content(clip: Clip) -> str:
-    """A number for what a clip sounds and looks like, whatever file it came from."""
+    """A hash of a clip's samples and pixels, whatever file they came from."""
     return hashlib.blake2b(clip.wave.tobytes() + clip.frames.tobytes(), digest_size=16).hexdigest()
 
 

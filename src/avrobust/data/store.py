@@ -1,10 +1,10 @@
-"""Prepared clips on disk: opens at once whatever its size, and gives any clip without decoding.
+"""Prepared clips on disk: opens at once whatever its size, and reads any clip without decoding.
 
 A store is a folder:
 
     store.json        what a clip holds (its `ClipSpec`)
     clips-*.arrow     decoded clips, see `data.shards`
-    table.parquet     the manifest as last prepared: for every listed clip where it lies, or why it does not
+    table.parquet     the manifest as last prepared: for every listed clip, its file and row, or why it has none
 """
 
 import hashlib
@@ -31,8 +31,8 @@ OK = "ok"
 class Store:
     """The clips that `prepare` made of a manifest; `Store.open(path)` gives one.
 
-    `store[id]` is a `Clip` whose arrays are read-only views of the file.  A store can be sent to other processes: only
-    its path travels.
+    `store[id]` is a `Clip` whose arrays are read-only views of the file.  A store is pickled as its path.  See `prepare` for
+    an example.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
-        """The store in the folder `path`."""
+        """The store in the folder `path`.  Raises StoreError where there is none, or a damaged one."""
         path = Path(path)
         spec = read_spec(path)
         if spec is None:
@@ -53,7 +53,7 @@ class Store:
             )
         if not (path / TABLE).exists():
             raise StoreError(
-                f"{path}: expected {TABLE}, got none: preparing was cut off. Prepare again; finished clips are kept."
+                f"{path}: expected {TABLE}, got none: preparing was interrupted. Prepare again; finished clips are kept."
             )
         table = read_table(path)
         about = json.loads(table.schema.metadata[b"avrobust"])
@@ -63,21 +63,21 @@ class Store:
         return Store.open, (self.path,)
 
     def __len__(self) -> int:
-        """How many clips can be read."""
+        """The number of readable clips."""
         return len(self.ids())
 
     def __contains__(self, id: str) -> bool:
         return id in self._index and self._column("status")[self._index[id]] == OK
 
     def __getitem__(self, id: str) -> Clip:
-        """The prepared clip, as the decoder gave it."""
+        """The prepared clip, as decoded.  Raises KeyError for an unknown id, StoreError for a clip that could not be decoded."""
         i = self._readable(id)
         shard, row = self._shard(self._column("shard")[i]), self._column("row")[i]
         about = {name: self.table.column(name)[i].as_py() for name in ("window", "notes")}
         return Clip(shard.waves[row], shard.frames[row], tuple(about["window"]), tuple(about["notes"]))
 
     def ids(self, split: str | None = None) -> tuple[str, ...]:
-        """The clips that can be read, of one split or of all, in the manifest's order."""
+        """The readable clips of one split or of all, in the manifest's order."""
         rows = zip(self._index, self._column("split"), self._column("status"), strict=True)
         return tuple(id for id, s, status in rows if status == OK and split in (None, s))
 
@@ -86,27 +86,27 @@ class Store:
         return self._class_number[self._column("label")[self._row(id)]]
 
     def digest(self, id: str) -> str:
-        """A number for what the clip sounds and looks like, as it was when it was prepared."""
+        """A hash of the clip's samples and pixels, as they were when it was prepared."""
         digest: str = self._column("digest")[self._readable(id)]
         return digest
 
     def box(self, id: str) -> Box | None:
-        """Where the sounding object is seen, x0 y0 x1 y1 in [0, 1] of the prepared frame; None: not known, or cut off."""
+        """The box of the sounding object, x0 y0 x1 y1 in [0, 1] of the prepared frame; None if unknown or cropped away."""
         box = self.table.column("box")[self._readable(id)].as_py()
-        return None if box is None else self.seen(id, (box[0], box[1], box[2], box[3]))
+        return None if box is None else self.cropped(id, (box[0], box[1], box[2], box[3]))
 
-    def seen(self, id: str, box: Box) -> Box | None:
-        """A box of the clip's whole picture, in the prepared frame; None: cut off."""
+    def cropped(self, id: str, box: Box) -> Box | None:
+        """A box of the source frame in coordinates of the prepared frame; None if it was cropped away."""
         window: list[float] = self.table.column("window")[self._readable(id)].as_py()
         return box_in_window(box, window)
 
     def counts(self, split: str) -> tuple[int, int]:
-        """(readable, listed) clips of a split."""
+        """The numbers of readable and of listed clips in a split."""
         status = [status for s, status in zip(self._column("split"), self._column("status"), strict=True) if s == split]
         return sum(s == OK for s in status), len(status)
 
     def summary(self) -> str:
-        """How many clips of each split can be read, and a line for each that cannot."""
+        """The number of readable clips in each split, and a line for each unreadable clip."""
         counts = (
             f"{split}: {readable} of {listed} clips"
             for split in ("train", "val", "test")
@@ -115,8 +115,8 @@ class Store:
         failures = (f"  {id} ({file}): {reason}" for id, file, reason in self.failures)
         return "\n".join([f"{self.name}: {len(self.classes)} classes, {self.spec}", *counts, *failures])
 
-    def vanished(self, split: str) -> dict[str, str]:
-        """The classes of a split whose listed clips can all not be read, each with the first one's reason."""
+    def unreadable_classes(self, split: str) -> dict[str, str]:
+        """The classes of a split without a readable clip, each with the reason of its first clip."""
         rows = [
             (label, status)
             for label, s, status in zip(*(self._column(c) for c in ("label", "split", "status")), strict=True)
@@ -126,23 +126,23 @@ class Store:
         return {label: status for label, status in reversed(rows) if label not in readable}
 
     def require_classes(self, *splits: str) -> None:
-        """Raise a `StoreError` where no clip of a class can be read in one of the splits: fewer are an easier task."""
+        """Raise StoreError for a class without readable clips in one of the splits: fewer classes are an easier task."""
         for split in splits:
-            for label, reason in self.vanished(split).items():
+            for label, reason in self.unreadable_classes(split).items():
                 raise StoreError(
-                    f"expected clips of '{label}' among the {split} clips, got none that can be read ({reason}). Mend or "
+                    f"expected clips of '{label}' among the {split} clips, got none that can be read ({reason}). Repair or "
                     f"replace its files (avrobust show {self.path}), or name the other classes with --classes."
                 )
 
     @property
     def failures(self) -> list[tuple[str, str, str]]:
-        """(id, file, reason) of the listed clips that cannot be read."""
+        """Id, file and reason of the listed clips that cannot be read."""
         rows = zip(self._index, self._column("video"), self._column("status"), strict=True)
         return [(id, file, status) for id, file, status in rows if status != OK]
 
     @cached_property
     def sha256(self) -> str:
-        """One number for all that decides results: classes, labels, splits, boxes, and every sample and pixel."""
+        """A hash of everything that results depend on: classes, labels, splits, boxes, every sample and pixel."""
         columns = (self._column(name) for name in ("id", "label", "split", "digest", "window", "box", "rival"))
         rows = sorted("\t".join(map(str, row)) for row in zip(*columns, strict=True))
         return hashlib.sha256("\n".join([json.dumps(self.classes), *rows]).encode()).hexdigest()
@@ -156,7 +156,8 @@ class Store:
         i = self._row(id)
         if self._column("status")[i] != OK:
             raise StoreError(
-                f"clip '{id}' could not be prepared: {self._column('status')[i]}. Take clips from ids(), or mend the file and prepare again."
+                f"clip '{id}' could not be prepared: {self._column('status')[i]}. Choose clips from ids(), or repair the file and prepare "
+                "again."
             )
         return i
 
@@ -188,7 +189,7 @@ class Store:
 
 
 def box_in_window(box: Box | list[float], window: Box | list[float]) -> Box | None:
-    """A box of the whole picture, seen in the part of it that is kept; None when nothing of it is left.
+    """A box of the source frame in coordinates of the window that is kept; None if they do not overlap.
 
     >>> box_in_window((0.0, 0.0, 0.5, 0.5), (0.25, 0.0, 0.75, 1.0))
     (0.0, 0.0, 0.5, 0.5)
@@ -200,29 +201,29 @@ def box_in_window(box: Box | list[float], window: Box | list[float]) -> Box | No
 
 
 def read_table(path: Path) -> pa.Table:
-    """The table of the store at `path`.  Raises StoreError where it is damaged, or none, or of another version."""
+    """The table of the store at `path`.  Raises StoreError if it is missing, damaged, or of another version."""
     try:
         table = pq.read_table(path / TABLE)
-        came = ", ".join(c for c in ("status", "digest", "window", "box", "rival") if c not in table.column_names)
-        came = f"one without {came}" if came else ""
+        found = ", ".join(c for c in ("status", "digest", "window", "box", "rival") if c not in table.column_names)
+        found = f"one without {found}" if found else ""
         if b"avrobust" not in (table.schema.metadata or {}):
-            came = came or "one without classes"
+            found = found or "one without classes"
     except (pa.ArrowException, OSError) as error:
-        came = str(error)
-    if came:
+        found = str(error)
+    if found:
         raise StoreError(
-            f"{path / TABLE}: expected a table of prepared clips, got {came}. Prepare again; finished clips are kept."
+            f"{path / TABLE}: expected a table of prepared clips, got {found}. Prepare again; finished clips are kept."
         )
     return table
 
 
 def read_spec(path: Path) -> ClipSpec | None:
-    """What the clips in a folder hold, or None where the folder is no store."""
+    """The `ClipSpec` of the clips in a folder; None if the folder is no store."""
     try:
         return ClipSpec(**json.loads((path / ABOUT).read_text(encoding="utf-8"))["spec"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{path / ABOUT}: expected what the clips hold, got: {error!r}. Prepare into another folder."
+            f"{path / ABOUT}: expected the ClipSpec of the clips, got: {error!r}. Prepare into another folder."
         ) from None

@@ -217,7 +217,7 @@ class Job:
         store, shown = self.store, window(self.store.spec, self.study.view)
 
         def seen(id: str, box: Box | None) -> Box | None:
-            kept = store.seen(id, box) if box else None
+            kept = store.cropped(id, box) if box else None
             return box_in_window(kept, shown) if kept else None
 
         tested = {e.id: e for e in self.manifest.entries if e.split == "test" and e.id in store}
