@@ -6,6 +6,7 @@
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import FUSIONS, Fusion
+from avrobust.models.hf import pair
 from avrobust.models.network import Absent, AVNet, Loss
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, FrameNet
 from avrobust.models.zoo import NetSpec, build, count_parameters, rebuild
@@ -24,6 +25,7 @@ __all__ = [
     "audio_frontend",
     "build",
     "count_parameters",
+    "pair",
     "rebuild",
     "visual_frontend",
 ]

@@ -1,7 +1,7 @@
 """Encoders of pictures: RGB frames in [0, 1] to features.  Normalising happens here, inside."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
 from avrobust.config import brief
+
+T = TypeVar("T")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -96,19 +98,27 @@ def pretrained(name: str) -> PreTrainedModel:
     neither here nor to be had, and `ValueError` where they are of a network that is not in `TYPES`.  Nothing that lies
     beside the weights is run.
     """
+    return fetch(
+        name,
+        _fetched,
+        "as the visual weights (a study: --visual-weights PATH), or leave the weights out to start from random ones "
+        "(--visual-weights none).",
+    )
+
+
+def fetch(name: str, load: Callable[..., T], otherwise: str) -> T:
+    """What `load(name)` finds here, or else on the model hub; `otherwise` ends the sentence of what to do where it fails."""
     try:
-        return _fetched(name, local_files_only=True)
+        return load(name, local_files_only=True)
     except OSError:
         pass
     try:
-        return _fetched(name)
+        return load(name)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise OSError(
             f"expected the weights '{name}' in a folder, in the local cache or on the model hub, got: {reason} "
-            f"Fetch them once where there is a network (hf download {name}) and give that folder's path as the visual "
-            "weights (a study: --visual-weights PATH), or leave the weights out to start from random ones "
-            "(--visual-weights none)."
+            f"Fetch them once where there is a network (hf download {name}) and give that folder's path {otherwise}"
         ) from error
 
 
