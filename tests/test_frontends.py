@@ -1,6 +1,7 @@
 """Front ends beside the processors that they stand for, and their gradients."""
 
 import csv
+import re
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from avrobust import AV
 from avrobust.data.orchestra import score, sound
 from avrobust.models import frontends as f
 
@@ -259,6 +261,15 @@ def test_a_processor_may_be_a_part_of_another_or_a_file():
         assert f.audio_frontend(given, 48_000).settings == f.audio_frontend(clap, 48_000).settings
     for given in (Whole(), clip, clip.to_dict()):
         assert f.visual_frontend(given).settings == f.visual_frontend(clip).settings
+
+
+def test_the_guide_runs():
+    guide = (Path(__file__).parents[1] / "docs/guide/encoders.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    names = {"my_net": lambda a, v: a.mean((1, 2)) + v.mean((1, 2, 3, 4))}
+    exec(block, names)
+    x = AV(audio=torch.zeros(2, 22_050), visual=torch.zeros(2, 1, 3, 32, 48))
+    assert names["model"](x).shape == (2,)
 
 
 def refused():

@@ -17,7 +17,7 @@ from avrobust.training import recipe
 
 # The files of tests that compare numbers of networks: those that another order of sums could turn red.
 NUMERIC = {
-    "adapt", "adversarial", "attacks", "benchmarks", "carried", "evaluate", "flags", "golden", "localisation",
+    "adapt", "adversarial", "attacks", "benchmarks", "carried", "evaluate", "flags", "frontends", "golden", "hf", "localisation",
     "memory", "models", "pcl", "plane", "published_checkpoints", "realize", "saved", "search", "similarity", "sparse",
     "standing", "threat",
 }  # fmt: skip
