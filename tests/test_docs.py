@@ -43,6 +43,12 @@ def test_documents_link_to_files_that_exist():
         assert (ROOT / file).exists(), file
 
 
+def test_every_decision_is_in_the_index():
+    folder = ROOT / "docs/decisions"
+    index = set(re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text()))
+    assert index == {page.name for page in folder.glob("[0-9]*.md")}
+
+
 @pytest.mark.parametrize(
     "words",
     [

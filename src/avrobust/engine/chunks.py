@@ -12,7 +12,7 @@ from avrobust.types import AV, Signals
 
 T = TypeVar("T")
 # On a CPU a step on so many samples and pixels runs nearly as fast as a larger one, in less memory:
-# docs/decisions/0010-many-clips-a-few-at-a-time.md.
+# docs/decisions/0010-chunk-size.md.
 HALF_A_MILLION = 2.0**19
 
 
