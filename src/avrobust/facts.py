@@ -36,3 +36,9 @@ class AttackInfo:
     def strongest(self) -> bool:
         """Whether it is the worst case over all searches on the model at hand."""
         return self.family == "AVAutoAttack" and not self.source and not self.variant
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is its family's own search: the usual objective, on the model at hand, no variant."""
+        usual = "margin" if self.family == "Square" else "cross_entropy"
+        return bool(self.family) and not (self.source or self.variant) and self.objective in ("", usual)

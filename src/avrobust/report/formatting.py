@@ -1,38 +1,95 @@
-"""Budgets, counts and durations as people say them."""
+"""Budgets, counts and durations as people write them."""
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from avrobust.evaluation.conditions import Budget
+from avrobust.evaluation.stats import Estimate, percent
 
 IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
+# What a subset of modalities is called: attacked, as a model's input, and as a word in a sentence.
+ATTACKED = {"clean": "Clean", "A": "Audio attacked", "V": "Visual attacked", "AV": "Both attacked"}
+MODEL = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}
+MODALITY = {"clean": "clean", "A": "audio", "V": "visual", "AV": "both"}
 
 
-def sound(eps: float, words: str) -> str:
-    """An audio budget with its physical size.
+class Size(NamedTuple):
+    """One modality's budget as a short number and its unit."""
 
-    >>> sound(0.012, "linf 0.012"), sound(0.01, "40 dB SNR")
-    ('0.012 (−38.4 dBFS)', '40 dB SNR')
+    number: str
+    unit: str
+
+
+def size(budget: Budget, modality: str) -> Size:
+    """A budget of "audio" or "visual" in the unit that is easiest to picture.
+
+    >>> size(Budget(0.012, 0.0, "linf 0.012", "untouched"), "audio")
+    Size(number='−38.4', unit='dBFS')
     """
-    if words.startswith("linf") and eps > 0:
-        return f"{eps:.3g} ({decibel(20 * math.log10(eps))} dBFS)"
-    return words
+    eps, words = (budget.eps_audio, budget.audio) if modality == "audio" else (budget.eps_visual, budget.visual)
+    if words.startswith("linf") and eps:
+        if modality == "audio":
+            return Size(decibel(20 * math.log10(eps)), "dBFS")
+        levels = grey_levels(budget)
+        return Size(f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255")
+    if words.endswith("dB SNR"):
+        return Size(f"{float(words.split()[0]):.0f}", "dB SNR")
+    return Size(f"{eps:.2g}", "L2" + (" normalised" if words.endswith("normalised") else ""))
 
 
-def picture(eps: float, words: str) -> str:
-    """A visual budget with its physical size.
-
-    >>> picture(0.048, "linf 0.048 normalised"), picture(2 / 255, "linf 0.007843")
-    ('0.048 normalised (2.8 of 255 grey levels)', '2.0 of 255 grey levels')
-    """
-    if words.startswith("linf") and eps > 0:
-        levels = f"{grey(eps, words):.2g}" if grey(eps, words) < 1 else f"{grey(eps, words):.1f}"
-        normalised = words.endswith("normalised")
-        return f"{eps:.3g} normalised ({levels} of 255 grey levels)" if normalised else f"{levels} of 255 grey levels"
-    return words
+def is_linf(budget: Budget, modality: str) -> bool:
+    return (budget.audio if modality == "audio" else budget.visual).startswith("linf")
 
 
-def grey(eps: float, words: str) -> float:
+def normalised(budget: Budget) -> bool:
+    """Whether the visual budget counts in standard deviations of ImageNet's pixels."""
+    return budget.visual.endswith("normalised")
+
+
+def grey_levels(budget: Budget) -> float:
     """A linf visual budget in grey levels of 255."""
-    return 255 * eps * (IMAGENET_STD if words.endswith("normalised") else 1)
+    return 255 * budget.eps_visual * (IMAGENET_STD if normalised(budget) else 1)
+
+
+def audio_budget(budget: Budget) -> str:
+    """With its physical size.
+
+    >>> audio_budget(Budget(0.012, 0.0, "linf 0.012", "untouched"))
+    '0.012 (−38.4 dBFS)'
+    """
+    if is_linf(budget, "audio") and budget.eps_audio:
+        return f"{budget.eps_audio:.3g} ({size(budget, 'audio').number} dBFS)"
+    return budget.audio
+
+
+def visual_budget(budget: Budget) -> str:
+    """With its physical size.
+
+    >>> visual_budget(Budget(0.0, 0.048, "untouched", "linf 0.048 normalised"))
+    '0.048 normalised (2.8 of 255 grey levels)'
+    >>> visual_budget(Budget(0.0, 2 / 255, "untouched", "linf 0.007843"))
+    '2.0 of 255 grey levels'
+    """
+    if not (is_linf(budget, "visual") and budget.eps_visual):
+        return budget.visual
+    levels = f"{size(budget, 'visual').number} of 255 grey levels"
+    return f"{budget.eps_visual:.3g} normalised ({levels})" if normalised(budget) else levels
+
+
+def at(subset: str, budget: Budget) -> str:
+    """The budgets of the attacked modalities."""
+    parts = {"A": audio_budget, "V": visual_budget}
+    return " and ".join(parts[letter](budget) for letter in subset)
+
+
+def interval(e: Estimate) -> str:
+    """What stands below a number: its count and its 95 % interval."""
+    if not e.n:
+        return ""
+    seeds = "" if e.seeds == 1 else f" × {e.seeds}"
+    return f"of {e.n}{seeds} [{percent(e.low)}, {percent(e.high)}]"
 
 
 def decibel(value: float) -> str:
@@ -47,13 +104,61 @@ def decibel(value: float) -> str:
     return f"−{text}" if value < 0 else text
 
 
-def listing(items: list[str], last: str = "and") -> str:
+def signed(value: float) -> str:
+    """A difference of fractions in points, with its sign.
+
+    >>> signed(0.051), signed(-0.2)
+    ('+5.1', '−20.0')
+    """
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest units that matter.
+
+    >>> duration(8.2), duration(200), duration(7500)
+    ('8 s', '3 min 20 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def listing(items: Sequence[str], last: str = "and") -> str:
     """Items as a phrase.
 
     >>> listing(["FGSM", "PGD-10", "MIM-10"])
     'FGSM, PGD-10 and MIM-10'
     """
     return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def joined(*parts: object) -> str:
+    """The parts that are there, with commas between."""
+    return ", ".join(str(p) for p in parts if p)
+
+
+def named(name: str, value: object) -> str:
+    """A value after its name; nothing without a value."""
+    return f"{name} {value}" if value else ""
+
+
+def software(code: Mapping[str, Any]) -> str:
+    """Which version of this package made a run."""
+    commit = str(code.get("commit") or "")[:10]
+    dirty = "with uncommitted changes" if code.get("dirty") else ""
+    return joined(named("avrobust", code.get("version")), named("commit", commit), dirty)
+
+
+def machine(world: Mapping[str, Any]) -> str:
+    """The machine that computed a run, and its software."""
+    count = world.get("threads")
+    threads = f"{count} thread{'s' if count > 1 else ''} a process" if count else ""
+    software = named("Python", world.get("python")), named("torch", world.get("torch"))
+    return joined(world.get("cpu"), world.get("device"), threads, *software)
 
 
 def anchor(text: str) -> str:

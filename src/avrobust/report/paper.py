@@ -9,9 +9,8 @@ from avrobust.evaluation.conditions import Budget
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: accuracy of one model with both streams clean, then with A, V, AV attacked."""
+    """One row of a table, in per cent: accuracy with both modalities clean, then with A, V, AV attacked."""
 
-    name: str
     clean: float
     a: float
     v: float
@@ -20,19 +19,23 @@ class Row:
     ri: float = float("nan")
 
 
+Trained = tuple[str, str, str]  # a model by its modalities, its loss and its feature defense ("" without one)
+
+
 @dataclass(frozen=True)
 class Printed:
-    """A paper's numbers on one dataset, in per cent: of `classes` classes, tested on so many clips.
+    """A paper's numbers on one dataset: of `classes` classes, tested on so many clips.
 
-    `unimodal` are the clean accuracies of (audio, visual); `attacks`, `fusions` and `defenses` the rows of such tables.
+    `unimodal` are the clean accuracies of (audio, visual).  The rows stand under what they are about: `attacks` by
+    the family of the attack, `fusions` by the fusion, `defenses` by how the model was trained.
     """
 
     classes: int
     test_clips: int
     unimodal: tuple[float, float]
-    attacks: tuple[Row, ...] = ()
-    fusions: tuple[Row, ...] = ()
-    defenses: tuple[Row, ...] = ()
+    attacks: Mapping[str, Row] = field(default_factory=dict)
+    fusions: Mapping[str, Row] = field(default_factory=dict)
+    defenses: Mapping[Trained, Row] = field(default_factory=dict)
     note: str = ""
 
 
@@ -40,7 +43,9 @@ class Printed:
 class Paper:
     """A paper: its (audio, visual) budgets by subset, numbers by dataset, evidence by claim, and claims of its own.
 
-    A claim is a function of a run and the budgets of a table, as those in `report.claims`.
+    A claim is a function of a run and the budgets of a table, see `report.claims`: `claims` at those of the tables of
+    attacks, `defense_claims` at those of the tables of defenses.  `notes` say, by section of the page, what the paper
+    has there.
     """
 
     name: str
@@ -49,11 +54,13 @@ class Paper:
     eps_defense: Mapping[str, tuple[float, float]]
     printed: Mapping[str, Printed] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     claims: tuple[Callable[[Any, Any], Any], ...] = ()
+    defense_claims: tuple[Callable[[Any, Any], Any], ...] = ()
 
 
 def same_budgets(level: Mapping[str, Budget], eps: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether these budgets by subset are a paper's, units included: linf, pictures normalised."""
+    """Whether these budgets by subset are a paper's, units included: linf, pixels normalised."""
     words = {s: (_words(audio), _words(visual, " normalised")) for s, (audio, visual) in eps.items()}
     return all((b.audio, b.visual) == words[s] for s, b in level.items())
 

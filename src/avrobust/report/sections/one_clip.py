@@ -1,13 +1,16 @@
-"""The paper's Figure 1 in one piece: a clip before and after an attack on both modalities, seen, heard and looked at."""
+"""One clip before and after a joint attack: waveform, audio, frame, attention and prediction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from avrobust.report.gallery import Room, Sound, read_wav, sound
-from avrobust.report.load import Run
-from avrobust.report.localisation import Strip, strips
+from avrobust.report.media import Audio, Room, audio, read_wav
+from avrobust.report.run import Run
+from avrobust.report.section import Section
+from avrobust.report.sections.localisation import Strip, strips
 
 WIDTH, HEIGHT = 480, 90  # of a waveform's drawing
 STEPS = 240  # of it: each spans from the lowest to the highest sample of its stretch
@@ -15,46 +18,44 @@ STEPS = 240  # of it: each spans from the lowest to the highest sample of its st
 
 @dataclass(frozen=True)
 class Side:
-    """The clip in one condition: what is heard, seen, looked at, and said."""
+    """The clip in one condition."""
 
     condition: str  # "clean" or "AV"
     waveform: Markup
-    sound: Sound
+    audio: Audio
     frame: str
     heat: str
     pred: str
 
 
 @dataclass(frozen=True)
-class First:
-    """One clip of one model that points; `sides` are clean and attacked on both."""
+class OneClip:
+    """One clip of one model that localises; `sides` are clean and attacked on both modalities."""
 
     model: str
     strip: Strip
     sides: tuple[Side, Side]
 
 
-def first(run: Run, room: Room) -> First | None:
-    """The first clip that the joint attack fools, else the first; None where no study kept its sounds."""
-    for model in run.pointing():
-        whole = [s for s in strips(run, model) if {"clean", "AV"} <= s.sounds.keys() & s.frames.keys()]
+def one_clip(run: Run, room: Room) -> OneClip | None:
+    """The first clip that the joint attack fools, else the first; None where no study kept its audio."""
+    for model in run.localisers:
+        whole = [s for s in strips(run, model) if {"clean", "AV"} <= s.audio.keys() & s.frames.keys()]
         for strip in sorted(whole, key=lambda s: s.about.pred["AV"] == s.about.label)[:1]:
             clean, attacked = (_side(strip, condition, room) for condition in ("clean", "AV"))
-            return First(model, strip, (clean, attacked))
+            return OneClip(model, strip, (clean, attacked))
     return None
 
 
 def _side(strip: Strip, condition: str, room: Room) -> Side:
-    heard = sound(strip.sounds[condition], room)
-    assert heard is not None
-    wave, _ = read_wav(strip.sounds[condition])
-    return Side(
-        condition, waveform(wave), heard, strip.frames[condition], strip.heat[condition], strip.about.pred[condition]
-    )
+    wav = audio(strip.audio[condition], room)
+    assert wav is not None
+    wave, _ = read_wav(strip.audio[condition])
+    return Side(condition, waveform(wave), wav, strip.frames[condition], strip.heat[condition], strip.about.pred[condition])
 
 
 def waveform(wave: np.ndarray) -> Markup:
-    """A sound in [-1, 1] as inline SVG: time to the right, full scale from bottom to top.
+    """Audio in [-1, 1] as inline SVG: time to the right, full scale from bottom to top.
 
     >>> waveform(np.array([0.0, 0.5, -0.5, 0.0])).count("M")
     4
@@ -69,3 +70,11 @@ def waveform(wave: np.ndarray) -> Markup:
         f'<svg class="wave" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
         f'<path d="{"".join(path)}" stroke="var(--audio)" stroke-width="1.6" fill="none"/></svg>'
     )
+
+
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = one_clip(run, Room())
+    return {"one": found} if found else None
+
+
+SECTION = Section("one_clip", "One clip, clean and attacked", data)

@@ -1,8 +1,8 @@
-"""The paper's Figure 5: both modalities' features in a plane, and how they lie in numbers."""
+"""Both modalities' features in one plane by t-SNE, and how far apart they lie, in numbers."""
 
-import base64
-import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
 from avrobust.evaluation.embedding import Spread, alignment, spread
-from avrobust.report.load import Run, RunError
+from avrobust.report.load import RunError
+from avrobust.report.media import png
+from avrobust.report.run import Run
+from avrobust.report.section import Section
 
 PARTS = ("audio", "visual", "tsne_audio", "tsne_visual")
 SIDE, DPI = 4.4, 170  # inches, dots per inch
@@ -18,7 +21,7 @@ SIDE, DPI = 4.4, 170  # inches, dots per inch
 
 @dataclass(frozen=True)
 class Cloud:
-    """One model's features: the picture as a data URI, and the numbers beside it."""
+    """One model's features: the image as a data URI, and the numbers beside it."""
 
     model: str
     seed: int
@@ -31,13 +34,13 @@ class Cloud:
 
 def clouds(run: Run) -> list[Cloud]:
     """The models whose features the study kept, in the order of run.json; the first seed of each."""
-    files: dict[str, list[tuple[int, str]]] = {}
-    for file in (run.path / "features").glob("*.safetensors"):
-        model, _, seed = file.stem.rpartition("-")
-        if seed.isdecimal():
-            files.setdefault(model, []).append((int(seed), str(file)))
-    order = [m for m in (run.about.get("models") or {}) if m in files]
-    return [_cloud(model, *min(files[model]), colours(run.classes)) for model in order]
+    if run.path is None:
+        return []
+    # Names come from a file, so they are looked up among the files there are rather than made paths.
+    files = {file.name: str(file) for file in (run.path / "features").glob("*.safetensors")}
+    kept = [(m, s, files[name]) for m in run.record.models for s in run.seeds if (name := f"{m}-{s}.safetensors") in files]
+    first = {model: (seed, file) for model, seed, file in reversed(kept)}
+    return [_cloud(model, *first[model], colours(run.classes)) for model in run.record.models if model in first]
 
 
 def colours(classes: int) -> list[str]:
@@ -74,8 +77,14 @@ def _cloud(model: str, seed: int, file: str, palette: list[str]) -> Cloud:
     for modality, mark in (("visual", "^"), ("audio", "o")):
         x, y = kept[f"tsne_{modality}"].T
         axes.scatter(x, y, c=np.array(palette)[label], marker=mark, s=11, alpha=0.75, linewidths=0)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", transparent=True)
-    image = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image = png(lambda buffer: figure.savefig(buffer, format="png", transparent=True))
     audio, visual = kept["audio"].astype(float), kept["visual"].astype(float)
     return Cloud(model, seed, len(label), image, spread(audio, label), spread(visual, label), alignment(audio, visual))
+
+
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = clouds(run)
+    return {"clouds": found, "colours": colours(run.classes)} if found else None
+
+
+SECTION = Section("features", "Feature space", data)

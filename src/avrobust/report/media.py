@@ -1,0 +1,145 @@
+"""Frames and audio of a run, ready for the page: PNG and WAV files as data URIs, spectrograms, and what JSON says of them.
+
+A page is passed on, so it holds files of its own run only.  Knows files and how to draw audio; knows no results.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import matplotlib
+import numpy as np
+from PIL import Image
+from scipy import signal
+from scipy.io import wavfile
+
+from avrobust.report.load import RunError
+from avrobust.stored import brief, parse
+
+T = TypeVar("T")
+FOLDERS = ("gallery", "samples", "strips", "features")  # of a run, whose files a page may hold
+AUDIO_BYTES = 2_000_000  # of WAV in one section; base64 adds a third, images and curves well under a megabyte
+WINDOW = 512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
+COLUMNS, ROWS = 220, 110  # a spectrogram's pixels
+FLOOR_DB = 80  # how far below the loudest cell black begins
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A clip's audio and its spectrogram as data URIs; `wav` is None where the page has no room for it."""
+
+    wav: str | None
+    spectrogram: str
+
+
+class Room:
+    """How many bytes of audio still fit into a section."""
+
+    def __init__(self, size: int = AUDIO_BYTES) -> None:
+        self.left = size
+
+    def reserve(self, size: int) -> bool:
+        """Whether `size` bytes fit; if so they are reserved."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def check_inside(folder: Path) -> None:
+    """Refuse media that are links to elsewhere: the page would carry somebody's other files along."""
+    for part in FOLDERS:
+        for file in (folder / part, *(folder / part).rglob("*")):
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise RunError(
+                    f"{file}: expected a file of this run, got a link to {file.resolve()}. Put the file itself there."
+                )
+
+
+def read_json(kind: type[T], path: Path) -> list[T]:
+    """A JSON file of a run, one value or a list, as values of a kind.  Raises `RunError` where it does not fit."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return [parse(kind, p, extra="ignore", finite=False) for p in (plain if isinstance(plain, list) else [plain])]
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path}: expected the record of a clip, {brief(error, 400)}. Delete its folder and run the study again."
+        ) from None
+
+
+def beside(index: Path, name: str, suffix: str) -> Path:
+    """A file that an index names, if it lies beside it."""
+    if Path(name).name != name or Path(name).suffix != suffix or not name.isprintable():
+        raise RunError(
+            f"{index}: expected the name of a {suffix} file beside it, got {brief(repr(name), 80)}. "
+            "Put the file itself there."
+        )
+    return index.with_name(name)
+
+
+def audio(path: Path, room: Room) -> Audio | None:
+    """A WAV file for the page; None where there is none."""
+    if not path.exists():
+        return None
+    wave, rate = read_wav(path)
+    return Audio(uri(path) if room.reserve(path.stat().st_size) else None, spectrogram(wave, rate))
+
+
+def uri(path: Path) -> str:
+    """A PNG or WAV file as a data URI."""
+    kind, head = {".png": ("image/png", b"\x89PNG"), ".wav": ("audio/wav", b"RIFF")}[path.suffix]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: expected a file of this run, got: {error}. Run the study again.") from None
+    if not content.startswith(head):
+        raise RunError(
+            f"{path}: expected a {path.suffix} file, got another. Delete its folder and run the study again."
+        )
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def read_wav(path: Path) -> tuple[np.ndarray, int]:
+    """A WAV file as mono samples in [-1, 1] and their rate."""
+    try:
+        rate, samples = wavfile.read(path)
+        if rate < 1 or not len(samples):
+            raise ValueError(f"{len(samples)} samples at {rate} Hz")
+    except Exception as error:  # a damaged file fails in many ways
+        raise RunError(
+            f"{path}: expected audio, got: {brief(error)}. Delete its folder and run the study again."
+        ) from error
+    wave = samples / np.iinfo(samples.dtype).max if np.issubdtype(samples.dtype, np.integer) else samples
+    return wave.reshape(len(wave), -1).mean(1), int(rate)
+
+
+def power(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Power by (frequency, time)."""
+    window = min(WINDOW, len(wave))
+    _, _, density = signal.spectrogram(wave, rate, "hann", window, window - max(1, len(wave) // COLUMNS))
+    return np.asarray(density)
+
+
+def spectrogram(wave: np.ndarray, rate: int, loudest: float | None = None) -> str:
+    """Audio as an image: time to the right, frequency up from 0 to half the rate, 80 dB from black to white."""
+    density = power(wave, rate)
+    top = loudest if loudest is not None else density.max()
+    db = 10 * np.log10(np.maximum(density, 1e-20) / max(top, 1e-20))
+    level = np.clip(1 + db / FLOOR_DB, 0, 1)[::-1]
+    # A palette of 64 colours: a third of the bytes of full colour, and no visible step.
+    colours = (matplotlib.colormaps["magma"](np.linspace(0, 1, 64))[:, :3] * 255).astype(np.uint8)
+    image = Image.fromarray((level * 255).astype(np.uint8)).resize((COLUMNS, ROWS), Image.Resampling.BOX)
+    image = Image.fromarray((np.asarray(image) // 4).astype(np.uint8), mode="P")
+    image.putpalette(colours.tobytes())
+    return png(lambda buffer: image.save(buffer, "PNG", optimize=True))
+
+
+def png(save: Callable[[io.BytesIO], object]) -> str:
+    """What `save` writes as PNG, as a data URI."""
+    buffer = io.BytesIO()
+    save(buffer)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

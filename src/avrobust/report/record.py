@@ -1,0 +1,175 @@
+"""What run.json may say, in types: a run's folder may come from anyone, and a page is made of it."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from avrobust.stored import brief, parse
+
+Kind = Literal["AV", "A", "V"]
+Level = dict[Literal["A", "V", "AV", "clean"], tuple[float, float]]  # the (audio, visual) budgets, by subset
+
+
+@dataclass(frozen=True)
+class UnreadClip:
+    id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    name: str | None = None
+    classes: list[str] = field(default_factory=list)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)  # readable and listed, by split
+    failures: list[UnreadClip] = field(default_factory=list)
+    spec: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    epoch: int
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    audio: float
+    visual: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `evaluation.probe` found, and `low`, what crafting in low precision costs by threat."""
+
+    clips: int
+    random: float
+    sociable: float
+    faint: Parts
+    flat: Parts
+    ignores: dict[str, bool] = field(default_factory=dict)
+    moved: Parts | None = None
+    low: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Codes:
+    nonzero: float
+    residual: float
+    iterations: float
+    gap: float
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    kind: Kind | None = None
+    fusion: str | None = None
+    recipe: str | None = None
+    loss: str | None = None
+    feature_defense: str | None = None
+    start: str | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+    epochs: int | None = None
+    val: float | None = None
+    curve: list[Epoch] | None = None
+    memory: dict[Literal["audio", "visual"], Codes] | None = None
+    probe: Probe = None  # type: ignore[assignment]  # there or not, but never null
+
+    @property
+    def undefended(self) -> bool:
+        """Whether it was trained with cross entropy, from scratch, without a feature defense."""
+        return not (self.feature_defense or self.start) and self.loss in (None, "cross_entropy")
+
+
+@dataclass(frozen=True)
+class Code:
+    version: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    python: str | None = None
+    torch: str | None = None
+    device: str | None = None
+    cpu: str | None = None
+    instructions: str | None = None
+    features: list[str] | None = None
+    onednn_max_cpu_isa: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A localisation that ignores the clip: shares of `clips`, and means of `mass` and `iou` over them."""
+
+    clips: int
+    pointing: float
+    mass: float
+    found: float
+    iou: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    model: str
+    seed: int
+    doing: str
+    error: str
+    log: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Aside:
+    model: str
+    seed: int
+    attack: str
+    code: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """run.json, as far as a page needs it; other entries are ignored."""
+
+    name: str | None = None
+    title: str | None = None
+    paper: str | None = None
+    benchmark: str | None = None
+    command: str | None = None
+    started: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+    code: Code = field(default_factory=Code)
+    world: World = field(default_factory=World)
+    worlds: dict[str, World] = field(default_factory=dict)
+    data: DataRecord = field(default_factory=DataRecord)
+    models: dict[str, ModelRecord] = field(default_factory=dict)
+    tables: list[Level] = field(default_factory=list)
+    defenses: list[Level] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    baselines: dict[str, Baseline] = field(default_factory=dict)
+    failures: dict[str, Failure | None] = field(default_factory=dict)
+    set_aside: dict[str, Aside] = field(default_factory=dict)
+
+
+def read(path: Path) -> tuple[RunRecord, dict[str, Any]]:
+    """run.json in types, and as the plain data that it is.  Raises `FileNotFoundError`, and `ValueError` that names the file."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        record = parse(RunRecord, plain, extra="ignore", finite=False)
+    except (ValueError, RecursionError) as error:
+        damaged = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)
+        what = "JSON" if damaged else "the record of a run"
+        raise ValueError(f"{path}: expected {what}, {brief(error, 400)}") from None
+    return record, plain
+
+
+def present(value: Any) -> dict[str, Any]:
+    """A part of a record as plain data, without what was not recorded."""
+    return {name: v for name, v in asdict(value).items() if v is not None}

@@ -1,0 +1,75 @@
+"""Which modality contributes to a joint attack: what each half of it does alone, and the gradient's share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avrobust.evaluation.conditions import Budget, Predictions
+from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
+from avrobust.report.run import Run
+from avrobust.report.section import Section
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of the clips that were correct and then `fooled`: shares that one half alone fools, and that take both.
+
+    `slope` is audio's share of what both budgets can add to the margin, by the gradient at all clean clips.
+    """
+
+    model: str
+    attack: str
+    fooled: Estimate
+    audio: Estimate
+    visual: Estimate
+    both: Estimate
+    slope: Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """All joint attacks within one budget."""
+
+    budget: Budget
+    rows: tuple[Row, ...]
+
+
+def tables(run: Run) -> list[Table]:
+    """A table per joint budget; attacks that exceeded their budget are in it, as it asks where they struck."""
+    found, model = [], run.model("AV") or ""
+    for budget in dict.fromkeys(level["AV"] for level in run.levels if "AV" in level):
+        rows = [row for attack in run.infos if (row := _row(model, attack, run.attacked(model, attack, "AV", budget)))]
+        if rows:
+            found.append(Table(budget, tuple(rows)))
+    return found
+
+
+def _row(model: str, attack: str, predictions: Predictions | None) -> Row | None:
+    if predictions is None or np.isnan(predictions["right_audio_half"]).any():
+        return None
+    fooled = predictions["correct_clean"] & ~predictions["correct"]
+    audio, visual = predictions["right_audio_half"] == 0, predictions["right_visual_half"] == 0
+    return Row(
+        model,
+        attack,
+        estimate(fooled),
+        among(audio, fooled),
+        among(visual, fooled),
+        among(~audio & ~visual, fooled),
+        _mean(predictions["slope_audio"].astype(float)),
+    )
+
+
+def _mean(shares: np.ndarray) -> Estimate:
+    known = shares[:, ~np.isnan(shares).any(0)]
+    return estimate(known) if known.size else MISSING
+
+
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = tables(run)
+    return {"tables": found} if found else None
+
+
+SECTION = Section("attribution", "Contribution of each modality", data)
