@@ -13,8 +13,10 @@ from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.conditions import Budget, Condition, Predictions
-from avrobust.report.load import Run
-from avrobust.report.tables import defense_tables
+from avrobust.report.record import RunRecord
+from avrobust.report.run import Run
+from avrobust.report.sections.defenses import defense_tables
+from avrobust.stored import parse
 from avrobust.study.jobs import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network
@@ -359,8 +361,9 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
             columns = {"correct": np.array([[model == "Adversarial" or threat.subset == "clean", True]])}
             columns |= {f"used_{m}": np.ones((1, 2)) for m in ("audio", "visual")}
             table[met] = Predictions(met, "corrected", (0,), ("a", "b"), 2, columns)
-    (found,) = defense_tables(Run(tmp_path, about, table))
-    assert [row.name for row in found.rows] == ["None", "Adversarial"]
+    record = parse(RunRecord, about, extra="ignore")
+    (found,) = defense_tables(Run(record, table))
+    assert [row.model for row in found.rows] == ["AV", "Adversarial"]
     assert found.rows[1].ri.value == pytest.approx(0.5)
 
 

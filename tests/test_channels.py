@@ -19,8 +19,8 @@ from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.stats import Proportion
 from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav, write_bytes
 from avrobust.media.channel import through_mp4
-from avrobust.report import channels
 from avrobust.report.load import read
+from avrobust.report.sections import channels
 from avrobust.study.plan import Sweep
 from avrobust.threat import IMAGENET_STD
 from fake_run import fake_run
@@ -369,7 +369,7 @@ def test_what_stays_is_counted_clip_by_clip(tmp_path, seeds):
             else:  # a clip that two models saw is still one clip
                 assert (arrival.stay.low < pooled.low and arrival.stay.high > pooled.high) or pooled.value == 1
             answers = [right[name, row.subset, *key] for key in clean]
-            assert arrival.right.value == pytest.approx(np.mean(answers))
+            assert arrival.accuracy.value == pytest.approx(np.mean(answers))
     assert table.clean["as made"].value == pytest.approx(np.mean(list(clean.values())))
 
 
@@ -379,36 +379,38 @@ def test_what_is_sent_is_no_attack(tmp_path):
     run_with(whole)
     before, after = read(plain), read(whole)
     assert len(after.sent) == 12 and not before.sent
-    assert list(after.table) == list(before.table) and after.modes == before.modes
-    assert after.flags() == before.flags() and after.levels() == before.levels()
+    assert list(after.table) == list(before.table) and after.infos == before.infos
+    assert after.flags == before.flags and after.levels == before.levels
     assert report.summary(whole) == report.summary(plain)
 
 
 def test_the_page_has_its_section_only_where_clips_were_sent(tmp_path):
     fake_run(tmp_path / "plain", clips=30, attacked=30, gallery=0, samples=0)
-    assert "stored or sent" not in report.write(tmp_path / "plain").read_text()
+    assert "After storage" not in report.write(tmp_path / "plain").read_text()
     run_with(tmp_path / "whole")
     page = Page(report.write(tmp_path / "whole").read_text())
     assert page.crossed == [] and page.open == []
-    assert "Is it still adversarial when it is stored or sent?" in page.text
+    assert "After storage and transmission" in page.text
     (table,) = channels.tables(read(tmp_path / "whole"))
     assert table.words in page.text and "of the clips" in table.words.lower()
     for row in table.rows:
         for channel, arrival in row.arrivals.items():
             if channel != "as made":
-                assert f"{arrival.words} stay fooled" in page.text
+                assert f"{arrival.words} stay misclassified" in page.text
 
 
 def test_budgets_are_said_in_what_files_hold(tmp_path):
     run_with(tmp_path / "r")
-    held = {(h.modality, h.budget.split(" ")[0]): h for h in channels.budgets(read(tmp_path / "r"))}
-    assert held["A", "0.006"].size == "196.6 steps of 16 bits" and held["A", "0.006"].room.startswith("196 whole")
-    small, paper, large = (held["V", eps] for eps in ("0.006", "0.012", "0.048"))
-    assert small.size == "0.34 to 0.35 grey levels of 255" and small.room.startswith("Less than half a grey level")
-    assert small.checked == "60 of 60 pictures came back clean, bit for bit."
-    assert paper.room.startswith("Less than a grey level") and not paper.checked
-    assert large.room == "2 whole grey levels."
-    assert held["V", "0.024"].checked.endswith("Pixels moved by up to 3.")
+    held = {(h.modality, h.budget.split(" ")[1]): h for h in channels.budgets(read(tmp_path / "r"))}
+    assert held["audio", "0.006"].size == "196.6 steps of 16 bits" and held["audio", "0.006"].fits.startswith(
+        "196 whole"
+    )
+    small, paper, large = (held["visual", eps] for eps in ("0.006", "0.012", "0.048"))
+    assert small.size == "0.34 to 0.35 grey levels of 255" and small.fits.startswith("Less than half a grey level")
+    assert small.seen == "60 of 60 videos came back clean, bit for bit."
+    assert paper.fits.startswith("Less than a grey level") and not paper.seen
+    assert large.fits == "2 whole grey levels."
+    assert held["visual", "0.024"].seen.endswith("Pixels changed by up to 3.")
 
 
 def test_the_report_calls_things_as_rows_do():

@@ -78,7 +78,7 @@ def broken(tmp_path_factory, cache) -> tuple[Study, Path]:
 def test_what_fails_is_left_out_and_the_rest_is_done(broken):
     _, out = broken
     assert set(cells(out)) == {("A", "none"), ("A", "FGSM"), ("Z", "none"), ("Z", "FGSM")}
-    missing = {(told["model"], told["doing"].split(" on ")[0]): told for told in read(out).missing}
+    missing = {(f.model, f.doing.split(" on ")[0]): f for f in read(out).missing}
     assert set(missing) == {
         ("Bad", "training and measuring it"), ("After", "training and measuring it"),
         ("A", "broken_search"), ("A", "FGSM from Bad"), ("Z", "broken_search"), ("Z", "FGSM from Bad"),
@@ -156,7 +156,7 @@ def test_cells_of_another_version_are_kept_named_and_not_counted(tmp_path, cache
     after = cells(out)
     assert after.keys() == before.keys() and not {*after.values()} & {*before.values()}
     kept = {f.parent.name for f in out.glob("cells_of_other_versions/*/rows.parquet")}
-    assert kept == {folder.name for folder in before.values()} == read(out).about["set_aside"].keys()
+    assert kept == {folder.name for folder in before.values()} == read(out).record.set_aside.keys()
     assert "2 finished cells of other code, weights or clips (0.1.0)" in (out / "report.html").read_text()
 
 

@@ -22,11 +22,24 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import Proportion, estimate, mcnemar, percent
 from avrobust.facts import AttackInfo
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
-from avrobust.report import features, figures, first, gallery, localisation, page, tables
-from avrobust.report.claims import claims, families, joint_is_worse
-from avrobust.report.comparisons import Claim, Comparison, compare
+from avrobust.report import media, page, plots
+from avrobust.report.claims import Claim, Comparison, compare, families
 from avrobust.report.load import RunError
 from avrobust.report.load import read as read_run
+from avrobust.report.run import Run
+from avrobust.report.sections import (
+    accuracy,
+    curves,
+    defenses,
+    features,
+    fusions,
+    localisation,
+    one_clip,
+    samples,
+    summary,
+)
+from avrobust.report.sections.claims import claims, joint_attack_is_stronger
+from avrobust.report.tables import heading
 from fake_run import CLASSES, TABLES, fake_run
 
 PAPERS = {PAPER.name: PAPER}
@@ -187,14 +200,14 @@ def test_every_number_of_table_1_is_that_of_the_rows(run_dir, parsed):
             average = np.mean([list(v.values()) for v in right.values()])
             assert parsed.cells[f"table-{i}", attack, "Avg"][0] == percent(average)
     assert checked == 27
-    for model, column in (("AV", "clean"), ("A", "alone A"), ("V", "alone V")):
+    for model, name in (("AV", "audio-visual"), ("A", "audio-only"), ("V", "visual-only")):
         ok = [r for r in every if (r["model"], r["subset"], r["status"]) == (model, "clean", "ok")]
-        assert parsed.cells["table-1", "FGSM", column][0] == percent(np.mean([r["correct"] for r in ok]))
+        assert parsed.cells["clean", name, "clean"][0] == percent(np.mean([r["correct"] for r in ok]))
 
 
 def test_the_papers_numbers_stand_beside(parsed):
-    for row in TABLE_1["MIT-MUSIC"]:
-        name = row.name if row.name == "FGSM" else f"{row.name}-10"
+    for family, row in TABLE_1["MIT-MUSIC"].items():
+        name = family if family == "FGSM" else f"{family}-10"
         for column, value in (("A", row.a), ("V", row.v), ("AV", row.av), ("Avg", row.avg)):
             assert parsed.cells["table-1", name, column][-1] == f"paper {value:.1f}"
     assert "paper" not in " ".join(parsed.cells["table-2", "FGSM", "V"])  # other budgets than the paper's
@@ -214,14 +227,19 @@ def test_the_papers_numbers_stand_beside_its_own_data_only(told, tmp_path):
     """Where the study does not say that the data are the paper's, or their classes are others."""
     folder = fake_run(tmp_path / "r", clips=60, attacked=60, unread=0, gallery=0, samples=0, whole=True, **told)
     run = read(folder)
-    cells = [c for t in tables.attack_tables(run) for row in t.rows for c in (*row.cells.values(), *t.clean.values())]
+    cells = [c for t in accuracy.attack_tables(run) for row in t.rows for c in row.cells.values()]
+    cells += accuracy.clean_cells(run).values()
     cells += [
-        c for t in (*tables.defense_tables(run), *tables.fusion_tables(run)) for r in t.rows for c in r.cells.values()
+        c
+        for t in (*defenses.defense_tables(run), *fusions.fusion_tables(run))
+        for r in t.rows
+        for c in r.cells.values()
     ]
-    assert len(cells) > 50 and all(c.paper is None for c in cells)
-    assert all(row.paper_ri is None for t in tables.defense_tables(run) for row in t.rows)
+    assert len(cells) > 50 and all(c.printed is None for c in cells)
+    assert all(row.printed_ri is None for t in defenses.defense_tables(run) for row in t.rows)
     page = Page(write(folder).read_text())
-    assert page.crossed == [] and "on other data than the paper's" in page.text and "as printed for" not in page.text
+    assert page.crossed == [] and "as printed in the paper" not in page.text
+    assert ("on other data than the paper's" in page.text) == (run.paper is not None)
 
 
 @pytest.mark.parametrize("name", ["PGD by Anna", "PGD-10 (mine)", "PGD"])
@@ -233,9 +251,10 @@ def test_somebody_else_s_attack_is_not_taken_for_ours_by_its_name(name, run_dir)
 
     hers = replace(run, table=dict(theirs(c, a) for c, a in run.table.items()))
     (ours,), (anna,) = (
-        [row for row in tables.attack_tables(r)[0].rows if row.attack == n] for r, n in ((run, "PGD-10"), (hers, name))
+        [row for row in accuracy.attack_tables(r)[0].rows if row.attack == n]
+        for r, n in ((run, "PGD-10"), (hers, name))
     )
-    assert ours.cells["A"].paper == 13.46 and anna.cells["A"].paper is None
+    assert ours.cells["A"].printed == 13.46 and anna.cells["A"].printed is None
     assert anna.cells["A"].ours == ours.cells["A"].ours
     before, after = ({c.name: c for c in claims(r)} for r in (run, hers))
     assert {k.high_name for k in before["MIM"].comparisons} == {"PGD-10"}
@@ -258,56 +277,59 @@ def alarm(name, level="alarm", model=""):
     ],
 )
 def test_no_headline_stands_above_an_alarm_that_voids_it(raised, voids, run_dir, monkeypatch):
-    monkeypatch.setattr(type(read(run_dir)), "flags", lambda self: (raised,))
-    said = page.headline(read(run_dir), claims(read(run_dir)))
-    assert (said == f"No answer: what was measured does not carry one ({raised.name}).") == voids
+    monkeypatch.setattr(Run, "flags", (raised,))
+    said = summary.headline(read(run_dir))
+    assert (said == f"No answer: these alarms make the numbers unreliable ({raised.name}).") == voids
     assert report.summary(run_dir).splitlines()[0] == said and said in Page(page.html(read(run_dir))).text
 
 
 def test_the_headline_says_something_of_both_attacked_whatever_was_measured(run_dir, tmp_path):
     for folder in (run_dir, fake_run(tmp_path / "r", without=(("FGSM", "AV"), ("PGD-10", "AV"), ("MIM-10", "AV")))):
-        said = page.answer(claims(read(folder)))
-        assert "when both are attacked" in said, said
-    assert "was not tried when both are attacked" in said
+        said = summary.answer(claims(read(folder)))
+        assert "with both attacked" in said, said
+    assert "was not tested with both attacked" in said
 
 
 @pytest.mark.parametrize(
     ("signs", "says"),
     [
-        ({}, "helps on clean clips and when both are attacked and hurts when the sound is attacked and when the picture is attacked"),
+        ({}, "helps on clean clips and with both attacked; it hurts with audio attacked and with visual attacked"),
         ({"clean": (0, 0)}, "makes no clear difference on clean clips"),
-        ({"clean": (1, 0)}, "beats only the weaker modality alone on clean clips"),
-        ({"company": (1, -1)}, "falls behind the better modality alone when both are attacked"),
-        ({"company": (0, -1)}, "falls behind the better modality alone when both are attacked"),
-        ({"company": (-1, -1)}, "hurts when the sound is attacked, when the picture is attacked and when both are attacked"),
-        ({"A": (-1,)}, "helps on clean clips, when the sound is attacked and when both are attacked"),
-        ({"V": ()}, "was not tried when the picture is attacked"),
-        ({"V": (0,)}, "makes no clear difference when the picture is attacked"),
+        ({"clean": (1, 0)}, "beats only the weaker unimodal model on clean clips"),
+        ({"company": (1, -1)}, "is behind the better unimodal model with both attacked"),
+        ({"company": (0, -1)}, "is behind the better unimodal model with both attacked"),
+        ({"company": (-1, -1)}, "hurts with audio attacked, with visual attacked and with both attacked"),
+        ({"A": (-1,)}, "helps on clean clips, with audio attacked and with both attacked"),
+        ({"V": ()}, "was not tested with visual attacked"),
+        ({"V": (0,)}, "makes no clear difference with visual attacked"),
     ],
 )  # fmt: skip
 def test_the_headline_says_what_the_comparisons_below_it_say(signs, says):
     made = {1: AS_CLAIMED, -1: AGAINST, 0: UNSURE}
     every = {"clean": (1, 1), "A": (1,), "V": (1,), "company": (1, 1)} | signs
-    assert says in page.answer([Claim(name, "", tuple(made[s] for s in of)) for name, of in every.items()])
+    assert says in summary.answer([Claim(name, "", tuple(made[s] for s in of)) for name, of in every.items()])
 
 
 def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
     run = read(run_dir)
     clean = {m: estimate(run.clean(m)["correct"]) for m in ("AV", "A", "V")}
-    assert clean["AV"].n == 327 and tables.glance(run)[0].ours == clean["AV"]
+    assert clean["AV"].n == 327 and summary.tiles(run)[0].ours == clean["AV"]
     seen = 0
     for claim in claims(run):
         for k in claim.comparisons:
             for name, here, whole in ((k.low_name, k.low, k.low_whole), (k.high_name, k.high, k.high_whole)):
-                if name.endswith(" alone, clean"):  # against attacked clips, of which there are fewer
-                    assert here.n == 217 and whole == clean["A" if name.startswith("sound") else "V"]
+                if name in (
+                    "audio-only, clean",
+                    "visual-only, clean",
+                ):  # against attacked clips, of which there are fewer
+                    assert here.n == 217 and whole == clean["A" if name == "audio-only, clean" else "V"]
                     assert f"({percent(whole.value)} of all 327)" in parsed.text
                     seen += 1
     assert seen == 2
-    tile = next(t for t in tables.glance(run) if t.subset == "A")
+    tile = next(t for t in summary.tiles(run) if t.subset == "A")
     (against,) = next(c for c in claims(run) if c.name == "A").comparisons
     assert (tile.ours.value, tile.other.value, tile.other.n) == (against.low.value, against.high.value, 217)
-    assert "clean ones over all 327 test clips that can be read, attacked ones over 217 of them" in parsed.text
+    assert "over all 327 readable test clips, robust accuracy over 217 of them" in parsed.text
     assert "RI are over the clips that both sides share" in parsed.text
 
 
@@ -341,41 +363,38 @@ def test_what_left_its_budget_says_so(parsed, html):
 
 def test_curves_show_the_rows(run_dir):
     run = read(run_dir)
-    curve = run.curves("AV", "A")["PGD-10"]
-    both, sound, picture = figures.lines(run, "PGD-10", "A", curve)
-    assert [line.name for line in (both, sound, picture)] == [
-        "together",
-        "sound alone, attacked",
-        "picture alone, clean",
-    ]
-    assert len(both.values) == 7 and picture.level
+    curve = run.curves("A")["PGD-10"]
+    both, audio, visual = curves.lines(run, "PGD-10", "A", curve)
+    names = ["audio-visual", "audio-only, attacked", "visual-only, clean"]
+    assert [line.name for line in (both, audio, visual)] == names
+    assert len(both.values) == 7 and visual.level
     assert both.values[3] == estimate(run.table[curve[2]]["correct"])
-    assert picture.values[0] == estimate(run.clean("V")["correct"])
-    joint = run.curves("AV", "AV")["PGD-10"]
+    assert visual.values[0] == estimate(run.clean("V")["correct"])
+    joint = run.curves("AV")["PGD-10"]
     assert [c.budget.eps_audio for c in joint] == [0.001, 0.003, 0.006, 0.012, 0.024, 0.048]
     assert [c.budget.eps_visual for c in joint] == [0.003, 0.006, 0.012, 0.048, 0.192, 0.384]
-    assert len(figures.lines(run, "PGD-10", "AV", joint)) == 3
+    assert len(curves.lines(run, "PGD-10", "AV", joint)) == 3
 
 
 @pytest.mark.parametrize(
     ("subset", "budget", "label", "tick"),
     [
-        ("A", Budget(0.012, 0.0, "linf 0.012", "untouched"), "sound ε (10⁻³), dBFS", "12"),
-        ("V", Budget(0.0, 0.048, "untouched", "linf 0.048 normalised"), "picture ε normalised (10⁻³)", "48"),
-        ("V", Budget(0.0, 2 / 255, "untouched", "linf 0.007843"), "picture ε (10⁻³), grey", "7.84"),
-        ("V", Budget(0.0, 0.5, "untouched", "l2 0.5"), "picture ε", ".5"),
+        ("A", Budget(0.012, 0.0, "linf 0.012", "untouched"), "audio ε (10⁻³), dBFS", "12"),
+        ("V", Budget(0.0, 0.048, "untouched", "linf 0.048 normalised"), "visual ε normalised (10⁻³)", "48"),
+        ("V", Budget(0.0, 2 / 255, "untouched", "linf 0.007843"), "visual ε (10⁻³), grey", "7.84"),
+        ("V", Budget(0.0, 0.5, "untouched", "l2 0.5"), "visual ε", ".5"),
     ],
 )
 def test_budgets_stand_in_thousandths_as_in_figure_3(subset, budget, label, tick):
-    _, axes = figures.canvas(4.7, 3.9)
-    figures._budget_axis(axes, subset, [budget])
+    _, axes = plots.canvas(4.7, 3.9)
+    curves._budget_axis(axes, subset, [budget])
     assert axes.get_xlabel().startswith(label)
     assert [t.get_text().split("\n")[0] for t in axes.get_xticklabels()] == ["0", tick]
 
 
 def test_tiles_are_the_worst_case(run_dir):
     run = read(run_dir)
-    tile = next(t for t in tables.glance(run) if t.subset == "A")
+    tile = next(t for t in summary.tiles(run) if t.subset == "A")
     attacks = (
         "FGSM",
         "PGD-10",
@@ -395,7 +414,7 @@ def test_several_seeds_are_averaged_and_said(tmp_path):
     every = rows(folder)
     ok = [r["correct"] for r in every if (r["model"], r["subset"], r["status"]) == ("V", "clean", "ok")]
     assert len(ok) == 3 * 57
-    number, interval = parsed.cells["table-1", "FGSM", "alone V"][:2]
+    number, interval = parsed.cells["clean", "visual-only", "clean"][:2]
     assert number == percent(np.mean(ok))
     assert interval.startswith("of 57 × 3 [")
 
@@ -410,24 +429,24 @@ def whole(tmp_path_factory):
 
 def answers(run, model, subset):
     """Under FGSM at the budgets of Table 3."""
-    return run.attacked(model, "FGSM", subset, run.defense_levels()[0][subset])
+    return run.attacked(model, "FGSM", subset, run.defense_levels[0][subset])
 
 
 def test_table_3_is_that_of_the_rows(whole):
     run = read(whole)
-    fgsm, pgd = tables.defense_tables(run)
+    fgsm, pgd = defenses.defense_tables(run)
     assert (fgsm.attack, pgd.attack) == ("FGSM", "PGD-10")
-    rows = {row.name: row for row in fgsm.rows}
+    rows = {row.model: row for row in fgsm.rows}
     assert list(rows) == [
-        "None",
-        "Unimodal A",
-        "Unimodal V",
+        "AV",
+        "A",
+        "V",
         "MaxSim",
         "MinSim",
-        "None, trained as long",
+        "AV, trained as long",
         "MinSim+ExFMem",
     ]
-    for name, model in (("None", "AV"), ("MinSim", "MinSim")):
+    for name, model in (("AV", "AV"), ("MinSim", "MinSim")):
         a, v, av = (answers(run, model, s) for s in ("A", "V", "AV"))
         cells = rows[name].cells
         assert (cells["A"].ours.value, cells["V"].ours.value) == (a["correct"].mean(), v["correct"].mean())
@@ -442,16 +461,16 @@ def test_table_3_is_that_of_the_rows(whole):
         return run.clean(model).subset((0,), clips)["correct"].mean() + np.mean(attacked)
 
     assert rows["MinSim"].ri.value == pytest.approx(worth("MinSim") - worth("AV"))
-    assert rows["None"].ri.n == 0
-    assert rows["None"].cells["clean"].paper == 88.46 and rows["MinSim"].paper_ri == 16.35
-    assert rows["None, trained as long"].cells["A"].paper is None
-    assert pgd.rows[0].cells["clean"].paper is None  # the paper's defenses met FGSM only
+    assert rows["AV"].ri.n == 0
+    assert rows["AV"].cells["clean"].printed == 88.46 and rows["MinSim"].printed_ri == 16.35
+    assert rows["AV, trained as long"].cells["A"].printed is None
+    assert pgd.rows[0].cells["clean"].printed is None  # the paper's defenses met FGSM only
 
 
 def test_a_model_of_one_modality_does_not_notice_attacks_on_the_other(whole):
     run = read(whole)
-    rows = {row.name: row for row in tables.defense_tables(run)[0].rows}
-    cells = rows["Unimodal A"].cells
+    rows = {row.model: row for row in defenses.defense_tables(run)[0].rows}
+    cells = rows["A"].cells
     assert cells["V"].ours == cells["clean"].ours and cells["AV"].ours == cells["A"].ours
     assert cells["A"].ours != cells["clean"].ours
 
@@ -460,26 +479,26 @@ def test_a_run_without_a_paper_tests_the_general_claims(whole, tmp_path):
     """The headline and the verdicts on integration are those with the paper, and nothing of it stands beside."""
     alone, beside = read_run(whole), read(whole)
     mine, theirs = ({c.name: c for c in claims(run)} for run in (alone, beside))
-    assert set(theirs) - set(mine) == {"MIM", "leaving"}
-    assert page.answer(tuple(mine.values())) == page.answer(tuple(theirs.values()))
-    assert all(theirs[name].paper and not claim.paper for name, claim in mine.items())
-    assert alone.benchmark is None and beside.benchmark == "MIT-MUSIC"
+    assert set(mine) == {"clean", "A", "V", "joint", "company"} < set(theirs)
+    assert summary.answer(tuple(mine.values())) == summary.answer(tuple(theirs.values()))
+    assert all(theirs[name].printed and not claim.printed for name, claim in mine.items())
+    assert alone.printed is None and beside.printed is PAPER.printed["MIT-MUSIC"]
     text = Page(page.html(alone)).text
-    assert PAPER.citation not in text and "as printed for" not in text
+    assert "paper" not in text.lower()
     assert PAPER.citation in Page(page.html(beside)).text
 
 
 def test_table_2_has_both_means(whole):
     run = read(whole)
-    table = tables.fusion_tables(run)[0]
-    assert [row.name for row in table.rows] == ["Concat", "Sum", "FiLM"]
+    table = fusions.fusion_tables(run)[0]
+    assert [row.model for row in table.rows] == ["AV", "Sum", "FiLM"]
     for row in table.rows:
         clean, *attacked = (row.cells[s].ours.value for s in ("clean", "A", "V", "AV"))
         assert row.cells["Avg"].ours.value == pytest.approx(np.mean(attacked), abs=0.01)
         # The clean column holds more clips than the attacked ones: means are over the clips that all share.
         assert row.cells["Avg with clean"].ours.value == pytest.approx(np.mean([clean, *attacked]), abs=0.05)
-    assert table.rows[0].cells["Avg with clean"].paper == pytest.approx(50.24, abs=0.01)
-    assert table.rows[0].cells["Avg"].paper == pytest.approx(37.50, abs=0.01)
+    assert table.rows[0].cells["Avg with clean"].printed == pytest.approx(50.24, abs=0.01)
+    assert table.rows[0].cells["Avg"].printed == pytest.approx(37.50, abs=0.01)
 
 
 def test_where_it_looks_is_that_of_the_rows(whole):
@@ -488,39 +507,39 @@ def test_where_it_looks_is_that_of_the_rows(whole):
     rows = {(r.condition, r.subset): r for r in table.rows}
     clean = run.clean("Attention")
     boxed = ~np.isnan(clean["pointing"][0])
-    assert rows["clean", "clean"].pointing.n == boxed.sum() == 180  # every tenth clip has no box: left out, not zero
-    assert rows["clean", "clean"].pointing.value == pytest.approx(clean["pointing"][0][boxed].mean())
+    assert rows["Clean", "clean"].pointing.n == boxed.sum() == 180  # every tenth clip has no box: left out, not zero
+    assert rows["Clean", "clean"].pointing.value == pytest.approx(clean["pointing"][0][boxed].mean())
     both = boxed & ~np.isnan(clean["rival_mass"][0])
     wanted = (clean["mass"][0] > clean["rival_mass"][0])[both].mean()
-    assert rows["clean", "clean"].prefers.value == pytest.approx(wanted)
-    assert rows["clean", "clean"].moved.value == 0
-    assert rows["another clip's sound", "control"].moved.value == pytest.approx(0.1)
+    assert rows["Clean", "clean"].prefers.value == pytest.approx(wanted)
+    assert rows["Clean", "clean"].moved.value == 0
+    assert rows["Audio of another clip", "control"].moved.value == pytest.approx(0.1)
     blind = run.clean("Attention, no sound")["pointing"][0][boxed]
-    assert rows["trained without sound", "control"].pointing.value == pytest.approx(blind.mean())
+    assert rows["Trained without audio", "control"].pointing.value == pytest.approx(blind.mean())
     assert run.model("V") == "V"
-    assert rows["PGD-10", "AV"].pointing.value < rows["clean", "clean"].pointing.value
+    assert rows["PGD-10", "AV"].pointing.value < rows["Clean", "clean"].pointing.value
     assert [(b.name, b.pointing.value) for b in localisation.baselines(run)] == [
-        ("The whole picture", 0.0),
-        ("A box in the middle", 0.5),
+        ("The whole frame", 0.0),
+        ("A box at the centre", 0.5),
     ]
     clean_peaks, half = np.arange(1.0, 201), np.arange(1.0, 201) / 2
-    assert rows["silence", "control"].sees.value == (half >= np.quantile(clean_peaks, 0.05)).mean()
-    assert rows["clean", "clean"].sees.n == rows["another clip's sound", "control"].sees.n == 0
+    assert rows["Silence", "control"].sees.value == (half >= np.quantile(clean_peaks, 0.05)).mean()
+    assert rows["Clean", "clean"].sees.n == rows["Audio of another clip", "control"].sees.n == 0
 
 
 def test_controls_are_no_attacks(whole):
     run = read(whole)
-    assert "swapped" not in run.modes and len(run.controls) == 2
-    assert "swapped" not in " ".join(f.text for f in run.flags())
+    assert "swapped" not in run.infos and len(run.controls) == 2
+    assert "swapped" not in " ".join(f.text for f in run.flags)
 
 
 def test_a_joint_attack_is_compared_with_its_parts_at_half_their_budgets_only(whole):
     run = read(whole)
     (half,) = [c for c in claims(run) if c.name == "joint"]
     assert half.verdict != "not tested"
-    level = run.levels()[0]
+    level = run.levels[0]
     full = level | {"AV": replace(level["AV"], eps_audio=level["A"].eps_audio)}
-    assert not joint_is_worse(run, full).comparisons and joint_is_worse(run, level).comparisons
+    assert not joint_attack_is_stronger(run, full).comparisons and joint_attack_is_stronger(run, level).comparisons
 
 
 def test_defenses_are_compared_over_the_attacks_that_all_of_them_met(whole):
@@ -542,9 +561,9 @@ def test_a_model_without_answers_is_not_taken_for_another(whole):
     run = read(whole)
     later = replace(run, table={c: a for c, a in run.table.items() if c.model != "AV"})
     assert later.model("AV") == "AV" and later.clean(later.model("AV")) is None
-    assert not tables.defense_tables(later) and not tables.attack_tables(later)
+    assert not defenses.defense_tables(later) and not accuracy.attack_tables(later)
     parsed = Page(page.html(later))
-    assert parsed.open == [] and "has not yet measured" in parsed.text
+    assert parsed.open == [] and "does not compare audio-visual with unimodal models yet" in parsed.text
 
 
 def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
@@ -556,10 +575,10 @@ def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
 
     pixels = replace(run, table={elsewhere(c): a for c, a in run.table.items()})
     for r, there in ((run, True), (pixels, False)):
-        (first, *_), (attacks, *_) = tables.defense_tables(r), tables.attack_tables(r)
-        assert (first.rows[0].cells["A"].paper is not None) == there
-        assert (attacks.rows[0].cells["A"].paper is not None) == there
-        assert (page.heading(PAPER, first) == "At the paper's budgets") == there
+        (first, *_), (attacks, *_) = defenses.defense_tables(r), accuracy.attack_tables(r)
+        assert (first.rows[0].cells["A"].printed is not None) == there
+        assert (attacks.rows[0].cells["A"].printed is not None) == there
+        assert (heading(r, first.level, defenses=True) == "At the paper's budgets") == there
 
 
 def test_three_clips_do_not_show_that_clean_accuracy_is_kept():
@@ -683,11 +702,11 @@ def test_the_whole_page_is_well_formed(whole):
     parsed = Page(text)
     assert not parsed.open and not parsed.crossed
     for words in (
-        "Ways to fuse",
-        "What can be done about it",
-        "Where it looks",
-        "How the features lie",
-        "Inside the memories",
+        "Fusions",
+        "Models and defenses",
+        "Sound source localisation",
+        "Feature space",
+        "Sparse codes of the feature memories",
     ):
         assert words in text
     assert text.count('class="rival"') == 8 and len(text) < 3_000_000
@@ -697,32 +716,32 @@ def test_the_whole_page_is_well_formed(whole):
 
 def test_one_clip_is_seen_heard_and_looked_at_before_and_after(whole):
     text = write(whole).read_text()
-    section = text[text.index('<section id="first">') :].split("</section>")[0]
+    section = text[text.index('<section id="one_clip">') :].split("</section>")[0]
     clean, attacked = section.split("<figure data-condition=")[1:]
     for side, condition, said in ((clean, "clean", "tuba"), (attacked, "AV", "erhu")):
         wav = whole / f"strips/Attention/01/{condition}.wav"
-        assert gallery.uri(wav) in side and "<audio controls" in side and '<svg class="wave"' in side
+        assert media.uri(wav) in side and "<audio controls" in side and '<svg class="wave"' in side
         for name in (condition, f"{condition}-heat"):
-            assert gallery.uri(wav.with_name(f"{name}.png")) in side
+            assert media.uri(wav.with_name(f"{name}.png")) in side
         assert f">{said}</p>" in side
     assert 'says right">tuba' in clean and 'says wrong">erhu' in attacked
     assert "0.012 (−38.4 dBFS) and 0.048 normalised" in section
 
 
 def test_a_waveform_spans_what_is_heard():
-    drawn = str(first.waveform(np.array([1.0, -1.0, 0.5, 0.5] * 2000)))
-    assert drawn.count("M") == first.STEPS and "0.0V90.5" in drawn
+    drawn = str(one_clip.waveform(np.array([1.0, -1.0, 0.5, 0.5] * 2000)))
+    assert drawn.count("M") == one_clip.STEPS and "0.0V90.5" in drawn
     for wave in (np.zeros(0), np.zeros(3), np.full(10, 7.0)):
-        assert "nan" not in first.waveform(wave)
+        assert "nan" not in one_clip.waveform(wave)
 
 
 def test_a_run_of_three_models_has_no_section_for_others(html):
     for words in (
-        "One clip, before and after",
-        "Ways to fuse",
-        "What can be done about it",
-        "Where it looks",
-        "How the features lie",
+        "One clip, clean and attacked",
+        "Fusions",
+        "Models and defenses",
+        "Sound source localisation",
+        "Feature space",
     ):
         assert words not in html
 
@@ -748,7 +767,7 @@ def test_a_missing_cell_is_a_dash_and_never_zero(tmp_path):
 def test_unreadable_clips_are_counted_and_named(parsed):
     assert "3 of 330 test clips could not be read: counted 327." in parsed.text
     assert "tuba/clip000.mp4" in parsed.text and "no audio stream" in parsed.text
-    assert any(w.startswith("of 327 ") for w in parsed.cells["table-1", "FGSM", "clean"])
+    assert any(w.startswith("of 327 ") for w in parsed.cells["clean", "audio-visual", "clean"])
 
 
 def test_a_run_without_anything_still_has_its_page(tmp_path):
@@ -756,8 +775,8 @@ def test_a_run_without_anything_still_has_its_page(tmp_path):
     text = write(tmp_path).read_text()
     parsed = Page(text)
     assert parsed.crossed == [] and parsed.open == []
-    assert "has not yet measured" in parsed.text and "not tested" in parsed.text
-    assert '<p class="big">—</p>' in text and parsed.cells == {}
+    assert "does not compare audio-visual with unimodal models yet" in parsed.text and "not tested" in parsed.text
+    assert '<p class="big">—</p>' in text and {v for cell in parsed.cells.values() for v in cell} == {"—"}
     assert report.summary(tmp_path)
 
 
@@ -803,15 +822,15 @@ def test_boxes_are_drawn_where_they_are_known(parsed, tmp_path):
 
 
 def test_sounds_that_do_not_fit_are_left_out_and_said(run_dir):
-    full, none = gallery.samples(run_dir, gallery.Room(10**9)), gallery.samples(run_dir, gallery.Room(0))
-    assert all(s.sound.wav for s in full) and not any(s.sound.wav for s in none)
-    assert all(s.sound.spectrogram for s in none)
+    full, none = samples.samples(run_dir, media.Room(10**9)), samples.samples(run_dir, media.Room(0))
+    assert all(s.audio.wav for s in full) and not any(s.audio.wav for s in none)
+    assert all(s.audio.spectrogram for s in none)
 
 
 def test_gallery_shows_what_was_before_and_after(parsed):
     assert f"{CLASSES[0]} → {CLASSES[3]}" in parsed.text
-    assert "PGD-10 on picture, 0.048 normalised (2.8 of 255 grey levels)" in parsed.text
-    assert "with 93.0 %" in parsed.text and "picture × 32" in parsed.text and "sound untouched" in parsed.text
+    assert "PGD-10, visual attacked at 0.048 normalised (2.8 of 255 grey levels)" in parsed.text
+    assert "with 93.0 %" in parsed.text and "video × 32" in parsed.text and "audio untouched" in parsed.text
 
 
 # Claims
@@ -846,7 +865,7 @@ def test_claims_follow_the_rows(tmp_path):
     )  # the fake MIM is a little weaker than its PGD
     assert found["leaving"].verdict == "holds"
     (k,) = found["A"].comparisons
-    worst = run.worst([("AV", "A", run.levels()[-1]["A"])])[0]["correct"]
+    worst = run.worst_case([("AV", "A", run.levels[-1]["A"])])[0]["correct"]
     reference = mcnemar(run.clean("V")["correct"][0], worst[0])
     assert (k.gap.better, k.gap.worse, k.gap.difference) == (
         reference.better,
@@ -856,19 +875,19 @@ def test_claims_follow_the_rows(tmp_path):
     size = families(claims(run))["integration"]
     assert size == 6  # two each on clean clips and with both attacked, one for either modality
     assert k.gap == reference.as_one_of(size) and k.p == k.gap.p
-    assert "helps on clean clips" in page.answer(claims(run))
-    assert "hurts when the sound is attacked" in page.answer(claims(run))
+    assert "helps on clean clips" in summary.answer(claims(run))
+    assert "hurts with audio attacked" in summary.answer(claims(run))
 
 
 def test_too_few_clips_decide_nothing(tmp_path):
     folder = fake_run(tmp_path / "r", clips=12, attacked=12, unread=0, gallery=0, samples=0)
     assert {c.verdict for c in claims(read(folder))} - {"not tested"} <= {"undecided", "holds"}
-    assert "few clips" in {f.name for f in read(folder).flags()}
+    assert "few clips" in {f.name for f in read(folder).flags}
 
 
 def test_flags_that_are_alike_share_a_place(run_dir, monkeypatch):
     blind = [Flag("a modality is ignored", "warning", f"m{i} is blind.", f"m{i}") for i in range(3)]
-    monkeypatch.setattr(type(read(run_dir)), "flags", lambda self: (Flag("few clips", "alarm", "Few."), *blind))
+    monkeypatch.setattr(Run, "flags", (Flag("few clips", "alarm", "Few."), *blind))
     text = page.html(read(run_dir))
     assert text.count('data-flag="a modality is ignored"') == text.count('data-flag="few clips"') == 1
     assert "and 2 more like it" in text and all(f.text in text for f in blind)
@@ -883,7 +902,7 @@ def test_summary_has_the_table(run_dir):
     text = report.summary(run_dir)
     line = next(line for line in text.splitlines() if line.startswith("PGD-10 "))
     run = read(run_dir)
-    level = run.levels()[0]
+    level = run.levels[0]
     assert line.split()[2] == percent(estimate(run.attacked("AV", "PGD-10", "A", level["A"])["correct"]).value)
     assert "warning: MIM-10 published" in text
     assert max(len(line) for line in text.splitlines()) < 400

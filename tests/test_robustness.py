@@ -8,8 +8,9 @@ import pytest
 
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import clips_needed, paired
-from avrobust.report import page, robustness
+from avrobust.report import page
 from avrobust.report.load import read
+from avrobust.report.sections import robustness
 from facts_of import facts_of
 
 N = 400
@@ -68,26 +69,26 @@ def run(tmp_path_factory):
 
 def test_verdicts(run):
     (table,) = robustness.tables(run)
-    assert table.against == "AV, trained as long"
+    assert table.baseline == "AV, trained as long"
     verdicts = {r.model: r.verdict for r in table.rows}
     assert verdicts == {
-        "AV": "what it is measured by",
-        "AV, trained as long": "what it is measured by",
-        "PCL": "falls",
-        "Masked": "not to be believed",
-        "Adversarial": "stands",
+        "AV": "baseline",
+        "AV, trained as long": "baseline",
+        "PCL": "not more robust",
+        "Masked": "not reliable",
+        "Adversarial": "more robust",
         "Close": "undecided",
     }
     rows = {r.model: r for r in table.rows}
     assert rows["PCL"].weak.value > 0.8 > 0.5 > rows["PCL"].strong.value
     assert rows["Masked"].alarms == ("gradients vanish",)
-    assert table.words == "Of 4 defenses, 1 stands in the worst case: Adversarial."
+    assert table.words == "Of 4 defenses, 1 is more robust than AV, trained as long in the worst case: Adversarial."
 
 
 def test_it_stands_on_the_page(run):
     html = page.html(run)
-    assert 'id="standing"' in html and 'data-verdict="stands"' in html
-    assert "1 stands in the worst case: Adversarial" in html
+    assert 'id="robustness"' in html and 'data-verdict="more robust"' in html
+    assert "1 is more robust than AV, trained as long in the worst case: Adversarial" in html
 
 
 def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
@@ -100,9 +101,11 @@ def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
     part = read(folder)
     (table,) = robustness.tables(part)
     assert {r.model: r.verdict for r in table.rows}["Adversarial"] == "undecided"
-    assert table.words.startswith("None of these 3 defenses")
+    assert table.words.startswith("None of the 3 defenses")
     text = page.html(part)
-    assert "0 clips would show" not in text and "nan" not in text[text.index('id="standing"') :].split("</section>")[0]
+    assert (
+        "0 clips would show" not in text and "nan" not in text[text.index('id="robustness"') :].split("</section>")[0]
+    )
 
 
 def test_no_table_without_the_strongest_attack(run, tmp_path):
@@ -120,13 +123,13 @@ def test_the_selftest_fails_where_something_else_stands_than_should(run, monkeyp
     words = ["--out", str(run.path), "--workers", "1"]
     if deceived:
         with pytest.raises(
-            ValueError, match=r"expected PCL to stand and nothing else, got it otherwise for PCL.*Adversarial"
+            ValueError, match=r"only PCL should be rated more robust; unexpected verdicts: PCL.*Adversarial"
         ):
             selftest.main(words)
     else:
         selftest.main(words)
     printed = capsys.readouterr().out
-    assert "gradients vanish" in printed and "stands" in printed
+    assert "gradients vanish" in printed and "more robust" in printed
 
 
 def test_the_selftest_holds_every_broken_defense():
@@ -145,7 +148,7 @@ def test_verdicts_agree_with_the_intervals_beside_them(run):
     assert len(family) == 4
     for r in family:
         assert (r.gap.low > 0 or r.gap.high < 0) == (r.gap.p < 0.05)
-        if r.verdict == "stands":
+        if r.verdict == "more robust":
             assert r.gap.low > 0
         if r.verdict == "undecided":
             assert r.gap.low <= 0 and r.gap.high >= robustness.POINTS

@@ -13,11 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from avrobust import Rows
-from avrobust.report import RunError, gallery, model_info, summary
-from avrobust.report.figures import training
-from avrobust.report.load import Run, read
-from avrobust.report.localisation import baselines, strips
-from avrobust.report.page import check_inside, facts, html
+from avrobust.report import RunError, media, summary
+from avrobust.report.load import read
+from avrobust.report.page import html
+from avrobust.report.record import RunRecord
+from avrobust.report.record import read as read_record
+from avrobust.report.run import Run
+from avrobust.report.sections.gallery import examples
+from avrobust.report.sections.localisation import baselines, strips
+from avrobust.report.sections.models import training
+from avrobust.report.sections.samples import samples
+from avrobust.report.sections.setup import facts
 from avrobust.study.record import RunExistsError, RunFile
 from fake_run import fake_run
 
@@ -37,10 +43,10 @@ def run(whole, tmp_path) -> Path:
 
 def show(run: Path) -> None:
     """What a page takes from the files of clips."""
-    check_inside(run)
-    gallery.examples(run, gallery.Room(10**6))
-    gallery.samples(run, gallery.Room(10**6))
-    strips(Run(run, {}, {}), "Attention")
+    media.check_inside(run)
+    examples(run, media.Room())
+    samples(run, media.Room())
+    strips(Run(RunRecord(), {}, path=run), "Attention")
 
 
 def edit(file: Path, change) -> None:
@@ -127,8 +133,8 @@ def test_records_changed_at_random_are_shown_or_refused(run):
             at[key] = draws.choice(values)
         (run / "run.json").write_text(json.dumps(about))
         try:
-            found = replace(before, about=model_info.read(run / "run.json"))
-            found.flags(), facts(found), found.levels(), found.defense_levels()
+            found = replace(before, record=read_record(run / "run.json")[0])
+            assert found.flags and facts(found) and found.levels and found.defense_levels
             training(found), baselines(found)
         except ValueError as error:
             assert str(run / "run.json") in str(error)
@@ -194,7 +200,7 @@ def test_rows_of_an_older_version_lack_only_what_some_measure(run, cell):
 
 def test_a_damaged_sound_is_refused_with_its_name(run):
     (run / "gallery/00/adv.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVE")
-    with pytest.raises(RunError, match=r"gallery/00/adv\.wav: expected a sound, got"):
+    with pytest.raises(RunError, match=r"gallery/00/adv\.wav: expected audio, got"):
         show(run)
 
 

@@ -11,20 +11,28 @@ from avrobust.cli.options import parse
 from avrobust.papers.tian2021.printed import PAPER
 
 PAPERS = {PAPER.name: PAPER}  # those whose numbers may stand beside a run's
-ABOUT = """Rebuild a run's page from its files. Loads no model; a run that is still going gives what it has.
+ABOUT = """Write the report of a run, or of rows that `avrobust evaluate --out` saved, as one HTML page.
 
-example:
+Loads no model. The report of an unfinished run shows what is finished; a missing condition is a dash.
+
+examples:
   avrobust report runs/quick
+  avrobust report rows.parquet --out rows.html
 """
 
 
 @dataclass(frozen=True)
 class Options:
-    run: tyro.conf.Positional[Path]
-    """The run's folder."""
+    source: tyro.conf.Positional[Path]
+    """The run's folder, or a .parquet file of rows."""
+    out: Path | None = None
+    """The page to write. Default: report.html in the run's folder, or beside the rows with .html as its ending."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse, write the page, print its path."""
     options = parse(Options, argv, "report", ABOUT)
-    print(report.write(options.run, PAPERS))
+    page = options.out
+    if page is None and options.source.suffix == ".parquet":
+        page = options.source.with_suffix(".html")
+    print(report.write(options.source, page, PAPERS))

@@ -15,7 +15,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.media.probe import probe
 from avrobust.training import checkpoint
 
-ABOUT = """Say what a file or folder of this package holds: a run, a checkpoint, prepared clips, rows, or a media file.
+ABOUT = """Show what a file or folder holds: a run, a checkpoint, prepared clips, rows of an evaluation, or a media file.
 
 examples:
   avrobust show runs/quick
@@ -27,7 +27,7 @@ examples:
 @dataclass(frozen=True)
 class Options:
     path: tyro.conf.Positional[Path]
-    """What to look at."""
+    """A run, a checkpoint, prepared clips, a .parquet file of rows, or a media file."""
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Files of a run → one page that tells what came out.  Never loads a model."""
+"""Rows of an evaluation, or the files of a run → one page that says what came out.  Never loads a model."""
 
 from avrobust.report.load import RunError
 from avrobust.report.page import summary, write

@@ -20,9 +20,12 @@ from scipy import stats
 
 from avrobust.evaluation.conditions import Budget, Condition, Predictions, tabulate
 from avrobust.evaluation.stats import Proportion, estimate, percent
+from avrobust.media import write_bytes
 from avrobust.progress import duration
-from avrobust.report.comparisons import at
-from avrobust.report.figures import (
+from avrobust.report.formatting import at, audio_budget, joined, machine, size, software, visual_budget
+from avrobust.report.load import RunError
+from avrobust.report.page import environment
+from avrobust.report.plots import (
     AUDIO,
     INK,
     MARK,
@@ -35,9 +38,6 @@ from avrobust.report.figures import (
     name_lines,
     percent_axis,
 )
-from avrobust.report.formatting import decibel, grey, picture, sound
-from avrobust.report.load import RunError
-from avrobust.report.page import joined, named, templates, threads
 
 TERRACES = tuple(k / 10 for k in range(1, 10))  # a contour for each tenth of the clips
 SHADE = 0.07  # of ink, for each terrace
@@ -148,23 +148,10 @@ def landscape(surface: Surface) -> Panel:
 
 
 def _budget_ticks(axes: Axes, share: np.ndarray, budgets: Sequence[Budget], modality: str) -> None:
-    labels, unit = zip(*(_size(b, modality) for b in budgets), strict=True)
+    labels, unit = zip(*(size(b, modality) for b in budgets), strict=True)
     axis, name = (axes.xaxis, "the sound's budget") if modality == "audio" else (axes.yaxis, "the picture's budget")
     axis.set_ticks(share, ["0", *labels[1:]])
     axis.set_label_text(f"{name}, {unit[-1]}", color=AUDIO if modality == "audio" else VISUAL)
-
-
-def _size(budget: Budget, modality: str) -> tuple[str, str]:
-    """A budget as a short number, and the unit that it is in."""
-    eps, words = (budget.eps_audio, budget.audio) if modality == "audio" else (budget.eps_visual, budget.visual)
-    if words.startswith("linf") and eps:
-        if modality == "audio":
-            return decibel(20 * math.log10(eps)), "dBFS"
-        levels = grey(eps, words)
-        return f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255"
-    if words.endswith("dB SNR"):
-        return f"{float(words.split()[0]):.0f}", "dB SNR"
-    return f"{eps:.2g}", "L2" + (" normalised" if words.endswith("normalised") else "")
 
 
 def growth(surface: Surface) -> Panel:
@@ -243,8 +230,8 @@ def html(surface: Surface) -> str:
     cells = surface.cells
     corners = {"clean": cells[0][0], "A": cells[0][-1], "V": cells[-1][0], "AV": cells[-1][-1]}
     return (
-        templates()
-        .get_template("budget_grid.html.j2")
+        environment()
+        .get_template("templates/budget_grid.html.j2")
         .render(
             about=surface.about,
             title=f"How much does it take to fool {name(surface.about['model'])}?",
@@ -253,7 +240,6 @@ def html(surface: Surface) -> str:
             corners={s: (a.condition.budget, estimate(a["correct"])) for s, a in corners.items()},
             cells=cells,
             estimate=estimate,
-            size=_size,
             half=half(surface),
             known=known(surface),
             checked=checked(surface),
@@ -266,9 +252,7 @@ def html(surface: Surface) -> str:
 
 def write(rows: Path, page: Path) -> Path:
     """The page of a plane's rows, whole or not at all."""
-    half_done = page.with_name(f".{page.name}")
-    half_done.write_text(html(Surface.read(rows)), encoding="utf-8")
-    half_done.replace(page)
+    write_bytes(page, html(Surface.read(rows)).encode())
     return page
 
 
@@ -328,14 +312,13 @@ def answer(surface: Surface) -> str:
 
 def changed(budget: Budget) -> str:
     """Both budgets as a phrase."""
-    heard, seen = sound(budget.eps_audio, budget.audio), picture(budget.eps_visual, budget.visual)
+    heard, seen = audio_budget(budget), visual_budget(budget)
     return f"the sound may change by {heard} and the picture by {seen}"
 
 
 def facts(surface: Surface) -> list[tuple[str, str]]:
     """What was asked and of what, as (name, text)."""
     about, clips = surface.about, len(surface.smallest)
-    code, world = about.get("code") or {}, about.get("world") or {}
     found = [
         ("Model", str(about["model"])),
         ("Attack", str(about["attack"])),
@@ -343,8 +326,8 @@ def facts(surface: Surface) -> list[tuple[str, str]]:
         ("Clips", joined(f"{clips}", about.get("data"))),
         ("Seed", str(about["seed"])),
         ("Cost", f"{about['attacks']:,} attacks, {about['attacks'] / clips:.1f} for a clip; {duration(about['seconds'])}"),
-        ("Machine", joined(world.get("cpu"), world.get("device"), threads(world), named("torch", world.get("torch")))),
-        ("Code", joined(named("avrobust", code.get("version")), named("commit", str(code.get("commit") or "")[:10]), "with uncommitted changes" if code.get("dirty") else "")),
+        ("Machine", machine(about.get("world") or {})),
+        ("Code", software(about.get("code") or {})),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]
 
@@ -352,10 +335,10 @@ def facts(surface: Surface) -> list[tuple[str, str]]:
 def summary(surface: Surface) -> str:
     """A plane in a few lines: accuracy in per cent, the picture's budgets upwards, the sound's to the right."""
     cells = surface.cells
-    across = [_size(a.condition.budget, "audio") for a in cells[0]]
-    rows = [[f"picture, {_size(cells[-1][0].condition.budget, 'visual')[1]}", "0", *(n for n, _ in across[1:])]]
+    across = [size(a.condition.budget, "audio") for a in cells[0]]
+    rows = [[f"picture, {size(cells[-1][0].condition.budget, 'visual')[1]}", "0", *(n for n, _ in across[1:])]]
     for row in reversed(cells):
-        height = _size(row[0].condition.budget, "visual")[0] if row[0].condition.budget.eps_visual else "0"
+        height = size(row[0].condition.budget, "visual")[0] if row[0].condition.budget.eps_visual else "0"
         rows.append([height, *(percent(float(a["correct"].mean())) for a in row)])
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(v.rjust(w) for v, w in zip(r, widths, strict=True)) for r in rows]

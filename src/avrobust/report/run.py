@@ -13,7 +13,7 @@ from avrobust.evaluation.conditions import Budget, Condition, Predictions, curve
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.facts import AttackInfo
 from avrobust.report.paper import Paper, Printed
-from avrobust.report.record import ModelRecord, RunRecord, present
+from avrobust.report.record import Failure, ModelRecord, RunRecord, present
 
 SUBSETS = ("A", "V", "AV")
 Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV
@@ -48,6 +48,11 @@ class Run:
     def worlds(self) -> list[dict[str, Any]]:
         """The machines that computed this run: one for each that gives other numbers."""
         return [present(world) for world in (self.record.worlds or {"": self.record.world}).values()]
+
+    @property
+    def missing(self) -> list[Failure]:
+        """What failed and was left out."""
+        return [failure for failure in self.record.failures.values() if failure]
 
     @property
     def printed(self) -> Printed | None:
@@ -135,7 +140,9 @@ class Run:
         """What is known of each attack, by its name; in the order of tables: FGSM, PGD, MIM, others, published ones."""
         infos = {c.attack: p.info for c, p in self.table.items() if c.subset != "clean"}
         order = {"FGSM": 0, "PGD": 1, "MIM": 2}
-        places = {a: (self.modes[a] == "published", order.get(i.family, 3) if i.plain else 3, a) for a, i in infos.items()}
+        places = {
+            a: (self.modes[a] == "published", order.get(i.family, 3) if i.plain else 3, a) for a, i in infos.items()
+        }
         return {name: infos[name] for name in sorted(infos, key=places.__getitem__)}
 
     @cached_property
@@ -211,7 +218,7 @@ class Run:
         """The budgets of the tables of fusions and defenses, as the record names them; else those of `levels`."""
         return self._found(self.record.defenses) if self.record.defenses else self.levels
 
-    def _found(self, named: Sequence[Mapping[str, Sequence[float]]]) -> list[Level]:
+    def _found(self, named: Sequence[Mapping[Any, tuple[float, float]]]) -> list[Level]:
         """Of the budgets that the record names, those at which the first audio-visual model was attacked."""
         by_eps = {s: {(b.eps_audio, b.eps_visual): b for b in self._budgets(s)} for s in SUBSETS}
         wanted = [{s: by_eps[s].get((table[s][0], table[s][1])) for s in SUBSETS if s in table} for table in named]

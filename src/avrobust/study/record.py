@@ -25,7 +25,7 @@ from torch import Tensor
 import avrobust
 from avrobust.locks import Lock
 from avrobust.media import write_bytes
-from avrobust.report import model_info
+from avrobust.report import record as run_record
 from avrobust.report.worlds import DECIDES
 from avrobust.training.recipe import fast_bfloat16
 
@@ -194,7 +194,7 @@ class RunFile:
     def about(self) -> dict[str, Any]:
         """What it says now."""
         try:
-            return model_info.read(self.path) if self.path.exists() else {}
+            return run_record.read(self.path)[1] if self.path.exists() else {}
         except ValueError as error:
             raise RunExistsError(f"{error}. Put back the file that was there, or give another --out.") from None
 

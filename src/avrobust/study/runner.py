@@ -94,7 +94,7 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
     with Lock(out / ".report.lock"):
         with record.timed("showcase"):
             showcase.samples(store, out / "samples")
-        return report.write(out, {study.paper.name: study.paper} if study.paper else {})
+        return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
 
 
 def run_jobs(jobs: Sequence[Job]) -> None:

@@ -45,7 +45,9 @@ def interaction_weakens(run: Run, level: Level) -> Claim:
         base, *others = run.worst_case([(fusions[f], "AV", level["AV"]) for f in names])
         for fusion, predictions in zip(names[1:], others, strict=True):
             found += compare(f"{fusion}, both attacked at {at('AV', level['AV'])}", predictions, "concat", base)
-    text = "More interaction in the fusion is less robust: fusions that mix features are less robust than concatenation."
+    text = (
+        "More interaction in the fusion is less robust: fusions that mix features are less robust than concatenation."
+    )
     return Claim("fusion", text, tuple(found), family="fusions and defenses")
 
 

@@ -1,17 +1,18 @@
-"""What is left of attacks once their clips were stored or sent: tables, and what a budget is in steps of a file."""
+"""Whether clips stay adversarial after a file or a codec, and what a file can hold of a budget."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from avrobust.evaluation.conditions import Budget, Predictions, shared
 from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
-from avrobust.report.comparisons import NAME, at
-from avrobust.report.formatting import listing
-from avrobust.report.load import SUBSETS, Run
+from avrobust.report.formatting import MODALITY, at, is_linf, listing, normalised
+from avrobust.report.run import SUBSETS, Run
+from avrobust.report.section import Section
+from avrobust.report.tables import accuracy
 
 AS_MADE, LOSSLESS = "as made", "8 and 16 bits"  # as `evaluation.evaluator` and `realize.Lossless` call them
 STD = (0.229, 0.224, 0.225)  # `threat.IMAGENET_STD`, which torch would come with
@@ -35,11 +36,11 @@ class Way(NamedTuple):
 class Arrival:
     """What one channel leaves of one attack.
 
-    `stay`: of the clips that the attack had fooled as made, and that are right when they take this way without an
-    attack, those that are still wrong.
+    `stay`: of the clips that the attack fools before the channel, and that the channel alone leaves correct, the share
+    that is still misclassified after it.
     """
 
-    right: Estimate
+    accuracy: Estimate
     stay: Estimate
 
     @property
@@ -50,7 +51,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Row:
-    """One attack inside one threat, by channel; `knowing`: the attacker searched for clips that survive the way."""
+    """One attack inside one threat, by channel; `knowing`: an adaptive attacker, who knows the channel."""
 
     subset: str
     budget: Budget
@@ -60,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One attack on one model: `clean` is what every channel does to clips that nobody attacked."""
+    """One attack on one model: `clean` is what every channel does to clean clips."""
 
     model: str
     attack: str
@@ -70,25 +71,23 @@ class Table:
 
     @property
     def words(self) -> str:
-        """What became of the last of the threats, as a sentence; empty where nothing had been fooled."""
+        """What is left of the last of the threats, as a sentence; empty where no clip had been fooled."""
         last = [r for r in self.rows if (r.subset, r.budget) == (self.rows[-1].subset, self.rows[-1].budget)]
         parts = []
         for row in last:
             counts = [f"{a.words} after {c}" for c, a in row.arrivals.items() if c != AS_MADE and a.words]
-            known = "by an attacker who knows the way, " if row.knowing else ""
-            parts += [known + listing(counts)] if counts else []
-        what = " and ".join(NAME[letter] for letter in last[0].subset)
-        told = f"Of the clips that {self.attack} fools through {what} at {at(last[0].subset, last[0].budget)}"
-        return f"{told}, those stay fooled: {'; '.join(parts)}." if parts else ""
+            if counts:
+                parts.append(("with an adaptive attacker, " if row.knowing else "") + listing(counts))
+        what = " and ".join(MODALITY[letter] for letter in last[0].subset)
+        where = at(last[0].subset, last[0].budget)
+        subject = f"Of the clips that {self.attack} fools with {what} attacked at {where}, these stay misclassified"
+        return f"{subject}: {'; '.join(parts)}." if parts else ""
 
 
 def tables(run: Run) -> list[Table]:
-    """One per model and attack that was sent anywhere; empty where none was."""
-    found = []
-    for model, attack in dict.fromkeys((c.model, Way.read(c.attack).attack) for c in run.sent):
-        if attack != "none":
-            found.append(_table(run, model, attack))
-    return found
+    """One per model and attack that went through a channel; empty where none did."""
+    made = dict.fromkeys((c.model, Way.read(c.attack).attack) for c in run.sent)
+    return [_table(run, model, attack) for model, attack in made if attack != "none"]
 
 
 def _table(run: Run, model: str, attack: str) -> Table:
@@ -111,83 +110,88 @@ def _table(run: Run, model: str, attack: str) -> Table:
             }
             if arrivals:
                 rows.append(Row(subset, budget, knowing, arrivals))
-    unharmed = next((run.sent[c] for c, way in mine.items() if way.channel == AS_MADE), None)
-    clean = {name: estimate(control[name]["correct"]) for name in channels if name in control}
-    if unharmed:
-        clean[AS_MADE] = estimate(unharmed["correct_clean"])
+    clean = {name: accuracy(control[name]) for name in channels if name in control}
+    if before := next((run.sent[c] for c, way in mine.items() if way.channel == AS_MADE), None):
+        clean[AS_MADE] = estimate(before["correct_clean"])
     return Table(model, attack, tuple(channels), clean, tuple(rows))
 
 
 def _arrival(sent: Predictions, made: Predictions | None, control: Predictions | None) -> Arrival:
     if made is None:
-        return Arrival(estimate(sent["correct"]), MISSING)
+        return Arrival(accuracy(sent), MISSING)
     s, m, c = shared(sent, made, control or made)
     fooled = m["correct_clean"] & ~m["correct"]
     if control:
         fooled &= c["correct"]
-    return Arrival(estimate(sent["correct"]), among(~s["correct"], fooled))
+    return Arrival(accuracy(sent), among(~s["correct"], fooled))
 
 
 @dataclass(frozen=True)
-class Holds:
-    """A linf budget in the steps of a file, per colour or alone: `room` says what of it a file can hold."""
+class FileBudget:
+    """A linf budget in the steps of a file, per colour or alone."""
 
-    modality: str  # "A" or "V"
+    modality: str  # "audio" or "visual"
     budget: str
     steps: tuple[float, ...]
-    checked: str = ""
+    seen: str = ""
 
     @property
     def size(self) -> str:
         """So many steps; by colour from the fewest to the most."""
-        unit = "grey levels of 255" if self.modality == "V" else "steps of 16 bits"
+        unit = "grey levels of 255" if self.modality == "visual" else "steps of 16 bits"
         ends = (f"{s:.2f}" if s < 10 else f"{s:.1f}" for s in (min(self.steps), max(self.steps)))
         return f"{' to '.join(dict.fromkeys(ends))} {unit}"
 
     @property
-    def room(self) -> str:
-        """What fits, in words."""
-        unit = "grey level" if self.modality == "V" else "step"
+    def fits(self) -> str:
+        """Which perturbations a file can hold."""
+        unit = "grey level" if self.modality == "visual" else "step"
         if max(self.steps) < 0.5:
-            return f"Less than half a {unit}: rounding gives the clean clip back. Nothing inside this budget can be stored."
+            return f"Less than half a {unit}: rounding restores the clean clip. No perturbation within this budget can be stored."
         if max(self.steps) < 1:
             return (
-                f"Less than a {unit}: rounding moves a value by a whole one, which is more than was allowed, or not "
-                "at all. Nothing inside this budget can be stored."
+                f"Less than one {unit}: rounding changes a value by a whole one, which exceeds the budget, or not at all. "
+                "No perturbation within this budget can be stored."
             )
         whole = sorted({math.floor(s + 1e-6) for s in self.steps})
         return f"{' or '.join(map(str, whole))} whole {unit}{'s' if whole[-1] > 1 else ''}."
 
 
-def budgets(run: Run) -> list[Holds]:
-    """The budgets of the tables and of what was sent, in steps of a file; empty where nothing was sent."""
+def budgets(run: Run) -> list[FileBudget]:
+    """The budgets of the tables and of what went through channels, in steps of a file; empty without channels."""
     if not run.sent:
         return []
-    met = [b for level in (*run.levels(), *run.defense_levels()) for b in level.values()]
-    met += [c.budget for c in run.sent if Way.read(c.attack).attack != "none"]
-    balls = {("A", b.eps_audio, b.audio) for b in met} | {("V", b.eps_visual, b.visual) for b in met}
-    return [
-        Holds(modality, words.removeprefix("linf "), _steps(modality, eps, words), _checked(run, modality, words))
-        for modality, eps, words in sorted(balls)
-        if words.startswith("linf")
-    ]
+    met = {b for level in (*run.levels, *run.defense_levels) for b in level.values()}
+    met |= {c.budget for c in run.sent if Way.read(c.attack).attack != "none"}
+    audio = {b.audio: FileBudget("audio", b.audio, (32768 * b.eps_audio,)) for b in sorted(met) if is_linf(b, "audio")}
+    visual = {
+        b.visual: FileBudget("visual", b.visual, _steps(b), _seen(run, b)) for b in sorted(met) if is_linf(b, "visual")
+    }
+    return [*audio.values(), *sorted(visual.values(), key=lambda held: held.steps)]
 
 
-def _steps(modality: str, eps: float, words: str) -> tuple[float, ...]:
-    if modality == "A":
-        return (32768 * eps,)
-    return tuple(255 * eps * std for std in STD) if words.endswith("normalised") else (255 * eps,)
+def _steps(budget: Budget) -> tuple[float, ...]:
+    """A visual budget in grey levels, per colour."""
+    return tuple(255 * budget.eps_visual * std for std in (STD if normalised(budget) else (1.0,)))
 
 
-def _checked(run: Run, modality: str, words: str) -> str:
-    """What a lossless file left of pictures that were attacked inside this budget."""
+def _seen(run: Run, budget: Budget) -> str:
+    """What a lossless file left of video that was attacked inside this budget."""
     rounded = [
-        a["linf_visual"]
-        for c, a in run.sent.items()
-        if (way := Way.read(c.attack)).channel == LOSSLESS and not way.knowing and c.budget.visual == words
+        p["linf_visual"]
+        for c, p in run.sent.items()
+        if (way := Way.read(c.attack)).channel == LOSSLESS and not way.knowing and c.budget.visual == budget.visual
     ]
-    if modality == "A" or not rounded:
+    if not rounded:
         return ""
     far = np.concatenate([a.ravel() for a in rounded])
-    same = f"{(far == 0).sum()} of {far.size} pictures came back clean, bit for bit."
-    return same if (far == 0).all() else f"{same} Pixels moved by up to {255 * far.max():.0f}."
+    same = f"{(far == 0).sum()} of {far.size} videos came back clean, bit for bit."
+    return same if (far == 0).all() else f"{same} Pixels changed by up to {255 * far.max():.0f}."
+
+
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = tables(run)
+    return {"tables": found, "budgets": budgets(run)} if found else None
+
+
+SECTION = Section("channels", "After storage and transmission", data)

@@ -38,7 +38,9 @@ def claims(run: Run) -> tuple[Claim, ...]:
 def gains_when_clean(run: Run, level: Level) -> Claim:
     both = run.clean(run.model("AV"))
     found = [c for kind in ("A", "V") for c in compare(MODEL[kind], run.clean(run.model(kind)), MODEL["AV"], both)]
-    return Claim("clean", "On clean clips, the audio-visual model is more accurate than either unimodal model.", tuple(found))
+    return Claim(
+        "clean", "On clean clips, the audio-visual model is more accurate than either unimodal model.", tuple(found)
+    )
 
 
 def loses_when_audio_is_attacked(run: Run, level: Level) -> Claim:
@@ -59,7 +61,9 @@ def _loses(run: Run, level: Level, subset: str, other: str) -> Claim:
         found = compare(name, attacked, f"{MODEL[other]}, clean", run.clean(run.model(other)))
         worst = over(run.common_attacks(run.conditions(level)))
         note = " ".join(filter(None, (_relative_drop(found), worst, _crossing(run, subset, other))))
-    text = f"With {ATTACKED[subset].lower()}, the audio-visual model is less accurate than the clean {MODEL[other]} model."
+    text = (
+        f"With {ATTACKED[subset].lower()}, the audio-visual model is less accurate than the clean {MODEL[other]} model."
+    )
     return Claim(subset, text, tuple(found), note=note)
 
 

@@ -38,7 +38,9 @@ def clouds(run: Run) -> list[Cloud]:
         return []
     # Names come from a file, so they are looked up among the files there are rather than made paths.
     files = {file.name: str(file) for file in (run.path / "features").glob("*.safetensors")}
-    kept = [(m, s, files[name]) for m in run.record.models for s in run.seeds if (name := f"{m}-{s}.safetensors") in files]
+    kept = [
+        (m, s, files[name]) for m in run.record.models for s in run.seeds if (name := f"{m}-{s}.safetensors") in files
+    ]
     first = {model: (seed, file) for model, seed, file in reversed(kept)}
     return [_cloud(model, *first[model], colours(run.classes)) for model in run.record.models if model in first]
 

@@ -126,7 +126,11 @@ def false_positives(negative: Predictions, clean: Predictions | None) -> np.ndar
 
 
 def _row(
-    condition: str, subset: str, budget: Budget | None, predictions: Predictions | None, clean: Predictions | None = None
+    condition: str,
+    subset: str,
+    budget: Budget | None,
+    predictions: Predictions | None,
+    clean: Predictions | None = None,
 ) -> Row:
     def mean(values: np.ndarray) -> Estimate:
         return estimate(values) if values.size else MISSING

@@ -51,7 +51,9 @@ def _side(strip: Strip, condition: str, room: Room) -> Side:
     wav = audio(strip.audio[condition], room)
     assert wav is not None
     wave, _ = read_wav(strip.audio[condition])
-    return Side(condition, waveform(wave), wav, strip.frames[condition], strip.heat[condition], strip.about.pred[condition])
+    return Side(
+        condition, waveform(wave), wav, strip.frames[condition], strip.heat[condition], strip.about.pred[condition]
+    )
 
 
 def waveform(wave: np.ndarray) -> Markup:

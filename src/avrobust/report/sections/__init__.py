@@ -1,0 +1,32 @@
+"""The parts of the page, in their order: one file and one template each."""
+
+from avrobust.report.section import Section
+from avrobust.report.sections import (
+    accuracy,
+    attribution,
+    budget_use,
+    channels,
+    claims,
+    curves,
+    defenses,
+    doubts,
+    features,
+    fusions,
+    gallery,
+    localisation,
+    models,
+    one_clip,
+    reproduce,
+    robustness,
+    samples,
+    setup,
+    summary,
+)
+
+SECTIONS: tuple[Section, ...] = tuple(
+    module.SECTION
+    for module in (
+        summary, doubts, accuracy, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
+        localisation, features, one_clip, gallery, samples, models, setup, reproduce,
+    )
+)  # fmt: skip

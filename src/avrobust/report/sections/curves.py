@@ -1,0 +1,139 @@
+"""Accuracy over budgets: the audio-visual model under attack, beside the unimodal models."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+
+from avrobust.evaluation.conditions import Budget, Condition
+from avrobust.evaluation.stats import Estimate, percent
+from avrobust.report.formatting import ATTACKED, MODEL, grey_levels, is_linf, normalised
+from avrobust.report.plots import MARK, MUTED, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
+from avrobust.report.run import SUBSETS, Run
+from avrobust.report.section import Section
+from avrobust.report.tables import accuracy
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: places on the axis and what was measured there.  A `level` is one number, drawn across."""
+
+    name: str
+    role: str  # AV, A or V
+    places: tuple[int, ...]
+    values: tuple[Estimate, ...]
+    level: bool = False
+
+
+def curves(run: Run) -> dict[str, list[Panel]]:
+    """By attack, its curves with audio, visual, both attacked: iterative attacks first, as they say more."""
+    by_subset = {subset: run.curves(subset) for subset in SUBSETS}
+    found = [a for a in run.infos if any(a in curves for curves in by_subset.values())]
+    return {
+        attack: [_panel(run, attack, s, curves[attack]) for s, curves in by_subset.items() if attack in curves]
+        for attack in sorted(found, key=lambda a: run.infos[a].single_step)
+    }
+
+
+def lines(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> list[Line]:
+    """What one panel shows: the audio-visual model, each attacked unimodal model, and the one that stays clean."""
+    both = [accuracy(run.clean(run.model("AV"))), *(accuracy(run.table[c]) for c in curve)]
+    found = [Line(MODEL["AV"], "AV", tuple(range(len(both))), tuple(both))]
+    for kind in ("A", "V"):
+        model = run.model(kind)
+        clean = run.clean(model)
+        if clean is None:
+            continue
+        if kind in subset:
+            tried = {i: run.attacked(model, attack, kind, c.budget) for i, c in enumerate(curve, start=1)}
+            points = {0: accuracy(clean)} | {i: accuracy(p) for i, p in tried.items() if p is not None}
+            if len(points) > 1:
+                found.append(Line(f"{MODEL[kind]}, attacked", kind, tuple(points), tuple(points.values())))
+        else:
+            found.append(Line(f"{MODEL[kind]}, clean", kind, (0, len(curve)), (accuracy(clean),) * 2, level=True))
+    return found
+
+
+def _panel(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> Panel:
+    shown = lines(run, attack, subset, curve)
+    title = ATTACKED[subset]
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"{attack} {subset}"}):
+        figure, axes = canvas(4.7, 3.9)
+        for line in shown:
+            _draw(axes, line)
+        percent_axis(axes)
+        axes.axhline(1 / run.classes, color=MUTED, lw=0.8, ls=(0, (1, 2)))
+        axes.text(
+            0.02,
+            1 / run.classes + 0.012,
+            "chance",
+            color=MUTED,
+            fontsize=9,
+            transform=axes.get_yaxis_transform(),
+        )
+        _budget_axis(axes, subset, [c.budget for c in curve])
+        name_lines(axes, len(curve), [(e.values[-1].value, e.name.replace(", ", "\n"), ROLE[e.role]) for e in shown])
+        svg = as_svg(figure, f"{title}: {attack}")
+    return Panel(title, svg, f"{title}, {attack}. {_in_words(shown)}")
+
+
+def _draw(axes: Axes, line: Line) -> None:
+    colour, values = ROLE[line.role], [e.value for e in line.values]
+    band = [e.low for e in line.values], [e.high for e in line.values]
+    axes.fill_between(line.places, *band, color=colour, alpha=0.08 if line.level else 0.14, lw=0)
+    if line.level:
+        axes.plot(line.places, values, color=colour, lw=1.2, ls=(0, (5, 2.5)))
+    else:
+        thick = 2.2 if line.role == "AV" else 1.3
+        axes.plot(line.places, values, color=colour, lw=thick, marker=MARK[line.role], ms=4.5, clip_on=False)
+
+
+def _budget_axis(axes: Axes, subset: str, budgets: Sequence[Budget]) -> None:
+    """Budgets as equal steps from 0 on, linf ones in thousandths, and beneath in a physical unit."""
+    names = ["0", *(_tick(subset, b) for b in budgets)]
+    axes.set_xticks(range(len(names)), names, fontsize=9, linespacing=1.25)
+    axes.set_xlim(-0.15, len(names) - 1)
+    b = budgets[-1]
+    audio, visual = (f"{m} ε" for m in ("audio", "visual"))
+    visual += " normalised" if normalised(b) else ""
+    if is_linf(b, "audio"):
+        audio += " (10⁻³)" + (", dBFS" if subset == "A" else "")
+    if is_linf(b, "visual"):
+        visual += " (10⁻³)" + (", grey levels of 255" if subset == "V" else "")
+    axes.set_xlabel({"A": audio, "V": visual, "AV": f"{audio}; {visual}"}[subset], fontsize=9.5)
+
+
+def _tick(subset: str, budget: Budget) -> str:
+    audio, visual = _short(budget, "audio"), _short(budget, "visual")
+    if subset == "A":
+        level = f"{20 * math.log10(budget.eps_audio):.0f}".replace("-", "−")
+        return audio + (f"\n{level}" if is_linf(budget, "audio") else "")
+    if subset == "V":
+        return visual + (f"\n{grey_levels(budget):.2g}" if is_linf(budget, "visual") else "")
+    return f"{audio}\n{visual}"
+
+
+def _short(budget: Budget, modality: str) -> str:
+    """A budget in thousandths, or without its leading zero: there is little room on an axis."""
+    eps = budget.eps_audio if modality == "audio" else budget.eps_visual
+    if is_linf(budget, modality):
+        return f"{1000 * eps:.3g}"
+    return f"{eps:.3g}".removeprefix("0") if eps else "0"
+
+
+def _in_words(shown: Sequence[Line]) -> str:
+    parts = []
+    for line in shown:
+        first, last = percent(line.values[0].value), percent(line.values[-1].value)
+        parts.append(f"{line.name}: {first} %" if line.level else f"{line.name}: from {first} % to {last} %")
+    return "; ".join(parts) + "."
+
+
+def data(run: Run) -> Mapping[str, Any]:
+    return {"panels": curves(run)}
+
+
+SECTION = Section("curves", "Accuracy over budgets", data)

@@ -1,0 +1,70 @@
+"""What was asked: data, models, attacks, budgets, seeds, machine and code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from avrobust.progress import duration
+from avrobust.report.formatting import MODALITY, MODEL, at, joined, listing, machine, named, software
+from avrobust.report.record import present
+from avrobust.report.run import SUBSETS, Run
+from avrobust.report.section import Section
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What was asked, as (name, text)."""
+    record = run.record
+    splits = [f"{readable} {name}" for name, (readable, _) in record.data.counts.items()]
+    clips = f"{listing(splits)} clips" if splits else ""
+    models = [f"{m} ({_model(run, m)})" for kind in MODEL for m in run.models(kind)]
+    found = [
+        ("Data", joined(record.data.name, f"{run.classes} classes", clips)),
+        ("Clip", _clip(record.data.spec)),
+        ("Models", listing(models)),
+        ("Attacks", listing(list(run.infos))),
+        ("Budgets", _budgets(run)),
+        ("Seeds", listing([str(s) for s in run.seeds])),
+        ("Machine", machine(present(record.world))),
+        ("Code", software(present(record.code))),
+        ("Started", (record.started or "").replace("T", " ")[:16]),
+        ("Time", joined(*(f"{stage} {duration(s)}" for stage, s in record.seconds.items()))),
+        ("Data sha256", record.data.sha256[:16]),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _clip(spec: Mapping[str, Any]) -> str:
+    if not spec:
+        return ""
+    seconds, rate, fps, size = (spec.get(name, "?") for name in ("seconds", "rate", "fps", "size"))
+    return f"{seconds} s of audio at {rate} Hz, and of video at {fps} frames per second, {size} × {size} pixels"
+
+
+def _model(run: Run, name: str) -> str:
+    about = run.about(name)
+    return joined(
+        MODEL[run.kind(name)],
+        about.fusion if run.kind(name) == "AV" else "",
+        named("loss", about.loss if about.loss != "cross_entropy" else ""),
+        named("feature defense", about.feature_defense),
+        named("from", about.start),
+        named("recipe", about.recipe),
+    )
+
+
+def _budgets(run: Run) -> str:
+    """The budgets that were tried, per subset, from the smallest to the largest."""
+    parts = []
+    for subset in SUBSETS:
+        tried = sorted({c.budget for c in run.table if c.subset == subset})
+        if tried:
+            first, last = at(subset, tried[0]), at(subset, tried[-1])
+            size = f"{len(tried)}, from {first} to {last}" if len(tried) > 1 else first
+            parts.append(f"{MODALITY[subset]}: {size}")
+    return "; ".join(parts)
+
+
+def data(run: Run) -> Mapping[str, Any]:
+    return {"facts": facts(run)}
+
+
+SECTION = Section("setup", "Setup", data)

@@ -1,0 +1,108 @@
+"""The answer in one sentence, and the numbers behind it: clean accuracy, and the worst case by attacked modality."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avrobust.evaluation.conditions import Budget, shared
+from avrobust.evaluation.stats import MISSING, Estimate, percent
+from avrobust.report.claims import Claim
+from avrobust.report.formatting import ATTACKED, MODEL, listing
+from avrobust.report.run import Run
+from avrobust.report.section import Section
+from avrobust.report.sections import robustness
+from avrobust.report.sections.claims import claims
+from avrobust.report.tables import accuracy, clips_differ, success
+
+# By claim, when it asks, and whether it says that integration helps (1) or hurts (-1).
+ASKED = {
+    "clean": ("on clean clips", 1),
+    "A": (f"with {ATTACKED['A'].lower()}", -1),
+    "V": (f"with {ATTACKED['V'].lower()}", -1),
+    "company": (f"with {ATTACKED['AV'].lower()}", 1),
+}
+NOT_TRIED = "was not tested"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the numbers at the top of the page, and a unimodal model's on the same clips to read it against."""
+
+    subset: str
+    budget: Budget | None
+    ours: Estimate
+    success: Estimate
+    against: str
+    other: Estimate
+
+
+def tiles(run: Run) -> list[Tile]:
+    """The audio-visual model clean, and in the worst case over attacks on audio, visual, both."""
+    unimodal = {kind: accuracy(run.clean(run.model(kind))) for kind in ("A", "V")}
+    better = "A" if unimodal["A"].value > unimodal["V"].value else "V"
+    found = [Tile("clean", None, accuracy(run.clean(run.model("AV"))), MISSING, better, unimodal[better])]
+    level = run.levels[-1] if run.levels else {}
+    other = {"A": "V", "V": "A"}
+    for s, predictions in run.worst_case_at(level).items():
+        clean = run.clean(run.model(other[s])) if s in other else None
+        both = shared(clean, predictions) if clean and predictions else None
+        against = accuracy(both[0]) if both else MISSING
+        found.append(Tile(s, level[s], accuracy(predictions), success(predictions), other.get(s, ""), against))
+    return found
+
+
+def headline(run: Run) -> str:
+    """The answer, or which alarms forbid one: those about the study, or about a model that the answer is about."""
+    about = {"", *(run.model(kind) for kind in MODEL)}
+    void = list(dict.fromkeys(f.name for f in run.flags if f.level == "alarm" and f.model in about))
+    if void and run.table:
+        return f"No answer: these alarms make the numbers unreliable ({listing(void)})."
+    return f"{clean_sentence(run)} {answer(claims(run), robustness.tables(run))}".strip()
+
+
+def clean_sentence(run: Run) -> str:
+    """Clean and worst-case accuracy of the audio-visual model; nothing where either is missing."""
+    clean, *attacked = tiles(run)
+    if not clean.ours.n or not any(t.ours.n for t in attacked):
+        return ""
+    parts = [f"{percent(t.ours.value)} % with {ATTACKED[t.subset].lower()}" for t in attacked if t.ours.n]
+    return (
+        f"The audio-visual model classifies {percent(clean.ours.value)} % of the clean clips correctly; in the worst case, "
+        f"{listing(parts)}."
+    )
+
+
+def answer(found: Sequence[Claim], defenses: Sequence[robustness.Table] = ()) -> str:
+    """Where integration helps, where it hurts, and where these clips cannot tell.
+
+    Where a run did not ask that, which defenses are more robust.
+    """
+    by_name = {c.name: c for c in found}
+    groups: dict[str, list[str]] = {}
+    for name, (when, helps) in ASKED.items():
+        groups.setdefault(outcome([helps * k.sign for k in by_name[name].comparisons]), []).append(when)
+    if list(groups) == [NOT_TRIED]:
+        return defenses[0].words if defenses else "This run does not compare audio-visual with unimodal models yet."
+    parts = [f"{verb} {listing(places)}" for verb, places in groups.items()]
+    return f"Audio-visual integration {'; it '.join(parts)}."
+
+
+def outcome(signs: Sequence[int]) -> str:
+    """What integration does, from its comparisons with the unimodal models: better 1, worse -1, unknown 0.
+
+    >>> outcome([1, 1]), outcome([0]), outcome([1, 0]), outcome([1, -1])
+    ('helps', 'makes no clear difference', 'beats only the weaker unimodal model', 'is behind the better unimodal model')
+    """
+    agreed = {1: "helps", -1: "hurts", 0: "makes no clear difference"}
+    if not signs:
+        return NOT_TRIED
+    if len(set(signs)) == 1:
+        return agreed[signs[0]]
+    return "is behind the better unimodal model" if -1 in signs else "beats only the weaker unimodal model"
+
+
+def data(run: Run) -> Mapping[str, Any]:
+    return {"answer": headline(run), "tiles": tiles(run), "clips_differ": clips_differ(run)}
+
+
+SECTION = Section("summary", "Summary", data)
