@@ -11,12 +11,12 @@ import torch.nn.functional as F
 
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
+from avrobust.config import parse
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.conditions import Budget, Condition, Predictions
 from avrobust.report.record import RunRecord
 from avrobust.report.run import Run
 from avrobust.report.sections.defenses import defense_tables
-from avrobust.stored import parse
 from avrobust.study.jobs import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network
@@ -359,6 +359,7 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
             budget = Budget(threat.audio.eps, threat.visual.eps, str(threat.audio), str(threat.visual))
             met = Condition(model, "none" if threat.subset == "clean" else "FGSM", threat.subset, budget)
             columns = {"correct": np.array([[model == "Adversarial" or threat.subset == "clean", True]])}
+            columns |= {"correct_clean": np.ones((1, 2), bool)}
             columns |= {f"used_{m}": np.ones((1, 2)) for m in ("audio", "visual")}
             table[met] = Predictions(met, "corrected", (0,), ("a", "b"), 2, columns)
     record = parse(RunRecord, about, extra="ignore")

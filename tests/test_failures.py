@@ -84,9 +84,9 @@ def test_what_fails_is_left_out_and_the_rest_is_done(broken):
         ("A", "broken_search"), ("A", "FGSM from Bad"), ("Z", "broken_search"), ("Z", "FGSM from Bad"),
     }  # fmt: skip
     told = missing["Bad", "training and measuring it"]
-    assert told["seed"] == 0 and told["error"] == "RuntimeError: a bug in this model's own loss"
-    assert "in boom" in (out / told["log"]).read_text()
-    assert "the weights of 'Bad', which failed" in missing["After", "training and measuring it"]["error"]
+    assert told.seed == 0 and told.error == "RuntimeError: a bug in this model's own loss"
+    assert "in boom" in (out / told.log).read_text()
+    assert "the weights of 'Bad', which failed" in missing["After", "training and measuring it"].error
     page = (out / "report.html").read_text()
     assert "Missing: Bad (seed 0), training and measuring it" in page and "a bug in this attack" in page
     with pytest.raises(ValueError, match=r"without 6 parts, of A \(seed 0\), After \(seed 0\), Bad .*tries them again"):

@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from avrobust.config import brief, parse
 from avrobust.evaluation.conditions import tabulate
 from avrobust.evaluation.schema import Rows
 from avrobust.report import record
 from avrobust.report.paper import Paper
 from avrobust.report.record import RunRecord
 from avrobust.report.run import Run
-from avrobust.stored import brief, parse
 
 NO_PAPERS: Mapping[str, Paper] = MappingProxyType({})
 
@@ -52,7 +52,10 @@ def read(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPERS) -> 
 
 def _of_rows(rows: Rows) -> Run:
     """Rows of a user's own: what the harness found about their models is their record."""
-    models = {name: {"probe": found} for name, found in rows.about.get("probes", {}).items()}
+    probes, models = rows.about.get("probes", {}), {}
+    for name in dict.fromkeys(rows.data["model"].to_pylist()):
+        localises = bool((rows.where(model=name).column("peak") >= 0).any())  # it gave maps of where it looks
+        models[name] = {"localises": localises} | ({"probe": probes[name]} if name in probes else {})
     return _run(rows, parse(RunRecord, {"models": models}, extra="ignore", finite=False))
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 from scipy import signal
 from scipy.io import wavfile
 
+from avrobust.config import brief, parse
 from avrobust.report.load import RunError
-from avrobust.stored import brief, parse
 
 T = TypeVar("T")
 FOLDERS = ("gallery", "samples", "strips", "features")  # of a run, whose files a page may hold

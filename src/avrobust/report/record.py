@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avrobust.stored import brief, parse
+from avrobust.config import brief, parse
 
 Kind = Literal["AV", "A", "V"]
+Role = Literal["baseline", "full_defense"]
 Level = dict[Literal["A", "V", "AV", "clean"], tuple[float, float]]  # the (audio, visual) budgets, by subset
 
 
@@ -70,6 +71,8 @@ class ModelRecord:
     loss: str | None = None
     feature_defense: str | None = None
     start: str | None = None
+    role: Role | None = None
+    localises: bool = False
     parameters: int | None = None
     seconds: float | None = None
     epochs: int | None = None

@@ -13,7 +13,7 @@ from avrobust.evaluation.conditions import Budget, Condition, Predictions, curve
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.facts import AttackInfo
 from avrobust.report.paper import Paper, Printed
-from avrobust.report.record import Failure, ModelRecord, RunRecord, present
+from avrobust.report.record import Failure, ModelRecord, Role, RunRecord, present
 
 SUBSETS = ("A", "V", "AV")
 Level = Mapping[str, Budget]  # the budgets of one table: what stands under A, V and AV
@@ -103,15 +103,19 @@ class Run:
         recorded = [m for m in self.record.models if self.kind(m) == kind]
         return next(iter(recorded or self.models(kind)), None)
 
+    def role(self, role: Role) -> str | None:
+        """The model that has this role in the study."""
+        return next((m for m, about in self.record.models.items() if about.role == role), None)
+
     @property
     def localisers(self) -> list[str]:
         """The audio-visual models that show where in the picture they look."""
-        return [m for m in self.models("AV") if self._localises(m)]
+        return [m for m in self.models("AV") if self.about(m).localises]
 
     @property
     def visual_localiser(self) -> str | None:
         """A model that shows where it looks and was trained without audio."""
-        return next((m for m in self.models("V") if self._localises(m)), None)
+        return next((m for m in self.models("V") if self.about(m).localises), None)
 
     @property
     def fusions(self) -> list[str]:
@@ -127,11 +131,7 @@ class Run:
 
     @property
     def _classifiers(self) -> list[str]:
-        return [m for m in self.models("AV") if not self._localises(m)]
-
-    def _localises(self, model: str) -> bool:
-        every = (p["peak"] for c, p in self.table.items() if c.model == model and "peak" in p.columns)
-        return any(not np.isnan(peaks.astype(float)).all() for peaks in every)
+        return [m for m in self.models("AV") if not self.about(m).localises]
 
     # Attacks
 

@@ -93,7 +93,7 @@ def min_beats_max(run: Run, level: Level) -> Claim:
 
 
 def full_defense_is_best(run: Run, level: Level) -> Claim:
-    full = _full(run)
+    full = run.role("full_defense")
     every = run.defenses if full else []
     halves = {m: _half(run.clean(m), p) for m, p in zip(every, _attacked(run, every, level), strict=True)}
     found = [
@@ -107,16 +107,10 @@ def full_defense_is_best(run: Run, level: Level) -> Claim:
 
 
 def clean_accuracy_is_kept(run: Run, level: Level) -> Claim:
-    full, base = _full(run), run.model("AV")
+    full, base = run.role("full_defense"), run.model("AV")
     found = compare(f"{base}, clean", run.clean(base), f"{full}, clean", run.clean(full), margin=KEPT) if full else []
     text = f"The full defense keeps the clean accuracy: it falls by less than {100 * KEPT:.0f} points."
     return Claim("kept", text, tuple(found), family="fusions and defenses")
-
-
-def _full(run: Run) -> str | None:
-    """MinSim with a memory."""
-    recorded = ((m, run.about(m)) for m in run.defenses)
-    return next((m for m, about in recorded if about.loss == "MinSim" and about.feature_defense), None)
 
 
 def _attacked(run: Run, models: Sequence[str | None], level: Level) -> list[Predictions | None]:

@@ -110,9 +110,9 @@ def _table(run: Run, level: Level) -> Table | None:
 
 
 def _baseline(run: Run, met: list[str]) -> str:
-    """The undefended model that was trained longest: what a defense gains beyond it is its own."""
-    bare = [m for m in met if run.about(m).loss in (None, "cross_entropy") and not run.about(m).feature_defense]
-    return bare[-1] if bare else met[0]
+    """The baseline of the study: what a defense gains beyond it is its own."""
+    baseline = run.role("baseline")
+    return baseline if baseline in met else met[0]
 
 
 def _gap(high: Predictions | None, low: Predictions | None) -> tuple[np.ndarray, np.ndarray]:
