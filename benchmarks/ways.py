@@ -31,6 +31,7 @@ from avrobust import (  # noqa: E402
     Threat,
     engine,
 )
+from avrobust.config import from_plain, to_plain  # noqa: E402
 from avrobust.models.network import AVNet  # noqa: E402
 from avrobust.models.zoo import NetSpec, build, rebuild  # noqa: E402
 from avrobust.threat import Ball  # noqa: E402
@@ -117,14 +118,14 @@ class Problem:
 
     def save(self, file: Path) -> None:
         """For processes that are to attack the very same weights and clips."""
-        whole = {"spec": self.net.spec, "weights": self.net.state_dict(), "x": list(self.x), "y": self.y}
+        whole = {"spec": to_plain(self.net.spec), "weights": self.net.state_dict(), "x": list(self.x), "y": self.y}
         torch.save(whole, file)
 
     @classmethod
     def load(cls, file: Path, device: torch.device) -> "Problem":
         """What `save` wrote, on a device."""
         found = torch.load(file, weights_only=True)
-        net = rebuild(found["spec"])
+        net = rebuild(from_plain(found["spec"]))
         net.load_state_dict(found["weights"])
         return cls(net.eval().requires_grad_(False), AV(*found["x"]), found["y"]).to(device)
 

@@ -7,7 +7,7 @@ import torch
 
 from avrobust import PGD, AVAutoAttack, Seeds, Threat, engine
 from avrobust.attacks.adapt import is_random, ways
-from avrobust.defenses import Broken, ExFMem, feature_defense
+from avrobust.defenses import Broken, ExFMem, saving
 from avrobust.evaluation.probe import probe
 from avrobust.objectives import dlr_towards, margins
 from avrobust.types import Output
@@ -185,10 +185,10 @@ def test_targeted_dlr_is_that_of_the_paper_where_the_clip_is_right():
         dlr_towards.value(Output(logits[:, :3]), torch.stack([y, target], 1))
 
 
-def test_a_broken_feature_defense_is_built_again_from_its_spec(defended):
+def test_a_broken_feature_defense_is_built_again_from_its_settings(defended):
     _, nets, _ = defended
     for net in nets.values():
-        again = feature_defense(net.feature_defense.spec)
+        again = saving.rebuild(saving.describe(net.feature_defense))
         again.load_state_dict(net.feature_defense.state_dict())
         assert again.settings == net.feature_defense.settings
     with pytest.raises(ValueError, match="expected one of"):

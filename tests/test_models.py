@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ViTConfig, ViTModel
 
+from avrobust.config import from_plain, to_plain
 from avrobust.models import FUSIONS, AVNet, Conv1dNet, FrameNet, NetSpec, build, count_parameters, rebuild
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, pretrained, resnet18
 from avrobust.types import AV, Signals
@@ -162,7 +163,7 @@ def test_attention_takes_the_weights_of_a_concat_network() -> None:
     assert attention.classifier.in_features == concat.classifier.in_features == 256
     with torch.no_grad():
         assert not torch.allclose(attention(x), other(x))
-        again = rebuild(json.loads(json.dumps(attention.spec)))
+        again = rebuild(from_plain(json.loads(json.dumps(to_plain(attention.spec)))))
         again.load_state_dict(attention.state_dict())
         assert torch.equal(again.eval()(x), attention(x))
 
@@ -223,7 +224,7 @@ def test_rebuild_makes_the_same_network_from_plain_data() -> None:
         NetSpec(classes=5, width=16, fusion="film"),
     ):
         net = build(spec, seed=3)
-        again = rebuild(json.loads(json.dumps(net.spec)))
+        again = rebuild(from_plain(json.loads(json.dumps(to_plain(net.spec)))))
         again.load_state_dict(net.state_dict())
         assert torch.equal(net.eval()(signals()), again.eval()(signals()))
 

@@ -11,7 +11,7 @@ from avrobust.defenses import PCL, Centres, Prototypes
 from avrobust.models import build
 from avrobust.training import Trained, load, train
 from nets import clips, network, reordered
-from test_training import RECIPE, SMALL, VIEW, Toys, assert_same, weights
+from test_training import RECIPE, SMALL, VIEW, Counted, Toys, assert_same, killed_at, weights
 
 
 def with_centres():
@@ -116,21 +116,13 @@ def pcl_run(out, loss, **options) -> Trained:
 
 def test_a_killed_training_with_prototypes_ends_as_if_nothing_had_happened(tmp_path):
     """The centres stand in the state file, and in the checkpoint."""
-    calls = iter(range(9))
-
-    def killed(net, batch, seeds):
-        if next(calls) == 4:
-            raise KeyboardInterrupt
-        return PCL()(net, batch, seeds)
-
-    killed.__qualname__ = repr(PCL())
     whole = pcl_run(tmp_path / "whole", PCL())
     with pytest.raises(KeyboardInterrupt):
-        pcl_run(tmp_path / "killed", killed, save_every_s=0.0)
-    resumed = pcl_run(tmp_path / "killed", PCL())
+        pcl_run(tmp_path / "killed", killed_at(4, PCL()), save_every_s=0.0)
+    resumed = pcl_run(tmp_path / "killed", Counted(PCL()))
     assert_same(weights(resumed.net), weights(whole.net))
     again, meta = load(whole.path)
-    assert meta["feature_defense"] == {"kind": "Centres", "classes": 3, "width": 256}
+    assert meta["feature_defense"] == {"class": "avrobust.defenses.pcl:Centres", "classes": 3, "width": 256}
     assert again.feature_defense.begun.all()
     assert again.feature_defense.centres.any(1).all()
     assert torch.equal(again.feature_defense.centres, whole.net.feature_defense.centres)

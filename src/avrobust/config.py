@@ -297,7 +297,7 @@ def _class(name: str, kind: Any, allow: Sequence[str]) -> type[Any]:
     """The class at `module:Class`, if a value of `kind` may be of it."""
     found = _lookup(name, allow)
     options = [get_origin(option) or option for option in _options(kind)]
-    named = [o for o in options if isinstance(o, type) and o is not object and "__call__" not in vars(o)]
+    named = [o for o in options if isinstance(o, type) and o is not object and not getattr(o, "_is_protocol", False)]
     wanted = isinstance(found, type) and (issubclass(found, tuple(named)) or len(named) < len(options))
     if not wanted or not (is_dataclass(found) or issubclass(found, tuple(named))):
         expected = " or ".join(o.__name__ for o in named if o is not type(None)) or "a dataclass"

@@ -13,6 +13,7 @@ import tyro
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Budget, Clips, Group, Maybe, device, load, prepared
+from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
 from avrobust.data.manifest import Manifest
@@ -131,7 +132,13 @@ def from_checkpoint(path: Path | str, allow: Sequence[str] = ()) -> LoadedModel:
             f"{path}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
             "clips they were trained on. Train it with `avrobust train`."
         )
-    return LoadedModel(net, ClipSpec(**meta["clip"]), View(**meta["view"]), tuple(meta.get("classes", ())))
+    try:
+        clip, view = from_plain(meta["clip"], ClipSpec), from_plain(meta["view"], View)
+    except ConfigError as error:
+        raise checkpoint.CheckpointError(
+            f"{path}: expected a checkpoint of this version of the package, got another: {error}. Train it anew."
+        ) from error
+    return LoadedModel(net, clip, view, tuple(meta.get("classes", ())))
 
 
 def numbered(manifest: Manifest, asked: str) -> Manifest:

@@ -6,7 +6,6 @@ from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
-from avrobust.defenses.travel import rebuild as feature_defense
 
 __all__ = [
     "FAST",
@@ -25,7 +24,6 @@ __all__ = [
     "Similarity",
     "Solution",
     "diagnosis",
-    "feature_defense",
     "lasso",
     "published_ista",
 ]

@@ -3,14 +3,12 @@
 They stand where a feature defense stands, between the encoders and the fusion, so that one trained network serves for all.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avrobust.config import parse
 from avrobust.models.network import AVNet
 from avrobust.types import AV, Batch
 
@@ -58,17 +56,11 @@ class Disguise(nn.Module):
         self.register_buffer("visual", size.visual)
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """How to build it again."""
-        return {"kind": "Broken", "how": self.settings.how, "amount": self.settings.amount}
-
-    @classmethod
-    def rebuild(cls, spec: Mapping[str, Any]) -> "Disguise":
-        """The feature defense of a `spec`, its sizes yet to be loaded."""
-        settings = parse(Broken, {name: value for name, value in spec.items() if name != "kind"})
-        return cls(settings, AV(torch.zeros(()), torch.zeros(())))
+    def size(self) -> AV[Tensor]:
+        """How large each modality's features are."""
+        return AV(self.audio, self.visual)
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """The features in their disguise."""
         bend = HOW[self.settings.how]
-        return f.map(lambda s, size: bend(s, self.settings.amount, size), AV(self.audio, self.visual))
+        return f.map(lambda s, size: bend(s, self.settings.amount, size), self.size)

@@ -8,14 +8,13 @@ What the paper's code does differs from its text (section 3.3.2), and both diffe
 `PUBLISHED` does so; `ExFMem()` solves the Lasso over unit columns, to a gap, with a weight relative to each feature.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from avrobust.config import parse
 from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
 from avrobust.models.network import AVNet
 from avrobust.seeds import digest
@@ -114,15 +113,6 @@ PUBLISHED = ExFMem(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Filled:
-    """What `Memory.spec` says."""
-
-    kind: str
-    settings: ExFMem
-    shapes: AV[tuple[int, int]]
-
-
 class Memory(nn.Module):
     """A filled memory, as the feature defense of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
 
@@ -141,23 +131,13 @@ class Memory(nn.Module):
         self._known: dict[str, tuple[tuple[Any, ...], Dictionary]] = {}
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """How to build it again, but for the banks' numbers; plain data."""
-        return {
-            "kind": "ExFMem",
-            "settings": asdict(self.settings),
-            "shapes": {"audio": list(self.audio.shape), "visual": list(self.visual.shape)},
-        }
-
-    @classmethod
-    def rebuild(cls, spec: Mapping[str, Any]) -> "Memory":
-        """The memory of a `spec`, with banks yet to be loaded."""
-        told = parse(_Filled, spec)
-        return cls(told.settings, told.shapes.map(torch.zeros))
+    def banks(self) -> AV[Tensor]:
+        """The columns of each modality (d m)."""
+        return AV(self.audio, self.visual)
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """Each feature, `blend` of it replaced by what the memory makes of it."""
-        share, banks = self.settings.blend, AV(self.audio, self.visual)
+        share, banks = self.settings.blend, self.banks
         with torch.autocast(f.audio.device.type, enabled=False):  # a code in bfloat16 would solve nothing
             f = f.map(lambda s, bank: s.to(bank.dtype), banks)
             return self.codes(f).map(
@@ -192,7 +172,7 @@ class Memory(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Memory":
         """A copy with its own banks: what is known of them is found again."""
-        return Memory(self.settings, AV(self.audio.clone(), self.visual.clone())).train(self.training)
+        return Memory(self.settings, self.banks.map(torch.clone)).train(self.training)
 
 
 @torch.no_grad()

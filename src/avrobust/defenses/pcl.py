@@ -6,15 +6,14 @@ two left-over learning rates.  Both are here by name.  It is known to fall to ad
 the paper's Table 3 has it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avrobust.config import parse
 from avrobust.models.network import AVNet
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
@@ -82,15 +81,6 @@ class Prototypes:
         return Centres.of(net)
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """What `Centres.spec` says."""
-
-    kind: str
-    classes: int
-    width: int
-
-
 class Centres(nn.Module):
     """A feature defense that lets features pass, and holds one centre (d) per class for the loss."""
 
@@ -99,6 +89,7 @@ class Centres(nn.Module):
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
+        self.classes, self.width = classes, width
         self.register_buffer("centres", torch.zeros(classes, width))
         self.register_buffer("begun", torch.zeros(classes))
 
@@ -106,17 +97,6 @@ class Centres(nn.Module):
     def of(cls, net: AVNet) -> "Centres":
         """Centres for this network's classes and fused features."""
         return cls(net.classifier.out_features, net.classifier.in_features)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """How to build it again."""
-        return {"kind": "Centres", "classes": self.centres.shape[0], "width": self.centres.shape[1]}
-
-    @classmethod
-    def rebuild(cls, spec: Mapping[str, Any]) -> "Centres":
-        """The centres of a `spec`, their places yet to be loaded."""
-        told = parse(_Placed, spec)
-        return cls(told.classes, told.width)
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """The features themselves."""

@@ -1,6 +1,6 @@
 """The two-stream network and its seam: embed, feature defense, fuse, classify.  Knows no particular encoder, and no attacks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Float
@@ -28,7 +28,7 @@ class AVNet(nn.Module):
         classes: int,
         *,
         classifier_std: float = 1e-2,
-        spec: Mapping[str, Any] | None = None,
+        spec: Any = None,
     ) -> None:
         super().__init__()
         self.audio = encoders.audio

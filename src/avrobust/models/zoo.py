@@ -1,15 +1,13 @@
 """Networks by description: what a `NetSpec` asks for, `build` makes."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from avrobust.config import parse
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import Absent, AVNet
@@ -52,6 +50,16 @@ class NetSpec:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuiltSpec(NetSpec):
+    """The `NetSpec` of a network that was built, with the settings of its image network.
+
+    The weights named in a spec need not stay reachable.
+    """
+
+    backbone: dict[str, Any] | None  # of `transformers`; None: a network without video
+
+
 def build(spec: NetSpec, seed: int) -> AVNet:
     """The network that `spec` describes, with random weights that depend on `seed` only.
 
@@ -68,30 +76,19 @@ def build(spec: NetSpec, seed: int) -> AVNet:
         return _assemble(spec, pretrained(spec.visual_weights) if spec.visual_weights else resnet18(spec.width))
 
 
-def rebuild(description: Mapping[str, Any]) -> AVNet:
+def rebuild(spec: BuiltSpec) -> AVNet:
     """The network whose `AVNet.spec` this is, with weights yet to be loaded; fetches nothing.
 
-    A description may come from a stranger's file: raises `ValueError` where it is not one that `AVNet.spec` gives.
+    It may come from a stranger's file (`config.from_plain`): raises `ValueError` for settings of no image network.
 
     >>> net = build(NetSpec(classes=11, width=16), seed=0)
     >>> rebuild(net.spec).spec == net.spec
     True
     """
-    told = parse(_Description, description)
-    spec = NetSpec(**{f.name: getattr(told, f.name) for f in fields(NetSpec)})
-    if ("V" in spec.modality) != (told.backbone is not None):
-        raise ValueError(f"expected the settings of an image network where there is a picture, got {spec.modality}")
+    if ("V" in spec.modality) != (spec.backbone is not None):
+        raise ValueError(f"expected the settings of an image network for video only, got the modality {spec.modality}")
     with torch.random.fork_rng(devices=[]):
-        net = _assemble(spec, from_config(told.backbone) if told.backbone is not None else None)
-    net.spec = dict(description)
-    return net
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Description(NetSpec):
-    """What `AVNet.spec` says: the settings of a network, and those of its image network."""
-
-    backbone: dict[str, Any] | None
+        return _assemble(spec, from_config(spec.backbone) if spec.backbone is not None else None)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -105,7 +102,8 @@ def _assemble(spec: NetSpec, backbone: PreTrainedModel | None) -> AVNet:
         visual=Absent() if backbone is None else FrameNet(backbone, places=FUSIONS[spec.fusion].places),
     )
     fusion = FUSIONS[spec.fusion](encoders.map(lambda encoder: encoder.width))
-    # Beside the spec, the image network's own configuration: weights named in a spec need not stay reachable.
     config = json.loads(backbone.config.to_json_string()) if backbone is not None else None
-    description = asdict(spec) | {"backbone": config}
-    return AVNet(encoders, fusion, spec.classes, classifier_std=spec.classifier_std, spec=description)
+    asked = {f.name: getattr(spec, f.name) for f in fields(NetSpec)}
+    return AVNet(
+        encoders, fusion, spec.classes, classifier_std=spec.classifier_std, spec=BuiltSpec(**asked, backbone=config)
+    )

@@ -11,7 +11,7 @@ from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
 from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
-from avrobust.defenses import Memory, diagnosis, travel
+from avrobust.defenses import Memory, diagnosis, saving
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.evaluator import Evaluator, Measure
 from avrobust.evaluation.localisation import Localisation, baselines
@@ -140,7 +140,7 @@ class Job:
         study, config, seed = self.study, self.config, self.seed
         about = [
             weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch,
-            travel.describe(net.feature_defense), sources(net.feature_defense), describe(also),
+            saving.describe(net.feature_defense), sources(net.feature_defense), describe(also),
         ]  # fmt: skip
         source = cache(lambda name: self._load(self._weights_of(name)).to(self.device))
 

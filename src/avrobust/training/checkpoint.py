@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avrobust.config import brief
-from avrobust.defenses import travel
+from avrobust.config import brief, from_plain, to_plain
+from avrobust.defenses import saving
+from avrobust.files import draft
 from avrobust.models.network import AVNet
-from avrobust.models.zoo import rebuild
+from avrobust.models.zoo import BuiltSpec, rebuild
 
 Meta = dict[str, Any]
 DEEPEST = 32  # levels of a header: a recipe in a training takes four
@@ -32,8 +33,8 @@ class CheckpointError(ValueError):
 def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
     """Write the network's weights, its feature defense's included, with `meta` (plain data) and how to build both.
 
-    A feature defense of your own travels by the name of its class, with plain settings: see `defenses.travel`.  One that would
-    not come back as it is raises `CheckpointError`.
+    A feature defense of your own is saved by the name of its class, with plain settings: see `defenses.saving`.  One that
+    would not come back as it is raises `CheckpointError`.
     """
     try:
         made_of = description(net)
@@ -66,59 +67,56 @@ def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = (
     return net.eval(), meta
 
 
-def description(net: AVNet) -> dict[str, Any]:
-    """How to build the network and its feature defense again: plain data.  Raises `ValueError` for a feature defense that cannot travel.
+def description(net: AVNet) -> Meta:
+    """How to build the network and its feature defense again, as plain data.
 
-    Its `spec` is None where it is not what `AVNet.spec` builds: put together by hand, derived from, or changed since.
+    The network's `spec` is None where it would be built differently: put together by hand, derived from, or changed
+    since.  Raises `ValueError` for a feature defense that would not come back as it is.
     """
-    feature_defense = travel.describe(net.feature_defense)
-    if net.spec is None or type(net) is not AVNet:
-        return {"spec": None, "feature_defense": feature_defense}
-    with torch.device("meta"):
-        again = rebuild(net.spec)
-    parts = [
-        {n: type(m) for n, m in one.named_modules() if n.split(".")[0] != "feature_defense"} for one in (net, again)
-    ]
-    return {"spec": net.spec if parts[0] == parts[1] else None, "feature_defense": feature_defense}
+    feature_defense = saving.describe(net.feature_defense)
+    spec = net.spec if type(net) is AVNet else None
+    if spec is not None:
+        with torch.device("meta"):
+            again = rebuild(spec)
+        parts = [
+            {n: type(m) for n, m in one.named_modules() if n.split(".")[0] != "feature_defense"} for one in (net, again)
+        ]
+        spec = spec if parts[0] == parts[1] else None
+    return {"spec": to_plain(spec), "feature_defense": feature_defense}
 
 
 def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: Sequence[str]) -> AVNet:
-    """The network that a header describes, once it is known that the file holds the weights of such a one."""
-
+    """The network that a header describes, once it is known that the file holds the weights of such a network."""
     try:
+        spec, defense = from_plain(meta["spec"], BuiltSpec), meta.get("feature_defense")
+        own = defense is None or (isinstance(defense, dict) and saving.is_own(defense))
         with torch.device("meta"):  # costs no memory, whatever sizes the header asks for
-            shape = rebuild(meta["spec"])
-            own = str((meta.get("feature_defense") or {}).get("kind")) in travel.OWN
-            shape.feature_defense = travel.rebuild(meta["feature_defense"]) if own else nn.Identity()
-        _check_fits(tensors, shape, path, but="" if own or not meta.get("feature_defense") else "feature_defense.")
-        net = rebuild(meta["spec"])
-        net.feature_defense = travel.rebuild(meta.get("feature_defense"), allow)
+            shape = rebuild(spec)
+            shape.feature_defense = saving.rebuild(defense) if own else nn.Identity()
+        check_fits(tensors, shape, path, but="" if own else "feature_defense.")
+        net = rebuild(spec)
+        net.feature_defense = saving.rebuild(defense, allow)
     except CheckpointError:
         raise
     except Exception as error:  # a description can go wrong in any way, inside other libraries too
         raise CheckpointError(
             f"{path}: expected the description of a network in its header, but {brief(error) or type(error).__name__}. "
-            "Give a checkpoint that this package wrote."
+            "Give a checkpoint that this version of the package wrote, or train anew."
         ) from error
     return net
 
 
 def write(tensors: Mapping[str, Tensor], path: Path | str, meta: Mapping[str, Any]) -> None:
     """Write named tensors and plain data, atomically; makes the folder if needed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    draft = path.with_name(f".{path.name}")  # one name: what a kill leaves is overwritten by the next
     try:
-        save_file(whole, draft, {"avrobust": json.dumps(meta)})
-        draft.replace(path)
+        with draft(path, locked=True) as part:
+            save_file(whole, part, {"avrobust": json.dumps(meta)})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: expected to write {sum(t.nbytes for t in whole.values()) / 1e6:.0f} MB, got: {error}. "
             "Make room or give another folder; what was there before is unchanged."
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read(path: Path | str) -> tuple[dict[str, Tensor], Meta]:
@@ -164,11 +162,11 @@ def _header(file: Any, path: Path | str) -> Meta:
 
 def put(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str) -> None:
     """Copy the tensors that were read from `path` into the network, all of them or none."""
-    _check_fits(tensors, net, path)
+    check_fits(tensors, net, path)
     net.load_state_dict(dict(tensors))
 
 
-def _check_fits(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str, *, but: str = "") -> None:
+def check_fits(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str, *, but: str = "") -> None:
     """Raise a CheckpointError where these are not the tensors of this network; `but` begins the names left out."""
     here = net.state_dict()
     there = {name: t for name, t in tensors.items() if not (but and name.startswith(but))}
@@ -216,9 +214,7 @@ def _why_not(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         head = file.read(9)
     if len(head) < 9 or head.endswith(b"{"):  # the length of a JSON text, and that text
-        return (
-            f"expected a whole safetensors file, got one cut short or damaged ({error}). Copy it again, or train anew."
-        )
+        return f"expected a whole safetensors file, got one cut short or damaged ({error}). Copy it again, or remove it and train anew."
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return (
             "expected a safetensors file, got a pickle, which can run anything when it is opened. "

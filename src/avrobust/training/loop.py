@@ -5,7 +5,6 @@ several processes.  Whatever is random depends on (seed, epoch, clip) and (seed,
 killed and taken up again ends with the same weights: bit for bit on a CPU.
 """
 
-import csv
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,24 +24,9 @@ from avrobust.seeds import Seeds, digest
 from avrobust.training import checkpoint, state
 from avrobust.training.identity import TrainingError, flat, identity, refuse_another
 from avrobust.training.recipe import Recipe, cross_entropy, set_rates
-from avrobust.training.state import Epoch, Position
+from avrobust.training.state import CURVE, DONE, STATE, Epoch, Position, Trained
 from avrobust.training.views import Augment, Clips, View, batches, count_batches
 from avrobust.types import Batch
-
-DONE = "net.safetensors"  # the best weights, when training is finished
-STATE = "state.safetensors"  # where training stands, until then
-CURVE = "curve.csv"  # one line per epoch, all the while
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A finished training.  `net` has the weights of epoch `best_epoch` and is in evaluation mode."""
-
-    path: Path  # of the weights
-    net: AVNet
-    curve: tuple[Epoch, ...]
-    best_epoch: int  # from 1
-    seconds: float  # of steps and validation, interruptions left out
 
 
 def train(
@@ -75,7 +59,7 @@ def train(
     for path in (out / DONE, out / STATE):
         refuse_another(path, asked)
     if (out / DONE).exists():
-        return _finished(out, net)
+        return state.finished(out / DONE, net)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(tracker, out, asked)
     run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, save_every_s)
@@ -110,7 +94,7 @@ class _Run:
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = self.recipe.build_optimizer(self.net)
         found = self.out / STATE
-        self.at = state.load(found, self.net, self.optimizer) if found.exists() else Position()
+        self.at = state.load(found, self.net, self.optimizer, self.per_epoch) if found.exists() else Position()
         objective = _Objective(self.net, self.loss)
         self.objective, self.stepper = self.accelerator.prepare(objective, self.optimizer)
         self.began = time.monotonic() - self.at.seconds
@@ -182,21 +166,20 @@ class _Run:
         """Note the epoch in the curve, and its weights if they are the best so far."""
         at = self.at
         at.seconds = time.monotonic() - self.began
-        at.curve.append(
-            Epoch(
-                epoch=number + 1,
-                train_loss=at.loss_sum / self.per_epoch,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                lr_head=self.optimizer.param_groups[-1]["lr"],
-                seconds=at.seconds - sum(epoch.seconds for epoch in at.curve),
-            )
+        epoch = Epoch(
+            epoch=number + 1,
+            train_loss=at.loss_sum / self.per_epoch,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr_head=self.optimizer.param_groups[-1]["lr"],
+            seconds=at.seconds - sum(epoch.seconds for epoch in at.curve),
         )
+        at.curve = (*at.curve, epoch)
         at.loss_sum = 0.0
         if at.best_epoch.epoch == number + 1:
             at.best = {name: t.detach().cpu().clone() for name, t in self.net.state_dict().items()}
         if self.accelerator.is_main_process:
-            _write_curve(self.out / CURVE, at.curve)
+            state.write_curve(self.out / CURVE, at.curve)
         self.accelerator.log(asdict(at.curve[-1]), step=number + 1)
 
     def autocast(self) -> torch.autocast:
@@ -235,7 +218,7 @@ class _Run:
         for tracker in accelerator.trackers:
             tracker.finish()  # and not accelerator.end_training(), which ends the process group for good
         accelerator.wait_for_everyone()
-        return _finished(self.out, self.net)
+        return state.finished(self.out / DONE, self.net)
 
 
 class _Objective(nn.Module):
@@ -264,13 +247,6 @@ def _check(net: AVNet, store: Clips) -> None:
         )
 
 
-def _finished(out: Path, net: AVNet) -> Trained:
-    """The training whose result lies in `out`, its weights in `net`."""
-    _, meta = checkpoint.load(out / DONE, net)
-    curve = tuple(Epoch(**epoch) for epoch in meta["curve"])
-    return Trained(out / DONE, net, curve, meta["best_epoch"], meta["seconds"])
-
-
 def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any]) -> Accelerator:
     """The device and the processes that there are.  The precision is the recipe's matter."""
     refuse_unknown_tracker(tracker)
@@ -289,12 +265,3 @@ def refuse_unknown_tracker(tracker: str | None) -> None:
             f"expected a tracker that is installed ({', '.join(installed) or 'there is none'}), got '{tracker}'. "
             "Install it, for example: pip install tensorboard."
         )
-
-
-def _write_curve(path: Path, curve: list[Epoch]) -> None:
-    draft = path.with_name(f".{path.name}")
-    with draft.open("w", newline="") as file:
-        writer = csv.DictWriter(file, asdict(curve[0]))
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in curve)
-    draft.replace(path)

@@ -13,13 +13,14 @@ Nothing but tensors is unpickled, for a checkpoint from a stranger must not run 
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from avrobust.config import to_plain
 from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory
 from avrobust.media.spec import ClipSpec
 from avrobust.models.network import AVNet
@@ -108,7 +109,7 @@ def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[AVNet, Met
     net = load_published(path)
     for classes in CLASSES.values():
         if len(classes) == net.classifier.out_features:
-            return net, {"classes": list(classes), "clip": asdict(CLIP), "view": asdict(VIEW)}
+            return net, {"classes": list(classes), "clip": to_plain(CLIP), "view": to_plain(VIEW)}
     raise CheckpointError(
         f"{path}: expected a network of {', '.join(f'{len(c)} classes ({name})' for name, c in CLASSES.items())}, "
         f"got one of {net.classifier.out_features}, whose names are not known. "

@@ -1,4 +1,4 @@
-"""Checkpoints between strangers: no code runs, odd headers are refused in words, and a feature defense travels or is refused."""
+"""Checkpoints between strangers: no code runs, odd headers are refused in words, and a feature defense comes back or is refused."""
 
 import builtins
 import json
@@ -103,6 +103,10 @@ def test_every_allowed_image_network_gives_features(kind):
     assert net.eval()(X.visual).shape == (3, 16)
 
 
+def defense(name: object, **settings: object):
+    return lambda meta: meta.update(feature_defense={"class": name} | settings)
+
+
 ODD = {
     "not JSON": "{",
     "a list": "[1, 2]",
@@ -133,23 +137,30 @@ ODD = {
     "NaN features": backbone(embedding_size=float("nan")),
     "an unknown activation": backbone(hidden_act="exec"),
     "a feature defense of text": lambda meta: meta.update(feature_defense="ExFMem"),
-    "a feature defense of lists": lambda meta: meta.update(feature_defense={"kind": ["ExFMem"]}),
-    "a memory without settings": lambda meta: meta.update(feature_defense={"kind": "ExFMem"}),
-    "a memory without end": lambda meta: meta.update(
-        feature_defense={"kind": "ExFMem", "settings": {}, "shapes": {"audio": [10**9, 10**9], "visual": [-1, 2]}}
+    "a feature defense of lists": defense(["avrobust.defenses.memory:Memory"]),
+    "one of another version": lambda meta: meta.update(feature_defense={"kind": "ExFMem"}),
+    "a memory without settings": defense("avrobust.defenses.memory:Memory"),
+    "a memory without end": defense(
+        "avrobust.defenses.memory:Memory",
+        settings={"class": "avrobust.defenses.memory:ExFMem"},
+        banks={
+            "audio": {"zeros": [10**9, 10**9], "dtype": "float32"},
+            "visual": {"zeros": [-1, 2], "dtype": "float32"},
+        },
     ),
-    "centres without end": lambda meta: meta.update(
-        feature_defense={"kind": "Centres", "classes": 10**12, "width": 10**6}
+    "a memory of no numbers": defense(
+        "avrobust.defenses.memory:Memory",
+        settings={"class": "avrobust.defenses.memory:ExFMem"},
+        banks={"audio": {"zeros": [1], "dtype": "save"}, "visual": 1},
     ),
-    "a disguise of text": lambda meta: meta.update(feature_defense={"kind": "Broken", "how": "rounded", "amount": "2"}),
-    "a module of torch": lambda meta: meta.update(
-        feature_defense={"kind": "module", "name": "torch.nn.modules.linear:Linear", "settings": {}}
-    ),
-    "a module of os": lambda meta: meta.update(feature_defense={"kind": "module", "name": "os:system", "settings": {}}),
-    "a module without a name": lambda meta: meta.update(feature_defense={"kind": "module", "name": "", "settings": {}}),
-    "settings of nothing": lambda meta: meta.update(
-        feature_defense={"kind": "module", "name": "their_defense:Faded", "settings": {"x": {}}}
-    ),
+    "other settings": defense("avrobust.defenses.memory:Memory", settings={"class": "avrobust.defenses.broken:Broken"}),
+    "centres without end": defense("avrobust.defenses.pcl:Centres", classes=10**12, width=10**6),
+    "a disguise of text": defense("avrobust.defenses.broken:Disguise", settings={"how": "rounded", "amount": "2"}),
+    "no feature defense of ours": defense("avrobust.models.audio:Conv1dNet", width=64),
+    "a module of torch": defense("torch.nn.modules.linear:Linear", in_features=1, out_features=1),
+    "a module of os": defense("os:system", command="true"),
+    "a module without a name": defense(""),
+    "settings of nothing": defense("their_defense:Faded", x={}),
 }
 
 
@@ -223,13 +234,13 @@ def test_weights_of_another_kind_of_number_are_refused(good, tmp_path):
     "feature_defense", [Faded(0.25), Quantised(torch.tensor([0.5, 0.25])), Blend(Settings(share=0.3, over=(0, 1)), width=128)],
     ids=lambda g: type(g).__name__,
 )  # fmt: skip
-def test_a_defense_of_one_s_own_travels(tmp_path, feature_defense):
+def test_a_defense_of_one_s_own_comes_back(tmp_path, feature_defense):
     net = build(NetSpec(classes=5, width=16), seed=0).eval()
     bare = net(X)
     net.feature_defense = feature_defense
     with torch.no_grad():
         for number in feature_defense.state_dict().values():
-            number.add_(0.125)  # what it learnt travels too
+            number.add_(0.125)  # with what it learnt
     save(net, tmp_path / "net.safetensors", {})
     back, _ = load(tmp_path / "net.safetensors")
     assert torch.equal(back(X), net(X)) and not torch.equal(back(X), bare)
@@ -248,7 +259,7 @@ def test_a_defense_is_imported_only_where_that_is_allowed(tmp_path, monkeypatch)
     path = tmp_path / "net.safetensors"
     save(net, path, {})
     monkeypatch.delitem(sys.modules, "stranger_defense")
-    with pytest.raises(CheckpointError, match=r"load\(path, allow=\('stranger_defense',\)\)"):
+    with pytest.raises(CheckpointError, match=r"allow it: allow=\('stranger_defense',\)"):
         load(path)
     assert "stranger_defense" not in sys.modules
     with pytest.raises(CheckpointError, match="allow"):
@@ -257,19 +268,21 @@ def test_a_defense_is_imported_only_where_that_is_allowed(tmp_path, monkeypatch)
     assert torch.equal(back(X), net(X))
 
 
-def test_a_defense_that_cannot_travel_is_refused_when_it_is_saved(tmp_path):
+def test_a_defense_that_would_not_come_back_is_refused_when_it_is_saved(tmp_path):
     class Local(nn.Module):
         def forward(self, f):
             return f
 
-    hooked, changed, other = Faded(0.5), Faded(0.5), Faded(0.5)
+    hooked, changed, other, grown = Faded(0.5), Faded(0.5), Faded(0.5), Faded(0.5)
     hooked.register_forward_hook(lambda module, args, out: out)
     changed.later = 3.0  # no argument of its constructor
     other.forward = lambda f: f
+    grown.head = nn.Linear(1, 1)
     net = build(NetSpec(classes=5, width=16), seed=0)
     for feature_defense, says in (
-        (Local(), "that another program can import by name"),
-        (nn.Sequential(Faded(0.5), Faded(0.1)), "in one of them only"),
+        (Local(), "that another program can import"),
+        (nn.Sequential(Faded(0.5), Faded(0.1)), "got 'torch.nn.modules.container:Sequential'"),
+        (grown, "in one of them only"),
         (hooked, "has a hook"),
         (changed, "'later' would be lost or changed"),
         (other, "'forward' would be lost or changed"),
