@@ -11,6 +11,7 @@ What the paper's code does differs from its text (section 3.3.2), and both diffe
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +129,6 @@ class Memory(nn.Module):
         self.settings = settings
         self.register_buffer("audio", banks.audio)
         self.register_buffer("visual", banks.visual)
-        self._known: dict[str, tuple[tuple[Any, ...], Dictionary]] = {}
 
     @property
     def banks(self) -> AV[Tensor]:
@@ -166,13 +166,14 @@ class Memory(nn.Module):
         """Products and eigenvalue, once per bank: anew only when its numbers or its device changed."""
         bank: Tensor = getattr(self, name)
         state = (bank.data_ptr(), bank._version, bank.device)
-        if name not in self._known or self._known[name][0] != state:
-            self._known[name] = (state, Dictionary.of(bank))
-        return self._known[name][1]
+        known = _DICTIONARIES.setdefault(self, {})
+        if name not in known or known[name][0] != state:
+            known[name] = (state, Dictionary.of(bank))
+        return known[name][1]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Memory":
-        """A copy with its own banks: what is known of them is found again."""
-        return Memory(self.settings, self.banks.map(torch.clone)).train(self.training)
+
+# Beside the modules and not in them: what follows from a bank is neither copied nor saved with it.
+_DICTIONARIES: "WeakKeyDictionary[Memory, dict[str, tuple[tuple[Any, ...], Dictionary]]]" = WeakKeyDictionary()
 
 
 @torch.no_grad()
