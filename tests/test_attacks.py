@@ -22,7 +22,7 @@ from avrobust import (
     engine,
     margin,
 )
-from avrobust.attacks.gradient import whole
+from avrobust.attacks.base import check_settings
 from avrobust.engine.outcome import outcome
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
@@ -478,12 +478,12 @@ NO_SETTINGS = [
     (lambda: PGD(step=-1.0), "share of the budget that is above 0"),
     (lambda: PGD(steps=20, step=2 / 255), "not in the signal's units"),
     (lambda: MIM(step=0.002), "not in the signal's units"),
-    (lambda: AVAutoAttack(targets=-1), "0 targets"),
-    (lambda: whole("steps", 2.0), "steps should be a whole number, got 2.0"),
-    (lambda: whole("queries", "9"), "queries should be a whole number, got '9'"),
+    (lambda: AVAutoAttack(targets=-1), "targets should be at least 0"),
+    (lambda: check_settings(steps=(2.0, 1)), "steps should be a whole number, got 2.0"),
+    (lambda: check_settings(queries=("9", 1)), "queries should be a whole number, got '9'"),
     (lambda: as_objective("ce"), "objective should be a function"),
     (lambda: as_objective(WithSimilarity), "objective should be a function"),
-    (lambda: Published("PGD", steps=0), "1 step at least"),
+    (lambda: Published("PGD", steps=0), "steps should be at least 1"),
 ]
 
 

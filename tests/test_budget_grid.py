@@ -13,7 +13,7 @@ import torch
 
 import avrobust
 from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, engine, margin
-from avrobust.attacks import Saved
+from avrobust.attacks import Quantized
 from avrobust.attacks.search import ActiveSet, random_start
 from avrobust.cli import main
 from avrobust.evaluation.budget_grid import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
@@ -80,7 +80,7 @@ def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "attack", [PGD(steps=4), FGSM(), APGD(steps=5), Square(queries=5), Saved(PGD(steps=3))], ids=repr
+    "attack", [PGD(steps=4), FGSM(), APGD(steps=5), Square(queries=5), Quantized(PGD(steps=3))], ids=repr
 )
 def test_any_attack_finds_what_it_finds_in_each_cell_alone(attack):
     plane = Plane(BOTH, levels=2)

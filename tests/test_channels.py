@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from avrobust import AV, PGD, Batch, Published, Rows, Seeds, Threat, engine, evaluate, report
-from avrobust.attacks import ANYTHING, Saved
-from avrobust.attacks.saved import behind, on_levels
+from avrobust.attacks import ANYTHING, Quantized
+from avrobust.attacks.quantized import behind, on_levels
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.stats import Proportion
@@ -301,8 +301,8 @@ def test_sweeps_share_what_is_attacked():
 
 def test_saved_clips_arrive_as_they_are():
     batch = on_grid(clips(8))
-    rows = evaluate(network(), [batch], [Saved(PGD(steps=3)), Sent(Lossless(), Saved(PGD(steps=3)))], [THREAT])
-    made, arrived = (rows.where(attack=f"PGD-3, saved{end}") for end in ("", " > 8 and 16 bits"))
+    rows = evaluate(network(), [batch], [Quantized(PGD(steps=3)), Sent(Lossless(), Quantized(PGD(steps=3)))], [THREAT])
+    made, arrived = (rows.where(attack=f"PGD-3, quantized{end}") for end in ("", " > 8 and 16 bits"))
     for name in ("pred", "linf_audio", "linf_visual"):
         assert np.allclose(made.column(name), arrived.column(name), atol=1e-7)
 
@@ -416,5 +416,5 @@ def test_budgets_are_said_in_what_files_hold(tmp_path):
 def test_the_report_calls_things_as_rows_do():
     assert Lossless().name == channels.LOSSLESS and channels.STD == IMAGENET_STD
     assert channels.Way.read(Sent(Mp4(), PGD(), known=True).name) == ("PGD-10", True, Mp4().name)
-    assert channels.Way.read(Sent(Lossless(), Saved(PGD())).name) == ("PGD-10", True, channels.LOSSLESS)
+    assert channels.Way.read(Sent(Lossless(), Quantized(PGD())).name) == ("PGD-10", True, channels.LOSSLESS)
     assert channels.Way.read(Sent(Mp4()).name) == ("none", False, Mp4().name)

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square, Threat, evaluate
-from avrobust.attacks import Saved
+from avrobust.attacks import Quantized
 from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
 from avrobust.evaluation.probe import probe
 from avrobust.threat import Ball, check
@@ -37,7 +37,7 @@ def test_everything_that_attacks_and_measures_needs_no_doubles(model):
         MIM(steps=2),
         APGD(steps=3),
         Square(queries=3),
-        Saved(PGD(steps=2)),
+        Quantized(PGD(steps=2)),
     ]
     attacks += [AVAutoAttack(steps=2, targets=1, queries=2)]
     with NoDoubles():

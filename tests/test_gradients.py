@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Published, Seeds, Square, Threat, engine, evaluate
-from avrobust.attacks import Saved, Transfer
+from avrobust.attacks import Quantized, Transfer
 from avrobust.engine import GradientError
 from avrobust.evaluation.probe import probe
 from avrobust.models.fusion import Concat
@@ -97,7 +97,7 @@ def test_weights_that_learn_do_not_stand_in_for_a_path():
         attacked(PGD(), lambda x: head(x.audio.detach()[:, :24]), Threat.linf(audio=0.1))
 
 
-@pytest.mark.parametrize("attack", [*SEARCHES, Published("PGD"), Saved(PGD(steps=2))], ids=repr)
+@pytest.mark.parametrize("attack", [*SEARCHES, Published("PGD"), Quantized(PGD(steps=2))], ids=repr)
 def test_a_network_whose_encoder_cuts_the_path(attack):
     class Cut(nn.Module):
         def __init__(self, inner):

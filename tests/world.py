@@ -17,9 +17,9 @@ from avrobust.training import recipe
 
 # The files of tests that compare numbers of networks: those that another order of sums could turn red.
 NUMERIC = {
-    "adapt", "adversarial", "attacks", "benchmarks", "carried", "evaluate", "flags", "frontends", "golden", "hf", "localisation",
-    "memory", "models", "pcl", "plane", "published_checkpoints", "realize", "saved", "search", "similarity", "sparse",
-    "standing", "threat",
+    "adaptive", "adversarial", "attacks", "benchmarks", "attribution", "evaluator", "flags", "frontends", "golden", "hf", "localisation",
+    "memory", "models", "pcl", "budget_grid", "published_checkpoints", "channels", "quantized", "search", "similarity", "sparse",
+    "robustness", "threat",
 }  # fmt: skip
 KERNELS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 

@@ -11,7 +11,7 @@ class AttackInfo:
 
     `family`: "FGSM", "PGD", "MIM", "APGD", "Square", "AVAutoAttack", or "" for somebody else's.  `objective`: what it
     raises, for display; `on_answer`: whether that is about which class the model answers.  `source`: the model that its
-    clips were made for, "" for the model at hand.  `variant`: "saved" for clips that a file can hold, "alternating" where modalities move in turn.
+    clips were made for, "" for the model at hand.  `variant`: "quantized" for clips that a file can hold, "alternating" where modalities move in turn.
     """
 
     family: str = ""

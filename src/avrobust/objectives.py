@@ -42,6 +42,10 @@ class Objective(Protocol):
         """
 
 
+def _unknown(out: Output, y: Tensor) -> None:
+    """Nobody knows when the attacker has succeeded."""
+
+
 @dataclass(frozen=True, repr=False)
 class Loss:
     """An objective made of two functions of (out, y).
@@ -53,7 +57,7 @@ class Loss:
 
     name: str
     value: Raised
-    success: Success = lambda out, y: None
+    success: Success = _unknown
     needs: tuple[Need, ...] = ()
 
     def __repr__(self) -> str:
@@ -69,7 +73,7 @@ def as_objective(given: Any) -> Objective:
         if isinstance(given, Objective):
             return given
         if callable(given):
-            return Loss(objective_name(given), given)
+            return Loss(display_name(given), given)
     raise ValueError(
         "objective should be a function (out, labels) -> one number per clip, or have the methods value(out, labels) and "
         f"success(out, labels), got {given!r}. Use one of avrobust.objectives, or write your own."
@@ -85,13 +89,13 @@ def needs_of(objective: Any) -> tuple[Need, ...]:
     return tuple(getattr(objective, "needs", ()))
 
 
-def objective_name(objective: Any) -> str:
-    """The display name of an objective.
+def display_name(thing: Any) -> str:
+    """The display name of an objective or an attack: its `name`, else that of the function or the class.
 
-    >>> objective_name(margin), objective_name(WithSimilarity())
-    ('margin', 'CE + cos')
+    >>> display_name(margin), display_name(WithSimilarity()), display_name(max)
+    ('margin', 'CE + cos', 'max')
     """
-    return str(getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__))
+    return str(getattr(thing, "name", None) or getattr(thing, "__name__", type(thing).__name__))
 
 
 # Classification: y are class numbers (b).
@@ -137,6 +141,10 @@ def _cross_entropy(out: Output, y: Tensor) -> PerClip:
     return F.cross_entropy(out.logits.float(), y, reduction="none")
 
 
+def _margin(out: Output, y: Tensor) -> PerClip:
+    return margins(out.logits.float(), y)
+
+
 def _dlr(out: Output, y: Tensor) -> PerClip:
     logits = out.logits.float()
     if logits.shape[1] < 3:
@@ -153,17 +161,21 @@ def _dlr_towards(out: Output, y: Tensor) -> PerClip:
     return -margins(logits, y[:, 1]) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
 
 
+def _first_misclassified(out: Output, y: Tensor) -> Tensor:
+    return misclassified(out, y[:, 0])
+
+
 # Minus the log-probability of the true class: the loss that the paper's attackers raise.
 cross_entropy = Loss("cross_entropy", _cross_entropy, misclassified)
 # Best other logit minus the true one (Carlini & Wagner 2017, f6 without its cut): does not saturate.
-margin = Loss("margin", lambda out, y: margins(out.logits.float(), y), misclassified)
+margin = Loss("margin", _margin, misclassified)
 # The difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the spread of the first three logits.
 # Rescaling or shifting the logits does not change it, so a model cannot hide by saturating.  Needs three classes.
 dlr = Loss("dlr", _dlr, misclassified)
 # The targeted difference of logits ratio (Croce & Hein 2020, eq. 7), y shaped (b 2): the true class and the target.
 # (z_t - z_y) / (z_1 - (z_3 + z_4) / 2), logits sorted.  We take the best logit but the target's for z_y: the same number
 # for as long as the clip is classified correctly.  Succeeds with any misclassification.  Needs four classes.
-dlr_towards = Loss("dlr_towards", _dlr_towards, lambda out, y: misclassified(out, y[:, 0]))
+dlr_towards = Loss("dlr_towards", _dlr_towards, _first_misclassified)
 
 
 @dataclass(frozen=True)

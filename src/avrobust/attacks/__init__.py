@@ -1,16 +1,53 @@
-"""Search inside a threat.  An attack is any callable (model, x, y, threat, seeds) -> adversarial signals."""
+"""Search inside a threat.  An attack is any callable (model, x, y, threat, seeds) -> adversarial signals.
 
-from avrobust.attacks.adapt import Transfer
+A new attack is a class in a file of its own and a line in `ATTACKS`: the command line finds it there, and its `info` tells
+flags and reports what it is.
+"""
+
+from typing import Any
+
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.combine import AVAutoAttack
-from avrobust.attacks.control import ANYTHING, Elsewhere, Mute, Noise, Swap
+from avrobust.attacks.autoattack import AVAutoAttack
+from avrobust.attacks.base import attack_info
+from avrobust.attacks.controls import ANYTHING, Elsewhere, Mute, Noise, Swap
 from avrobust.attacks.gradient import FGSM, MIM, PGD
-from avrobust.attacks.saved import Saved
+from avrobust.attacks.quantized import Quantized
 from avrobust.attacks.square import Square
+from avrobust.attacks.transfer import Transfer
+from avrobust.types import Attack
+
+# Attacks by the name that one types, all of them with settings that suit any model.
+ATTACKS: dict[str, Any] = {
+    "FGSM": FGSM, "PGD": PGD, "MIM": MIM, "APGD": APGD, "Square": Square, "AVAutoAttack": AVAutoAttack,
+}  # fmt: skip
+
+
+def by_name(text: str) -> Attack:
+    """The attack that `text` names: one of `ATTACKS`, its numbers after a dash (PGD-40x5: 40 steps, 5 restarts).
+
+    Raises `ValueError` for another name, or more numbers than the attack has.
+
+    >>> by_name("PGD-40x5"), by_name("Square-200"), by_name("FGSM")
+    (PGD(steps=40, restarts=5), Square(queries=200), FGSM())
+    """
+    name, dash, size = text.partition("-")
+    numbers = size.split("x") if dash else []
+    if name not in ATTACKS or not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            f"cannot read the attack {text!r}. Use one of {', '.join(ATTACKS)}, with numbers as in PGD-40x5."
+        )
+    settings: tuple[str, ...] = ATTACKS[name].numbers
+    if len(numbers) > len(settings):
+        has = " and ".join(settings) or "no number"
+        raise ValueError(f"{name} takes {has} after its name, got {text!r}. Leave the others out.")
+    attack: Attack = ATTACKS[name](**dict(zip(settings, map(int, numbers), strict=False)))
+    return attack
+
 
 __all__ = [
     "ANYTHING",
     "APGD",
+    "ATTACKS",
     "FGSM",
     "MIM",
     "PGD",
@@ -18,8 +55,10 @@ __all__ = [
     "Elsewhere",
     "Mute",
     "Noise",
-    "Saved",
+    "Quantized",
     "Square",
     "Swap",
     "Transfer",
+    "attack_info",
+    "by_name",
 ]

@@ -2,16 +2,17 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import goal, whole
+from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.attacks.search import Index, Search, restarted
 from avrobust.config import concise
-from avrobust.objectives import Objective, Raised, as_objective, cross_entropy
+from avrobust.facts import AttackInfo
+from avrobust.objectives import Objective, Raised, cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Model, Signals
@@ -38,15 +39,24 @@ class APGD:
     alternate: bool = False
     objective: Objective | Raised = cross_entropy
 
+    numbers: ClassVar[tuple[str, ...]] = ("steps", "restarts")
+
     def __post_init__(self) -> None:
-        as_objective(self.objective)
-        if whole("steps", self.steps) < 2 or whole("restarts", self.restarts) < 1:
-            raise ValueError(
-                f"expected 2 steps and 1 restart at least, got {self.steps} and {self.restarts}. Use FGSM for one."
-            )
+        check_settings(self.objective, steps=(self.steps, 2), restarts=(self.restarts, 1))
 
     def __repr__(self) -> str:
         return concise(self)
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return search_info(
+            "APGD",
+            self.steps,
+            self.objective,
+            restarts=self.restarts,
+            variant="alternating" if self.alternate else "",
+        )
 
     @property
     def name(self) -> str:

@@ -1,16 +1,17 @@
 """Search along the gradient inside a threat: FGSM, PGD and MIM are settings of one loop.  Knows no norms."""
 
 import math
-import operator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from avrobust import engine
+from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.attacks.search import Search, restarted
 from avrobust.config import concise
-from avrobust.objectives import Objective, Raised, as_objective, cross_entropy, objective_name
+from avrobust.facts import AttackInfo
+from avrobust.objectives import Objective, Raised, cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import Model, Signals
@@ -50,9 +51,10 @@ class PGD:
     stop: bool = False
     objective: Objective | Raised = cross_entropy
 
+    numbers: ClassVar[tuple[str, ...]] = ("steps", "restarts")  # what numbers after its name set: PGD-40x5
+
     def __post_init__(self) -> None:
-        if whole("steps", self.steps) < 1 or whole("restarts", self.restarts) < 1:
-            raise ValueError(f"steps and restarts should be at least 1, got {self.steps} and {self.restarts}.")
+        check_settings(self.objective, steps=(self.steps, 1), restarts=(self.restarts, 1))
         if not math.isfinite(self._length) or self._length <= 0:
             raise ValueError(
                 f"step should be a share of the budget that is above 0, got {self.step}. Leave it out for the usual one."
@@ -64,7 +66,6 @@ class PGD:
             )
         if self.keep not in ("best", "last"):
             raise ValueError(f"keep should be 'best' or 'last', got {self.keep!r}.")
-        as_objective(self.objective)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
 
@@ -72,8 +73,13 @@ class PGD:
         return concise(self)
 
     @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return search_info("PGD", self.steps, self.objective, restarts=self.restarts)
+
+    @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         size = f"-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
         return type(self).__name__ + size + goal(self.objective)
 
@@ -118,9 +124,16 @@ class FGSM(PGD):
     random_start: bool = False
     keep: Literal["best", "last"] = "last"
 
+    numbers: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return search_info("FGSM", 1, self.objective)
+
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         return "FGSM" + goal(self.objective)
 
 
@@ -136,26 +149,13 @@ class MIM(PGD):
     momentum: float | None = 1.0
 
     @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return search_info("MIM", self.steps, self.objective, restarts=self.restarts)
+
+    @property
     def _length(self) -> float:
         return 1.0 / self.steps if self.step is None else self.step
-
-
-def whole(name: str, count: Any) -> int:
-    """`count`, if it is a whole number of any kind."""
-    try:
-        return operator.index(count)
-    except TypeError:
-        raise ValueError(f"{name} should be a whole number, got {count!r}. Give an int.") from None
-
-
-def goal(objective: Objective | Raised, usual: Objective = cross_entropy) -> str:
-    """What an attack's name says of its loss: nothing if it is the usual one.
-
-    >>> from avrobust.objectives import margin
-    >>> goal(cross_entropy), goal(margin)
-    ('', ' (margin)')
-    """
-    return "" if objective is usual else f" ({objective_name(objective)})"
 
 
 def _per_clip_mean(g: Tensor) -> Tensor:

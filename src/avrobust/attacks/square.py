@@ -5,6 +5,7 @@ the objective rises.  What a model hides from gradients it does not hide from th
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import goal, whole
+from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.attacks.search import ActiveSet, Search, subset
 from avrobust.config import concise
-from avrobust.objectives import Objective, Raised, as_objective, margin
+from avrobust.facts import AttackInfo
+from avrobust.objectives import Objective, Raised, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Model, Signals
@@ -40,13 +42,20 @@ class Square:
     stop: bool = True
     objective: Objective | Raised = margin
 
+    numbers: ClassVar[tuple[str, ...]] = ("queries",)
+
     def __post_init__(self) -> None:
-        as_objective(self.objective)
-        if whole("queries", self.queries) < 1 or not 0 < self.share <= 1:
-            raise ValueError(f"expected 1 query at least and a share in (0, 1], got {self.queries} and {self.share}.")
+        check_settings(self.objective, queries=(self.queries, 1))
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share should lie in (0, 1], got {self.share}. Leave it out for the usual one.")
 
     def __repr__(self) -> str:
         return concise(self)
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return search_info("Square", self.queries, self.objective)
 
     @property
     def name(self) -> str:

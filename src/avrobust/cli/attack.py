@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import tyro
 
-from avrobust.attacks.saved import on_levels
+from avrobust.attacks.quantized import on_levels
 from avrobust.cli import options as shared
 from avrobust.cli.model import LoadedModel, class_names, load_model
 from avrobust.cli.options import Budget, Group, Maybe, parse

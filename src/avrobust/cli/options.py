@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.attacks import APGD, FGSM, MIM, PGD, AVAutoAttack, Square
+from avrobust.attacks import by_name
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
@@ -24,7 +24,6 @@ from avrobust.threat import Threat
 from avrobust.types import Attack
 
 T = TypeVar("T")
-NAMES = "FGSM, PGD-40, PGD-40x5, MIM-10, APGD-50, Square-1000, AVAutoAttack"
 
 # Nested options that share a titled box of the help, without a prefix in their names.
 Group = Annotated[T, tyro.conf.OmitArgPrefixes]
@@ -148,7 +147,7 @@ class Clips:
 
 
 def attack(text: str) -> Attack:
-    """The attack called `text`: one of `NAMES` (PGD-40x5 is 40 steps, 5 restarts), or your own as module:name.
+    """The attack called `text`: one of `attacks.ATTACKS` (PGD-40x5 is 40 steps, 5 restarts), or your own as module:name.
 
     >>> attack("PGD-40x5").name
     'PGD-40x5'
@@ -156,25 +155,7 @@ def attack(text: str) -> Attack:
     if ":" in text:
         own: Attack = load(text)
         return own
-    method, _, size = text.partition("-")
-    steps, _, restarts = size.partition("x")
-    counts = {"FGSM": 1, "PGD": 10, "MIM": 10, "APGD": 50, "Square": 1000, "AVAutoAttack": 50}
-    if method not in counts or (size and not steps.isdecimal()) or (restarts and not restarts.isdecimal()):
-        raise ValueError(f"cannot read the attack {text!r}. Use {NAMES}, or module:name.")
-    if method == "FGSM" and size:
-        raise ValueError(f"FGSM takes one step, got {text!r}. Use PGD-{size} for more.")
-    if method in ("FGSM", "Square", "AVAutoAttack") and restarts:
-        raise ValueError(f"{method} has no restarts, got {text!r}. Use {method}-{steps}.")
-    count, times = int(steps or counts[method]), int(restarts or 1)
-    made: dict[str, Callable[[], Attack]] = {
-        "FGSM": FGSM,
-        "PGD": lambda: PGD(steps=count, restarts=times),
-        "MIM": lambda: MIM(steps=count, restarts=times),
-        "APGD": lambda: APGD(steps=count, restarts=times),
-        "Square": lambda: Square(queries=count),
-        "AVAutoAttack": lambda: AVAutoAttack(steps=count),
-    }
-    return made[method]()
+    return by_name(text)
 
 
 @dataclass(frozen=True)

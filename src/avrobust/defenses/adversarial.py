@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avrobust import engine
 from avrobust.attacks import PGD
 from avrobust.models.network import AVNet, Loss, loss_at
-from avrobust.objectives import objective_name
+from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat, check
 from avrobust.types import Attack, Batch, Signals
@@ -64,7 +64,7 @@ class Adversarial:
     @property
     def name(self) -> str:
         """How a table calls it."""
-        inner = objective_name(self.loss)
+        inner = display_name(self.loss)
         kind = "" if inner == "cross_entropy" else f" {inner}"
         return f"adversarial{kind}, {getattr(self.attack, 'name', self.attack)}"
 

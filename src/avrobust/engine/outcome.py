@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from avrobust.objectives import Objective, objective_name
+from avrobust.objectives import Objective, display_name
 from avrobust.types import InputError, Output, PerClip
 
 # How far logits may be off, as a share of the largest, in arithmetic that is coarser than float32.
@@ -43,7 +43,7 @@ def _success(objective: Objective, out: Output, y: Tensor) -> Tensor | None:
     if lead is not None and (not isinstance(lead, Tensor) or lead.shape != out.logits.shape[:1]):
         got = f"one shaped {tuple(lead.shape)}" if isinstance(lead, Tensor) else type(lead).__name__
         raise InputError(
-            f"success of {objective_name(objective)} should be a tensor of one value per clip, shaped ({len(out.logits)},), "
+            f"success of {display_name(objective)} should be a tensor of one value per clip, shaped ({len(out.logits)},), "
             f"got {got}. Return one for each clip: out.logits.argmax(1) == target."
         )
     return lead
@@ -54,6 +54,6 @@ def check_value(value: object, objective: Objective, clips: int) -> None:
     if not isinstance(value, Tensor) or value.shape != (clips,):
         got = f"one shaped {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(
-            f"the objective {objective_name(objective)} should return a tensor of one number per clip, shaped ({clips},), "
+            f"the objective {display_name(objective)} should return a tensor of one number per clip, shaped ({clips},), "
             f"got {got}. Sum over each clip, not over the batch: reduction='none'."
         )

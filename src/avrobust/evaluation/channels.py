@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 from scipy import signal
 from torch import Tensor
 
-from avrobust.attacks.saved import behind, on_levels
+from avrobust.attacks.quantized import behind, on_levels
 from avrobust.config import concise
 from avrobust.evaluation.evaluator import label
 from avrobust.media.channel import through_mp4
@@ -113,7 +113,7 @@ class Sent:
     """`attack`, and then what `channel` leaves of its clips, untouched modality included; by itself, of clean clips.
 
     With `known`, the attacker knows the channel and attacks the model `behind` it.  To stay inside the budget after
-    rounding as well, which that does not, send what `Saved` made.
+    rounding as well, which that does not, send what `Quantized` made.
 
     It is no attack inside a threat: nothing keeps a codec inside a budget.  `mode` "sent" keeps its rows out of the
     tables of attacks; the row without an attack says what the channel itself costs.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import ANYTHING
-from avrobust.attacks.info import attack_info
+from avrobust.attacks.base import attack_info
 from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.checks import (
     Fingerprints,

@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
     {
         # what was tried
         "model": _S, "seed": _I, "attack": _S, "mode": _S, "subset": _S, "eps_audio": _F, "eps_visual": _F, "threat": _S,
-        # what is known of the attack; see `attacks.info.AttackInfo`
+        # what is known of the attack; see `attacks.base.AttackInfo`
         "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S,
         # on which clip, and what came of it; status is "ok" or the reason why there is no prediction
         "clip": _S, "label": _I, "status": _S,

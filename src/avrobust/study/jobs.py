@@ -20,7 +20,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.media import write_bytes
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import build, count_parameters
-from avrobust.objectives import objective_name
+from avrobust.objectives import display_name
 from avrobust.progress import track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
@@ -269,7 +269,7 @@ def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, as run.json tells of it."""
     return {
         "kind": config.modality, "fusion": config.fusion, "recipe": config.recipe,
-        "loss": objective_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
+        "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.localises,
     }  # fmt: skip
 

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.gradient import goal, whole
-from avrobust.attacks.info import search_info
+from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
-from avrobust.objectives import Objective, Raised, as_objective, cross_entropy, needs_of
+from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
 from avrobust.seeds import Seeds
 from avrobust.threat import IMAGENET_STD, Threat
 from avrobust.types import AV, RANGE, Model, Signals
@@ -48,9 +47,7 @@ class Published:
     mode: ClassVar[str] = "published"
 
     def __post_init__(self) -> None:
-        as_objective(self.objective)
-        if whole("steps", self.steps) < 1:
-            raise ValueError(f"expected 1 step at least, got {self.steps}.")
+        check_settings(self.objective, steps=(self.steps, 1))
         if self.method not in ("FGSM", "PGD", "MIM"):
             raise ValueError(f"method should be 'FGSM', 'PGD' or 'MIM', got {self.method!r}.")
 
@@ -65,7 +62,7 @@ class Published:
     @property
     def info(self) -> AttackInfo:
         """Its facts: a search of the family that it is named after."""
-        return search_info(self.method, self)
+        return search_info(self.method, 1 if self.method == "FGSM" else self.steps, self.objective)
 
     @property
     def may_leave_budget(self) -> bool:

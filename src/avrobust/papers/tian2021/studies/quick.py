@@ -14,7 +14,7 @@ threads rounds otherwise, and trains another network: clean 81.7 and PGD A 33.3,
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, PGD, Saved
+from avrobust.attacks import FGSM, PGD, Quantized
 from avrobust.defenses import MIN_SIM, ExFMem
 from avrobust.evaluation.channels import Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
@@ -65,7 +65,7 @@ study = Study(
         Sweep(("Attention",), (PGD(),), TABLE1_X4),
         Sweep(("Attention",), (PGD(objective=heat_shift),), TABLE1_X4[2:]),
         Sweep(("AV",), (PUSHED,), TABLE1_X4[2:], sent=(Lossless(), Mp4())),
-        Sweep(("AV",), (Sent(Lossless(), Saved(replace(PUSHED, stop=True))),), TABLE1_X4[2:]),
+        Sweep(("AV",), (Sent(Lossless(), Quantized(replace(PUSHED, stop=True))),), TABLE1_X4[2:]),
     ),
     tables=(TABLE1, TABLE1_X4),
     defenses=(TABLE3_X4,),

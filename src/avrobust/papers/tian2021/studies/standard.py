@@ -16,7 +16,7 @@ The published ExFMem, here of 50 iterations, leaves all 288 coefficients differe
 
 from dataclasses import replace
 
-from avrobust.attacks import FGSM, PGD, Saved
+from avrobust.attacks import FGSM, PGD, Quantized
 from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversarial, ExFMem, Prototypes
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
@@ -110,7 +110,7 @@ study = replace(
         Sweep(POINTING[:1], (PGD(),), tuple(t for threats in CURVES.values() for t in threats[1::2])),
         Sweep(("AV",), (PGD(),), TABLE1_X4, sent=(Lossless(), Coarser(), Mp4(), Mp4(crf=28, audio_bitrate=32_000))),
         Sweep(("AV",), (PGD(),), TABLE1[1:], sent=(Lossless(),)),
-        Sweep(("AV",), (Sent(Lossless(), Saved(TEN_STEPS)), Sent(Mp4(), TEN_STEPS, known=True)), TABLE1_X4),
+        Sweep(("AV",), (Sent(Lossless(), Quantized(TEN_STEPS)), Sent(Mp4(), TEN_STEPS, known=True)), TABLE1_X4),
     ),
     defenses=(TABLE3, TABLE3_X4),
     seeds=(0, 1, 2),

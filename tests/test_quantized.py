@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from avrobust import AV, FGSM, PGD, Batch, Seeds, Threat, evaluate
-from avrobust.attacks import Saved
-from avrobust.attacks.saved import LEVELS, _kept
+from avrobust.attacks import Quantized
+from avrobust.attacks.quantized import LEVELS, _kept
 from avrobust.evaluation.channels import Sent
 from avrobust.threat import check
 from nets import clips, linear, network
@@ -18,7 +18,7 @@ def on_levels(batch: Batch) -> Batch:
 
 
 def saved(threat, batch, attack=None):
-    return Saved(attack or FGSM())(network(), batch.x, batch.label, threat, Seeds(0, batch.ids))
+    return Quantized(attack or FGSM())(network(), batch.x, batch.label, threat, Seeds(0, batch.ids))
 
 
 @pytest.mark.parametrize("threat", [
@@ -27,7 +27,7 @@ def saved(threat, batch, attack=None):
 def test_what_is_saved_survives_being_saved(threat):
     batch = on_levels(clips())
     adv = saved(threat, batch)
-    check(threat, batch.x, adv, batch.ids, "saved")
+    check(threat, batch.x, adv, batch.ids, "quantized")
     again = AV(audio=(adv.audio * 32768).round() / 32768, visual=(adv.visual * 255).round() / 255)
     assert torch.allclose(adv.audio, again.audio, atol=1e-7) and torch.allclose(adv.visual, again.visual, atol=1e-7)
 
@@ -47,8 +47,8 @@ def test_two_and_a_half_levels_are_two():
 
 def test_the_harness_takes_it_and_it_still_attacks():
     batch, threat = on_levels(clips(24)), Threat.linf(audio=0.02, visual="6/255")
-    rows = evaluate(network(), [batch], [PGD(steps=5), Saved(PGD(steps=5))], threat)
-    plain, kept = (rows.where(attack=a, subset="AV").column("margin").mean() for a in ("PGD-5", "PGD-5, saved"))
+    rows = evaluate(network(), [batch], [PGD(steps=5), Quantized(PGD(steps=5))], threat)
+    plain, kept = (rows.where(attack=a, subset="AV").column("margin").mean() for a in ("PGD-5", "PGD-5, quantized"))
     assert kept > rows.where(subset="clean").column("margin").mean() and abs(plain - kept) < 0.2
 
 
@@ -65,7 +65,7 @@ def test_the_search_finds_what_whole_levels_can_do():
     pixels = (batch.x.visual.flatten(1)[:, None] + towards / 255).clamp(0, 1)
     logits = torch.einsum("bjp,pk->bjk", pixels - 0.5, weights)
     possible = (logits.argmax(2) != y[:, None]).any(1)
-    searched = model(Saved(attack)(model, batch.x, y, threat, seeds)).argmax(1) != y
+    searched = model(Quantized(attack)(model, batch.x, y, threat, seeds)).argmax(1) != y
     found = attack(model, batch.x, y, threat, seeds)
     rounded = model(threat.map(_kept, batch.x, found, LEVELS)).argmax(1) != y
     assert possible.sum() > 40 and not searched[~possible].any()
@@ -86,7 +86,7 @@ def test_the_search_meets_whole_levels_only(model):
         return adversarial
 
     with torch.no_grad():
-        Saved(spying)(model, batch.x, batch.label, threat, Seeds(0, batch.ids))
+        Quantized(spying)(model, batch.x, batch.label, threat, Seeds(0, batch.ids))
     assert asked == [True]
 
 
@@ -110,7 +110,7 @@ def test_clips_between_levels_and_at_full_scale():
     """Sound as a decoder gives it lies between levels; 16 bits do not reach +1."""
     batch, threat = clips(), Threat.linf(audio="-80 dBFS", visual="3/255")
     adv = saved(threat, batch)
-    check(threat, batch.x, adv, batch.ids, "saved")
+    check(threat, batch.x, adv, batch.ids, "quantized")
     steps = adv.audio.double() * 32768
     assert (steps - steps.round()).abs().max() < 4e-3 and steps.max() == 32767
     assert (adv.visual * 255 - (adv.visual * 255).round()).abs().max() < 1e-4

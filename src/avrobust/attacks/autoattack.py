@@ -7,18 +7,20 @@ one modality finds.  So whatever withstands the joint searches is attacked on ea
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.adapt import ways
+from avrobust.attacks.adaptive import ways
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.gradient import whole
+from avrobust.attacks.base import check_settings
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.attacks.square import Square
 from avrobust.config import concise
 from avrobust.engine import GradientError, Victim, Way
+from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -33,7 +35,7 @@ class AVAutoAttack:
     1. APGD with cross entropy, the margin, and DLR (of three classes or more);
     2. cross entropy plus and minus the cosine of both features, where the model shows two of one width;
     3. targeted DLR towards the classes that come next on the clean clip, `targets` of them (of four classes or more);
-    4. along every one of the `adapt.ways` around a defense: APGD with cross entropy and the margin;
+    4. along every one of the `adaptive.ways` around a defense: APGD with cross entropy and the margin;
     5. Square, where all budgets are linf;
     6. where both modalities may be touched: 1 to 5 on sound alone and on picture alone, then APGD with the margin from
        both of what these reached at once, and from there moving one modality at a time.
@@ -48,14 +50,18 @@ class AVAutoAttack:
     targets: int = 3
     queries: int = 500
 
+    numbers: ClassVar[tuple[str, ...]] = ("steps",)
+
     def __post_init__(self) -> None:
-        if whole("steps", self.steps) < 2 or whole("targets", self.targets) < 0 or whole("queries", self.queries) < 1:
-            raise ValueError(
-                f"expected 2 steps, 0 targets and 1 query at least, got {self.steps}, {self.targets} and {self.queries}."
-            )
+        check_settings(steps=(self.steps, 2), targets=(self.targets, 0), queries=(self.queries, 1))
 
     def __repr__(self) -> str:
         return concise(self)
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return AttackInfo("AVAutoAttack", self.steps, on_answer=True)
 
     @property
     def name(self) -> str:

@@ -7,14 +7,16 @@ answers to what a file would hold, and gradients go through the rounding as if i
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avrobust import engine
+from avrobust.attacks.base import wrapped_info
 from avrobust.config import concise
+from avrobust.facts import AttackInfo
+from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import ROUNDING, Ball, Threat
 from avrobust.types import AV, Attack, Channel, Model, Signals, doubles
@@ -41,7 +43,7 @@ def behind(channel: Channel, model: Model, example: Signals) -> engine.Victim:
 
 
 @dataclass(frozen=True, repr=False)
-class Saved:
+class Quantized:
     """`attack`, made so that a lossless file keeps what it does.
 
     It searches a ball that ends half a level beyond the whole levels of the budget, so that what it finds rounds to
@@ -49,8 +51,8 @@ class Saved:
     takes a clean value between two of them, that value stays clean.
 
     >>> from avrobust.attacks import FGSM
-    >>> Saved(FGSM()).name
-    'FGSM, saved'
+    >>> Quantized(FGSM()).name
+    'FGSM, quantized'
     """
 
     attack: Attack
@@ -59,10 +61,14 @@ class Saved:
         return concise(self)
 
     @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return wrapped_info(self.attack, variant="quantized")
+
+    @property
     def name(self) -> str:
-        """How a table calls it."""
-        inner: Any = self.attack
-        return f"{getattr(inner, 'name', None) or getattr(inner, '__name__', type(inner).__name__)}, saved"
+        """Display name."""
+        return f"{display_name(self.attack)}, quantized"
 
     @property
     def steps(self) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avrobust import PGD, AVAutoAttack, Seeds, Threat, engine
-from avrobust.attacks.adapt import is_random, ways
+from avrobust.attacks.adaptive import is_random, ways
 from avrobust.defenses import Broken, ExFMem, saving
 from avrobust.evaluation.probe import probe
 from avrobust.objectives import dlr_towards, margins
@@ -129,7 +129,7 @@ def test_square_asks_a_random_model_for_the_mean_of_its_answers(defended, own, m
         assert settings == {"queries": 20, "stop": False}
         return square
 
-    monkeypatch.setattr("avrobust.attacks.combine.Square", built)
+    monkeypatch.setattr("avrobust.attacks.autoattack.Square", built)
     model = (lambda x: nets["noisy"](x)) if own else engine.as_victim(nets["noisy"], clips(1).x)
     with torch.no_grad():
         once = torch.stack([model(batch.x) for _ in range(8)]).std(0).mean()

@@ -5,16 +5,12 @@ noisy (random preprocessing).  An attack that adapts takes them of something els
 straight through the defense, past it, or of the mean over its draws (Athalye et al. 2018; Tramer et al. 2020).
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from avrobust import engine
-from avrobust.seeds import Seeds
-from avrobust.threat import Threat
-from avrobust.types import Attack, Model, Signals
+from avrobust.types import Model, Signals
 
 DRAWS = 8  # of a random model, for one gradient
 
@@ -31,42 +27,6 @@ def ways(victim: engine.Victim, x: Signals) -> tuple[engine.Way, ...]:
     """
     found = (_itself, *victim.ways(x))
     return tuple(partial(_averaged, way) for way in found) if is_random(victim, x) else found
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """`attack` on another model, its clips then shown to the one at hand.
-
-    `source` is what tables call that model, and in a study the name of an earlier model; elsewhere give `model`
-    too.  Where clips made for another model fool this one more often than clips made for it, it hides its gradients.
-
-    >>> from avrobust.attacks import PGD
-    >>> Transfer("AV", PGD()).name
-    'PGD-10 from AV'
-    """
-
-    source: str
-    attack: Attack
-    model: Model | None = None
-
-    @property
-    def name(self) -> str:
-        """How a table calls it."""
-        return f"{getattr(self.attack, 'name', type(self.attack).__name__)} from {self.source}"
-
-    @property
-    def steps(self) -> int:
-        """What it costs, in gradient steps."""
-        return int(getattr(self.attack, "steps", 1))
-
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`."""
-        if self.model is None:
-            raise ValueError(f"expected the model {self.source!r} itself, got its name. Give model=...")
-        example = x.map(lambda s: s[:1])
-        low = engine.as_victim(model, example).precision == torch.bfloat16
-        source = engine.surrogate(self.model, example, "bfloat16") if low else engine.as_victim(self.model, example)
-        return self.attack(source, x, y, threat, seeds)
 
 
 @torch.no_grad()

@@ -1,0 +1,72 @@
+"""What all attacks have in common: facts about them, their display names, and the checks of their settings."""
+
+import operator
+from dataclasses import replace
+from typing import Any
+
+from avrobust.facts import AttackInfo
+from avrobust.objectives import (
+    Objective,
+    Raised,
+    WithSimilarity,
+    as_objective,
+    cross_entropy,
+    display_name,
+    dlr,
+    margin,
+)
+
+
+def attack_info(attack: Any) -> AttackInfo:
+    """The facts of an attack, where its class states them as `info`; else nothing is known.
+
+    A subclass may search otherwise, so what it inherits need not hold of it: it states its own `info`.
+
+    >>> from avrobust.attacks import PGD
+    >>> attack_info(PGD(steps=40, restarts=5))
+    AttackInfo(family='PGD', steps=40, restarts=5, objective='cross_entropy', on_answer=True, source='', variant='')
+    >>> attack_info(lambda model, x, y, threat, seeds: x).family
+    ''
+    """
+    info = attack.info if "info" in vars(type(attack)) else None
+    return info if isinstance(info, AttackInfo) else AttackInfo()
+
+
+def search_info(
+    family: str, steps: int, objective: Objective | Raised, *, restarts: int = 1, variant: str = ""
+) -> AttackInfo:
+    """The facts of a search that raises one objective."""
+    on_answer = objective in (cross_entropy, margin, dlr) or type(objective) is WithSimilarity
+    return AttackInfo(family, steps, restarts, display_name(objective), on_answer, variant=variant)
+
+
+def wrapped_info(attack: Any, **facts: str) -> AttackInfo:
+    """The facts of an attack that does something more than `attack`, as far as facts about that are known."""
+    info = attack_info(attack)
+    return replace(info, **facts) if info.family else info  # type: ignore[arg-type]
+
+
+def goal(objective: Objective | Raised, usual: Objective = cross_entropy) -> str:
+    """What an attack's name says about its objective: nothing if it is the usual one.
+
+    >>> goal(cross_entropy), goal(margin)
+    ('', ' (margin)')
+    """
+    return "" if objective is usual else f" ({display_name(objective)})"
+
+
+def check_settings(objective: Any = cross_entropy, **counts: tuple[Any, int]) -> None:
+    """Raise `ValueError` unless `objective` is one, and each count (its value, its minimum) is a whole number, not too small.
+
+    >>> check_settings(steps=(0, 1))
+    Traceback (most recent call last):
+    ValueError: steps should be at least 1, got 0. Give a larger number.
+    """
+    as_objective(objective)
+    for name, (count, least) in counts.items():
+        try:
+            number = operator.index(count)
+        except TypeError:
+            raise ValueError(f"{name} should be a whole number, got {count!r}. Give an int.") from None
+        if number < least:
+            raise ValueError(f"{name} should be at least {least}, got {count}. Give a larger number.")

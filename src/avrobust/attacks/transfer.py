@@ -1,0 +1,55 @@
+"""Transfer: clips made for one model, shown to another."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avrobust import engine
+from avrobust.attacks.base import wrapped_info
+from avrobust.facts import AttackInfo
+from avrobust.objectives import display_name
+from avrobust.seeds import Seeds
+from avrobust.threat import Threat
+from avrobust.types import Attack, Model, Signals
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """`attack` on another model, its clips then shown to the one at hand.
+
+    `source` is what tables call that model, and in a study the name of an earlier model; elsewhere give `model`
+    too.  Where clips made for another model fool this one more often than clips made for it, it hides its gradients.
+
+    >>> from avrobust.attacks import PGD
+    >>> Transfer("AV", PGD()).name
+    'PGD-10 from AV'
+    """
+
+    source: str
+    attack: Attack
+    model: Model | None = None
+
+    @property
+    def info(self) -> AttackInfo:
+        """The facts of the attack that it transfers."""
+        return wrapped_info(self.attack, source=self.source)
+
+    @property
+    def name(self) -> str:
+        """Display name."""
+        return f"{display_name(self.attack)} from {self.source}"
+
+    @property
+    def steps(self) -> int:
+        """What it costs, in gradient steps."""
+        return int(getattr(self.attack, "steps", 1))
+
+    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`."""
+        if self.model is None:
+            raise ValueError(f"expected the model {self.source!r} itself, got its name. Give model=...")
+        example = x.map(lambda s: s[:1])
+        low = engine.as_victim(model, example).precision == torch.bfloat16
+        source = engine.surrogate(self.model, example, "bfloat16") if low else engine.as_victim(self.model, example)
+        return self.attack(source, x, y, threat, seeds)
