@@ -8,7 +8,6 @@ import transformers as hf
 
 import avrobust as avr
 from avrobust import AV, Batch, engine
-from avrobust.engine import TwoStream
 from avrobust.models import pair
 
 RATE = 8_000
@@ -118,7 +117,7 @@ def clips(n: int = 4) -> Batch:
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_pair_is_attacked_as_two_streams(name):
     net, batch = made(name).eval(), clips()
-    assert isinstance(engine.as_victim(net), TwoStream)
+    assert isinstance(engine.as_victim(net, batch.x), engine.TwoStream)
     assert torch.equal(net(batch.x), net.decide(net.embed(batch.x)))
     threat = avr.Threat.linf(audio=0.02, visual="8/255")
     rows = avr.evaluate(net, [batch], [avr.PGD(steps=3)], threat)
@@ -188,9 +187,11 @@ def refused():
     given = AV(listens, looks)
     yield "a configuration without its processor", lambda: pair(audio, visual, classes=4, rate=RATE), "processor beside the Wav2Vec2Config"  # fmt: skip
     yield "an unknown processor", lambda: pair(audio, visual, classes=4, rate=RATE, processors=AV(hf.EncodecFeatureExtractor(), looks)), "ASTFeature.*EncodecFeature"  # fmt: skip
-    yield "a processor of another size", lambda: pair(audio, visual, classes=4, rate=RATE, processors=AV(listens, pil("ViTImageProcessor")())), "processor that fits its model, ViTModel"  # fmt: skip
+    yield "a processor of another size", lambda: pair(audio, visual, classes=4, rate=RATE, processors=AV(listens, pil("ViTImageProcessor")())), "fail together"  # fmt: skip
     yield "a fusion that looks at places", lambda: pair(audio, visual, classes=4, rate=RATE, processors=given, fusion="attention"), "a fusion of concat.*got 'attention'"  # fmt: skip
     yield "a fusion that is none", lambda: pair(audio, visual, classes=4, rate=RATE, processors=given, fusion="mix"), "a fusion of concat.*got 'mix'"  # fmt: skip
+    yield "a model of other modalities", lambda: pair(audio, hf.ClapModel(clap()[0]), classes=4, rate=RATE, processors=given), "tower for visual, got ClapModel"  # fmt: skip
+    yield "a model that gives no features", lambda: pair(hf.Wav2Vec2ForCTC(audio), visual, classes=4, rate=RATE, processors=given), "Wav2Vec2ForCTC, which fail together"  # fmt: skip
     yield "fewer frames than the model takes", lambda: made("ast-videomae").visual(torch.zeros(1, 2, 3, 40, 48)), "at least 4 frames, got 2"  # fmt: skip
 
 

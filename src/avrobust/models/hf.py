@@ -112,10 +112,11 @@ class Encoder(nn.Module):
         try:
             with torch.no_grad():
                 self.width = self(example).shape[1]
-        except (ValueError, RuntimeError, IndexError, TypeError) as error:
+        except (AttributeError, ValueError, RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
-                f"expected a processor that fits its model, {type(self.backbone).__name__}, got {front_end.settings}, with "
-                f"which the model fails: {error} Give the processor that the model was trained with."
+                f"expected a processor and a model that gives features of its output, got {front_end.settings} and "
+                f"{type(self.backbone).__name__}, which fail together: {error} Give the processor that the model was trained "
+                "with, and a model without a head: AutoModel."
             ) from error
         self.train()
 
@@ -171,6 +172,11 @@ def _loaded(source: Source, processor: Any, modality: Modality) -> Loaded:
 
 def _tower(model: PreTrainedModel, modality: Modality) -> PreTrainedModel:
     if hasattr(model.config, "text_config"):
-        return next(getattr(model, name) for name in TOWERS[modality] if hasattr(model, name))
+        tower = next((getattr(model, name) for name in TOWERS[modality] if hasattr(model, name)), None)
+        if tower is None:
+            raise ValueError(
+                f"expected a model with a tower for {modality}, got {type(model).__name__}. Name a model of that modality."
+            )
+        return tower
     # Whisper and others that write text: what listens.
     return model.get_encoder() if model.config.is_encoder_decoder else model
