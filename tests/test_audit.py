@@ -51,22 +51,22 @@ def clean(tmp_path) -> Manifest:
 def test_nothing_is_found_on_a_clean_set(clean):
     found = audit(clean, progress=False)
     nothing = (
-        found.shared,
-        found.related,
+        found.shared_clips,
+        found.shared_videos,
         found.repeated,
         found.copies,
         found.missing,
         found.unreadable,
         found.changed,
-        found.vanished,
+        found.unreadable_classes,
         found.shortcuts,
     )
     assert not any(nothing)
     assert found.clean
     assert found.summary().splitlines() == [
         "pets: 4 clips",
-        "  train: you have 2 of 2 clips; 2 classes, 1 in each class",
-        "  test: you have 2 of 2 clips; 2 classes, 1 in each class",
+        "  train: 2 of 2 clips readable; 2 classes of 1 clip",
+        "  test: 2 of 2 clips readable; 2 classes of 1 clip",
     ]
 
 
@@ -91,9 +91,9 @@ def test_everything_planted_is_found(clean):
         replace(clean.entries[3], id="dog/edited", sha256="0" * 64),
     ]
     found = audit(replace(clean, entries=clean.entries + tuple(planted)), progress=False)
-    assert found.shared == {("train", "val"): ("cat/0",)}
+    assert found.shared_clips == {("train", "val"): ("cat/0",)}
     assert found.repeated == {"val": ("cat/0",)}
-    assert found.related == {("train", "test"): ("cut-video-1",)}
+    assert found.shared_videos == {("train", "test"): ("cut-video-1",)}
     assert [{e.id for e in group} for group in found.copies] == [{"cat/0", "dog/copy"}]
     assert found.missing == {"test": ("dog/gone",)}
     assert found.unreadable.keys() == {"dog/empty", "dog/sound"}
@@ -104,19 +104,19 @@ def test_everything_planted_is_found(clean):
     text = found.summary()
     assert "LEAK: 1 clip (cat/0) in both train and val" in text
     assert "LEAK: clips of 1 video (cut-video-1) in both train and test" in text
-    assert "LEAK: files of 4 rows (cat/0, cat/0, cat/0, …) in train and val and test are the same" in text
-    assert "test: you have 5 of 6 clips; 2 classes, 1 (cat) to 5 (dog) a class" in text
-    assert "classes: none in val of 1 class (dog)" in text
+    assert "LEAK: identical files in train and val and test: 4 rows (cat/0, cat/0, cat/0, …)" in text
+    assert "test: 5 of 6 clips readable; 2 classes of 1 (cat) to 5 (dog) clips" in text
+    assert "classes: val has no clip of 1 class (dog)" in text
 
 
 def test_what_cannot_be_read_is_not_had(clean):
     (clean.root / "cat/0.mp4").write_bytes(b"")
     (clean.root / "cat/1.mp4").unlink()
     text = audit(clean, progress=False).summary()
-    assert "train: you have 1 of 2 clips" in text
-    assert "test: you have 1 of 2 clips" in text
+    assert "train: 1 of 2 clips readable" in text
+    assert "test: 1 of 2 clips readable" in text
     assert "unreadable: cat/0: " in text
-    assert "CLASS LOST: no clip in train can be read of 1 class (cat)" in text
+    assert "CLASS LOST: train has no readable clip of 1 class (cat)" in text
     assert "missing: 1 clip (cat/1) of test" in text
 
 
@@ -152,13 +152,13 @@ def clips_of(folder: Path, count: int, change, *, codec: str = "flac") -> Manife
 
 
 SHORTCUTS = {
-    "length of leading silence": lambda wave, frames: (np.r_[np.zeros(441), wave[441:]], frames, {}),
-    "length of trailing silence": lambda wave, frames: (np.r_[wave[:-441], np.zeros(441)], frames, {}),
-    "length": lambda wave, frames: (np.r_[wave, wave[:1500]], frames, {}),
+    "duration of leading silence": lambda wave, frames: (np.r_[np.zeros(441), wave[441:]], frames, {}),
+    "duration of trailing silence": lambda wave, frames: (np.r_[wave[:-441], np.zeros(441)], frames, {}),
+    "duration": lambda wave, frames: (np.r_[wave, wave[:1500]], frames, {}),
     "loudness": lambda wave, frames: (wave / 5, frames, {}),
     "audio codec": lambda wave, frames: (wave, frames, {"audio": "pcm_s16le"}),
     "sample rate": lambda wave, frames: (np.repeat(wave, 2), frames, {"rate": 22050}),
-    "picture size": lambda wave, frames: (wave, np.repeat(frames, 2, axis=1), {}),
+    "frame size": lambda wave, frames: (wave, np.repeat(frames, 2, axis=1), {}),
     "frame rate": lambda wave, frames: (wave, frames, {"times": [n / 20 for n in range(8)]}),
 }  # fmt: skip
 
@@ -166,15 +166,15 @@ SHORTCUTS = {
 @pytest.mark.parametrize("fact", SHORTCUTS)
 def test_one_number_that_tells_the_classes_apart_is_found(tmp_path, fact):
     found = audit(clips_of(tmp_path, 12, SHORTCUTS[fact]), progress=False)
-    assert fact in {shortcut.fact for shortcut in found.shortcuts}
-    assert f"SHORTCUT: {fact} alone tells the classes apart: 24 of 24 clips" in found.summary()
+    assert fact in {shortcut.name for shortcut in found.shortcuts}
+    assert f"SHORTCUT: {fact} alone predicts the class: 24 of 24 clips" in found.summary()
     assert not found.clean
 
 
 def test_classes_that_are_made_alike_have_no_shortcut(tmp_path):
     found = audit(clips_of(tmp_path, 20, lambda wave, frames: (wave, frames, {})), progress=False)
     assert found.shortcuts == ()
-    assert found.listened == 40
+    assert found.sampled == 40
 
 
 def facts_of(labels: str, values: list[float | str]) -> list:
@@ -195,7 +195,7 @@ def test_one_class_among_many_is_found():
     labels = "abcdefghij" * 6
     values = ["vp9" if label == "d" else "h264" for label in labels]
     (found,) = shortcuts(facts_of(labels, values))
-    assert str(found) == "fact alone tells class 'd' from the others: 60 of 60 clips"
+    assert str(found) == "fact alone predicts which clips are 'd': 60 of 60 clips"
 
 
 def test_clips_of_one_recording_do_not_tell_of_each_other():
@@ -217,7 +217,7 @@ def test_a_sample_is_of_each_class_alike_and_by_names_alone():
 
 def test_numbers_that_folders_repeat_are_no_leak(tmp_path):
     (tmp_path / "clips.csv").write_text("video,label,split\ntrain/dog/000.mp4,dog,train\ntest/cat/000.mp4,cat,test\n")
-    assert not audit(Manifest.read(tmp_path / "clips.csv"), progress=False).related
+    assert not audit(Manifest.read(tmp_path / "clips.csv"), progress=False).shared_videos
 
 
 def test_a_disk_that_fails_ends_no_audit(clean, monkeypatch):
@@ -238,22 +238,22 @@ def test_a_folder_without_numbered_frames_is_no_picture(tmp_path):
 def test_the_leaks_of_the_published_lists(real_data):
     folder = real_data / "lists/AV-Robustness-CVPR21"
     found = audit(paper_lists.ave(folder), progress=False)
-    assert {pair: len(ids) for pair, ids in found.shared.items()} == {
+    assert {pair: len(ids) for pair, ids in found.shared_clips.items()} == {
         ("train", "test"): 8,
         ("train", "val"): 10,
     }
-    assert {"Acoustic_guitar/-9_5_2i4igQ"} <= set(found.shared["train", "test"])
+    assert {"Acoustic_guitar/-9_5_2i4igQ"} <= set(found.shared_clips["train", "test"])
     assert {split: len(ids) for split, ids in found.repeated.items()} == {"train": 27, "val": 1}
     assert "LEAK: 8 clips" in found.summary()
     for clean in (paper_lists.music, paper_lists.kinetics_sounds):
         found = audit(clean(folder), progress=False)
-        assert not (found.shared or found.repeated or found.related)
+        assert not (found.shared_clips or found.repeated or found.shared_videos)
 
 
 def test_used_once_the_published_lists_leak_no_more(real_data):
     lists = paper_lists.ave(real_data / "lists/AV-Robustness-CVPR21")
     found = audit(lists.unique(), progress=False)
-    assert not (found.shared or found.repeated or found.related)
+    assert not (found.shared_clips or found.repeated or found.shared_videos)
     assert sum(found.counts["test"].values()) == 402
 
 
@@ -264,8 +264,8 @@ def test_how_much_of_a_list_is_there(real_data, tmp_path):
         (tmp_path / e.video).parent.mkdir(exist_ok=True)
         shutil.copy(real_data / "media_samples/bbb_1s_vp8_vorbis.webm", (tmp_path / e.video).with_suffix(".webm"))
     found = audit(paper_lists.music(lists, tmp_path), progress=False)
-    assert "test: you have 96 of 104 clips" in found.summary()
-    assert "train: you have 0 of 312 clips" in found.summary()
+    assert "test: 96 of 104 clips readable" in found.summary()
+    assert "train: 0 of 312 clips readable" in found.summary()
     assert len(found.copies[0]) == 96
 
 
@@ -273,4 +273,4 @@ def test_real_sets_are_clean(real_data):
     for name in ("grid_s1_words", "instruments_av"):
         whole = Manifest.read(real_data / name / "manifest.csv")
         found = audit(replace(whole, entries=whole.entries[::20]), progress=False)
-        assert not (found.shared or found.related or found.missing or found.unreadable or found.copies)
+        assert not (found.shared_clips or found.shared_videos or found.missing or found.unreadable or found.copies)

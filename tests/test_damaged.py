@@ -188,7 +188,7 @@ def test_one_bad_file_stops_nothing(tmp_path, whole):
 def test_real_damaged_files(real_data):
     folder = real_data / "media_damaged"
     says = {
-        "pasp_1_2147483647.mp4": r"its pixels are declared 1:2147483647",
+        "pasp_1_2147483647.mp4": r"its pixels have an aspect ratio of 1:2147483647",
         "pcmrate_1.mkv": r"its audio has 1 Hz",
         "419_stts_n__bbaf2n.mp4": r"cannot be opened",
         "433_stts_delta__bbaf3s.mp4": r"has 0\.003 s of audio inside the clip of 1 s",

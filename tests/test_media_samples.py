@@ -48,7 +48,7 @@ NOTES = {
     "bbb_1s_vp8_vorbis.webm": ["silence for 0.003 s where the file has no audio"],
     "bbb_5p1ch_aac.mp4": ["audio mixed to mono from 6 channels", "audio resampled from 48000 Hz"],
     "fire2_vfr_2s.mp4": ["video rotated by 180 degrees clockwise", "silence for 0.155 s where the file has no audio"],
-    "nasa_13013_8khz.mp4": ["sound of stream 4, one of 2", "picture of stream 3, one of 2"],
+    "nasa_13013_8khz.mp4": ["audio of stream 4, one of 2", "video of stream 3, one of 2"],
     "no_duration_vp9_opus.webm": ["silence for 0.015 s where the file has no audio"],
 }
 

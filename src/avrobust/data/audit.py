@@ -1,7 +1,6 @@
-"""Looks for what makes a data set's numbers wrong: leaks between splits, copies, shortcuts, missing and broken files.
+"""Checks a dataset: leaks between splits, copies, shortcuts, missing and unreadable files.
 
-Knows manifests and files.  It works on lists alone, too: then every clip is missing, and leaks between lists are still
-found.
+Works on lists without media, too: then every clip is missing, and leaks between lists are still found.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ from typing import TypeVar
 from avrobust.data.entry import SPLITS, Entry
 from avrobust.data.frames import numbered
 from avrobust.data.manifest import Manifest
-from avrobust.data.shortcuts import Facts, Shortcut, facts, sample, shortcuts
+from avrobust.data.shortcuts import Properties, Shortcut, properties, sample, shortcuts
 from avrobust.data.workers import cores
 from avrobust.media.container import Kind
 from avrobust.media.errors import MediaError
@@ -29,79 +28,93 @@ from avrobust.progress import track_progress
 Pair = tuple[str, str]  # two splits
 T = TypeVar("T")
 
-LISTENING = 60.0  # s after which no more clips are listened to
+SAMPLING = 60.0  # s after which no more clips are tested for shortcuts
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found; every field but `counts` is empty on a clean data set.  `summary()` says it in words."""
+    """The findings of `audit`; `summary()` gives them as text.  On a clean dataset all but the counts are empty."""
 
     name: str
     counts: Mapping[str, Mapping[str, int]]  # split → class → clips listed
-    shared: Mapping[Pair, tuple[str, ...]]  # ids that stand in both splits
-    related: Mapping[Pair, tuple[str, ...]]  # source videos of which different clips stand in both splits
-    repeated: Mapping[str, tuple[str, ...]]  # split → ids, once for each row too many
-    copies: tuple[tuple[Entry, ...], ...]  # clips whose different files are the same byte for byte
-    missing: Mapping[str, tuple[str, ...]]  # split → ids of which a file is not there
-    unreadable: Mapping[str, str]  # id → reason, of files that are there
     readable: Mapping[str, int]  # split → clips of which every file can be opened
-    changed: tuple[str, ...]  # ids whose video no longer has the sha256 that the table gives
-    vanished: Mapping[str, tuple[str, ...]]  # split → classes of which no file that is there can be read
-    shortcuts: tuple[Shortcut, ...]  # single numbers that tell the classes apart
-    listened: int  # clips that were decoded to find those, of all that are there
+    shared_clips: Mapping[Pair, tuple[str, ...]]  # ids that are in both splits
+    shared_videos: Mapping[Pair, tuple[str, ...]]  # source videos with different clips in both splits
+    repeated: Mapping[str, tuple[str, ...]]  # split → ids, once for each extra row
+    copies: tuple[tuple[Entry, ...], ...]  # clips of different files with the same bytes
+    missing: Mapping[str, tuple[str, ...]]  # split → ids with a file that is not on disk
+    unreadable: Mapping[str, str]  # id → reason, for files that are on disk
+    changed: tuple[str, ...]  # ids whose video no longer has the table's sha256
+    unreadable_classes: Mapping[str, tuple[str, ...]]  # split → classes with files of which none is readable
+    shortcuts: tuple[Shortcut, ...]
+    sampled: int  # clips that were tested for shortcuts
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found that makes numbers wrong; clips that are only missing do not."""
+        """Whether nothing was found that distorts results; missing clips do not."""
         leaks = any({e.split for e in group} != {group[0].split} for group in self.copies)
-        found = (self.shared, self.related, self.unreadable, self.vanished, self.changed, self.shortcuts)
+        found = (
+            self.shared_clips, self.shared_videos, self.unreadable, self.unreadable_classes, self.changed, self.shortcuts
+        )  # fmt: skip
         return not (leaks or any(found))
 
     def summary(self) -> str:
-        """The findings as plain text, a line each; leaks first after the counts."""
+        """The counts and findings as text, a line each; leaks come first."""
         return "\n".join(
-            [f"{self.name}: {sum(map(_total, self.counts.values()))} clips", *self._counted(), *self._found()]
+            [
+                f"{self.name}: {sum(map(_total, self.counts.values()))} clips",
+                *self._count_lines(),
+                *self._finding_lines(),
+            ]
         )
 
-    def _counted(self) -> Iterable[str]:
+    def _count_lines(self) -> Iterable[str]:
         for split, classes in self.counts.items():
-            listed = _total(classes)
             (most, high), (least, low) = Counter(classes).most_common()[0], Counter(classes).most_common()[-1]
-            balance = f"{low} ({least}) to {high} ({most}) a class" if low < high else f"{low} in each class"
-            yield f"  {split}: you have {self.readable[split]} of {listed} clips; {len(classes)} classes, {balance}"
+            balance = f"{low} ({least}) to {high} ({most}) clips" if low < high else _counted(low, "clip")
+            yield f"  {split}: {self.readable[split]} of {_total(classes)} clips readable; {_counted(len(classes), 'class', 'classes')} of {balance}"
 
-    def _found(self) -> Iterable[str]:
+    def _finding_lines(self) -> Iterable[str]:
         everywhere = {label for classes in self.counts.values() for label in classes}
-        for (a, b), ids in self.shared.items():
+        for (a, b), ids in self.shared_clips.items():
             yield f"LEAK: {_some(ids, 'clip')} in both {a} and {b}"
-        for (a, b), videos in self.related.items():
+        for (a, b), videos in self.shared_videos.items():
             yield f"LEAK: clips of {_some(videos, 'video')} in both {a} and {b}"
         for group in self.copies:
-            splits = {e.split for e in group}
-            where = " and ".join(s for s in SPLITS if s in splits)
-            yield f"{'LEAK' if len(splits) > 1 else 'copy'}: files of {_some([e.id for e in group], 'row')} in {where} are the same"
+            splits = [s for s in SPLITS if s in {e.split for e in group}]
+            kind = "LEAK" if len(splits) > 1 else "copy"
+            yield f"{kind}: identical files in {' and '.join(splits)}: {_some([e.id for e in group], 'row')}"
         for split, ids in self.repeated.items():
-            yield f"repeated: {_some(ids, 'row')} too many in {split}"
+            yield f"repeated: {_some(ids, 'extra row')} in {split}"
         for split, classes in self.counts.items():
             if absent := sorted(everywhere - classes.keys()):
-                yield f"classes: none in {split} of {_some(absent, 'class', 'classes')}"
+                yield f"classes: {split} has no clip of {_some(absent, 'class', 'classes')}"
         for split, ids in self.missing.items():
             yield f"missing: {_some(ids, 'clip')} of {split}"
         yield from (f"unreadable: {id}: {reason}" for id, reason in self.unreadable.items())
-        for split, labels in self.vanished.items():
-            yield f"CLASS LOST: no clip in {split} can be read of {_some(labels, 'class', 'classes')}"
+        for split, labels in self.unreadable_classes.items():
+            yield f"CLASS LOST: {split} has no readable clip of {_some(labels, 'class', 'classes')}"
         if self.changed:
-            yield f"changed: {_some(self.changed, 'file')} not as the table's sha256 says"
-        there = sum(self.readable.values())
-        of = f" (a sample; there are {there})" if self.listened < there else ""
+            yield f"changed: {_some(self.changed, 'file')} without the sha256 that the table gives"
+        readable = sum(self.readable.values())
+        of = f" (a sample of the {readable} readable ones)" if self.sampled < readable else ""
         yield from (f"SHORTCUT: {shortcut}{of}" for shortcut in self.shortcuts)
 
 
 def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
-    """Look a manifest over: its rows, and whichever of its files are there.
+    """Check a manifest: its rows, and those of its files that are on disk.
 
-    Files are opened, not decoded; only those of equal size are compared.  What breaks off later is found by
-    `prepare`.  To find shortcuts, a sample is listened to (see `data.shortcuts`).
+    Files are opened, not decoded; only files of equal size are compared.  Damage further inside a file is found by
+    `prepare`.  Shortcuts are looked for in a sample (see `data.shortcuts`), within a minute.
+
+    >>> clips = [Entry("a", "dog", split, Path("a.mp4")) for split in ("train", "test")]
+    >>> print(audit(Manifest(Path("pets"), tuple(clips)), progress=False).summary())
+    pets: 2 clips
+      train: 0 of 1 clips readable; 1 class of 1 clip
+      test: 0 of 1 clips readable; 1 class of 1 clip
+    LEAK: 1 clip (a) in both train and test
+    missing: 1 clip (a) of train
+    missing: 1 clip (a) of test
     """
     entries = manifest.entries
     ids = _by_split(entries, lambda e: e.id)
@@ -109,26 +122,27 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
     shared = {pair: tuple(sorted(common)) for pair, common in _common(ids).items()}
     leaked = {id for ids in shared.values() for id in ids}
     known = {e.source for e in entries if e.id in leaked}
-    related = {pair: tuple(sorted(common - known)) for pair, common in _common(sources).items() if common - known}
-    there = [e for e in entries if all(path.exists() for path in manifest.paths(e))]
-    absent = {e.id for e in entries} - {e.id for e in there}
-    unreadable = _unreadable(manifest, there, progress)
-    opened = [e for e in there if e.id not in unreadable]
-    listened = _listened(manifest, opened, progress)
+    on_disk = [e for e in entries if all(path.exists() for path in manifest.paths(e))]
+    absent = {e.id for e in entries} - {e.id for e in on_disk}
+    unreadable = _unreadable(manifest, on_disk, progress)
+    readable = [e for e in on_disk if e.id not in unreadable]
+    sampled = _sampled(manifest, readable, progress)
     return Audit(
         name=manifest.name,
         counts={s: Counter(e.label for e in entries if e.split == s) for s in ids},
-        shared=shared,
-        related=related,
-        repeated={s: again for s in ids if (again := _again(e.id for e in entries if e.split == s))},
-        copies=_copies(manifest, there),
+        readable={s: sum(e.split == s for e in readable) for s in ids},
+        shared_clips=shared,
+        shared_videos={
+            pair: tuple(sorted(common - known)) for pair, common in _common(sources).items() if common - known
+        },
+        repeated={s: again for s in ids if (again := _repeats(e.id for e in entries if e.split == s))},
+        copies=_copies(manifest, on_disk),
         missing={s: lost for s in ids if (lost := tuple(e.id for e in entries if e.split == s and e.id in absent))},
         unreadable=unreadable,
-        readable={s: sum(e.split == s for e in opened) for s in ids},
-        changed=tuple(e.id for e in opened if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
-        vanished={s: lost for s in ids if (lost := _vanished(s, there, opened))},
-        shortcuts=shortcuts(listened),
-        listened=len(listened),
+        changed=tuple(e.id for e in readable if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
+        unreadable_classes={s: lost for s in ids if (lost := _lost_classes(s, on_disk, readable))},
+        shortcuts=shortcuts(sampled),
+        sampled=len(sampled),
     )
 
 
@@ -149,27 +163,27 @@ def _common(sets: Mapping[str, set[str]]) -> dict[Pair, set[str]]:
     return {(a, b): sets[a] & sets[b] for a, b in combinations(sets, 2) if sets[a] & sets[b]}
 
 
-def _vanished(split: str, there: Iterable[Entry], opened: Iterable[Entry]) -> tuple[str, ...]:
-    """The classes of a split of which there are files, none of them readable."""
-    labels, left = ({e.label for e in entries if e.split == split} for entries in (there, opened))
-    return tuple(sorted(labels - left))
+def _lost_classes(split: str, on_disk: Iterable[Entry], readable: Iterable[Entry]) -> tuple[str, ...]:
+    """The classes of a split with files of which none is readable."""
+    present, left = ({e.label for e in entries if e.split == split} for entries in (on_disk, readable))
+    return tuple(sorted(present - left))
 
 
-def _listened(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> list[tuple[Entry, Facts]]:
-    """What single numbers say of a sample of the clips; those that cannot be decoded are for `prepare` to name."""
-    chosen, until = sample(entries), time.monotonic() + LISTENING
+def _sampled(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> list[tuple[Entry, Properties]]:
+    """The properties of a sample of the clips, without clips that cannot be decoded, which `prepare` reports."""
+    chosen, until = sample(entries), time.monotonic() + SAMPLING
 
-    def known(e: Entry) -> Facts | None:
+    def measured(e: Entry) -> Properties | None:
         with suppress(MediaError, OSError):
-            return facts(manifest, e) if time.monotonic() < until else None
+            return properties(manifest, e) if time.monotonic() < until else None
         return None
 
-    found = _side_by_side(known, chosen, f"listening to {len(chosen)} clips of {manifest.name}", progress)
-    return [(e, said) for e, said in zip(chosen, found, strict=True) if said is not None]
+    found = _in_threads(measured, chosen, f"measuring {len(chosen)} clips of {manifest.name}", progress)
+    return [(e, values) for e, values in zip(chosen, found, strict=True) if values is not None]
 
 
-def _side_by_side(work: Callable[[Entry], T], entries: Sequence[Entry], title: str, progress: bool) -> list[T]:
-    """`work` of each, in threads, because FFmpeg works outside Python's lock."""
+def _in_threads(work: Callable[[Entry], T], entries: Sequence[Entry], title: str, progress: bool) -> list[T]:
+    """`work` for each entry, in threads, because FFmpeg runs outside of Python's lock."""
     found: list[T] = []
     with ThreadPoolExecutor(cores()) as pool, track_progress(title, len(entries), visible=progress) as advance:
         for result in pool.map(work, entries):
@@ -178,12 +192,12 @@ def _side_by_side(work: Callable[[Entry], T], entries: Sequence[Entry], title: s
     return found
 
 
-def _again(ids: Iterable[str]) -> tuple[str, ...]:
+def _repeats(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(id for id, n in Counter(ids).items() for _ in range(n - 1))
 
 
 def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], ...]:
-    """Clips by different files of the same content; to be the same, files must be of the same size first."""
+    """Groups of clips whose different files have the same bytes; only files of equal size are compared."""
     users: dict[Path, list[Entry]] = defaultdict(list)
     for e in entries:
         for path in manifest.paths(e):
@@ -193,36 +207,36 @@ def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, 
     for path in users:
         same_size[path.stat().st_size].append(path)
     for path in (path for paths in same_size.values() if len(paths) > 1 for path in paths):
-        with suppress(OSError):  # which is said of the file as unreadable
+        with suppress(OSError):  # reported as unreadable
             same[sha256(path)].append(path)
     return tuple(tuple(e for path in paths for e in users[path]) for paths in same.values() if len(paths) > 1)
 
 
 def _unreadable(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> dict[str, str]:
-    reasons = _side_by_side(lambda e: _problem(manifest, e), entries, f"opening the files of {manifest.name}", progress)
+    reasons = _in_threads(lambda e: _problem(manifest, e), entries, f"opening the files of {manifest.name}", progress)
     return {e.id: reason for e, reason in zip(entries, reasons, strict=True) if reason}
 
 
 def _problem(manifest: Manifest, e: Entry) -> str | None:
-    """Why a clip cannot be had from its files, as far as opening them tells."""
+    """Why a clip cannot be read from its files, as far as opening them shows."""
     video, *apart = manifest.paths(e)
     try:
         if video.is_dir():
-            has_picture, has_sound = bool(numbered(video)), False
+            has_video, has_audio = bool(numbered(video)), False
         else:
-            held = probe(video)
-            has_picture, has_sound = held.video is not None, held.audio is not None
+            file = probe(video)
+            has_video, has_audio = file.video is not None, file.audio is not None
         if apart:
-            has_sound = probe(apart[0]).audio is not None
+            has_audio = probe(apart[0]).audio is not None
     except (MediaError, OSError) as error:
         return str(error)
-    if not has_sound:
+    if not has_audio:
         return _why(apart[0] if apart else video, "audio")
-    return None if has_picture else _why(video, "video")
+    return None if has_video else _why(video, "video")
 
 
 def _why(path: Path, kind: Kind) -> str:
-    """Why a file gives no audio or no video."""
+    """Why a file has no audio or no video."""
     if path.is_dir():
         missing = "audio file beside its frames" if kind == "audio" else "numbered frames"
         return f"{path}: has no {missing}"
@@ -246,4 +260,8 @@ def _some(names: Iterable[str], one: str, many: str | None = None) -> str:
     """
     names = list(names)
     few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} {one if len(names) == 1 else many or one + 's'} ({few})"
+    return f"{_counted(len(names), one, many)} ({few})"
+
+
+def _counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"

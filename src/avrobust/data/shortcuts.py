@@ -1,8 +1,7 @@
-"""Finds classes that one simple number of a clip tells apart: a model would learn that number, and not the class.
+"""Finds shortcuts: simple properties of a clip that predict its class, so that a model could learn them instead.
 
-Silence at a clip's ends, length, loudness, codecs, sizes and rates say how clips were made.  Where they go with the
-class, a model that knows nothing else is right.  Each is asked alone, by one rule: a clip's class is guessed from
-the clips whose number is nearest, those of its own recording left out.
+Silence at a clip's ends, duration, loudness, codecs, sizes and rates show how clips were made.  Each property is tested
+alone: a clip's class is predicted from the clips with the nearest value, without those of its own recording.
 """
 
 from collections import defaultdict
@@ -23,34 +22,39 @@ from avrobust.media.audio import decode_audio
 from avrobust.media.probe import probe
 from avrobust.seeds import digest
 
-Facts = Mapping[str, float | str]
+Properties = Mapping[str, float | str]
 
-SAMPLE = 300  # clips that are looked at, at most: some 20 s of computing
+SAMPLE = 300  # clips that are measured at most: some 20 s of computing
 RATE = 16_000  # Hz
-SECONDS = 10.0  # at each end of a clip that are listened to
-QUIET = 0.1  # of the clip's peak; below it is silence
-ENOUGH = 8  # clips
-# Of the way from guessing the largest class to being always right; and of true less false alarms, for one class.
+SECONDS = 10.0  # of audio that are decoded at each end of a clip
+QUIET = 0.1  # of the clip's peak; anything below is silence
+ENOUGH = 8  # clips with a property
+# How good a prediction is a shortcut: the share of the way from always guessing the largest class to being always right;
+# for one class, the rate of hits minus the rate of false alarms.
 ALL, ONE = 0.5, 0.75
-CHANCE = 1e-3  # of any finding where there is none
+CHANCE = 1e-3  # probability of any finding in a dataset without shortcuts
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What tells the classes apart; `label`: this class from all others."""
+    """A property that predicts the class, or with `label` whether a clip is of that class.
 
-    fact: str
+    >>> print(Shortcut("loudness", None, 58, 60))
+    loudness alone predicts the class: 58 of 60 clips
+    """
+
+    name: str  # of the property
     label: str | None
-    right: int  # clips whose class is guessed from it
-    clips: int  # in all
+    correct: int  # clips predicted correctly
+    clips: int
 
     def __str__(self) -> str:
-        what = "the classes apart" if self.label is None else f"class '{self.label}' from the others"
-        return f"{self.fact} alone tells {what}: {self.right} of {self.clips} clips"
+        what = "the class" if self.label is None else f"which clips are '{self.label}'"
+        return f"{self.name} alone predicts {what}: {self.correct} of {self.clips} clips"
 
 
 def sample(entries: Sequence[Entry], most: int = SAMPLE) -> list[Entry]:
-    """At most so many clips, of each class alike, chosen by their names alone."""
+    """At most so many clips, equally many of each class, chosen by their names."""
     classes: dict[str, list[Entry]] = defaultdict(list)
     for e in sorted(entries, key=lambda e: digest(0, e.id, "shortcut")):
         classes[e.label].append(e)
@@ -58,37 +62,36 @@ def sample(entries: Sequence[Entry], most: int = SAMPLE) -> list[Entry]:
     return [e for _, e in sorted(turns, key=lambda pair: pair[0])[:most]]
 
 
-def facts(manifest: Manifest, e: Entry) -> Facts:
-    """What a clip's files say of it beside what is heard and seen.  Raises MediaError and OSError."""
-    heard = manifest.root / (e.audio or e.video)
-    held = probe(heard)
-    size = heard.stat().st_size
-    found: dict[str, float | str] = {"file size": float(size), "container": held.container}
-    if held.audio is not None:
+def properties(manifest: Manifest, e: Entry) -> Properties:
+    """The properties of a clip's files, by name.  Raises MediaError and OSError."""
+    audio, video = manifest.root / (e.audio or e.video), manifest.root / e.video
+    file = probe(audio)
+    size = audio.stat().st_size
+    found: dict[str, float | str] = {"file size": float(size), "container": file.container}
+    if file.audio is not None:
         found |= {
-            "audio codec": held.audio.codec,
-            "sample rate": float(held.audio.rate),
-            "number of channels": held.audio.channels,
+            "audio codec": file.audio.codec,
+            "sample rate": float(file.audio.rate),
+            "number of channels": file.audio.channels,
         }
-    end = e.end if e.end is not None else held.seconds
+    end = e.end if e.end is not None else file.seconds
     if end is not None and end > e.start:
-        found["length"] = end - e.start
-        found["bit rate"] = size / held.seconds if held.seconds else np.nan
-        if held.audio is not None:
-            found |= _of_sound(heard, e.start, end)
-    video = manifest.root / e.video
-    if video.is_file() and (shown := (held if video == heard else probe(video)).video):
+        found["duration"] = end - e.start
+        found["bit rate"] = size / file.seconds if file.seconds else np.nan
+        if file.audio is not None:
+            found |= _silence_and_loudness(audio, e.start, end)
+    if video.is_file() and (stream := (file if video == audio else probe(video)).video):
         found |= {
-            "video codec": shown.codec,
-            "picture size": shown.width * shown.height,
-            "picture shape": shown.width / shown.height,
+            "video codec": stream.codec,
+            "frame size": stream.width * stream.height,
+            "aspect ratio": stream.width / stream.height,
         }
-        found |= {"frame rate": shown.fps} if shown.fps else {}
+        found |= {"frame rate": stream.fps} if stream.fps else {}
     return found
 
 
-def _of_sound(path: Path, start: float, end: float) -> Facts:
-    """Silence at both ends, and how loud it is between them."""
+def _silence_and_loudness(path: Path, start: float, end: float) -> Properties:
+    """Silence at both ends in seconds, and the loudness between in dB of full scale."""
     spec = ClipSpec(seconds=min(SECONDS, end - start), rate=RATE, short="pad")
     first, _ = decode_audio(path, spec, start, None)
     last = first if spec.seconds == end - start else decode_audio(path, spec, end - spec.seconds, None)[0]
@@ -96,8 +99,8 @@ def _of_sound(path: Path, start: float, end: float) -> Facts:
     if not (len(lead) and len(trail)):
         return {"loudness": -120.0}
     return {
-        "length of leading silence": float(lead[0] / RATE),
-        "length of trailing silence": float(trail[0] / RATE),
+        "duration of leading silence": float(lead[0] / RATE),
+        "duration of trailing silence": float(trail[0] / RATE),
         "loudness": float(10 * np.log10(np.square(first[lead[0] : lead[-1] + 1], dtype=np.float64).mean())),
     }
 
@@ -106,36 +109,36 @@ def _is_known(value: float | str | None) -> bool:
     return isinstance(value, str) or (value is not None and isfinite(value))
 
 
-def shortcuts(clips: Iterable[tuple[Entry, Facts]]) -> tuple[Shortcut, ...]:
-    """What tells the classes of these clips apart, the surest first."""
+def shortcuts(clips: Iterable[tuple[Entry, Properties]]) -> tuple[Shortcut, ...]:
+    """The shortcuts in these clips, the most accurate first."""
     clips = list(clips)
     names = sorted({name for _, known in clips for name in known})
     found: list[Shortcut] = []
     for name in names:
         having = [(e, known[name]) for e, known in clips if _is_known(known.get(name))]
         if len(having) >= ENOUGH and len({e.label for e, _ in having}) > 1 and len({value for _, value in having}) > 1:
-            found += _tells(name, [e for e, _ in having], [value for _, value in having], CHANCE / len(names))
-    return tuple(sorted(found, key=lambda s: (s.label is not None, -s.right / s.clips, s.fact)))
+            found += _tested(name, [e for e, _ in having], [value for _, value in having], CHANCE / len(names))
+    return tuple(sorted(found, key=lambda s: (s.label is not None, -s.correct / s.clips, s.name)))
 
 
-def _tells(name: str, entries: Sequence[Entry], values: Sequence[float | str], chance: float) -> list[Shortcut]:
+def _tested(name: str, entries: Sequence[Entry], values: Sequence[float | str], chance: float) -> list[Shortcut]:
     classes = sorted({e.label for e in entries})
     labels = np.array([classes.index(e.label) for e in entries])
     votes, prior = _votes(values, labels, np.array([e.source for e in entries]), len(classes))
     count, largest = len(labels), np.bincount(labels).max() / len(labels)
-    right = int((votes.argmax(axis=1) == labels).sum())
-    sure = binomtest(right, count, largest, "greater").pvalue < chance
-    if sure and right / count - largest >= ALL * (1 - largest):
-        return [Shortcut(name, None, right, count)]
+    correct = int((votes.argmax(axis=1) == labels).sum())
+    significant = binomtest(correct, count, largest, "greater").pvalue < chance
+    if significant and correct / count - largest >= ALL * (1 - largest):
+        return [Shortcut(name, None, correct, count)]
     found = []
     for k, label in enumerate(classes):
-        said, is_it = votes[:, k] > prior[:, k], labels == k
+        predicted, actual = votes[:, k] > prior[:, k], labels == k
         table = [
-            [int((said & is_it).sum()), int((~said & is_it).sum())],
-            [int((said & ~is_it).sum()), int((~said & ~is_it).sum())],
+            [int((predicted & actual).sum()), int((~predicted & actual).sum())],
+            [int((predicted & ~actual).sum()), int((~predicted & ~actual).sum())],
         ]
-        alarms = said[is_it].mean() - said[~is_it].mean()
-        if alarms >= ONE and fisher_exact(table, "greater").pvalue < chance / len(classes):
+        gain = predicted[actual].mean() - predicted[~actual].mean()
+        if gain >= ONE and fisher_exact(table, "greater").pvalue < chance / len(classes):
             found.append(Shortcut(name, label, table[0][0] + table[1][1], count))
     return found
 
@@ -143,7 +146,8 @@ def _tells(name: str, entries: Sequence[Entry], values: Sequence[float | str], c
 def _votes(
     values: Sequence[float | str], labels: NDArray[np.int64], sources: NDArray[Any], classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(clip, class): the share among the clips nearest to a clip's value, and among all; its own recording left out."""
+    """The share of each class, (clip, class), among the clips with the nearest values and among all, without the clip's
+    own recording."""
     members = np.eye(classes)[labels]
     near = 2 * round(sqrt(len(labels)) / 2) + 1
     votes, prior = np.zeros((2, len(labels), classes))
