@@ -9,10 +9,16 @@ from avrobust.evaluation.conditions import Budget
 from avrobust.evaluation.stats import Estimate, percent
 
 IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
-# What a subset of modalities is called: attacked, as a model's input, and as a word in a sentence.
-ATTACKED = {"clean": "Clean", "A": "Audio attacked", "V": "Visual attacked", "AV": "Both attacked"}
+# What a subset of modalities is called: as attacked, in a heading and a sentence; as a model's input; as a word.
+ATTACKED = {"clean": "Clean", "A": "Audio attacked", "V": "Video attacked", "AV": "Both attacked"}
+WHEN = {
+    "clean": "on clean clips",
+    "A": "when audio is attacked",
+    "V": "when video is attacked",
+    "AV": "when both are attacked",
+}
 MODEL = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}
-MODALITY = {"clean": "clean", "A": "audio", "V": "visual", "AV": "both"}
+MODALITY = {"A": "audio", "V": "video", "AV": "both"}
 
 
 class Size(NamedTuple):

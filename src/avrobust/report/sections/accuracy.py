@@ -9,7 +9,7 @@ from avrobust.report.formatting import MODEL
 from avrobust.report.paper import Row, same_budgets
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import Cell, accuracy, average, cell, clips_differ, heading
+from avrobust.report.tables import Cell, accuracy, average, cell, heading
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,7 @@ def _printed(run: Run, attack: str, level: Level) -> Row | None:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    return {
-        "clean": {MODEL[kind]: cell for kind, cell in clean_cells(run).items()},
-        "tables": attack_tables(run),
-        "clips_differ": clips_differ(run),
-    }
+    return {"clean": {MODEL[kind]: c for kind, c in clean_cells(run).items()}, "tables": attack_tables(run)}
 
 
 SECTION = Section("accuracy", "Clean and robust accuracy", data)

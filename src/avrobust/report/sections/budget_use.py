@@ -14,9 +14,9 @@ from avrobust.report.sections.accuracy import AttackTable, attack_tables
 # What is measured: the modalities attacked, the one that is looked at, and its distance to the clean signal.
 COLUMNS = {
     ("A", "audio"): ("Audio attacked", "snr_db"),
-    ("V", "visual"): ("Visual attacked", "psnr_db"),
+    ("V", "visual"): ("Video attacked", "psnr_db"),
     ("AV", "audio"): ("Both attacked: audio", "snr_db"),
-    ("AV", "visual"): ("Both attacked: visual", "psnr_db"),
+    ("AV", "visual"): ("Both attacked: video", "psnr_db"),
 }
 
 

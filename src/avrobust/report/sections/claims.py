@@ -13,7 +13,7 @@ from typing import Any
 
 from avrobust.evaluation.stats import percent
 from avrobust.report.claims import Claim, Comparison, compare, families, fullest, over
-from avrobust.report.formatting import ATTACKED, MODEL, at
+from avrobust.report.formatting import ATTACKED, MODEL, WHEN, at
 from avrobust.report.run import Level, Run
 from avrobust.report.section import Section
 
@@ -61,9 +61,8 @@ def _loses(run: Run, level: Level, subset: str, other: str) -> Claim:
         found = compare(name, attacked, f"{MODEL[other]}, clean", run.clean(run.model(other)))
         worst = over(run.common_attacks(run.conditions(level)))
         note = " ".join(filter(None, (_relative_drop(found), worst, _crossing(run, subset, other))))
-    text = (
-        f"With {ATTACKED[subset].lower()}, the audio-visual model is less accurate than the clean {MODEL[other]} model."
-    )
+    when = WHEN[subset].capitalize()
+    text = f"{when}, the audio-visual model is less accurate than the clean {MODEL[other]} model."
     return Claim(subset, text, tuple(found), note=note)
 
 

@@ -12,7 +12,7 @@ from avrobust.report.formatting import MODEL, joined, named
 from avrobust.report.paper import Row, same_budgets
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import Cell, average, average_with_clean, cell, clips_differ, heading
+from avrobust.report.tables import Cell, average, average_with_clean, cell, heading
 
 Columns = dict[str, Predictions | None]  # clean, A, V, AV
 
@@ -116,7 +116,7 @@ def _ri(clean: Any, a: Any, v: Any, av: Any, base_clean: Any, base_a: Any, base_
 def data(run: Run) -> Mapping[str, Any] | None:
     found = defense_tables(run)
     memories = {name: m.memory for name, m in run.record.models.items() if m.memory}
-    return {"tables": found, "memories": memories, "clips_differ": clips_differ(run)} if found else None
+    return {"tables": found, "memories": memories} if found else None
 
 
 SECTION = Section("defenses", "Models and defenses", data)

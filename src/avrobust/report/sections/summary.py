@@ -7,20 +7,15 @@ from typing import Any
 from avrobust.evaluation.conditions import Budget, shared
 from avrobust.evaluation.stats import MISSING, Estimate, percent
 from avrobust.report.claims import Claim
-from avrobust.report.formatting import ATTACKED, MODEL, listing
+from avrobust.report.formatting import MODEL, WHEN, listing
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.sections import robustness
 from avrobust.report.sections.claims import claims
 from avrobust.report.tables import accuracy, clips_differ, success
 
-# By claim, when it asks, and whether it says that integration helps (1) or hurts (-1).
-ASKED = {
-    "clean": ("on clean clips", 1),
-    "A": (f"with {ATTACKED['A'].lower()}", -1),
-    "V": (f"with {ATTACKED['V'].lower()}", -1),
-    "company": (f"with {ATTACKED['AV'].lower()}", 1),
-}
+# By claim, what is attacked, and whether it says that integration helps (1) or hurts (-1).
+ASKED = {"clean": ("clean", 1), "A": ("A", -1), "V": ("V", -1), "company": ("AV", 1)}
 NOT_TRIED = "was not tested"
 
 
@@ -65,10 +60,10 @@ def clean_sentence(run: Run) -> str:
     clean, *attacked = tiles(run)
     if not clean.ours.n or not any(t.ours.n for t in attacked):
         return ""
-    parts = [f"{percent(t.ours.value)} % with {ATTACKED[t.subset].lower()}" for t in attacked if t.ours.n]
+    parts = [f"{percent(t.ours.value)} % {WHEN[t.subset]}" for t in attacked if t.ours.n]
     return (
-        f"The audio-visual model classifies {percent(clean.ours.value)} % of the clean clips correctly; in the worst case, "
-        f"{listing(parts)}."
+        f"The audio-visual model classifies {percent(clean.ours.value)} % of the clean clips correctly, and in the worst "
+        f"case {listing(parts)}."
     )
 
 
@@ -79,8 +74,8 @@ def answer(found: Sequence[Claim], defenses: Sequence[robustness.Table] = ()) ->
     """
     by_name = {c.name: c for c in found}
     groups: dict[str, list[str]] = {}
-    for name, (when, helps) in ASKED.items():
-        groups.setdefault(outcome([helps * k.sign for k in by_name[name].comparisons]), []).append(when)
+    for name, (subset, helps) in ASKED.items():
+        groups.setdefault(outcome([helps * k.sign for k in by_name[name].comparisons]), []).append(WHEN[subset])
     if list(groups) == [NOT_TRIED]:
         return defenses[0].words if defenses else "This run does not compare audio-visual with unimodal models yet."
     parts = [f"{verb} {listing(places)}" for verb, places in groups.items()]
