@@ -11,6 +11,7 @@ from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -488,6 +489,41 @@ def test_a_run_without_a_paper_tests_the_general_claims(whole, tmp_path):
     text = Page(page.html(alone)).text
     assert "paper" not in text.lower()
     assert PAPER.citation in Page(page.html(beside)).text
+
+
+def test_rows_of_a_user_s_own_have_the_same_page(run_dir, tmp_path):
+    """No run.json, models of other names, no paper: what the harness found about the models is their record."""
+    names = {"AV": "late fusion", "A": "wav2vec", "V": "resnet"}
+    data = Rows.concat([Rows.load(f) for f in sorted(run_dir.glob("cells/*/rows.parquet"))]).data
+    models = pa.array([names[m] for m in data["model"].to_pylist()])
+    data = data.set_column(data.column_names.index("model"), "model", models)
+    none = {"audio": 0.0, "visual": 0.0}
+    probe = {"clips": 8, "random": 0.0, "sociable": 0.0, "faint": none, "flat": none}
+    ignores = {"late fusion": (False, False), "wav2vec": (False, True), "resnet": (True, False)}
+    probes = {m: probe | {"ignores": dict(zip(("audio", "visual"), i, strict=True))} for m, i in ignores.items()}
+    mine = Rows(data, {"classes": 11, "probes": probes})
+    mine.save(tmp_path / "rows.parquet")
+    page = report.write(mine, tmp_path / "mine.html")
+    assert report.write(tmp_path / "rows.parquet", tmp_path / "again.html").read_text() == page.read_text()
+    run, theirs = read_run(mine), read_run(run_dir)
+    assert [run.model(kind) for kind in ("AV", "A", "V")] == list(names.values())
+    assert summary.answer(claims(run)) == summary.answer(claims(theirs))
+    parsed = Page(page.read_text())
+    assert parsed.crossed == [] and "paper" not in parsed.text.lower() and "late fusion" in parsed.text
+    assert summary.headline(run) in parsed.text.replace("\xa0", " ") and summary.headline(run) in report.summary(mine)
+    with pytest.raises(ValueError, match="Say where"):
+        report.write(mine)
+
+
+def test_attack_success_is_over_the_clips_that_were_correct(run_dir, parsed):
+    run = read(run_dir)
+    level = run.levels[0]
+    row = next(r for r in accuracy.attack_tables(run)[0].rows if r.attack == "PGD-10")
+    found = run.attacked("AV", "PGD-10", "A", level["A"])
+    right = found["correct_clean"][0]
+    assert row.cells["A"].success.value == pytest.approx(1 - found["correct"][0][right].mean())
+    assert row.cells["A"].success.n == right.sum() < 217
+    assert f"attack success {percent(row.cells['A'].success.value)}" in parsed.cells["table-1", "PGD-10", "A"]
 
 
 def test_table_2_has_both_means(whole):

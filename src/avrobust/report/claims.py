@@ -13,7 +13,7 @@ import numpy as np
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.flags import SIGNIFICANT
 from avrobust.evaluation.stats import Estimate, Paired, avg_attacked, estimate, paired
-from avrobust.report.formatting import at, listing
+from avrobust.report.formatting import ATTACKED, at, listing
 from avrobust.report.run import SUBSETS, Level, Run
 
 Verdict = Literal["holds", "holds in part", "does not hold", "undecided", "not tested"]
@@ -111,7 +111,7 @@ def versus(run: Run, level: Level, subset: str, strong: str, weak: str) -> list[
     """One attack against another on the first audio-visual model, claimed to leave less."""
     model, budget = run.model("AV"), level[subset]
     return compare(
-        f"{strong} on {subset} at {at(subset, budget)}",
+        f"{strong}, {ATTACKED[subset].lower()} at {at(subset, budget)}",
         run.attacked(model, strong, subset, budget),
         weak,
         run.attacked(model, weak, subset, budget),

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.report.claims import Claim, Comparison, compare, mean_attacked, versus
-from avrobust.report.formatting import at
+from avrobust.report.formatting import ATTACKED, at
 from avrobust.report.run import SUBSETS, Level, Run
 
 KEPT = 0.03  # clean accuracy counts as kept when it falls by less
@@ -58,7 +58,7 @@ def localisation_is_fooled(run: Run, level: Level) -> Claim:
     inside = [a for a, info in run.infos.items() if info.plain and a not in run.over_budget]
     for subset, budget in (run.levels[-1] if run.levels else {}).items():
         for attack in [a for a in inside if run.attacked(model, a, subset, budget)][-1:]:
-            name = f"points at the source, {attack} on {subset} at {at(subset, budget)}"
+            name = f"pointing, {attack}, {ATTACKED[subset].lower()} at {at(subset, budget)}"
             attacked = run.attacked(model, attack, subset, budget)
             found += compare(name, attacked, "clean", run.clean(model), column="pointing")
     text = "Attacks on recognition also fool localisation, although they never see a localisation loss."
@@ -71,7 +71,7 @@ def audio_guides_attention(run: Run, level: Level) -> Claim:
     model = next(iter(run.localisers), None)
     swapped = next((p for c, p in run.controls.items() if c.model == model and c.attack == "swapped"), None)
     clean, without = run.clean(model), run.clean(run.visual_localiser)
-    for column, name in (("pointing", "points at the source"), ("mass", "attention on the source")):
+    for column, name in (("pointing", "pointing"), ("mass", "attention on the source")):
         found += compare(f"{name}, with another clip's audio", swapped, "with its own", clean, column=column)
         found += compare(f"{name}, trained without audio", without, "with audio", clean, column=column)
     text = (
