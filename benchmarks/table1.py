@@ -28,7 +28,7 @@ from ways import PEERS, SIZES, Problem, Search, Way, usual
 
 from avrobust import AV, Batch, engine, evaluate
 from avrobust.papers.tian2021.budgets import TABLE1
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS
+from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.types import Model
 
 SEARCHES = (Search("FGSM"), Search("PGD", 10, random_start=True), Search("MIM", 10))

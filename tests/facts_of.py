@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict
 
-from avrobust.facts import AttackInfo
+from avrobust.facts import AttackInfo, Budget, ModalityBudget
 
 SEARCH = re.compile(r"(FGSM|PGD|MIM|APGD|Square|AVAutoAttack)(?:-(\d+))?(?: published)?(?: \((.+?)\))?(?: from (.+))?")
 
@@ -18,3 +18,9 @@ def facts_of(attack: str) -> dict[str, object]:
     return asdict(
         AttackInfo(family, int(steps or 1), 1, objective or "cross_entropy", on_answer=on_answer, source=source or "")
     )
+
+
+def budget_of(audio: float = 0.0, visual: float = 0.0, norm: str = "linf", visual_unit: str = "linear") -> Budget:
+    """Budgets of these sizes; 0 for a modality that is not attacked."""
+    parts = ((audio, "linear"), (visual, visual_unit))
+    return Budget(*(ModalityBudget(float(eps), norm, unit) if eps else ModalityBudget() for eps, unit in parts))

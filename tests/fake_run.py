@@ -6,6 +6,7 @@ larger budget and with more steps.  So larger budgets never help, and answers to
 
 import json
 import wave
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 from avrobust.evaluation.schema import Rows
-from facts_of import facts_of
+from facts_of import budget_of, facts_of
 
 CLASSES = [
     "accordion",
@@ -129,10 +130,9 @@ def more(seed, clips, attacked):
             harm = 60 * (ea + ev) * (1.0 if attack == "FGSM" else 1.3) if mode == "corrected" else 0.5
             left = hardness + 1.2 + strength - harm
             n = clips if subset == "clean" or mode == "control" else attacked
-            threat = f"audio {f'linf {ea:g}' if ea else 'untouched'}, visual {f'linf {ev:g} normalised' if ev else 'untouched'}"
             columns = alike | {
-                "model": model, "attack": attack, "mode": mode, "subset": subset, "eps_audio": ea, "eps_visual": ev,
-                "threat": threat, "pred_clean": label, "pred": label, "margin_clean": -left, "margin": -left,
+                "model": model, "attack": attack, "mode": mode, "subset": subset,
+                **budget_of(ea, ev, visual_unit="normalised").columns(), "pred_clean": label, "pred": label, "margin_clean": -left, "margin": -left,
                 "correct_clean": hardness + 1.2 > 0, "correct": left > 0,
                 "linf_audio": np.full(clips, ea), "linf_visual": np.full(clips, ev), "l2_audio": np.full(clips, ea),
                 "l2_visual": np.full(clips, ev), "used_audio": np.full(clips, 1.0 if ea else np.nan),
@@ -157,7 +157,7 @@ def _strip(folder):
             write_wav(folder / f"{name}.wav", tone(i, noise=0.05 if name == "AV" else 0))
     about = {
         "clip": "tuba/001", "label": "tuba", "attack": "PGD-10", "box": [0.1, 0.2, 0.5, 0.9], "rival": [0.6, 0.2, 0.9, 0.8],
-        "eps_audio": 0.012, "eps_visual": 0.048, "threat": "audio linf 0.012, visual linf 0.048 normalised",
+        "budget": asdict(budget_of(0.012, 0.048, visual_unit="normalised")),
         "pred": {"clean": "tuba", "A": "cello", "V": "tuba", "AV": "erhu"},
     }  # fmt: skip
     (folder / "clip.json").write_text(json.dumps(about))
@@ -260,10 +260,9 @@ def conditions(seed, clips, attacked, unread):
             with np.errstate(divide="ignore"):
                 snr = np.where(ea, -20 - 20 * np.log10(ea or 1) + rng.normal(0, 3, clips), np.inf)
                 psnr = np.where(ev, -20 * np.log10((ev or 1) * 0.226) + rng.normal(0, 0.3, clips), np.inf)
-            threat = f"audio {f'linf {ea:g}' if ea else 'untouched'}, visual {f'linf {ev:g} normalised' if ev else 'untouched'}"
             columns = {
                 "model": model, "seed": seed, "attack": attack, "mode": "published" if published else "corrected",
-                "subset": subset, "eps_audio": float(ea), "eps_visual": float(ev), "threat": threat,
+                "subset": subset, **budget_of(ea, ev, visual_unit="normalised").columns(),
                 "clip": [f"clip{i:03d}" for i in range(clips)], "label": label, "status": status,
                 "pred_clean": np.where(clean > 0, label, wrong), "pred": np.where(left > 0, label, wrong),
                 "margin_clean": -clean, "margin": -left, "correct_clean": clean > 0, "correct": left > 0,
@@ -338,8 +337,8 @@ def _example(folder, i):
     label, pred = CLASSES[i % 11], CLASSES[(i + 3) % 11]
     clip = {
         "clip": f"{label}/{i:03d}", "label": label, "pred_clean": label, "pred": pred, "attack": "PGD-10", "subset": subset,
-        "threat": "audio linf 0.012, visual linf 0.048 normalised", "eps_audio": 0.012 if "A" in subset else 0.0,
-        "eps_visual": 0.048 if "V" in subset else 0.0, "snr_db": 18.2, "p_true_clean": 0.93, "p_true_adv": 0.02, "amplified": 32.0 if "V" in subset else 0.0,
+        "budget": asdict(budget_of(0.012 if "A" in subset else 0, 0.048 if "V" in subset else 0, visual_unit="normalised")),
+        "snr_db": 18.2, "p_true_clean": 0.93, "p_true_adv": 0.02, "amplified": 32.0 if "V" in subset else 0.0,
     }  # fmt: skip
     (folder / "clip.json").write_text(json.dumps(clip))
 

@@ -13,7 +13,7 @@ from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
 from avrobust.config import parse
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
-from avrobust.evaluation.conditions import Budget, Condition, Predictions
+from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.report.record import RunRecord
 from avrobust.report.run import Run
 from avrobust.report.sections.defenses import defense_tables
@@ -356,7 +356,7 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
     table = {}
     for model in about["models"]:
         for threat in (Threat.linf(), *BOTH.subsets()):
-            budget = Budget(threat.audio.eps, threat.visual.eps, str(threat.audio), str(threat.visual))
+            budget = threat.budget
             met = Condition(model, "none" if threat.subset == "clean" else "FGSM", threat.subset, budget)
             columns = {"correct": np.array([[model == "Adversarial" or threat.subset == "clean", True]])}
             columns |= {"correct_clean": np.ones((1, 2), bool)}

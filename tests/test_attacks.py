@@ -23,13 +23,14 @@ from avrobust import (
     margin,
 )
 from avrobust.attacks.base import check_settings
+from avrobust.budget_check import check
 from avrobust.engine.outcome import outcome
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet
 from avrobust.models.visual import FrameNet, resnet18
 from avrobust.objectives import WithSimilarity, as_objective, margins
-from avrobust.threat import check
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.types import Output
 from nets import clips, deaf, defended, linear, network
 
@@ -42,7 +43,7 @@ ATTACKS = [
 ]
 THREATS = [
     Threat.linf(audio=0.01), Threat.linf(visual="4/255"), Threat.linf(audio=0.01, visual="4/255"),
-    Threat.l2(audio=0.1), Threat.l2(audio="30 dB SNR", visual=0.5), Threat.tian2021(0.006, 0.024),
+    Threat.l2(audio=0.1), Threat.l2(audio="30 dB SNR", visual=0.5), tian2021.threat(0.006, 0.024),
 ]  # fmt: skip
 MODELS = {"network": network(), "linear": linear, "deaf": deaf}
 table = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -214,12 +215,12 @@ class TestPublished:
 
     def test_fgsm_and_pgd_keep_the_budget(self):
         for method in ("FGSM", "PGD"):
-            adv = attack_on(Published(method), network(), self.batch, Threat.tian2021(self.eps, self.eps))
+            adv = attack_on(Published(method), network(), self.batch, tian2021.threat(self.eps, self.eps))
             assert self.normalised_move(adv).abs().max() <= self.eps + 1e-5
             assert (adv.audio - self.batch.x.audio).abs().max() <= self.eps + 1e-6
 
     def test_mim_goes_to_11_times_its_budget_and_a_quarter(self):
-        adv = attack_on(Published("MIM"), network(), self.batch, Threat.tian2021(self.eps, self.eps))
+        adv = attack_on(Published("MIM"), network(), self.batch, tian2021.threat(self.eps, self.eps))
         move = self.normalised_move(adv)
         mean = torch.tensor([0.485, 0.456, 0.406]).view(-1, 1, 1)
         dark = (self.batch.x.visual < mean - 0.03).expand_as(move)
@@ -227,7 +228,7 @@ class TestPublished:
         assert move.max() == pytest.approx(11.25 * self.eps, abs=1e-5)  # and by 9/8 where the gradient agrees
         assert (adv.audio - self.batch.x.audio).abs().max() == pytest.approx(1.25 * self.eps, abs=1e-6)
 
-    @pytest.mark.parametrize("threat", [Threat.tian2021(0.006, 0.006), Threat.tian2021(0.0, 0.012)], ids=str)
+    @pytest.mark.parametrize("threat", [tian2021.threat(0.006, 0.006), tian2021.threat(0.0, 0.012)], ids=str)
     def test_mim_is_the_published_one_step_for_step(self, threat):
         x = self.batch.x.map(lambda s: s.double())
         adv = attack_on(Published("MIM"), wavy, replace(self.batch, x=x), threat)
@@ -236,11 +237,11 @@ class TestPublished:
         assert (adv.visual - frames).abs().max() < 1e-12
 
     def test_mim_leaves_an_untouched_modality_alone(self):
-        adv = attack_on(Published("MIM"), network(), self.batch, Threat.tian2021(audio=self.eps))
+        adv = attack_on(Published("MIM"), network(), self.batch, tian2021.threat(audio=self.eps))
         assert torch.equal(adv.visual, self.batch.x.visual)
 
     def test_mim_depends_on_its_batch_and_ours_does_not(self):
-        threat, net = Threat.tian2021(0.5, 0.5), network()
+        threat, net = tian2021.threat(0.5, 0.5), network()
         one = Batch(self.batch.x.map(lambda s: s[:2]), self.batch.label[:2], self.batch.ids[:2])
         for attack, same in ((MIM(steps=10), True), (Published("MIM"), False)):
             whole = attack_on(attack, net, self.batch, threat).audio[:2]
@@ -357,7 +358,7 @@ class TestEngine:
 
     @pytest.mark.parametrize("attack", [PGD(steps=4, restarts=2, stop=True), APGD(steps=6), Published("MIM")], ids=repr)
     def test_a_network_takes_as_many_clips_as_it_has_room_for(self, attack):
-        batch, net, threat = clips(10), network(), Threat.tian2021(0.01, 0.01)
+        batch, net, threat = clips(10), network(), tian2021.threat(0.01, 0.01)
         net.audio.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
         size = sum(s[0].numel() for s in batch.x)
         found = {}
@@ -418,7 +419,7 @@ class TestEngine:
         runs: list[str] = []
         for name, encoder in (("audio", net.audio), ("visual", net.visual)):
             encoder.register_forward_hook(lambda *_, name=name: runs.append(name))
-        threats = [t for eps in (0.004, 0.008) for t in Threat.tian2021(eps, eps).subsets()]
+        threats = [t for eps in (0.004, 0.008) for t in tian2021.threat(eps, eps).subsets()]
         for threat in threats:
             made = attack_on(attack, known, batch, threat)
             spent, runs[:] = len(runs), []

@@ -18,6 +18,7 @@ from avrobust.attacks.search import ActiveSet, random_start
 from avrobust.cli import main
 from avrobust.evaluation.budget_grid import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
 from avrobust.media import write_mp4
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report import budget_grid as report
 from nets import clips, linear, network
 
@@ -243,7 +244,7 @@ def test_a_search_goes_on_where_the_last_one_ended():
 
 def test_what_has_no_plane_is_refused():
     with pytest.raises(ValueError, match="stays in its budget"):
-        frontiers(pool(network()), Published("MIM"), [Threat.tian2021(0.01, 0.01)])
+        frontiers(pool(network()), Published("MIM"), [tian2021.threat(0.01, 0.01)])
     with pytest.raises(ValueError, match="by their size only"):
         frontiers(pool(network()), PGD(), [BOTH, Threat.l2(audio=1.0, visual=1.0)])
     with pytest.raises(ValueError, match="sound and picture"):
@@ -262,7 +263,7 @@ ABOUT = {
 
 
 @pytest.mark.parametrize(
-    "threat", [BOTH, Threat.l2(audio="20 dB SNR", visual=0.8), Threat.tian2021(0.03, 0.2)], ids=str
+    "threat", [BOTH, Threat.l2(audio="20 dB SNR", visual=0.8), tian2021.threat(0.03, 0.2)], ids=str
 )
 def test_the_page_shows_what_the_rows_say(threat, tmp_path):
     plane = Plane(threat, levels=3, step_db=3, floor_db=12)

@@ -19,10 +19,11 @@ from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.stats import Proportion
 from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav, write_bytes
 from avrobust.media.channel import through_mp4
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report.load import read
 from avrobust.report.sections import channels
 from avrobust.study.plan import Sweep
-from avrobust.threat import IMAGENET_STD
+from facts_of import budget_of
 from fake_run import fake_run
 from nets import clips, linear, network
 from test_report import Page
@@ -240,7 +241,7 @@ def test_an_attack_that_leaves_its_budget_is_judged_on_both_modalities():
         def __call__(self, model, x, y, threat, seeds):
             return AV(audio=x.audio, visual=1 - x.visual)
 
-    rows = evaluate(network(), [batch], [Sneaky("MIM")], [Threat.tian2021(0.01, 0.0)]).where(subset="A")
+    rows = evaluate(network(), [batch], [Sneaky("MIM")], [tian2021.threat(0.01, 0.0)]).where(subset="A")
     with torch.no_grad():
         said = network()(AV(audio=batch.x.audio, visual=1 - batch.x.visual))
     assert rows.column("pred").tolist() == said.argmax(1).tolist()
@@ -327,10 +328,9 @@ def run_with(folder: Path, seeds: tuple[int, ...] = (0,), how: tuple[str, ...] =
             clean = np.arange(60) % 5 > 0
             right = rng.random(60) < 0.5
             still = ev == 0.006 and channel == Lossless().name
-            words = f"audio {f'linf {ea:g}' if ea else 'untouched'}, visual linf {ev:g} normalised"
             rows = Rows.of({
                 "model": "AV", "seed": seed, "attack": f"{attack} > {channel}", "mode": "sent", "subset": subset,
-                "eps_audio": ea, "eps_visual": ev, "threat": words, "clip": [f"clip{k:03d}" for k in range(60)],
+                **budget_of(ea, ev, visual_unit="normalised").columns(), "clip": [f"clip{k:03d}" for k in range(60)],
                 "label": np.zeros(60, int), "status": "ok", "pred_clean": 1 - clean, "pred": 1 - right,
                 "margin_clean": 0.5 - clean, "margin": 0.5 - right, "correct_clean": clean, "correct": right,
                 "linf_audio": np.full(60, ea), "linf_visual": np.full(60, 0.0 if still else 3 / 255),
@@ -414,7 +414,7 @@ def test_budgets_are_said_in_what_files_hold(tmp_path):
 
 
 def test_the_report_calls_things_as_rows_do():
-    assert Lossless().name == channels.LOSSLESS and channels.STD == IMAGENET_STD
+    assert Lossless().name == channels.LOSSLESS
     assert channels.Way.read(Sent(Mp4(), PGD(), known=True).name) == ("PGD-10", True, Mp4().name)
     assert channels.Way.read(Sent(Lossless(), Quantized(PGD())).name) == ("PGD-10", True, channels.LOSSLESS)
     assert channels.Way.read(Sent(Mp4()).name) == ("none", False, Mp4().name)

@@ -16,6 +16,7 @@ from avrobust.evaluation.channels import Lossless, Mp4, Sent
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec
 from avrobust.objectives import WithSimilarity, margin
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.training import RECIPES, View, cross_entropy
 from avrobust.types import AV
 
@@ -50,7 +51,7 @@ class Mine:
         Sent(Mp4(), Sent(Lossless(), PGD())),
         LINF,
         Threat.l2(audio="40 dB SNR"),
-        Threat.tian2021(0.006, 0.006),
+        tian2021.threat(0.006, 0.006),
         Adversarial(cross_entropy, LINF.subsets(), FAST, 0.5),
         Adversarial(MIN_SIM, (LINF,)),
         PCL(),

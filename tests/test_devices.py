@@ -7,9 +7,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square, Threat, evaluate
 from avrobust.attacks import Quantized
+from avrobust.budget_check import check
 from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
 from avrobust.evaluation.probe import probe
-from avrobust.threat import Ball, check
+from avrobust.papers.tian2021 import budgets as tian2021
+from avrobust.threat import Ball
 from nets import clips, linear, network
 
 LINF = Threat.linf(audio=0.02, visual="4/255")
@@ -43,7 +45,7 @@ def test_everything_that_attacks_and_measures_needs_no_doubles(model):
     with NoDoubles():
         evaluate(model, [batch], attacks, LINF)
         evaluate(model, [batch], [PGD(steps=2), APGD(steps=2)], Threat.l2(audio="30 dB SNR", visual=0.5))
-        evaluate(model, [batch], [Published("MIM")], Threat.tian2021(0.01, 0.01))
+        evaluate(model, [batch], [Published("MIM")], tian2021.threat(0.01, 0.01))
         probe(model, batch)
         found = frontiers(Pool(model, [batch]), PGD(steps=2), Plane(LINF, levels=2).cells)
     assert found.attacks > 0
@@ -51,7 +53,7 @@ def test_everything_that_attacks_and_measures_needs_no_doubles(model):
 
 def test_distances_are_those_of_doubles():
     batch = clips(5)
-    for threat in (LINF, Threat.l2(audio="30 dB SNR", visual=0.5), Threat.tian2021(0.01, 0.01)):
+    for threat in (LINF, Threat.l2(audio="30 dB SNR", visual=0.5), tian2021.threat(0.01, 0.01)):
         for ball, s in zip(threat, batch.x, strict=True):
             moved = (s + 0.01 * torch.rand_like(s)).clamp(0, 1)
             wanted = ball.size(moved.double() - s.double(), s.double()).numpy()

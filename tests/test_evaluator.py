@@ -11,6 +11,7 @@ from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Square,
 from avrobust.attacks import Transfer
 from avrobust.evaluation.checks import InputError
 from avrobust.models.network import AVNet
+from avrobust.papers.tian2021 import budgets as tian2021
 from nets import clips, in_batches, linear, network, reordered
 
 THREAT = Threat.linf(audio=0.02, visual="4/255")
@@ -89,7 +90,7 @@ def test_an_attack_that_leaves_its_budget_is_refused_and_the_published_one_is_me
 
     with pytest.raises(BudgetError, match="mine left its audio budget on clip 'clip/0'"):
         evaluate(linear, [clips()], [mine], THREAT)
-    rows = evaluate(network(), [clips()], [Published("MIM")], Threat.tian2021(visual=0.01))
+    rows = evaluate(network(), [clips()], [Published("MIM")], tian2021.threat(visual=0.01))
     cell = rows.where(attack="MIM-10 published")
     assert cell.column("used_visual").max() > 5
     assert set(cell.column("mode")) == {"published"}

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avrobust.evaluation.conditions import Budget, curves, shared, tabulate
+from avrobust.evaluation.conditions import curves, shared, tabulate
 from avrobust.evaluation.flags import RULES, Evidence, flags
 from avrobust.evaluation.schema import Rows
-from facts_of import facts_of
+from facts_of import budget_of, facts_of
 
 N, CLASSES = 200, 10
 TIERS = np.linspace(0, 1, N, endpoint=False)  # clip i is right where its tier lies below the wanted accuracy
@@ -33,11 +33,9 @@ def cell(
     if noise is not None:
         right = np.random.default_rng(noise).permutation(right)
     subset = ("A" if audio else "") + ("V" if visual else "") or "clean"
-    words = [f"linf {eps:g}" if eps else "untouched" for eps in (audio, visual)]
     full = {
         "model": model, "seed": seed, "attack": "none" if subset == "clean" else attack, "mode": mode, "subset": subset,
-        "eps_audio": float(audio), "eps_visual": float(visual), "threat": f"audio {words[0]}, visual {words[1]}",
-        "clip": [f"clip{i:03d}" for i in range(n)], "label": [i % CLASSES for i in range(n)], "status": ["ok"] * n,
+        **budget_of(audio, visual).columns(), "clip": [f"clip{i:03d}" for i in range(n)], "label": [i % CLASSES for i in range(n)], "status": ["ok"] * n,
         "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0, "correct_clean": True, "correct": right.tolist(), "finite": True,
         "linf_audio": audio, "linf_visual": visual, "l2_audio": 1.0, "l2_visual": 1.0,
         "used_audio": 1.0 if audio else np.nan, "used_visual": 1.0 if visual else np.nan, "snr_db": 20.0, "psnr_db": 40.0,
@@ -294,11 +292,18 @@ def test_shared_keeps_clips_and_their_answers_together():
 
 def test_budgets_of_different_kinds_are_different_curves():
     pixel = cell(0.5, visual=0.006)
-    normalised = cell(0.5, visual=0.006, threat="audio untouched, visual linf 0.006 normalised")
-    table = tabulate(Rows.concat([pixel, normalised]).data)
-    assert len(table) == 2
-    assert len(curves(table)) == 2
-    assert Budget.read(0.0, 0.006, "audio untouched, visual l2 0.006").units == ("untouched", "l2 ")
+    normalised = cell(0.5, visual=0.006, **budget_of(0, 0.006, visual_unit="normalised").columns())
+    euclidean = cell(0.5, visual=0.006, **budget_of(0, 0.006, "l2").columns())
+    table = tabulate(Rows.concat([pixel, normalised, euclidean]).data)
+    assert len(table) == 3
+    assert len(curves(table)) == 3
+    # What words round to the same display are budgets of their own: 0.00600001 is not 0.006.
+    near = cell(0.5, visual=0.00600001)
+    assert str(budget_of(0, 0.00600001)) == str(budget_of(0, 0.006))
+    assert (
+        len(curves(tabulate(Rows.concat([pixel, near]).data))) == 1
+        and len(tabulate(Rows.concat([pixel, near]).data)) == 2
+    )
 
 
 @pytest.mark.parametrize(("centre", "rises"), [(0.9, True), (0.7, False), (0.3, False)])

@@ -13,6 +13,7 @@ from avrobust.engine import GradientError
 from avrobust.evaluation.probe import probe
 from avrobust.models.fusion import Concat
 from avrobust.models.network import Absent, AVNet
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.types import InputError
 from nets import clips, deaf, linear, network
 
@@ -110,7 +111,7 @@ def test_a_network_whose_encoder_cuts_the_path(attack):
 
     net = network()
     net.visual = Cut(net.visual)
-    threat = Threat.tian2021(0.02, 0.1) if isinstance(attack, Published) else BOTH
+    threat = tian2021.threat(0.02, 0.1) if isinstance(attack, Published) else BOTH
     for model in (net, engine.surrogate(net, BATCH.x), lambda x: net(x)):
         with pytest.raises(GradientError, match="the visual"):
             attacked(attack, model, threat)
@@ -197,9 +198,9 @@ def test_a_gradient_that_is_not_finite_names_its_clip(attack):
     def model(x):
         return linear(x) + x.audio.square().sum(1, keepdim=True).sqrt() * torch.tensor([1.0, 0, 0, 0])
 
-    threat = Threat.tian2021(0.0, 0.1) if isinstance(attack, Published) else Threat.linf(visual=0.1)
+    threat = tian2021.threat(0.0, 0.1) if isinstance(attack, Published) else Threat.linf(visual=0.1)
     attacked(attack, model, threat, batch)  # nobody asks for it
-    threat = Threat.tian2021(0.1) if isinstance(attack, Published) else Threat.linf(audio=0.1)
+    threat = tian2021.threat(0.1) if isinstance(attack, Published) else Threat.linf(audio=0.1)
     start = AVAutoAttack, PGD, APGD
     if type(attack) in start:
         return  # they begin somewhere else

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
+from avrobust.budget_check import check
 from avrobust.objectives import Targeted, WithSimilarity, dlr, dlr_towards, margins
-from avrobust.threat import check
 from avrobust.types import InputError, Output
 from nets import clips, linear, network
 

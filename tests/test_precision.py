@@ -10,10 +10,11 @@ from avrobust import APGD, AV, PGD, Batch, Threat, engine, evaluate
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
+from avrobust.papers.tian2021 import budgets as tian2021
 from nets import clips, linear, network
 
 # The paper's smaller budget: 0.35 of 255 grey levels.
-SMALL = Threat.tian2021(visual=0.006)
+SMALL = tian2021.threat(visual=0.006)
 
 
 class Sharp(nn.Module):

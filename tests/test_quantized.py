@@ -6,8 +6,9 @@ import torch
 from avrobust import AV, FGSM, PGD, Batch, Seeds, Threat, evaluate
 from avrobust.attacks import Quantized
 from avrobust.attacks.quantized import LEVELS, _kept
+from avrobust.budget_check import check
 from avrobust.evaluation.channels import Sent
-from avrobust.threat import check
+from avrobust.papers.tian2021 import budgets as tian2021
 from nets import clips, linear, network
 
 
@@ -22,7 +23,7 @@ def saved(threat, batch, attack=None):
 
 
 @pytest.mark.parametrize("threat", [
-    Threat.linf(audio=0.01, visual="2.7/255"), Threat.tian2021(0.006, 0.048), Threat.linf(audio=0.01), Threat.linf(visual="1/255"),
+    Threat.linf(audio=0.01, visual="2.7/255"), tian2021.threat(0.006, 0.048), Threat.linf(audio=0.01), Threat.linf(visual="1/255"),
 ], ids=str)  # fmt: skip
 def test_what_is_saved_survives_being_saved(threat):
     batch = on_levels(clips())
@@ -34,7 +35,7 @@ def test_what_is_saved_survives_being_saved(threat):
 
 def test_less_than_a_level_is_nothing():
     batch = on_levels(clips())
-    adv = saved(Threat.tian2021(0.0, 0.012), batch)  # 0.7 grey levels
+    adv = saved(tian2021.threat(0.0, 0.012), batch)  # 0.7 grey levels
     assert torch.equal(adv.visual, batch.x.visual)
 
 

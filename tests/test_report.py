@@ -17,11 +17,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from avrobust import report
-from avrobust.evaluation.conditions import Budget, Condition, Predictions
+from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import Proportion, estimate, mcnemar, percent
-from avrobust.facts import AttackInfo
+from avrobust.facts import AttackInfo, Budget
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
 from avrobust.report import media, page, plots
 from avrobust.report.claims import Claim, Comparison, compare, families
@@ -41,6 +41,7 @@ from avrobust.report.sections import (
 )
 from avrobust.report.sections.claims import claims, joint_attack_is_stronger
 from avrobust.report.tables import heading
+from facts_of import budget_of
 from fake_run import CLASSES, TABLES, fake_run
 
 PAPERS = {PAPER.name: PAPER}
@@ -374,18 +375,18 @@ def test_curves_show_the_rows(run_dir):
     assert both.values[3] == estimate(run.table[curve[2]]["correct"])
     assert visual.values[0] == estimate(run.clean("V")["correct"])
     joint = run.curves("AV")["PGD-10"]
-    assert [c.budget.eps_audio for c in joint] == [0.001, 0.003, 0.006, 0.012, 0.024, 0.048]
-    assert [c.budget.eps_visual for c in joint] == [0.003, 0.006, 0.012, 0.048, 0.192, 0.384]
+    assert [c.budget.audio.eps for c in joint] == [0.001, 0.003, 0.006, 0.012, 0.024, 0.048]
+    assert [c.budget.visual.eps for c in joint] == [0.003, 0.006, 0.012, 0.048, 0.192, 0.384]
     assert len(curves.lines(run, "PGD-10", "AV", joint)) == 3
 
 
 @pytest.mark.parametrize(
     ("subset", "budget", "label", "tick"),
     [
-        ("A", Budget(0.012, 0.0, "linf 0.012", "untouched"), "audio ε (10⁻³), dBFS", "12"),
-        ("V", Budget(0.0, 0.048, "untouched", "linf 0.048 normalised"), "visual ε normalised (10⁻³)", "48"),
-        ("V", Budget(0.0, 2 / 255, "untouched", "linf 0.007843"), "visual ε (10⁻³), grey", "7.84"),
-        ("V", Budget(0.0, 0.5, "untouched", "l2 0.5"), "visual ε", ".5"),
+        ("A", budget_of(0.012), "audio ε (10⁻³), dBFS", "12"),
+        ("V", budget_of(0, 0.048, visual_unit="normalised"), "visual ε normalised (10⁻³)", "48"),
+        ("V", budget_of(0, 2 / 255), "visual ε (10⁻³), grey", "7.84"),
+        ("V", budget_of(0, 0.5, "l2"), "visual ε", ".5"),
     ],
 )
 def test_budgets_stand_in_thousandths_as_in_figure_3(subset, budget, label, tick):
@@ -576,7 +577,7 @@ def test_a_joint_attack_is_compared_with_its_parts_at_half_their_budgets_only(wh
     (half,) = [c for c in claims(run) if c.name == "joint"]
     assert half.verdict != "not tested"
     level = run.levels[0]
-    full = level | {"AV": replace(level["AV"], eps_audio=level["A"].eps_audio)}
+    full = level | {"AV": replace(level["AV"], audio=level["A"].audio)}
     assert not joint_attack_is_stronger(run, full).comparisons and joint_attack_is_stronger(run, level).comparisons
 
 
@@ -609,7 +610,7 @@ def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
 
     def elsewhere(c):
         b = c.budget
-        return replace(c, budget=replace(b, visual=b.visual.replace(" normalised", "")))
+        return replace(c, budget=replace(b, visual=replace(b.visual, unit="linear") if b.visual.eps else b.visual))
 
     pixels = replace(run, table={elsewhere(c): a for c, a in run.table.items()})
     for r, there in ((run, True), (pixels, False)):
@@ -621,7 +622,7 @@ def test_the_papers_numbers_stand_beside_its_own_budgets_only(whole):
 
 def test_three_clips_do_not_show_that_clean_accuracy_is_kept():
     def answers(right):
-        condition = Condition("m", "none", "clean", Budget(0.0, 0.0, "untouched", "untouched"))
+        condition = Condition("m", "none", "clean", Budget())
         return Predictions(condition, "corrected", (0,), ("a", "b", "c"), 3, {"correct": np.array([right])})
 
     (found,) = compare("None", answers([False] * 3), "full", answers([True] * 3), margin=0.03)
@@ -651,7 +652,7 @@ def test_a_margin_is_a_claim_of_not_much_less():
 def _compared(low, high, margin):
     def answers(values):
         clips = tuple(map(str, range(values.shape[1])))
-        nothing = Condition("a", "none", "clean", Budget(0, 0, "untouched", "untouched"))
+        nothing = Condition("a", "none", "clean", Budget())
         return Predictions(nothing, "corrected", (0,), clips, len(clips), {"correct": values})
 
     (made,) = compare("low", answers(low), "high", answers(high), margin=margin)
@@ -713,7 +714,7 @@ def test_a_models_name_leads_nowhere_else(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told", [{"box": ["0;background:url(//x)", 0, 1, 1]}, {"box": [0, 1]}, {"pred": "tuba"}, {"eps_audio": "a"}, None]
+    "told", [{"box": ["0;background:url(//x)", 0, 1, 1]}, {"box": [0, 1]}, {"pred": "tuba"}, {"budget": "a"}, None]
 )
 def test_a_strip_that_is_damaged_is_named(told, whole, tmp_path):
     folder = tmp_path / "r"

@@ -11,7 +11,7 @@ from avrobust.evaluation.stats import clips_needed, paired
 from avrobust.report import page
 from avrobust.report.load import read
 from avrobust.report.sections import robustness
-from facts_of import facts_of
+from facts_of import budget_of, facts_of
 
 N = 400
 EPS = {"A": (0.006, 0.0), "V": (0.0, 0.024), "AV": (0.006, 0.024)}
@@ -30,12 +30,11 @@ def cell(model, attack, subset, share, mode="corrected"):
     draw = np.random.default_rng(len(model) + len(attack) + len(subset))
     right = (np.linspace(0, 1, N, endpoint=False) + draw.normal(0, 0.1, N)) < share
     a, v = EPS.get(subset, (0.0, 0.0))
-    words = [f"linf {eps:g}" if eps else "untouched" for eps in (a, v)]
     return Rows.of(
         facts_of(attack)
         | {
-            "model": model, "seed": 0, "attack": attack, "mode": mode, "subset": subset, "eps_audio": a, "eps_visual": v,
-            "threat": f"audio {words[0]}, visual {words[1]}", "clip": [f"c{i:03d}" for i in range(N)],
+            "model": model, "seed": 0, "attack": attack, "mode": mode, "subset": subset, **budget_of(a, v).columns(),
+            "clip": [f"c{i:03d}" for i in range(N)],
             "label": [i % 11 for i in range(N)], "status": "ok", "pred_clean": 0, "pred": 0, "margin_clean": 0.0, "margin": 0.0,
             "correct_clean": True, "correct": right.tolist(), "linf_audio": a, "linf_visual": v, "l2_audio": 1.0,
             "l2_visual": 1.0, "used_audio": 1.0, "used_visual": 1.0, "snr_db": 20.0, "psnr_db": 40.0,

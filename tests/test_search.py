@@ -9,8 +9,8 @@ import torch
 from avrobust import AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat, margin
 from avrobust.attacks import APGD, Square
 from avrobust.attacks.apgd import checkpoints
+from avrobust.budget_check import check
 from avrobust.objectives import dlr, margins
-from avrobust.threat import check
 from avrobust.types import Output
 from nets import clips, linear, network
 

@@ -156,7 +156,20 @@ def rewrite(file: Path, change) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model", "seed", "clip", "label", "status", "correct", "eps_visual", "threat", "psnr_db"]
+    "name",
+    [
+        "model",
+        "seed",
+        "clip",
+        "label",
+        "status",
+        "correct",
+        "eps_visual",
+        "norm_audio",
+        "unit_visual",
+        "threat",
+        "psnr_db",
+    ],
 )
 def test_rows_without_a_column_are_refused_with_file_and_column(run, cell, name):
     rewrite(cell, lambda table: table.drop_columns([name]))

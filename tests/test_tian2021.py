@@ -26,12 +26,12 @@ from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
 from avrobust.objectives import WithSimilarity
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.papers.tian2021 import lists as paper_lists
 from avrobust.papers.tian2021.lists import Lists
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.cost import announced, cost, estimate, size
 from avrobust.study.runner import run
-from avrobust.threat import Threat
 from avrobust.training import RECIPES, View
 
 STUDIES = ("tian2021_music", "tian2021_kinetics_sounds", "tian2021_ave")
@@ -376,8 +376,8 @@ def test_the_settings_are_the_papers(name):
         if isinstance(getattr(a, "objective", None), WithSimilarity)
     }
     assert raised == {0.8 if "kinetics" in name else 1.0}
-    assert study.tables == ((Threat.tian2021(0.012, 0), Threat.tian2021(0, 0.012), Threat.tian2021(0.006, 0.006)),)
-    assert study.defenses == (Threat.tian2021(0.006, 0.006).subsets(),)
+    assert study.tables == ((tian2021.threat(0.012, 0), tian2021.threat(0, 0.012), tian2021.threat(0.006, 0.006)),)
+    assert study.defenses == (tian2021.threat(0.006, 0.006).subsets(),)
     assert {t.audio.eps for sweep in study.sweeps for t in sweep.threats} <= {0, *(k / 1000 for k in range(2, 13, 2))}
 
 
@@ -466,7 +466,7 @@ def test_what_it_costs_is_what_the_documents_say(name, capsys):
 
 def test_the_estimate_counts_what_a_run_does():
     """One epoch of 30 clips and 10 to validate, three seeds; FGSM and PGD-2 on 4 of 20 clips."""
-    threat = Threat.tian2021(0.006, 0.006)
+    threat = tian2021.threat(0.006, 0.006)
     study = replace(
         named("quick"),
         models=(ModelConfig("AV", width=16),),

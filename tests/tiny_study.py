@@ -3,17 +3,18 @@
 import sys
 from pathlib import Path
 
-from avrobust import FGSM, PGD, AVAutoAttack, Published, Threat
+from avrobust import FGSM, PGD, AVAutoAttack, Published
 from avrobust.attacks import Transfer
 from avrobust.data.orchestra import Orchestra
 from avrobust.defenses import MIN_SIM, PCL, Broken, ExFMem, Prototypes
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.runner import run
 from avrobust.training import View
 
-BOTH = (Threat.tian2021(0.012, 0.0), Threat.tian2021(0.0, 0.048), Threat.tian2021(0.006, 0.024))
+BOTH = (tian2021.threat(0.012, 0.0), tian2021.threat(0.0, 0.048), tian2021.threat(0.006, 0.024))
 
 study = Study(
     name="tiny",
@@ -48,7 +49,7 @@ study = Study(
     tables=(BOTH,),
     defenses=(BOTH,),
     embedded=("AV", "MinSim"),
-    showcase=Threat.tian2021(0.012, 0.048),
+    showcase=tian2021.threat(0.012, 0.048),
     data=Orchestra(train=3, val=1, test=2, size=48, seconds=1.0, fps=4),
     clip=ClipSpec(seconds=0.5, fps=4, size=40),
     view=View(samples=4096, frames=1, size=32),

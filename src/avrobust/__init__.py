@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from avrobust.attacks import PGD as PGD
     from avrobust.attacks import AVAutoAttack as AVAutoAttack
     from avrobust.attacks import Square as Square
+    from avrobust.budget_check import BudgetError as BudgetError
     from avrobust.evaluation.evaluator import evaluate as evaluate
     from avrobust.evaluation.schema import Rows as Rows
     from avrobust.objectives import cross_entropy as cross_entropy
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from avrobust.papers.tian2021.attacks import Published as Published
     from avrobust.seeds import Seeds as Seeds
     from avrobust.threat import Ball as Ball
-    from avrobust.threat import BudgetError as BudgetError
     from avrobust.threat import Threat as Threat
     from avrobust.types import AV as AV
     from avrobust.types import Batch as Batch
@@ -36,7 +36,8 @@ _MODULES = {
     # The clips of a model: waveforms and frames, with labels.
     "types": ("AV", "Batch"),
     # What an attacker may change: one ball per modality; an error for a clip outside it.
-    "threat": ("Threat", "Ball", "BudgetError"),
+    "threat": ("Threat", "Ball"),
+    "budget_check": ("BudgetError",),
     # How an attacker searches.
     "attacks": ("FGSM", "PGD", "MIM", "APGD", "Square", "AVAutoAttack"),
     # What an attacker increases.

@@ -1,6 +1,9 @@
 """What was done, as facts: typed values that rows carry, so that nothing is read back out of names.  Needs no torch."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 ALONG_THE_GRADIENT = ("FGSM", "PGD", "MIM", "APGD")
 
@@ -42,3 +45,69 @@ class AttackInfo:
         """Whether it is its family's own search: the usual objective, on the model at hand, no variant."""
         usual = "margin" if self.family == "Square" else "cross_entropy"
         return bool(self.family) and not (self.source or self.variant) and self.objective in ("", usual)
+
+
+@dataclass(frozen=True, order=True)
+class ModalityBudget:
+    """The perturbation budget of one modality; without arguments, of a modality that is not attacked.
+
+    `unit` says what `eps` counts in: "linear" (the signal's own unit, full scale 1), "normalised" (ImageNet's standard
+    deviation per colour channel), "snr" (the clip's own norm, so `eps` is an amplitude ratio), or the weights of a
+    distance of your own.
+
+    >>> print(ModalityBudget(0.006, "linf", "normalised"), "|", ModalityBudget(0.01, "l2", "snr"), "|", ModalityBudget())
+    linf 0.006 normalised | 40 dB SNR | untouched
+    """
+
+    eps: float = 0.0
+    norm: str = ""
+    unit: str = ""
+
+    def __str__(self) -> str:
+        if not self.eps:
+            return "untouched"
+        if self.unit == "snr":
+            return f"{0.0 - 20 * math.log10(self.eps):.4g} dB SNR"
+        return f"{self.norm} {self.eps:.4g}" + ("" if self.unit == "linear" else f" {self.unit}")
+
+
+@dataclass(frozen=True, order=True)
+class Budget:
+    """The perturbation budgets of both modalities.
+
+    >>> budget = Budget(audio=ModalityBudget(0.002, "linf", "linear"))
+    >>> print(budget)
+    audio linf 0.002, visual untouched
+    >>> Budget.of(budget.columns()) == budget
+    True
+    """
+
+    audio: ModalityBudget = ModalityBudget()
+    visual: ModalityBudget = ModalityBudget()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Budget":
+        """From the columns of a row."""
+        return cls(*(ModalityBudget(row[f"eps_{m}"], row[f"norm_{m}"], row[f"unit_{m}"]) for m in ("audio", "visual")))
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of a row: `norm_audio`, `eps_audio`, `unit_audio`, the same of `visual`, and `threat` for display."""
+        pairs = (("audio", self.audio), ("visual", self.visual))
+        parts = {f"{field}_{m}": getattr(b, field) for m, b in pairs for field in ("norm", "eps", "unit")}
+        return {**parts, "threat": str(self)}
+
+    @property
+    def kind(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The norm and unit of each modality: equal for budgets that differ in size only."""
+        return (self.audio.norm, self.audio.unit), (self.visual.norm, self.visual.unit)
+
+    def __str__(self) -> str:
+        return f"audio {self.audio}, visual {self.visual}"
+
+
+BUDGET_COLUMNS = tuple(Budget().columns())
+
+
+def display_name(thing: object) -> str:
+    """The display name of an attack or a channel: its `name`, else that of the function or class."""
+    return str(getattr(thing, "name", None) or getattr(thing, "__name__", type(thing).__name__))

@@ -11,21 +11,20 @@ is a ball per modality.  Budgets can be said in the units that people use:
 """
 
 import math
-import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avrobust.facts import Budget, ModalityBudget
 from avrobust.seeds import Seeds
-from avrobust.types import AV, RANGE, PerClip, Signals, doubles
+from avrobust.types import AV, RANGE, PerClip, doubles
+from avrobust.units import IMAGENET_STD, LINEAR, Norm, Scale, number, size
 
-Norm = Literal["linf", "l2"]
-NORMS: tuple[Norm, ...] = ("linf", "l2")
-IMAGENET_STD = (0.229, 0.224, 0.225)
+NORMS: tuple[Norm, ...] = get_args(Norm)
 # x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
 ROUNDING = 1e-7
 # A perturbation this many times as strong as the signal, in dB SNR, is a sign that was forgotten.
@@ -48,7 +47,7 @@ class Ball:
 
     eps: float
     norm: Norm = "linf"
-    scale: tuple[float, ...] | Literal["signal"] = (1.0,)
+    scale: Scale = LINEAR
     low: float = -math.inf
     high: float = math.inf
 
@@ -86,6 +85,17 @@ class Ball:
     def active(self) -> bool:
         """Whether the attacker may touch this modality at all."""
         return self.eps > 0
+
+    @property
+    def unit(self) -> str:
+        """What `eps` counts in: see `facts.ModalityBudget`."""
+        known = {"signal": "snr", LINEAR: "linear", IMAGENET_STD: "normalised"}
+        return known.get(self.scale) or f"weighted by {'/'.join(f'{w:g}' for w in self.scale)}"
+
+    @property
+    def budget(self) -> ModalityBudget:
+        """The budget as plain values; equal for all balls that leave the modality alone."""
+        return ModalityBudget(self.eps, self.norm, self.unit) if self.active else ModalityBudget()
 
     def weight(self, x: Tensor) -> Tensor:
         """The scale, shaped to multiply `x`."""
@@ -159,12 +169,7 @@ class Ball:
         return float(norm((delta / scale).ravel()))
 
     def __str__(self) -> str:
-        if not self.active:
-            return "untouched"
-        if self.scale == "signal":
-            return f"{0.0 - 20 * math.log10(self.eps):.4g} dB SNR"
-        unit = "" if self.scale == (1.0,) else " normalised"
-        return f"{self.norm} {self.eps:.4g}{unit}"
+        return str(self.budget)
 
 
 class Threat(AV[Ball]):
@@ -189,20 +194,22 @@ class Threat(AV[Ball]):
 
         Raises `ValueError` for what is no number, and for a budget larger than the signal's own range.
         """
-        return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "linf", r), RANGE))
+        return cls._read("linf", audio, visual)
 
     @classmethod
     def l2(cls, audio: Any = 0.0, visual: Any = 0.0) -> "Threat":
         """The Euclidean length of each modality's perturbation is bounded."""
-        return cls(*AV(audio, visual).map(lambda b, r: _parse(b, "l2", r), RANGE))
+        return cls._read("l2", audio, visual)
 
     @classmethod
-    def tian2021(cls, audio: Any = 0.0, visual: Any = 0.0) -> "Threat":
-        """The paper's budgets as its code applies them: the visual one in ImageNet-normalised units.
+    def _read(cls, norm: Norm, audio: Any, visual: Any) -> "Threat":
+        sizes = AV(audio=size(audio, norm, pixels=False), visual=size(visual, norm, pixels=True))
+        return cls(*sizes.map(lambda s, bounds: Ball(s.eps, norm, s.scale, *bounds), RANGE))
 
-        0.006 is therefore 0.35 grey levels of 255 for a pixel, but -44.4 dBFS for the sound.
-        """
-        return cls.linf(audio=audio, visual=f"{number(visual)!r} normalised")
+    @property
+    def budget(self) -> Budget:
+        """The budgets of both modalities as plain values, which rows and records carry."""
+        return Budget(*self.map(lambda ball: ball.budget))
 
     @property
     def subset(self) -> str:
@@ -226,54 +233,7 @@ class Threat(AV[Ball]):
         return Threat(*self.map(lambda ball: ball.for_clips(clips)))
 
     def __str__(self) -> str:
-        return f"audio {self.audio}, visual {self.visual}"
-
-
-class BudgetError(ValueError):
-    """An adversarial clip lies outside what its threat allows."""
-
-
-def check(threat: Threat, x: Signals, adversarial: Signals, ids: tuple[str, ...], attack: str) -> None:
-    """Refuse adversarial clips that leave the budget, the range, or the number line.
-
-    Raises `BudgetError` that names the first offending clip and the number of them.
-    """
-    for name in ("audio", "visual"):
-        ball: Ball = getattr(threat, name)
-        clean, adv = getattr(x, name), getattr(adversarial, name)
-        if adv.shape != clean.shape:
-            raise BudgetError(
-                f"{attack} returned {name} of shape {tuple(adv.shape)}, expected {tuple(clean.shape)}. Return signals shaped as the clean ones."
-            )
-        if not adv.isfinite().all():
-            i = int((~adv.isfinite()).flatten(1).any(1).nonzero()[0])
-            raise BudgetError(
-                f"{attack} returned {name} that is not finite, first on clip '{ids[i]}'. Look for a division by a zero "
-                "gradient in it, and for sqrt, log, norm or a division at 0 in the model, whose gradient is not finite there."
-            )
-        if adv.dtype != clean.dtype:
-            raise BudgetError(
-                f"{attack} returned {name} in {adv.dtype}, expected {clean.dtype}. Craft in any precision, return the clean signal's."
-            )
-        if not ball.active:
-            if not torch.equal(adv, clean):
-                raise BudgetError(f"{attack} changed {name}, whose budget is 0. Return x.{name} itself.")
-            continue
-        # In double precision, so that the check itself adds no rounding.
-        size = ball.distance(adv, clean)
-        allowed = ball.allowed(clean)
-        if (over := size > allowed).any():
-            i = int(over.argmax())
-            raise BudgetError(
-                f"{attack} left its {name} budget on clip '{ids[i]}': {ball.norm} = {size[i]:.4g}, allowed {ball.eps:.4g} "
-                f"({int(over.sum())} of {len(ids)} clips). Project after every step: delta = threat.map(Ball.project, delta, x)."
-            )
-        if (out := (adv < ball.low) | (adv > ball.high)).any():
-            i = int(out.flatten(1).any(1).nonzero()[0])
-            raise BudgetError(
-                f"{attack} left the range [{ball.low:g}, {ball.high:g}] of {name} on clip '{ids[i]}': "
-                f"[{float(adv[i].min()):.4g}, {float(adv[i].max()):.4g}]. Clamp x + delta, as Ball.project does."
-            )
+        return str(self.budget)
 
 
 def weights(scale: Any) -> tuple[float, ...]:
@@ -307,60 +267,3 @@ def _norm(x: Tensor, norm: Norm) -> Tensor:
     flat = x.flatten(1)
     value = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
     return value.view(-1, *[1] * (x.ndim - 1))
-
-
-def number(budget: Any) -> float:
-    """A budget as a number, whatever library it comes from.
-
-    >>> from fractions import Fraction
-    >>> number(Fraction(1, 4)), number(torch.tensor(0.5))
-    (0.25, 0.5)
-    """
-    if not isinstance(budget, bool | np.bool_ | str | bytes | None):
-        try:
-            return float(budget)  # NumPy's scalars, torch's, fractions and decimals know how
-        except (TypeError, ValueError, RuntimeError):
-            pass
-    hint = "Threat.linf and Threat.l2 read texts." if isinstance(budget, str) else "Use 0 to leave a modality alone."
-    raise ValueError(f"a budget should be a number such as 0.006 or a text such as '2/255', got {budget!r}. {hint}")
-
-
-_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
-
-
-def _parse(budget: Any, norm: Norm, bounds: tuple[float, float]) -> Ball:
-    low, high = bounds
-    if not isinstance(budget, str):
-        return Ball(number(budget), norm, low=low, high=high)
-    text = budget.strip().lower().replace("−", "-")
-    if m := re.fullmatch(_NUMBER, text):
-        return Ball(float(m[1]), norm, low=low, high=high)
-    if m := re.fullmatch(rf"{_NUMBER}\s*/\s*{_NUMBER}", text):
-        if float(m[2]) <= 0:
-            raise ValueError(f"cannot read the budget {budget!r}: the denominator should be positive.")
-        return Ball(float(m[1]) / float(m[2]), norm, low=low, high=high)
-    if m := re.fullmatch(rf"{_NUMBER}\s*dbfs", text):
-        if norm != "linf":
-            raise ValueError(
-                f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget."
-            )
-        if float(m[1]) > 0:
-            raise ValueError(
-                f"cannot mean the budget {budget!r}: 0 dBFS is full scale. Write '-{m[1].lstrip('+-')} dBFS'?"
-            )
-        return Ball(10 ** (float(m[1]) / 20), norm, low=low, high=high)
-    if m := re.fullmatch(rf"{_NUMBER}\s*db\s*snr", text):
-        if norm != "l2":
-            raise ValueError(
-                f"{budget!r} is a ratio of energies, so an L2 budget. Use Threat.l2, or '-44 dBFS' for a linf budget."
-            )
-        return Ball(10 ** (-float(m[1]) / 20), norm, "signal", low, high)
-    if m := re.fullmatch(rf"{_NUMBER}\s*normali[sz]ed", text):
-        if bounds != RANGE.visual:
-            raise ValueError(
-                f"{budget!r} is a budget for pixels; sound is not normalised. Use a number or '-44.4 dBFS'."
-            )
-        return Ball(float(m[1]), norm, IMAGENET_STD, low, high)
-    raise ValueError(
-        f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR' or '0.006 normalised'."
-    )

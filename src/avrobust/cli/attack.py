@@ -11,6 +11,7 @@ import torch
 import tyro
 
 from avrobust.attacks.quantized import on_levels
+from avrobust.budget_check import check
 from avrobust.cli import options as shared
 from avrobust.cli.model import LoadedModel, class_names, load_model
 from avrobust.cli.options import Budget, Group, Maybe, parse
@@ -22,7 +23,6 @@ from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.objectives import Targeted
 from avrobust.seeds import Seeds
-from avrobust.threat import check
 from avrobust.training import View
 from avrobust.training.checkpoint import CheckpointError
 from avrobust.training.views import cut

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from avrobust import engine
 from avrobust.attacks import PGD
+from avrobust.budget_check import check
 from avrobust.models.network import AVNet, Loss, loss_at
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
-from avrobust.threat import Threat, check
+from avrobust.threat import Threat
 from avrobust.types import Attack, Batch, Signals
 
 # Steps of 2.5 budgets in all; the last iterate, as a forward pass to keep the best would cost half a step more.

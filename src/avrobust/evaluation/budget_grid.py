@@ -28,11 +28,13 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import APGD, PGD
+from avrobust.budget_check import check
 from avrobust.evaluation.door import as_batches, held
 from avrobust.evaluation.evaluator import Evaluator, label, sizes
 from avrobust.evaluation.schema import Rows
+from avrobust.facts import BUDGET_COLUMNS
 from avrobust.seeds import Seeds
-from avrobust.threat import Ball, Threat, check
+from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Attack, Batch, Model, Signals
 
 Table = Bool[np.ndarray, "n c"]  # clips x cells
@@ -41,7 +43,7 @@ Cells = Int[np.ndarray, " n"]  # a cell's number for each clip, -1 for none
 COMPUTED, FOOLED, STANDS = "computed", "fooled", "stands"  # how an answer is known
 # Of rows that nothing was run for, no more than this is known.
 KNOWN = {
-    "model", "seed", "attack", "mode", "subset", "eps_audio", "eps_visual", "threat", "clip", "label", "status",
+    "model", "seed", "attack", "mode", "subset", *BUDGET_COLUMNS, "clip", "label", "status",
     "pred_clean", "margin_clean", "correct_clean", "correct",
 }  # fmt: skip
 # A clip that stands costs the whole search and one that falls a part of it, so budgets are tried where it likelier falls.
@@ -368,11 +370,12 @@ class _Known:
             np.nan_to_num(found[name].to_numpy()) * at[:, i] for i, name in enumerate(("used_audio", "used_visual"))
         ]
         share = [np.divide(u, e, out=np.full(len(u), np.nan), where=e > 0) for u, e in zip(used, eps.T, strict=True)]
+        budgets = [t.budget.columns() for t in self.threats]
         told = {
             "attack": np.repeat([attack if t.subset != "clean" else "none" for t in self.threats], clips),
             "subset": np.repeat([t.subset for t in self.threats], clips),
-            "threat": np.repeat([str(t) for t in self.threats], clips),
-            "eps_audio": eps[:, 0], "eps_visual": eps[:, 1], "used_audio": share[0], "used_visual": share[1],
+            **{name: np.repeat([budget[name] for budget in budgets], clips) for name in BUDGET_COLUMNS},
+            "used_audio": share[0], "used_visual": share[1],
         }  # fmt: skip
         columns = {name: pa.array(told[name]) if name in told else found[name] for name in found.column_names}
         nothing = pa.array(how == STANDS)

@@ -4,7 +4,6 @@ Knows the columns of a row; knows no statistics.  A clip that could not be read 
 stays in the count of listed clips.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,35 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avrobust.facts import AttackInfo
+from avrobust.facts import BUDGET_COLUMNS, AttackInfo, Budget
 
 NOBODY_S = AttackInfo()  # clean clips, and attacks of which nothing is known
-
-
-@dataclass(frozen=True, order=True)
-class Budget:
-    """How far an attack may go, per modality: `eps_*` in the ball's own units, `audio` and `visual` in words.
-
-    The words tell balls apart whose numbers agree: 0.006 of a normalised frame is not 0.006 of a pixel.
-    """
-
-    eps_audio: float
-    eps_visual: float
-    audio: str
-    visual: str
-
-    @classmethod
-    def read(cls, eps_audio: float, eps_visual: float, threat: str) -> "Budget":
-        """From a row's numbers and its words, `audio <words>, visual <words>`."""
-        m = re.fullmatch(r"audio (.+), visual (.+)", threat)
-        words = (m[1], m[2]) if m else (f"{eps_audio:g}", f"{eps_visual:g}")
-        return cls(eps_audio, eps_visual, *words)
-
-    @property
-    def units(self) -> tuple[str, str]:
-        """The words without their numbers: equal for budgets of one kind."""
-        audio, visual = (re.sub(r"(?<!\w)[\d.e+-]+(?!\w)", "", words) for words in (self.audio, self.visual))
-        return audio, visual
 
 
 @dataclass(frozen=True, order=True)
@@ -93,7 +66,7 @@ def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
         for name in rows.column_names
     }
     place: dict[tuple[Any, ...], dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    names = ("model", "attack", "subset", "eps_audio", "eps_visual", "threat")
+    names = ("model", "attack", "subset", *BUDGET_COLUMNS)
     keys = zip(*(rows[name].to_pylist() for name in names), strict=True)
     for i, (key, seed, clip) in enumerate(zip(keys, columns["seed"], columns["clip"], strict=True)):
         if clip in (seen := place[key][int(seed)]):
@@ -102,7 +75,10 @@ def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
                 "Give two attacks different names; delete cells of an earlier training."
             )
         seen[str(clip)] = i
-    found = {Condition(key[0], key[1], key[2], Budget.read(*key[3:])): by_seed for key, by_seed in place.items()}
+    found = {
+        Condition(key[0], key[1], key[2], Budget.of(dict(zip(BUDGET_COLUMNS, key[3:], strict=True)))): by_seed
+        for key, by_seed in place.items()
+    }
     return {condition: _predictions(condition, found[condition], columns) for condition in sorted(found)}
 
 
@@ -138,5 +114,5 @@ def curves(conditions: Iterable[Condition]) -> list[tuple[Condition, ...]]:
     found: dict[tuple[object, ...], list[Condition]] = defaultdict(list)
     for c in sorted(conditions):
         if c.subset != "clean":
-            found[c.model, c.attack, c.subset, c.budget.units].append(c)
+            found[c.model, c.attack, c.subset, c.budget.kind].append(c)
     return [tuple(curve) for curve in found.values()]

@@ -12,6 +12,7 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks import ANYTHING
 from avrobust.attacks.base import attack_info
+from avrobust.budget_check import check
 from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.checks import (
     Fingerprints,
@@ -33,7 +34,7 @@ from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.objectives import correct, margins
 from avrobust.seeds import Seeds
-from avrobust.threat import NORMS, Ball, Threat, check
+from avrobust.threat import NORMS, Ball, Threat
 from avrobust.types import AV, Attack, Batch, Channel, InputError, Signals
 
 UNTOUCHED = Threat.linf()
@@ -218,8 +219,7 @@ class Evaluator:
         y = batch.label
         return {
             "model": self._name, "seed": seed, "attack": attack, "mode": mode, "subset": threat.subset,
-            "eps_audio": threat.audio.eps, "eps_visual": threat.visual.eps, "threat": str(threat),
-            "clip": batch.ids, "label": y.tolist(), "status": "ok",
+            **threat.budget.columns(), "clip": batch.ids, "label": y.tolist(), "status": "ok",
             "pred_clean": clean.argmax(1).tolist(), "pred": predicted(logits).tolist(),
             "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
             "correct_clean": correct(clean, y).tolist(), "correct": correct(logits, y).tolist(),

@@ -145,7 +145,7 @@ def not_monotone(seen: Evidence) -> Iterable[Flag]:
         for curve in curves(seen.table)
         for i, small in enumerate(curve)
         for large in curve[i + 1 :]
-        if small.budget.eps_audio <= large.budget.eps_audio and small.budget.eps_visual <= large.budget.eps_visual
+        if small.budget.audio.eps <= large.budget.audio.eps and small.budget.visual.eps <= large.budget.visual.eps
     ]
     for small, large, r in significant(seen.table, pairs):
         text = (
@@ -486,7 +486,7 @@ def accuracy(table: Table, c: Condition) -> str:
 
 
 def words(c: Condition) -> str:
-    parts = {"A": c.budget.audio, "V": c.budget.visual, "AV": f"{c.budget.audio} and {c.budget.visual}"}
+    parts = {"A": str(c.budget.audio), "V": str(c.budget.visual), "AV": f"{c.budget.audio} and {c.budget.visual}"}
     return parts[c.subset]
 
 

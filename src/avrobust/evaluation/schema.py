@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 from avrobust.evaluation.conditions import tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.stats import Proportion
+from avrobust.facts import BUDGET_COLUMNS
 
 _F, _I, _S, _B = pa.float64(), pa.int64(), pa.string(), pa.bool_()
 SCHEMA = pa.schema(
     {
         # what was tried
-        "model": _S, "seed": _I, "attack": _S, "mode": _S, "subset": _S, "eps_audio": _F, "eps_visual": _F, "threat": _S,
+        "model": _S, "seed": _I, "attack": _S, "mode": _S, "subset": _S,
+        # the budget of each modality; see `facts.ModalityBudget`.  `threat` is for display
+        "norm_audio": _S, "eps_audio": _F, "unit_audio": _S, "norm_visual": _S, "eps_visual": _F, "unit_visual": _S, "threat": _S,
         # what is known of the attack; see `attacks.base.AttackInfo`
         "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S,
         # on which clip, and what came of it; status is "ok" or the reason why there is no prediction
@@ -44,7 +47,7 @@ ABOUT = b"avrobust"
 
 # What every row says, what every row with an answer says, and what not all versions measured.
 ALWAYS = (
-    "model", "seed", "attack", "mode", "subset", "eps_audio", "eps_visual", "threat", "clip", "label", "status",
+    "model", "seed", "attack", "mode", "subset", *BUDGET_COLUMNS, "clip", "label", "status",
 )  # fmt: skip
 ANSWER = ("correct_clean", "correct")
 OPTIONAL = SCHEMA.names[SCHEMA.names.index("psnr_db") + 1 :]
@@ -152,7 +155,7 @@ class Rows:
 
     def cells(self) -> list["Rows"]:
         """Split by model, seed, attack and threat, in the order in which they first appear."""
-        keys = ("model", "seed", "attack", "subset", "eps_audio", "eps_visual", "threat")
+        keys = ("model", "seed", "attack", "subset", *BUDGET_COLUMNS)
         order = dict.fromkeys(zip(*(self.data[k].to_pylist() for k in keys), strict=True))
         return [self.where(**dict(zip(keys, values, strict=True))) for values in order]
 

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from scipy import stats
 
-from avrobust.evaluation.conditions import Budget, Condition, Predictions, tabulate
+from avrobust.evaluation.conditions import Condition, Predictions, tabulate
 from avrobust.evaluation.stats import Proportion, estimate, percent
+from avrobust.facts import Budget
 from avrobust.media import write_bytes
 from avrobust.progress import duration
 from avrobust.report.formatting import at, audio_budget, joined, machine, size, software, visual_budget
@@ -77,7 +78,7 @@ class Surface:
 
     def share(self, budget: Budget) -> tuple[float, float]:
         """Which share of the largest budgets these are: of sound, of picture."""
-        return budget.eps_audio / self.top.eps_audio, budget.eps_visual / self.top.eps_visual
+        return budget.audio.eps / self.top.audio.eps, budget.visual.eps / self.top.visual.eps
 
     @cached_property
     def cells(self) -> list[list[Predictions]]:
@@ -338,7 +339,7 @@ def summary(surface: Surface) -> str:
     across = [size(a.condition.budget, "audio") for a in cells[0]]
     rows = [[f"picture, {size(cells[-1][0].condition.budget, 'visual')[1]}", "0", *(n for n, _ in across[1:])]]
     for row in reversed(cells):
-        height = size(row[0].condition.budget, "visual")[0] if row[0].condition.budget.eps_visual else "0"
+        height = size(row[0].condition.budget, "visual")[0] if row[0].condition.budget.visual.eps else "0"
         rows.append([height, *(percent(float(a["correct"].mean())) for a in row)])
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(v.rjust(w) for v, w in zip(r, widths, strict=True)) for r in rows]

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from avrobust.evaluation.conditions import Budget
 from avrobust.evaluation.stats import Estimate, percent
+from avrobust.facts import Budget
 
 IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
 # What a subset of modalities is called: as attacked, in a heading and a sentence; as a model's input; as a word.
@@ -31,57 +31,57 @@ class Size(NamedTuple):
 def size(budget: Budget, modality: str) -> Size:
     """A budget of "audio" or "visual" in the unit that is easiest to picture.
 
-    >>> size(Budget(0.012, 0.0, "linf 0.012", "untouched"), "audio")
+    >>> size(Budget(audio=ModalityBudget(0.012, "linf", "linear")), "audio")
     Size(number='−38.4', unit='dBFS')
     """
-    eps, words = (budget.eps_audio, budget.audio) if modality == "audio" else (budget.eps_visual, budget.visual)
-    if words.startswith("linf") and eps:
-        if modality == "audio":
-            return Size(decibel(20 * math.log10(eps)), "dBFS")
+    part = budget.audio if modality == "audio" else budget.visual
+    if part.norm == "linf" and modality == "audio":
+        return Size(decibel(20 * math.log10(part.eps)), "dBFS")
+    if part.norm == "linf":
         levels = grey_levels(budget)
         return Size(f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255")
-    if words.endswith("dB SNR"):
-        return Size(f"{float(words.split()[0]):.0f}", "dB SNR")
-    return Size(f"{eps:.2g}", "L2" + (" normalised" if words.endswith("normalised") else ""))
+    if part.unit == "snr":
+        return Size(f"{-20 * math.log10(part.eps):.0f}", "dB SNR")
+    return Size(f"{part.eps:.2g}", "L2" + (" normalised" if part.unit == "normalised" else ""))
 
 
 def is_linf(budget: Budget, modality: str) -> bool:
-    return (budget.audio if modality == "audio" else budget.visual).startswith("linf")
+    return (budget.audio if modality == "audio" else budget.visual).norm == "linf"
 
 
 def normalised(budget: Budget) -> bool:
     """Whether the visual budget counts in standard deviations of ImageNet's pixels."""
-    return budget.visual.endswith("normalised")
+    return budget.visual.unit == "normalised"
 
 
 def grey_levels(budget: Budget) -> float:
     """A linf visual budget in grey levels of 255."""
-    return 255 * budget.eps_visual * (IMAGENET_STD if normalised(budget) else 1)
+    return 255 * budget.visual.eps * (IMAGENET_STD if normalised(budget) else 1)
 
 
 def audio_budget(budget: Budget) -> str:
     """With its physical size.
 
-    >>> audio_budget(Budget(0.012, 0.0, "linf 0.012", "untouched"))
+    >>> audio_budget(Budget(audio=ModalityBudget(0.012, "linf", "linear")))
     '0.012 (−38.4 dBFS)'
     """
-    if is_linf(budget, "audio") and budget.eps_audio:
-        return f"{budget.eps_audio:.3g} ({size(budget, 'audio').number} dBFS)"
-    return budget.audio
+    if is_linf(budget, "audio"):
+        return f"{budget.audio.eps:.3g} ({size(budget, 'audio').number} dBFS)"
+    return str(budget.audio)
 
 
 def visual_budget(budget: Budget) -> str:
     """With its physical size.
 
-    >>> visual_budget(Budget(0.0, 0.048, "untouched", "linf 0.048 normalised"))
+    >>> visual_budget(Budget(visual=ModalityBudget(0.048, "linf", "normalised")))
     '0.048 normalised (2.8 of 255 grey levels)'
-    >>> visual_budget(Budget(0.0, 2 / 255, "untouched", "linf 0.007843"))
+    >>> visual_budget(Budget(visual=ModalityBudget(2 / 255, "linf", "linear")))
     '2.0 of 255 grey levels'
     """
-    if not (is_linf(budget, "visual") and budget.eps_visual):
-        return budget.visual
+    if not is_linf(budget, "visual"):
+        return str(budget.visual)
     levels = f"{size(budget, 'visual').number} of 255 grey levels"
-    return f"{budget.eps_visual:.3g} normalised ({levels})" if normalised(budget) else levels
+    return f"{budget.visual.eps:.3g} normalised ({levels})" if normalised(budget) else levels
 
 
 def at(subset: str, budget: Budget) -> str:

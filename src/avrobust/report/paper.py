@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from avrobust.evaluation.conditions import Budget
+from avrobust.facts import Budget, ModalityBudget
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Paper:
 
 def same_budgets(level: Mapping[str, Budget], eps: Mapping[str, tuple[float, float]]) -> bool:
     """Whether these budgets by subset are a paper's, units included: linf, pixels normalised."""
-    words = {s: (_words(audio), _words(visual, " normalised")) for s, (audio, visual) in eps.items()}
-    return all((b.audio, b.visual) == words[s] for s, b in level.items())
+    theirs = {s: Budget(_linf(audio, "linear"), _linf(visual, "normalised")) for s, (audio, visual) in eps.items()}
+    return all(budget == theirs[s] for s, budget in level.items())
 
 
-def _words(eps: float, unit: str = "") -> str:
-    return f"linf {eps:g}{unit}" if eps else "untouched"
+def _linf(eps: float, unit: str) -> ModalityBudget:
+    return ModalityBudget(eps, "linf", unit) if eps else ModalityBudget()

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from avrobust.evaluation.conditions import Budget, Condition, Predictions, curves, shared
+from avrobust.evaluation.conditions import Condition, Predictions, curves, shared
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
-from avrobust.facts import AttackInfo
+from avrobust.facts import AttackInfo, Budget
 from avrobust.report.paper import Paper, Printed
 from avrobust.report.record import Failure, ModelRecord, Role, RunRecord, present
 
@@ -220,7 +220,7 @@ class Run:
 
     def _found(self, named: Sequence[Mapping[Any, tuple[float, float]]]) -> list[Level]:
         """Of the budgets that the record names, those at which the first audio-visual model was attacked."""
-        by_eps = {s: {(b.eps_audio, b.eps_visual): b for b in self._budgets(s)} for s in SUBSETS}
+        by_eps = {s: {(b.audio.eps, b.visual.eps): b for b in self._budgets(s)} for s in SUBSETS}
         wanted = [{s: by_eps[s].get((table[s][0], table[s][1])) for s in SUBSETS if s in table} for table in named]
         return [found for w in wanted if (found := {s: b for s, b in w.items() if b})]
 
@@ -242,9 +242,9 @@ class Run:
         """The joint budgets along which both parts grow; of equal audio budgets, a visual one also tried alone first."""
         alone = {c.budget.visual for c in self.table if c.subset == "V" and c.model == self.model("V")}
         chain: list[Condition] = []
-        for c in sorted(curve, key=lambda c: (c.budget.eps_audio, c.budget.visual not in alone, c.budget)):
+        for c in sorted(curve, key=lambda c: (c.budget.audio.eps, c.budget.visual not in alone, c.budget)):
             last = chain[-1].budget if chain else None
-            if last is None or (c.budget.eps_audio > last.eps_audio and c.budget.eps_visual > last.eps_visual):
+            if last is None or (c.budget.audio.eps > last.audio.eps and c.budget.visual.eps > last.visual.eps):
                 chain.append(c)
         return tuple(chain)
 

@@ -24,8 +24,7 @@ def unreadable(store: Store, cell: Cell, split: str = "test") -> Rows:
     failed = [id for id, _, _ in store.failures if id in tested]
     columns = {
         "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "mode": "corrected", "subset": cell.threat.subset,
-        "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps, "threat": str(cell.threat),
-        "clip": failed, "label": [store.classes.index(tested[id]["label"]) for id in failed],
+        **cell.threat.budget.columns(), "clip": failed, "label": [store.classes.index(tested[id]["label"]) for id in failed],
         "status": [tested[id]["status"] for id in failed],
     }  # fmt: skip
     return Rows.of(columns)

@@ -11,15 +11,15 @@ undecided; Adversarial 66.0 -> 58.3, and it stands.
 
 from avrobust.attacks import AVAutoAttack, Square
 from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
-from avrobust.study.budgets import ONE_STEP, TEN_STEPS, together
+from avrobust.study.attacks import ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.small import CLIP, VIEW
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 
 # Where half of the undefended network's answers are lost.
-THREATS = together(0.012, 0.048)
-HALF = Threat.tian2021(0.006, 0.024)  # of both: trained against beside the whole of either
+THREATS = Threat.linf(audio=0.012, visual="0.048 normalised").subsets()
+HALF = Threat.linf(audio=0.006, visual="0.024 normalised")  # of both: trained against beside the whole of either
 BROKEN = {
     "Rounded": Broken("rounded", 2.0),
     "Saturated": Broken("saturated", 1e5),

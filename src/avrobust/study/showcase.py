@@ -6,7 +6,7 @@ the exact signals.
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,8 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
             folder = draft / f"{number:02d}"
             folder.mkdir(parents=True)
             about = {
-                "clip": batch.ids[i], "attack": PGD().name, "subset": threat.subset, "threat": str(threat),
-                "eps_audio": threat.audio.eps, "eps_visual": threat.visual.eps, "label": store.classes[y],
+                "clip": batch.ids[i], "attack": PGD().name, "subset": threat.subset, "budget": asdict(threat.budget),
+                "label": store.classes[y],
                 "pred_clean": store.classes[int(before[i].argmax())], "pred": store.classes[int(after[i].argmax())],
                 "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
                 "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": store.spec.rate,
@@ -114,7 +114,7 @@ def located(study: Study, net: AVNet, store: Store, places: Localisation, out: P
         about = {
             "clip": id, "label": store.classes[int(batch.label[i])], "attack": PGD().name,
             "box": places.boxes.get(id), "rival": places.rivals.get(id), "places": list(heat["clean"].shape[1:]),
-            "eps_audio": study.showcase.audio.eps, "eps_visual": study.showcase.visual.eps, "threat": str(study.showcase),
+            "budget": asdict(study.showcase.budget),
             "pred": {name: store.classes[int(p[i])] for name, p in predicted.items()},
         }  # fmt: skip
         for name in ("clean", "AV"):  # to be heard in the report's Figure 1

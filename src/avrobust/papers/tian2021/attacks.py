@@ -23,8 +23,9 @@ from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
 from avrobust.seeds import Seeds
-from avrobust.threat import IMAGENET_STD, Threat
+from avrobust.threat import Threat
 from avrobust.types import AV, RANGE, Model, Signals
+from avrobust.units import IMAGENET_STD
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 FLOOR = AV(audio=-1.0, visual=0.0)  # of MIM's lower bound, in the space of the attack
@@ -77,7 +78,7 @@ class Published:
             for ball, scale in threat.map(lambda *p: p, expected)
         ):
             raise ValueError(
-                f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use Threat.tian2021, or PGD and MIM."
+                f"the published attacks know linf budgets in normalised pixels only, got {threat}. Use papers.tian2021.budgets.threat, or PGD and MIM."
             )
         victim = engine.as_victim(model, x.map(lambda s: s[:1])).fix_unattacked(x, threat, needs_of(self.objective))
         eps = threat.map(lambda ball: ball.eps)

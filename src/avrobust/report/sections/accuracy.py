@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avrobust.evaluation.conditions import Budget
+from avrobust.facts import Budget
 from avrobust.report.formatting import MODEL
 from avrobust.report.paper import Row, same_budgets
 from avrobust.report.run import SUBSETS, Level, Run

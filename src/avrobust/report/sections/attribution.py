@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from avrobust.evaluation.conditions import Budget, Predictions
+from avrobust.evaluation.conditions import Predictions
 from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
+from avrobust.facts import Budget
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 

@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avrobust.evaluation.conditions import Budget, Predictions, shared
+from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
+from avrobust.facts import Budget
 from avrobust.report.formatting import MODALITY, at, is_linf, listing, normalised
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
 from avrobust.report.tables import accuracy
+from avrobust.units import IMAGENET_STD
 
 AS_MADE, LOSSLESS = "as made", "8 and 16 bits"  # as `evaluation.evaluator` and `realize.Lossless` call them
-STD = (0.229, 0.224, 0.225)  # `threat.IMAGENET_STD`, which torch would come with
 
 
 class Way(NamedTuple):
@@ -163,16 +164,20 @@ def budgets(run: Run) -> list[FileBudget]:
         return []
     met = {b for level in (*run.levels, *run.defense_levels) for b in level.values()}
     met |= {c.budget for c in run.sent if Way.read(c.attack).attack != "none"}
-    audio = {b.audio: FileBudget("audio", b.audio, (32768 * b.eps_audio,)) for b in sorted(met) if is_linf(b, "audio")}
+    audio = {
+        b.audio: FileBudget("audio", str(b.audio), (32768 * b.audio.eps,)) for b in sorted(met) if is_linf(b, "audio")
+    }
     visual = {
-        b.visual: FileBudget("visual", b.visual, _steps(b), _seen(run, b)) for b in sorted(met) if is_linf(b, "visual")
+        b.visual: FileBudget("visual", str(b.visual), _steps(b), _seen(run, b))
+        for b in sorted(met)
+        if is_linf(b, "visual")
     }
     return [*audio.values(), *sorted(visual.values(), key=lambda held: held.steps)]
 
 
 def _steps(budget: Budget) -> tuple[float, ...]:
     """A visual budget in grey levels, per colour."""
-    return tuple(255 * budget.eps_visual * std for std in (STD if normalised(budget) else (1.0,)))
+    return tuple(255 * budget.visual.eps * std for std in (IMAGENET_STD if normalised(budget) else (1.0,)))
 
 
 def _seen(run: Run, budget: Budget) -> str:

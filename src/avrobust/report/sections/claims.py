@@ -85,7 +85,7 @@ def joint_attack_is_stronger(run: Run, level: Level) -> Claim:
 def _halved(level: Level) -> bool:
     """Whether the joint attack has half of either budget, or less: with all of both it is stronger by definition."""
     a, v, both = level["A"], level["V"], level["AV"]
-    return 2 * both.eps_audio <= 1.001 * a.eps_audio and 2 * both.eps_visual <= 1.001 * v.eps_visual
+    return 2 * both.audio.eps <= 1.001 * a.audio.eps and 2 * both.visual.eps <= 1.001 * v.visual.eps
 
 
 def gains_when_both_are_attacked(run: Run, level: Level) -> Claim:

@@ -8,8 +8,9 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
-from avrobust.evaluation.conditions import Budget, Condition
+from avrobust.evaluation.conditions import Condition
 from avrobust.evaluation.stats import Estimate, percent
+from avrobust.facts import Budget
 from avrobust.report.formatting import ATTACKED, MODEL, grey_levels, is_linf, normalised
 from avrobust.report.plots import MARK, MUTED, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
 from avrobust.report.run import SUBSETS, Run
@@ -109,7 +110,7 @@ def _budget_axis(axes: Axes, subset: str, budgets: Sequence[Budget]) -> None:
 def _tick(subset: str, budget: Budget) -> str:
     audio, visual = _short(budget, "audio"), _short(budget, "visual")
     if subset == "A":
-        level = f"{20 * math.log10(budget.eps_audio):.0f}".replace("-", "−")
+        level = f"{20 * math.log10(budget.audio.eps):.0f}".replace("-", "−")
         return audio + (f"\n{level}" if is_linf(budget, "audio") else "")
     if subset == "V":
         return visual + (f"\n{grey_levels(budget):.2g}" if is_linf(budget, "visual") else "")
@@ -118,7 +119,7 @@ def _tick(subset: str, budget: Budget) -> str:
 
 def _short(budget: Budget, modality: str) -> str:
     """A budget in thousandths, or without its leading zero: there is little room on an axis."""
-    eps = budget.eps_audio if modality == "audio" else budget.eps_visual
+    eps = (budget.audio if modality == "audio" else budget.visual).eps
     if is_linf(budget, modality):
         return f"{1000 * eps:.3g}"
     return f"{eps:.3g}".removeprefix("0") if eps else "0"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from avrobust.evaluation.conditions import Budget
+from avrobust.facts import Budget
 from avrobust.report.media import Audio, Room, audio, power, read_json, read_wav, spectrogram, uri
 from avrobust.report.run import Run
 from avrobust.report.section import Section
@@ -20,10 +20,8 @@ class ClipRecord:
     pred: str
     attack: str
     subset: Literal["A", "V", "AV"]
-    eps_audio: float
-    eps_visual: float
+    budget: Budget
     clip: str = ""
-    threat: str = ""
     p_true_clean: float | None = None
     p_true_adv: float | None = None
     snr_db: float | None = None
@@ -38,7 +36,6 @@ class Example:
     """
 
     about: ClipRecord
-    budget: Budget
     clean: str
     adversarial: str
     difference: str | None
@@ -68,7 +65,6 @@ def _example(folder: Path, room: Room) -> Example:
             noise = spectrogram(after - before, rate, loudest=power(before, rate).max())
     return Example(
         about=about,
-        budget=Budget.read(about.eps_audio, about.eps_visual, about.threat),
         clean=uri(folder / "clean.png"),
         adversarial=uri(folder / "adv.png"),
         difference=uri(difference) if difference.exists() else None,

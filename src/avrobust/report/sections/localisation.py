@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from avrobust.evaluation.conditions import Budget, Predictions
+from avrobust.evaluation.conditions import Predictions
 from avrobust.evaluation.stats import MISSING, Estimate, Proportion, estimate
+from avrobust.facts import Budget
 from avrobust.report.media import read_json, uri
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
@@ -158,9 +159,7 @@ class StripRecord:
     clip: str
     label: str
     attack: str
-    eps_audio: float
-    eps_visual: float
-    threat: str
+    budget: Budget
     pred: dict[str, str]
     box: tuple[float, float, float, float] | None = None
     rival: tuple[float, float, float, float] | None = None
@@ -174,7 +173,6 @@ class Strip:
     """
 
     about: StripRecord
-    budget: Budget
     frames: Mapping[str, str]
     heat: Mapping[str, str]
     audio: Mapping[str, Path]
@@ -192,7 +190,6 @@ def strips(run: Run, model: str) -> list[Strip]:
         found.append(
             Strip(
                 about,
-                Budget.read(about.eps_audio, about.eps_visual, about.threat),
                 {s: uri(here / f"{s}.png") for s in shown},
                 {s: uri(here / f"{s}-heat.png") for s in shown},
                 {s: wav for s in shown if (wav := here / f"{s}.wav").exists()},

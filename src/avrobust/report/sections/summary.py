@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from avrobust.evaluation.conditions import Budget, shared
+from avrobust.evaluation.conditions import shared
 from avrobust.evaluation.stats import MISSING, Estimate, percent
+from avrobust.facts import Budget
 from avrobust.report.claims import Claim
 from avrobust.report.formatting import MODEL, WHEN, listing
 from avrobust.report.run import Run

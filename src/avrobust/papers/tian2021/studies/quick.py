@@ -19,12 +19,11 @@ from avrobust.defenses import MIN_SIM, ExFMem
 from avrobust.evaluation.channels import Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
-from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4
+from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4, curves, threat
 from avrobust.papers.tian2021.printed import PAPER
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
+from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.small import CLIP, VIEW
-from avrobust.threat import Threat
 
 # The picture's budgets are four times the sound's; the last ones are past where the paper's axis ends.
 AUDIO = (0.003, 0.006, 0.012, 0.048, 0.096)
@@ -70,7 +69,7 @@ study = Study(
     tables=(TABLE1, TABLE1_X4),
     defenses=(TABLE3_X4,),
     embedded=("AV", "MinSim"),
-    showcase=Threat.tian2021(0.012, 0.048),
+    showcase=threat(0.012, 0.048),
     paper=PAPER,
     clip=CLIP,
     view=VIEW,

@@ -24,7 +24,7 @@ from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
 from avrobust.papers.tian2021.studies.quick import CURVES
 from avrobust.papers.tian2021.studies.quick import study as quick
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS
+from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Sweep
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy

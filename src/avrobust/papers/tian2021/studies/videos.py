@@ -8,12 +8,11 @@ from avrobust.defenses import PUBLISHED, ExFMem
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
-from avrobust.papers.tian2021.budgets import TABLE1, TABLE3
+from avrobust.papers.tian2021.budgets import TABLE1, TABLE3, curves, threat
 from avrobust.papers.tian2021.printed import PAPER
 from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, defenses, model_configs
-from avrobust.study.budgets import MOMENTUM, ONE_STEP, TEN_STEPS, curves
+from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.threat import Threat
 from avrobust.training.recipe import RECIPES
 from avrobust.training.views import View
 
@@ -70,7 +69,7 @@ def on(name: str, title: str, data: Source, *, seconds: float) -> Study:
         tables=(TABLE1,),
         defenses=(TABLE3,),
         embedded=("AV", "MinSim"),
-        showcase=Threat.tian2021(0.012, 0.012),
+        showcase=threat(0.012, 0.012),
         data=data,
         listed=settings.clips,
         clip=ClipSpec(seconds=seconds, rate=11025, fps=8, size=246),

@@ -20,7 +20,7 @@ from avrobust.objectives import WithSimilarity
 from avrobust.papers.tian2021.budgets import TABLE3_X4
 from avrobust.papers.tian2021.studies.standard import PUBLISHED_MEMORY, defenses
 from avrobust.papers.tian2021.studies.standard import study as standard
-from avrobust.study.budgets import ONE_STEP, TEN_STEPS
+from avrobust.study.attacks import ONE_STEP, TEN_STEPS
 from avrobust.study.plan import Sweep
 
 BASE = "AV"
