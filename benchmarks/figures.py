@@ -1,7 +1,7 @@
-"""The figures of a run as tables and one picture.  No number in either is typed by hand.
+"""The figures of a run as tables and one image.  No number in them is typed by hand.
 
-.venv/bin/python benchmarks/figures.py                  # of runs/bench: printed, and drawn beside the figures
-.venv/bin/python benchmarks/figures.py --publish        # kept in results/ under the machine's name, README and picture renewed
+.venv/bin/python benchmarks/figures.py                  # print and draw the figures in runs/bench
+.venv/bin/python benchmarks/figures.py --publish        # keep them in results/ under the machine's name, update README and figures.svg
 """
 
 import argparse
@@ -16,12 +16,12 @@ import matplotlib
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-RUNS, RESULTS, README, PICTURE = Path("runs/bench"), HERE / "results", HERE / "README.md", HERE / "figures.svg"
+RUNS, RESULTS, README, IMAGE = Path("runs/bench"), HERE / "results", HERE / "README.md", HERE / "figures.svg"
 BEGIN, END = "<!-- written by figures.py: begin -->", "<!-- end -->"
 
-SUBSETS = {"A": "sound", "V": "picture", "AV": "both"}
+SUBSETS = {"A": "audio", "V": "visual", "AV": "joint"}
 INPUTS = {"quick": "64 × 64, 12,288 samples", "paper": "224 × 224, 65,535 samples"}
-Run = dict[str, Any]  # what a script wrote; see `measure.write`
+Run = dict[str, Any]  # one script's file; see `measure.write`
 Row = dict[str, Any]
 
 
@@ -34,7 +34,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def short(value: float | None, unit: str = "") -> str:
-    """Three digits that count.
+    """Three significant digits.
 
     >>> short(1234.5), short(0.04567, " s"), short(None)
     ('1,234', '0.0457 s', '–')
@@ -47,82 +47,82 @@ def short(value: float | None, unit: str = "") -> str:
 
 
 def beside(value: float | None, ratio: float | None) -> str:
-    """A figure, and in brackets what it is to the best peer's."""
+    """A figure, with its ratio to the best peer in brackets."""
     return short(value) if ratio is None else f"{short(value)} ({ratio:.2f})"
 
 
 def attacks(run: Run) -> str:
-    """Speed, memory and strength of every way."""
+    """Speed, memory and strength of every method."""
     size, batch, attack, repeats = (run["asked"][k] for k in ("size", "batch", "attack", "repeats"))
     subsets = list(dict.fromkeys(r["on"] for r in run["rows"]))
 
-    def line(way: str) -> list[str]:
-        own = {r["on"]: r for r in run["rows"] if r["way"] == way}
+    def line(method: str) -> list[str]:
+        own = {r["on"]: r for r in run["rows"] if r["method"] == method}
 
         def cells(say: Callable[[Row], str]) -> list[str]:
             return [own[s].get("failed") or say(own[s]) for s in subsets]
 
         return [
-            way,
+            method,
             *cells(lambda r: beside(r["clips_per_s"], r["faster"])),
             *cells(lambda r: beside(r["memory_mb"], r["memory"])),
-            *cells(lambda r: f"{r['loss']:.3f}, {r['standing']} of {batch}"),
+            *cells(lambda r: f"{r['loss']:.3f}, {r['correct']} of {batch}"),
         ]
 
-    heads = [f"{what}: {SUBSETS[s]}" for what in ("clips/s", "MB", "loss, standing") for s in subsets]
+    heads = [f"{what}: {SUBSETS[s]}" for what in ("clips/s", "MB", "loss, correct") for s in subsets]
     title = f"{attack}, {INPUTS[size]}, batch {batch}, {f'median of {repeats}' if repeats > 1 else 'one run'}"
     return f"**{title}**; {origin(run)}.\n\n" + table(
-        ["", *heads], map(line, dict.fromkeys(r["way"] for r in run["rows"]))
+        ["", *heads], map(line, dict.fromkeys(r["method"] for r in run["rows"]))
     )
 
 
-STANDING = ("clean", "FGSM: sound · picture · both", "PGD-10", "MIM-10")
+CORRECT = ("clean", "FGSM: audio · visual · joint", "PGD-10", "MIM-10")
 
 
-def standing(row: Row) -> list[str]:
-    """The clips that stand in Table 1, below `STANDING`."""
-    clean, *under = row["standing"]
+def correct_counts(row: Row) -> list[str]:
+    """The correctly classified clips of Table 1, in the columns `CORRECT`."""
+    clean, *under = row["correct"]
     return [str(clean), *(" · ".join(map(str, under[i : i + 3])) for i in (0, 3, 6))]
 
 
 def table1(run: Run) -> str:
-    """Seconds, memory, and the clips that stand under each of the nine attacks."""
+    """Time, memory, and the correctly classified clips under each of the nine attacks."""
     size, clips, batch = (run["asked"][k] for k in ("size", "clips", "batch"))
 
     def line(r: Row) -> list[str]:
         if "failed" in r:
-            return [r["way"], r["failed"], *[""] * 5]
-        return [r["way"], beside(r["seconds"], r["faster"]), beside(r["memory_mb"], r["memory"]), *standing(r)]
+            return [r["method"], r["failed"], *[""] * 5]
+        return [r["method"], beside(r["seconds"], r["faster"]), beside(r["memory_mb"], r["memory"]), *correct_counts(r)]
 
-    head = ["", "seconds", "MB", *STANDING]
-    title = f"Table 1 of {clips} clips, {INPUTS[size]}, batch {batch}, one run; clips that stand"
+    head = ["", "seconds", "MB", *CORRECT]
+    title = f"Table 1 of {clips} clips, {INPUTS[size]}, batch {batch}, one run; correctly classified clips"
     return f"**{title}**; {origin(run)}.\n\n{table(head, map(line, run['rows']))}"
 
 
 def precision(run: Run) -> str:
-    """What low precision changes in robust accuracy."""
+    """The change of robust accuracy in low precision."""
     a, (full, low) = run["asked"], sorted(run["rows"], key=lambda r: r["precision"], reverse=True)
-    lines = [[row["precision"], *standing(row)] for row in (full, low)]
-    points = [100 * (x - y) / a["clips"] for x, y in zip(low["standing"], full["standing"], strict=True)][1:]
-    title = f"Crafted in either precision, judged in float32: {a['model']} of {a['run']}, of {a['clips']} clips those that stand"
-    said = f"bfloat16 less float32, in points of robust accuracy: {min(points):+.1f} to {max(points):+.1f}."
-    return f"**{title}**; {origin(run)}.\n\n{table(['', *STANDING], lines)}\n\n{said}"
+    lines = [[row["precision"], *correct_counts(row)] for row in (full, low)]
+    points = [100 * (x - y) / a["clips"] for x, y in zip(low["correct"], full["correct"], strict=True)][1:]
+    title = f"Gradients in either precision, predictions in float32: {a['model']} of {a['run']}; correctly classified of {a['clips']} clips"
+    said = f"bfloat16 minus float32, in points of robust accuracy: {min(points):+.1f} to {max(points):+.1f}."
+    return f"**{title}**; {origin(run)}.\n\n{table(['', *CORRECT], lines)}\n\n{said}"
 
 
 def roofline(run: Run) -> str:
-    """Reach, and shares of time."""
+    """Speed, and shares of time."""
     size, batch = run["asked"]["size"], run["asked"]["batch"]
     tops = ", ".join(f"{short(top)} GFLOP/s in {name}" for name, top in run["products"].items())
     rows = run["rows"]
     reach = table(
-        ["a step on", *(SUBSETS[r["on"]] for r in rows)],
+        ["step", *(SUBSETS[r["on"]] for r in rows)],
         [
             ["milliseconds", *(short(r["ms"]) for r in rows)],
-            ["GFLOP a clip", *(short(r["gflop_per_clip"]) for r in rows)],
+            ["GFLOP per clip", *(short(r["gflop_per_clip"]) for r in rows)],
             ["GFLOP/s", *(short(r["gflop_per_s"]) for r in rows)],
-            [f"of the product in {run['precision']}", *(f"{r['reached']:.0%}" for r in rows)],
+            [f"share of the product in {run['precision']}", *(f"{r['reached']:.0%}" for r in rows)],
             *(
-                [f"{kind}: share of the time, GFLOP/s", *(kind_cell(r, kind) for r in rows)]
+                [f"{kind}: share of time, GFLOP/s", *(kind_cell(r, kind) for r in rows)]
                 for kind in dict.fromkeys(k["kind"] for r in rows for k in r["kinds"])
             ),
         ],
@@ -132,57 +132,59 @@ def roofline(run: Run) -> str:
 
 
 def kind_cell(row: Row, kind: str) -> str:
-    """One kind's share of one step."""
+    """The share of one kind of operation in one step."""
     k = next((k for k in row["kinds"] if k["kind"] == kind), None)
     if k is None:
         return "–"
     return f"{k['share']:.0%}" + ("" if k["gflop_per_s"] is None else f", {short(k['gflop_per_s'])}")
 
 
-def choices(run: Run) -> str:
-    """Clips a second, memory and the first step, by choice and batch size."""
+def engine_options(run: Run) -> str:
+    """Clips per second, memory and first step, by option and batch size."""
     batches = run["asked"]["batch"]
 
-    def line(choice: str) -> list[str]:
-        own = {r["batch"]: r for r in run["rows"] if r["choice"] == choice}
+    def line(option: str) -> list[str]:
+        own = {r["batch"]: r for r in run["rows"] if r["option"] == option}
         cells = [
             own[b].get("failed") or f"{short(own[b]['clips_per_s'])}, {short(own[b]['memory_mb'])}" for b in batches
         ]
-        return [choice, *cells, short(max((r["first_s"] for r in own.values() if "first_s" in r), default=None))]
+        return [option, *cells, short(max((r["first_s"] for r in own.values() if "first_s" in r), default=None))]
 
     head = ["clips/s, MB", *(f"batch {b}" for b in batches), "longest first step, s"]
-    title = f"Gradient steps on both, {INPUTS[run['asked']['size']]}, median of {run['asked']['repeats']}"
-    return f"**{title}**; {origin(run)}.\n\n" + table(head, map(line, dict.fromkeys(r["choice"] for r in run["rows"])))
+    title = f"Joint gradient steps, {INPUTS[run['asked']['size']]}, median of {run['asked']['repeats']}"
+    return f"**{title}**; {origin(run)}.\n\n" + table(head, map(line, dict.fromkeys(r["option"] for r in run["rows"])))
 
 
 def sparse(run: Run) -> str:
     """Seconds and gaps of sparse codes."""
     a = run["asked"]
     lines = [
-        [r["way"], r["failed"], "", "", ""]
+        [r["method"], r["failed"], "", "", ""]
         if "failed" in r
-        else [r["way"], short(r["seconds"]), short(r["times"]), f"{r['gap_max']:.0e}", f"{r['gap_mean']:.0e}"]
+        else [r["method"], short(r["seconds"]), short(r["times"]), f"{r['gap_max']:.0e}", f"{r['gap_mean']:.0e}"]
         for r in run["rows"]
     ]
     title = f"Sparse codes, {a['clips']} features of {a['width']} numbers over {a['columns']:,} {a['kind']}"
-    return f"**{title}**; {origin(run)}.\n\n" + table(["", "seconds", "times ours", "largest gap", "mean gap"], lines)
+    return f"**{title}**; {origin(run)}.\n\n" + table(
+        ["", "seconds", "relative to ours", "largest gap", "mean gap"], lines
+    )
 
 
 def strength(run: Run) -> str:
-    """Clips that stand under each search, and what it cost."""
-    ways = list(dict.fromkeys(r["way"] for r in run["rows"]))
-    cells = {(r["model"], r["on"], r["way"]): f"{r['right']} ({short(r['passes'])})" for r in run["rows"]}
+    """Correctly classified clips under each attack, and its cost."""
+    methods = list(dict.fromkeys(r["method"] for r in run["rows"]))
+    cells = {(r["model"], r["on"], r["method"]): f"{r['right']} ({short(r['passes'])})" for r in run["rows"]}
     lines = [
-        [model, SUBSETS[on], *(cells.get((model, on, way), "–") for way in ways)]
+        [model, SUBSETS[on], *(cells.get((model, on, method), "–") for method in methods)]
         for model, on in dict.fromkeys((r["model"], r["on"]) for r in run["rows"])
     ]
     a = run["asked"]
-    title = f"Strength on the networks of {a['run']}: of {a['clips']} clips those that stand, after searches of {a['steps']} steps, and passes a clip"
-    return f"**{title}**; {origin(run)}.\n\n{table(['', 'attacked', *ways], lines)}"
+    title = f"Strength on the models of {a['run']}: correctly classified of {a['clips']} clips after attacks of {a['steps']} steps, and passes per clip"
+    return f"**{title}**; {origin(run)}.\n\n{table(['', 'attacked', *methods], lines)}"
 
 
 def searches(run: Run) -> str:
-    """Clips that stand under our searches and under a library's."""
+    """Correctly classified clips under our attacks and under a library's."""
     a = run["asked"]
     lines = [
         [
@@ -193,38 +195,38 @@ def searches(run: Run) -> str:
         ]
         for r in run["rows"]
     ]
-    title = f"Searches of {a['steps']} steps or {a['queries']} queries on the unimodal networks of {a['run']}; clips that stand"
-    head = ["", "clips", "ours", "torchattacks", "theirs less ours, points", "p (exact McNemar)"]
+    title = f"Attacks of {a['steps']} steps or {a['queries']} queries on the unimodal models of {a['run']}; correctly classified clips"
+    head = ["", "clips", "ours", "torchattacks", "theirs minus ours, points", "p (exact McNemar)"]
     return f"**{title}**; {origin(run)}.\n\n{table(head, lines)}"
 
 
 TABLES: dict[str, Callable[[Run], str]] = {
-    "attacks": attacks, "table1": table1, "roofline": roofline, "choices": choices, "sparse": sparse,
+    "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options, "sparse": sparse,
     "precision": precision, "strength": strength, "searches": searches,
 }  # fmt: skip
 
 
 def origin(run: Run) -> str:
-    """With what it was measured, and when."""
+    """Threads, versions and date of a run."""
     m, code = run["machine"], run["code"]
     commit = "" if code["commit"] is None else f", code {code['commit'][:7]}{' with changes' if code['dirty'] else ''}"
     return f"{m['threads']} thread{'s' * (m['threads'] > 1)}, torch {m['torch']}, {run['date']}{commit}"
 
 
 def machine(run: Run) -> str:
-    """The machine, in words."""
+    """The display name of a machine."""
     m = run["machine"]
     fast = "fast" if m["bfloat16"] else "no fast"
     return f"{'' if m['device'] == 'cpu' else m['device'] + ', '}{m['cpu']}, {m['cores']} cores, {m['instructions']}, {m['memory_gb']} GB, {fast} bfloat16"
 
 
-def slug(words: str) -> str:
-    """A name for a folder.
+def slug(name: str) -> str:
+    """A folder name.
 
     >>> slug("AMD EPYC, 2 cores")
     'amd-epyc-2-cores'
     """
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def load(folder: Path) -> list[Run]:
@@ -239,23 +241,23 @@ def section(runs: list[Run]) -> str:
 
 
 def readme(text: str, machines: Iterable[list[Run]]) -> str:
-    """The README with all machines' tables between its marks."""
+    """The README with the tables of all machines between its marks."""
     before, rest = text.split(BEGIN)
     body = "\n\n".join(section(runs) for runs in machines)
     return f"{before}{BEGIN}\n{body}\n{END}{rest.split(END)[1]}"
 
 
-# The picture
+# The image
 
-GREY, OURS = "#767676", "#3b82c4"  # read on white and on black
+GREY, OURS = "#767676", "#3b82c4"  # readable on white and on black
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.family": "sans-serif", "font.size": 10,
     "text.color": GREY, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
 }  # fmt: skip
 
 
-def picture(runs: list[Run]) -> Figure | None:
-    """Speed and memory of each way as bars, beside the best peer's; of the largest inputs and first attack there are."""
+def image(runs: list[Run]) -> Figure | None:
+    """Bars of speed and memory for each method, relative to the best peer: the largest inputs and the first attack."""
     runs = sorted(runs, key=headline)
     tables = [run for run in runs if run["question"] == "table1"]
     run = next((run for run in runs if run["question"] == "attacks"), None)
@@ -263,29 +265,27 @@ def picture(runs: list[Run]) -> Figure | None:
         return None
     rows, attack = run["rows"], run["asked"]["attack"]
     subsets = dict.fromkeys(r["on"] for r in rows)
-    panels = [
-        (f"{attack} on {SUBSETS[s]}\ntimes as fast", [r for r in rows if r["on"] == s], "faster") for s in subsets
-    ]
-    panels += [("Table 1\ntimes as fast", table["rows"], "faster") for table in tables[:1]]
+    panels = [(f"{attack}, {SUBSETS[s]}\nrelative speed", [r for r in rows if r["on"] == s], "faster") for s in subsets]
+    panels += [("Table 1\nrelative speed", table["rows"], "faster") for table in tables[:1]]
     panels += [
-        (f"{attack} on {SUBSETS[s]}\nshare of memory", [r for r in rows if r["on"] == s], "memory")
+        (f"{attack}, {SUBSETS[s]}\nrelative memory", [r for r in rows if r["on"] == s], "memory")
         for s in list(subsets)[-1:]
     ]
     panels = [(title, [r for r in shown if r.get(key) is not None], key) for title, shown, key in panels]
-    names = list(dict.fromkeys(r["way"] for _, shown, _ in panels for r in shown))[::-1]
+    names = list(dict.fromkeys(r["method"] for _, shown, _ in panels for r in shown))[::-1]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.1 * len(panels) + 1, 0.3 * len(names) + 1.1), layout="constrained")
         for axes, (title, shown, key) in zip(
             figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
         ):
             for r in shown:
-                y = names.index(r["way"])
+                y = names.index(r["method"])
                 axes.barh(
                     y,
                     r[key],
                     height=0.62,
-                    color=OURS if r["way"] == "engine" else GREY,
-                    alpha=1 if r["way"] == "engine" else 0.55,
+                    color=OURS if r["method"] == "engine" else GREY,
+                    alpha=1 if r["method"] == "engine" else 0.55,
                 )
                 axes.text(r[key], y, f" {r[key]:.2g}", va="center", fontsize=9)
             axes.axvline(1, color=GREY, lw=0.8, ls=(0, (2, 2)))
@@ -296,14 +296,14 @@ def picture(runs: list[Run]) -> Figure | None:
             axes.spines[["top", "right", "bottom"]].set_visible(False)
             axes.tick_params(length=0)
         figure.supxlabel(
-            f"beside the best peer = 1; {INPUTS[run['asked']['size']]}, batch {run['asked']['batch']}; {machine(run)}",
+            f"best peer = 1; {INPUTS[run['asked']['size']]}, batch {run['asked']['batch']}; {machine(run)}",
             fontsize=8,
         )
     return figure
 
 
 def headline(run: Run) -> tuple[bool, bool, int]:
-    """Which of several runs the picture shows: the paper's inputs, PGD-10 in small batches, a table of many clips."""
+    """The priority of a run in the image: the paper's inputs, PGD-10 in small batches, a table of many clips."""
     asked = run["asked"]
     return (
         asked.get("size") != "paper",
@@ -313,19 +313,19 @@ def headline(run: Run) -> tuple[bool, bool, int]:
 
 
 def draw(runs: list[Run], file: Path) -> None:
-    """The picture as SVG; the same figures give the same file."""
-    figure = picture(runs)
+    """Write the image as SVG; the same figures give the same file."""
+    figure = image(runs)
     if figure is not None:
         with matplotlib.rc_context(STYLE):
             figure.savefig(file, transparent=True, metadata={"Date": None, "Creator": None})
 
 
 def publish(folder: Path) -> None:
-    """Keep a folder's figures under its machine's name, and renew README and picture from all that is kept."""
+    """Keep a folder's figures under its machine's name, and update README and image from all kept figures."""
     runs = load(folder)
     if not runs:
         raise FileNotFoundError(
-            f"expected figures in {folder}, got none. Run the scripts, for example with make bench."
+            f"expected figures in {folder}, got none. Run the scripts first, for example with make bench."
         )
     kept = RESULTS / slug(machine(runs[0]))
     kept.mkdir(parents=True, exist_ok=True)
@@ -333,25 +333,25 @@ def publish(folder: Path) -> None:
         shutil.copy(file, kept)
     machines = sorted((load(f) for f in RESULTS.iterdir() if f.is_dir()), key=newest, reverse=True)
     README.write_text(readme(README.read_text(), machines))
-    draw(machines[0], PICTURE)
+    draw(machines[0], IMAGE)
 
 
 def newest(runs: list[Run]) -> str:
-    """The day of a machine's last run."""
+    """The date of a machine's last run."""
     return max(run["date"] for run in runs)
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("folder", type=Path, nargs="?", default=RUNS)
-    words.add_argument("--publish", action="store_true")
-    given = words.parse_args()
-    if given.publish:
-        publish(given.folder)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=RUNS)
+    parser.add_argument("--publish", action="store_true")
+    args = parser.parse_args()
+    if args.publish:
+        publish(args.folder)
     else:
-        runs = load(given.folder)
+        runs = load(args.folder)
         print(section(runs))
-        draw(runs, given.folder / "figures.svg")
+        draw(runs, args.folder / "figures.svg")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a piece of work takes: seconds, and memory beside what was there before; in a process of its own."""
+"""Time and additional memory of a task, measured in its own process."""
 
 import ctypes
 import gc
@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 import torch
-from ways import PEERS, Problem
+from methods import PEERS, Problem
 
 from avrobust.study.record import code, world
 from avrobust.training.recipe import fast_bfloat16
@@ -27,18 +27,18 @@ MB = 2**20
 
 
 def device() -> torch.device:
-    """A GPU where there is one."""
+    """A GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def synchronise() -> None:
-    """Wait for what a GPU still has to do: it is part of what is timed."""
+    """Wait for the GPU: its pending work belongs to the measured time."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], T], repeats: int) -> tuple[float, T]:
-    """The median time of some runs, and what came out.  Warm up before."""
+    """The median time of several runs, and the result.  Warm up first."""
     spent = []
     for _ in range(repeats):
         synchronise()
@@ -49,8 +49,8 @@ def seconds(work: Callable[[], T], repeats: int) -> tuple[float, T]:
     return median(spent), out
 
 
-def rest() -> int | None:
-    """Bytes held now, when all that is free was given back; `peak` counts from here.  None where nobody can say."""
+def reset_memory() -> int | None:
+    """Free unused memory and restart `peak`; returns the bytes in use, or None if the system does not tell."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -58,14 +58,14 @@ def rest() -> int | None:
         return torch.cuda.memory_allocated()
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak of resident memory begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of resident memory
     except (OSError, AttributeError):
         return None
     return _status("VmRSS")
 
 
 def peak() -> int:
-    """The most bytes held at once since `rest`: by the GPU's allocator, else resident in memory."""
+    """The peak of bytes in use since `reset_memory`: of the GPU's allocator, else resident memory."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
 
 
@@ -74,43 +74,43 @@ def _status(name: str) -> int:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
 
-# A process for each way: no way's libraries, caches or leftovers are counted against another's
+# One process per method, so that its libraries and caches are not counted for another method
 
 
 @dataclass(frozen=True, eq=False)
-class Here:
-    """What a task finds in its process: the problem, and what was held before it (None where nobody can say)."""
+class State:
+    """The state of a process before a task: the problem, and the bytes in use (None if the system does not tell)."""
 
     problem: Problem
     held: int | None
 
-    def above(self) -> float | None:
-        """MB at the peak since `rest`, beside the network, the clips and the libraries."""
+    def extra_mb(self) -> float | None:
+        """Peak in MB since `reset_memory`, in addition to model, clips and libraries."""
         return None if self.held is None else (peak() - self.held) / MB
 
 
-Task = Callable[[Here], dict[str, Any]]  # -> figures
-_here: list[Here] = []
+Task = Callable[[State], dict[str, Any]]  # -> figures
+_state: list[State] = []
 
 
 def _load(file: Path, ready: Callable[[Problem], None]) -> None:
     problem = Problem.load(file, device())
     ready(problem)
-    _here.append(Here(problem, rest()))
+    _state.append(State(problem, reset_memory()))
 
 
 def _run(task: Task) -> dict[str, Any]:
-    rest()
+    reset_memory()
     try:
-        return task(_here[0])
+        return task(_state[0])
     finally:
-        rest()  # nothing is held while other ways have their turn
+        reset_memory()  # other methods take their turn without this one's memory
 
 
 class Process:
     """A process that has loaded the problem and waits for tasks.
 
-    `ready` is done once before memory is counted: something small, so that a library's code is there.
+    It calls `ready` once before memory is measured: a small task that loads the libraries.
     """
 
     def __init__(self, file: Path, ready: Callable[[Problem], None]) -> None:
@@ -118,26 +118,26 @@ class Process:
         self._pool.submit(os.getpid)  # starts it: several may load at the same time
 
     def __call__(self, task: Task) -> dict[str, Any]:
-        """What the task answers; {"failed": why} if it cannot."""
+        """The figures of the task, or {"failed": reason}."""
         try:
             return self._pool.submit(_run, task).result()
         except (BrokenProcessPool, MemoryError, torch.OutOfMemoryError) as error:
             return {"failed": str(error).splitlines()[0]}
 
     def end(self) -> None:
-        """Let the process go, with what it holds."""
+        """End the process."""
         self._pool.shutdown()
 
 
 # Ratios
 
 
-def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with ratios to the best peer among them.
+def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with ratios to the best peer.
 
-    `faster` is how many times as fast as the fastest peer, `memory` the share of the leanest peer's; None without one.
+    `faster` is the speed relative to the fastest peer, `memory` the memory relative to the smallest; None without a peer.
     """
-    peers = [r for r in rows if r["way"] in PEERS and "seconds" in r]
+    peers = [r for r in rows if r["method"] in PEERS and "seconds" in r]
     least = min((r["seconds"] for r in peers), default=None)
     lean = min((r["memory_mb"] for r in peers if r["memory_mb"] is not None), default=None)
 
@@ -156,15 +156,15 @@ def ratio(value: float | None) -> str:
 
 
 def megabytes(row: dict[str, Any]) -> str:
-    """Two columns: the peak of memory, and its ratio."""
+    """Two columns: peak memory and its ratio."""
     return f"{'–' if row['memory_mb'] is None else format(row['memory_mb'], '.0f'):>9}{ratio(row['memory'])}"
 
 
-# What is written down
+# Files of figures
 
 
 def machine() -> dict[str, Any]:
-    """Where figures come from, as far as they depend on it."""
+    """The properties of this machine that figures depend on."""
     here = device()
     return world(here) | {
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -174,7 +174,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(file: Path, question: str, asked: Mapping[str, Any], rows: list[dict[str, Any]], **more: Any) -> None:
-    """A script's figures with the machine, the code and the day, for `figures.py`."""
+    """Write a script's figures with machine, code and date, for `figures.py`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = {"question": question, "date": str(date.today()), "machine": machine(), "code": code(), "asked": asked}
     file.write_text(json.dumps(whole | more | {"rows": rows}, indent=1) + "\n")

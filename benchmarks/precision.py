@@ -1,10 +1,10 @@
-"""Are attacks that are crafted in bfloat16 as strong?  Table 1 on a trained network, crafted in either precision.
+"""Are attacks with bfloat16 gradients as strong?  Table 1 on a trained model, with gradients in either precision.
 
     .venv/bin/python benchmarks/precision.py runs/standard --clips 200
 
-FGSM, PGD-10 and MIM-10 on sound, on picture and on both, at the paper's budgets with that of the picture four times as
-large, where more clips fall.  Every prediction is the network's own in float32, as in any evaluation.  Strength needs no
-fast hardware: without it, bfloat16 takes about ten times as long as float32.
+FGSM, PGD-10 and MIM-10 attack audio, visual and both, at the paper's budgets with four times the visual budget, which
+fools more clips.  The model predicts in float32, as in any evaluation.  No special hardware is needed, but without it
+bfloat16 takes about ten times as long as float32.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import trained
+import study_models
 from measure import RUNS, write
 
 from avrobust import evaluate
@@ -24,21 +24,21 @@ ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOME
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("run", type=Path, help="a folder that a study wrote")
-    words.add_argument("--study", default="standard")
-    words.add_argument("--model", default="AV")
-    words.add_argument("--clips", type=int, default=200)
-    words.add_argument("--out", type=Path, default=RUNS)
-    given = words.parse_args()
-    clips, net = trained.tested(given.run, given.study, given.clips), trained.network(given.run, given.model)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder of a study")
+    parser.add_argument("--study", default="standard")
+    parser.add_argument("--model", default="AV")
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=RUNS)
+    args = parser.parse_args()
+    clips, net = study_models.test_clips(args.run, args.study, args.clips), study_models.load(args.run, args.model)
     rows = []
     for precision in (p for p in get_args(Precision) if p != "auto"):
         cells = evaluate(net, [clips], ATTACKS, TABLE1_X4, precision=precision).cells()
-        rows.append({"precision": precision, "standing": [cell.accuracy().k for cell in cells]})
-        print(f"{precision}: of {given.clips} stand {rows[-1]['standing']}", flush=True)
-    asked = {"run": given.run.name, "model": given.model, "clips": given.clips}
-    write(given.out / "precision.json", "precision", asked, rows)
+        rows.append({"precision": precision, "correct": [cell.accuracy().k for cell in cells]})
+        print(f"{precision}: correct of {args.clips}: {rows[-1]['correct']}", flush=True)
+    asked = {"run": args.run.name, "model": args.model, "clips": args.clips}
+    write(args.out / "precision.json", "precision", asked, rows)
 
 
 if __name__ == "__main__":

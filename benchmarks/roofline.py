@@ -1,11 +1,11 @@
-"""What share of the machine's matrix-product speed does a gradient step reach, and where does the rest go?
+"""What share of the machine's matrix-product speed does a gradient step reach, and what takes the rest of the time?
 
     .venv/bin/python benchmarks/roofline.py --size paper
 
-A step of the engine on sound, on picture and on both, beside a product of two large matrices in the same precision and
-a copy in memory.  Work is counted operation by operation, as it is dispatched: the gradient of the input costs as much
-as the forward pass, weights have none, an untouched stream is not run.  Time is shared out by the profiler, in a run of
-its own; moving numbers between layouts inside a convolution counts as convolution.
+A gradient step of the engine for audio, visual and joint attacks, compared with a product of two large matrices in the same
+precision and a copy in memory.  Operations are counted as they are dispatched: the gradient of the input costs as much as the
+forward pass, weights have no gradient, and a cached stream does not run.  The profiler divides the time in a separate run;
+a layout change inside a convolution counts as convolution.
 """
 
 import argparse
@@ -16,34 +16,34 @@ from typing import Any
 
 import torch
 from measure import RUNS, device, seconds, write
+from methods import SIZES, Problem
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from ways import SIZES, Problem
 
 from avrobust import cross_entropy, engine
 from avrobust.papers.tian2021.budgets import TABLE1
 from avrobust.training.recipe import fast_bfloat16
 
-STEPS = 5  # that the profiler sees
-# The first that is part of an operation's name; the autograd engine's own time goes to "the rest".
+STEPS = 5  # in the profiler
+# The first match in an operation's name decides; the time of the autograd engine itself is "other".
 KINDS = {
     "convolution, backward": ("convolution_backward",),
     "convolution, forward": ("conv",),
     "matrix products": ("mm", "linear", "einsum"),
     "pooling": ("pool", "amax", "mean", "max_", "scatter", "index"),
-    "moving and copying": ("copy", "contiguous", "clone", "cat", "fill", "zero", "empty", "pad"),
+    "copies": ("copy", "contiguous", "clone", "cat", "fill", "zero", "empty", "pad"),
     "elementwise": ("relu", "threshold", "add", "sub", "mul", "div", "clamp", "where", "sign", "eq"),
 }
 
 
 def kind(operation: str) -> str:
-    """What an operation counts as.
+    """The kind of an operation.
 
     >>> kind("aten::convolution_backward"), kind("aten::mkldnn_convolution"), kind("aten::add_")
     ('convolution, backward', 'convolution, forward', 'elementwise')
     """
-    return next((k for k, parts in KINDS.items() if any(p in operation for p in parts)), "the rest")
+    return next((k for k, parts in KINDS.items() if any(p in operation for p in parts)), "other")
 
 
 def product(dtype: torch.dtype, here: torch.device) -> float:
@@ -55,7 +55,7 @@ def product(dtype: torch.dtype, here: torch.device) -> float:
 
 
 def bandwidth(here: torch.device) -> float:
-    """GB/s, read and written, of a copy too large for any cache."""
+    """GB/s, read and written, of a copy that exceeds all caches."""
     a = torch.zeros(2**28 if here.type == "cuda" else 2**25, device=here)
     b = torch.ones_like(a)
     seconds(lambda: b.copy_(a), 2)
@@ -78,28 +78,28 @@ class Work(TorchDispatchMode):
 
 
 def shares(step: Any, here: torch.device) -> dict[str, float]:
-    """What share of a step's time each kind of operation takes, the largest first."""
+    """The share of time of each kind of operation in a step, largest first."""
     cuda = here.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as seen:
         for _ in range(STEPS):
             step()
     found: Counter[str] = Counter()
     for event in seen.key_averages():
-        # Of a kernel its launching operation is told; a line for the kernel itself would count it twice.
+        # A kernel counts with the operation that launches it; its own line would count it twice.
         if event.key.startswith("aten::") or not cuda:
             found[kind(event.key)] += event.self_device_time_total if cuda else event.self_cpu_time_total
     return {name: value / found.total() for name, value in found.most_common()}
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--size", choices=list(SIZES), default="quick")
-    words.add_argument("--batch", type=int, default=8)
-    words.add_argument("--repeats", type=int, default=5)
-    words.add_argument("--out", type=Path, default=RUNS)
-    given = words.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), default="quick")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RUNS)
+    args = parser.parse_args()
     here = device()
-    problem = Problem.make(*SIZES[given.size], given.batch).to(here)
+    problem = Problem.make(*SIZES[args.size], args.batch).to(here)
     x, y = problem.x, problem.y
     craft = engine.surrogate(problem.net, x.map(lambda s: s[:1]))
     dtype = craft.precision
@@ -115,7 +115,7 @@ def main() -> None:
         with Work() as counter:  # warms up as well
             step()
         done = counter.done
-        spent, _ = seconds(step, given.repeats)
+        spent, _ = seconds(step, args.repeats)
         time = shares(step, here)
         speed = done.total() / spent
         kinds = [
@@ -124,21 +124,21 @@ def main() -> None:
         ]
         rows.append(
             {
-                "on": threat.subset, "batch": given.batch, "ms": 1000 * spent, "clips_per_s": given.batch / spent,
-                "gflop_per_clip": done.total() / given.batch, "gflop_per_s": speed, "reached": speed / tops[used],
+                "on": threat.subset, "batch": args.batch, "ms": 1000 * spent, "clips_per_s": args.batch / spent,
+                "gflop_per_clip": done.total() / args.batch, "gflop_per_s": speed, "reached": speed / tops[used],
                 "kinds": kinds,
             }
         )  # fmt: skip
         print(
-            f"\n{threat.subset}: {1000 * spent:.0f} ms for {given.batch} clips, {done.total() / given.batch:.2f} GFLOP each, "
+            f"\n{threat.subset}: {1000 * spent:.0f} ms for {args.batch} clips, {done.total() / args.batch:.2f} GFLOP each, "
             f"{speed:.0f} GFLOP/s, {speed / tops[used]:.0%} of the product in {used}"
         )
         for k in kinds:
             at = "" if k["gflop_per_s"] is None else f"{k['gflop_per_s']:>8.0f} GFLOP/s"
             print(f"  {k['kind']:<24}{k['share']:>6.0%}{at}", flush=True)
-    asked = {"size": given.size, "batch": given.batch, "repeats": given.repeats}
+    asked = {"size": args.size, "batch": args.batch, "repeats": args.repeats}
     write(
-        given.out / f"roofline-{given.size}.json",
+        args.out / f"roofline-{args.size}.json",
         "roofline",
         asked,
         rows,

@@ -1,11 +1,10 @@
-"""What does a sparse code cost?  Our Lasso beside scikit-learn, SPAMS and the published loop, in one run.
+"""What does a sparse code cost?  Our Lasso, scikit-learn, SPAMS and the published loop, in one run.
 
     .venv/bin/python benchmarks/sparse.py                 # 256 features of 512 numbers over 1,024 unit atoms
     .venv/bin/python benchmarks/sparse.py --raw           # as published: raw features as atoms, weight 0.1
 
-All solve the same problems; each is asked for an objective within 1e-4 of the least, relative to it, which is judged
-by one very precise solution.  The published loop computes eigenvalues at each call and takes 2,000 steps, wherever that
-leads; its gap is printed, not waited for.
+All solve the same problems to an objective within a relative 1e-4 of the minimum, which comes from a very precise
+solution.  The published loop computes eigenvalues in each call and takes a fixed 2,000 steps; its gap is printed.
 """
 
 import argparse
@@ -30,7 +29,7 @@ GAP = 1e-4
 
 
 def problem(clips: int, width: int, columns: int, raw: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features, atoms and weights: non-negative, in eleven classes, as features behind a ReLU are."""
+    """Features, atoms and weights: non-negative, in eleven classes, like features behind a ReLU."""
     draw = torch.Generator().manual_seed(0)
     centres = torch.rand(11, width, generator=draw).pow(3) * 3
 
@@ -44,7 +43,7 @@ def problem(clips: int, width: int, columns: int, raw: bool) -> tuple[torch.Tens
 
 
 def by_sklearn(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor, tolerance: float) -> torch.Tensor:
-    """Coordinate descent clip by clip, products of the atoms computed once."""
+    """Coordinate descent for each clip, with the Gram matrix of the atoms computed once."""
     import warnings
 
     d, gram = np.asfortranarray(atoms.numpy(), np.float64), (atoms.T @ atoms).double().numpy()
@@ -58,12 +57,12 @@ def by_sklearn(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor, toler
 
 
 def by_spams(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """LARS, exact; one call for all clips that share a weight, so one per clip where weights are relative."""
+    """LARS, exact; one call for all clips with the same weight, else one call per clip."""
     import spams
 
     d = np.asfortranarray(atoms.double().numpy())
     x = np.asfortranarray(f.double().numpy().T)
-    threads = torch.get_num_threads()  # left to itself it takes all there are, and keeps them for what follows
+    threads = torch.get_num_threads()  # by default it takes all threads and keeps them
     if len(weight.unique()) == 1:
         return torch.from_numpy(
             spams.lasso(x, D=d, lambda1=float(weight[0]), mode=2, numThreads=threads).toarray().T
@@ -76,7 +75,7 @@ def by_spams(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor) -> torc
 
 
 def by_published(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Eigenvalues of all columns at each call, then 2,000 steps for the whole batch."""
+    """Eigenvalues of all columns in each call, then 2,000 steps for the whole batch."""
     top = float(torch.linalg.eigvalsh(atoms.T @ atoms)[-1])
     known = Dictionary(atoms, atoms.T @ atoms, top)
     with torch.no_grad():
@@ -84,39 +83,37 @@ def by_published(f: torch.Tensor, atoms: torch.Tensor, weight: torch.Tensor) -> 
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--clips", type=int, default=256)
-    words.add_argument("--width", type=int, default=512)
-    words.add_argument("--columns", type=int, default=1024)
-    words.add_argument("--raw", action="store_true")
-    words.add_argument("--repeats", type=int, default=3)
-    words.add_argument("--out", type=Path, default=RUNS)
-    given = words.parse_args()
-    f, atoms, weight = problem(given.clips, given.width, given.columns, given.raw)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=256)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--columns", type=int, default=1024)
+    parser.add_argument("--raw", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RUNS)
+    args = parser.parse_args()
+    f, atoms, weight = problem(args.clips, args.width, args.columns, args.raw)
     dictionary = Dictionary.of(atoms)
     exact = lasso(f.double(), Dictionary.of(atoms.double()), weight.double(), tolerance=1e-9, iterations=100_000)
     least = objective(f.double(), atoms.double(), exact.codes, weight.double())
-    ways: dict[str, Callable[[], Any]] = {
+    methods: dict[str, Callable[[], Any]] = {
         "avrobust": lambda: lasso(f, dictionary, weight, tolerance=GAP, iterations=20_000).codes,
         "scikit-learn": lambda: by_sklearn(f, atoms, weight, 1e-4),
         "SPAMS": lambda: by_spams(f, atoms, weight),
         "published loop": lambda: by_published(f, atoms, weight),
     }
-    kind = "raw atoms, weight 0.1" if given.raw else "unit atoms, weight 0.2 of the largest product"
-    print(
-        f"{torch.get_num_threads()} threads, {given.clips} features of {given.width} over {given.columns} atoms, {kind}"
-    )
+    kind = "raw atoms, weight 0.1" if args.raw else "unit atoms, weight 0.2 of the largest product"
+    print(f"{torch.get_num_threads()} threads, {args.clips} features of {args.width} over {args.columns} atoms, {kind}")
     print(f"non-zero coefficients of the precise solution: {float((exact.codes != 0).sum(1).float().mean()):.1f}\n")
     print(f"{'':<16}{'seconds':>9}{'x ours':>9}{'largest gap':>13}{'mean gap':>10}")
     base, rows = 0.0, []
-    for name, work in ways.items():
+    for name, work in methods.items():
         try:
             codes, spent = work(), []
         except ImportError as error:
             print(f"{name:<16} not installed ({error.name})")
-            rows.append({"way": name, "failed": "not installed"})
+            rows.append({"method": name, "failed": "not installed"})
             continue
-        for _ in range(given.repeats if name != "published loop" else 1):
+        for _ in range(args.repeats if name != "published loop" else 1):
             began = time.perf_counter()
             codes = work()
             spent.append(time.perf_counter() - began)
@@ -127,9 +124,9 @@ def main() -> None:
             f"{name:<16}{took:>9.3f}{took / base:>8.1f}x{float(gap.max()):>13.1e}{float(gap.mean()):>10.1e}", flush=True
         )
         found = {"seconds": took, "times": took / base, "gap_max": float(gap.max()), "gap_mean": float(gap.mean())}
-        rows.append({"way": name} | found)
-    asked = {"clips": given.clips, "width": given.width, "columns": given.columns, "kind": kind}
-    write(given.out / f"sparse-{given.columns}{'-raw' * given.raw}.json", "sparse", asked, rows)
+        rows.append({"method": name} | found)
+    asked = {"clips": args.clips, "width": args.width, "columns": args.columns, "kind": kind}
+    write(args.out / f"sparse-{args.columns}{'-raw' * args.raw}.json", "sparse", asked, rows)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Is our strongest attack as strong as a library's, at no more cost?  The networks of a run, attacked by both.
+"""Is our strongest attack as strong as a library's, at no higher cost?  Both attack the models of a run.
 
     .venv/bin/python benchmarks/strength.py runs/worst_case --clips 32
     .venv/bin/python benchmarks/strength.py runs/worst_case --models AV MinSim --on A
 
 The library is torchattacks' AutoAttack (APGD with cross entropy, targeted APGD and FAB against every other class, Square
-with 5,000 queries), with as many steps as ours where its own default is 10.  Inputs are packed (`ways.py`) into a square
-picture of one channel, one clip at a time: the library goes on with some clips of a batch only, and a packed network
-knows which clips it holds by their place.  A search of ours with the same loss, steps and ball stands beside the
-library's APGD, so that it is checked against an independent one.
+with 5,000 queries), with our number of steps instead of its default of 10.  Inputs are packed (`methods.py`) into a square
+one-channel image, one clip at a time: the library continues with part of a batch, and a packed model identifies its
+clips by their position.  Our APGD with the same loss, steps and ball is compared with the library's, an independent
+implementation.
 
-Cost is counted in passes of a clip through an encoder, forwards and backwards alike, as batches of one make seconds
-meaningless.  Square goes forwards only.
+Cost is counted in passes of a clip through an encoder, forwards and backwards, because batches of one make seconds
+meaningless.  Square only has forward passes.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import study_models
 import torch
 import torchattacks as library
-import trained
 from measure import RUNS, write
+from methods import Packed
 from torch import Tensor
-from ways import Packed
 
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
 from avrobust.evaluation.stats import Proportion
@@ -34,31 +34,31 @@ from avrobust.types import Attack, Signals
 
 
 class Passes:
-    """How many clips have gone through the encoders of a network, forwards and backwards, since it was made."""
+    """Counts the clips that pass the encoders of a model, forwards and backwards."""
 
     def __init__(self, net: AVNet) -> None:
         self.count = 0
         self.hooks = [e.register_forward_hook(self.forward) for e in net.encoders if not isinstance(e, Absent)]
 
     def forward(self, encoder: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> None:
-        """One pass each, and one more whenever a gradient comes back."""
+        """One pass per clip, and one more for each gradient."""
         self.add(out)
         if out.requires_grad:
             out.register_hook(self.add)
 
     def add(self, clips: Tensor) -> None:
-        """One pass each."""
+        """One pass per clip."""
         self.count += len(clips)
 
     def stop(self) -> int:
-        """The count, once and for all."""
+        """Stop counting; returns the count."""
         for hook in self.hooks:
             hook.remove()
         return self.count
 
 
-class Picture(Packed):
-    """As `Packed`, with u a square of one channel (b 1 s s), as searches for pictures want; its end stands for nothing."""
+class PackedImage(Packed):
+    """`Packed` with u as a square one-channel image (b 1 s s), the input of image attacks; its end is padding."""
 
     def signals(self, u: Tensor) -> Signals:
         return super().signals(u.flatten(1)[:, : sum(self.sizes)])
@@ -69,11 +69,11 @@ class Picture(Packed):
 
 
 def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, *, whole: bool) -> Tensor:
-    """Which clips stand after the library's APGD, or after the whole of its AutoAttack, one clip at a time."""
-    stands = []
+    """Which clips are still correct after the library's APGD, or after its whole AutoAttack, one clip at a time."""
+    correct = []
     for i in range(len(batch)):
         x, y = batch.x.map(lambda s, i=i: s[i : i + 1]), batch.label[i : i + 1]
-        packed = Picture(net, x, threat).eval()
+        packed = PackedImage(net, x, threat).eval()
         if whole:
             auto = library.AutoAttack(packed, eps=0.5, n_classes=net.classifier.out_features, seed=0)
             searches = auto._autoattack.attacks
@@ -86,19 +86,19 @@ def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, *, whole: bool)
             if right:
                 u = search(packed.start(), y).detach()
                 right = bool(net(packed.signals(u)).argmax(1) == y)
-        stands.append(right)
-    return torch.tensor(stands)
+        correct.append(right)
+    return torch.tensor(correct)
 
 
 def ours(attack: Attack, net: AVNet, batch: Batch, threat: Threat) -> Tensor:
-    """Which clips stand after one of ours."""
+    """Which clips are still correct after one of our attacks."""
     adversarial = attack(net, batch.x, batch.label, threat, Seeds(0, batch.ids))
     with torch.no_grad():
         return net(adversarial).argmax(1) == batch.label
 
 
 def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, Callable[[], Tensor]]:
-    """All that are compared, by their names in a table."""
+    """The attacks to compare, by display name."""
     mine = {"PGD-10": PGD(), "MIM-10": MIM(), "APGD": APGD(steps=steps), "AVAutoAttack": AVAutoAttack(steps=steps)}
     return {name: partial(ours, attack, net, batch, threat) for name, attack in mine.items()} | {
         "torchattacks APGD": partial(theirs, net, batch, threat, steps, whole=False),
@@ -107,32 +107,32 @@ def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, 
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("run", type=Path, help="a folder that a study wrote")
-    words.add_argument("--study", default="worst_case")
-    words.add_argument("--models", nargs="+", default=None)
-    words.add_argument("--on", nargs="+", default=["A", "V", "AV"])
-    words.add_argument("--clips", type=int, default=32)
-    words.add_argument("--steps", type=int, default=50)
-    words.add_argument("--out", type=Path, default=RUNS)
-    given = words.parse_args()
-    batch = trained.tested(given.run, given.study, given.clips)
-    models, rows = given.models or list(trained.about(given.run)["models"]), []
-    asked = {"run": given.run.name, "clips": given.clips, "steps": given.steps, "on": given.on, "models": models}
-    print(f"{given.clips} clips, {given.steps} steps; right after each, and passes per clip in brackets\n")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder of a study")
+    parser.add_argument("--study", default="worst_case")
+    parser.add_argument("--models", nargs="+", default=None)
+    parser.add_argument("--on", nargs="+", default=["A", "V", "AV"])
+    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--out", type=Path, default=RUNS)
+    args = parser.parse_args()
+    batch = study_models.test_clips(args.run, args.study, args.clips)
+    models, rows = args.models or list(study_models.record(args.run)["models"]), []
+    asked = {"run": args.run.name, "clips": args.clips, "steps": args.steps, "on": args.on, "models": models}
+    print(f"{args.clips} clips, {args.steps} steps; clips still correct, and passes per clip in brackets\n")
     for model in models:
-        net = trained.network(given.run, model)
+        net = study_models.load(args.run, model)
         has = {m for m, encoder in zip("AV", net.encoders, strict=True) if not isinstance(encoder, Absent)}
-        for threat in (t for t in TABLE3_X4 if t.subset in given.on and has.issuperset(t.subset)):
+        for threat in (t for t in TABLE3_X4 if t.subset in args.on and has.issuperset(t.subset)):
             print(f"{model}, {threat.subset}: ", end="", flush=True)
-            for name, search in searches(net, batch, threat, given.steps).items():
+            for name, search in searches(net, batch, threat, args.steps).items():
                 passes = Passes(net)
                 right = int(search().sum())
-                each = passes.stop() / given.clips
-                rows.append({"model": model, "on": threat.subset, "way": name, "right": right, "passes": each})
-                print(f"{name} {Proportion(right, given.clips)} ({each:.0f})", end="; ", flush=True)
+                each = passes.stop() / args.clips
+                rows.append({"model": model, "on": threat.subset, "method": name, "right": right, "passes": each})
+                print(f"{name} {Proportion(right, args.clips)} ({each:.0f})", end="; ", flush=True)
             print()
-            write(given.out / f"strength-{given.run.name}-{given.clips}.json", "strength", asked, rows)
+            write(args.out / f"strength-{args.run.name}-{args.clips}.json", "strength", asked, rows)
 
 
 if __name__ == "__main__":

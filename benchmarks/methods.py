@@ -1,10 +1,10 @@
-"""The ways that are compared, and what all of them attack: the paper's network, clips, and budgets.
+"""The methods that we compare, and the problem that they attack: the paper's model, clips and budgets.
 
-Every way is a function (net, search, x, y, threat) -> adversarial signals, with the same start, number and length of
-steps.  The libraries take one tensor, so both inputs are packed into one: u in [0, 1] stands for x + eps (2 u - 1),
-clamped to the signal's range, which makes one ball of two budgets; where one modality is attacked, only that one is
-packed.  They are given frozen weights, as `requires_grad_(False)` costs a user one line.  foolbox's MIM adds gradients
-up as they are, without dividing each by its mean size first, so it may reach another loss.
+Every method is a function (net, search, x, y, threat) -> adversarial signals, with the same start, number and size of
+steps.  The libraries attack one tensor, so both modalities are packed into one: u in [0, 1] stands for x + eps (2 u - 1),
+clamped to the signal's range, which turns two budgets into one ball.  If one modality is attacked, only that one is packed.
+The weights are frozen, because `requires_grad_(False)` costs a user one line.  foolbox's MIM sums gradients without
+normalising them first, so its loss may differ.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from typing import Literal
 
 from avrobust.allocator import keep_memory
 
-keep_memory()  # before the first tensor, in every process: peers gain from it too
+keep_memory()  # before the first tensor, in every process: it helps peers too
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -39,12 +39,12 @@ from avrobust.training.recipe import fast_bfloat16  # noqa: E402
 from avrobust.types import RANGE, Attack, Signals  # noqa: E402
 
 CLASSES = 11
-SIZES = {"quick": (12_288, 64), "paper": (65_535, 224)}  # samples of sound, pixels of a frame's side
+SIZES = {"quick": (12_288, 64), "paper": (65_535, 224)}  # audio samples, pixels of a frame's side
 
 
 @dataclass(frozen=True)
 class Search:
-    """FGSM, PGD or MIM: what every library has, by the settings that all of them know.
+    """FGSM, PGD or MIM, with the settings that all libraries have.
 
     >>> Search.parse("PGD-10").step
     0.25
@@ -64,23 +64,23 @@ class Search:
 
     @property
     def step(self) -> float:
-        """The length of a step, as a share of the budget."""
+        """Step size as a share of the budget."""
         return {"FGSM": 1.0, "PGD": 2.5 / self.steps, "MIM": 1 / self.steps}[self.kind]
 
     def ours(self) -> Attack:
-        """The same as one of our attacks: its last iterate counts, as the libraries have it."""
+        """The same as one of our attacks, with the last iterate as its result, as in the libraries."""
         if self.kind == "FGSM":
             return FGSM()
         kind = MIM if self.kind == "MIM" else PGD
         return kind(steps=self.steps, step=self.step, random_start=self.random_start, keep="last")
 
 
-# What is attacked
+# The problem
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A network in evaluation mode with frozen weights, and clips that it gets right."""
+    """A model in evaluation mode with frozen weights, and clips that it classifies correctly."""
 
     net: AVNet
     x: Signals
@@ -88,11 +88,10 @@ class Problem:
 
     @classmethod
     def make(cls, samples: int, pixels: int, clips: int, width: int = 64) -> "Problem":
-        """The paper's network with random encoders, clips of noise, and margins from a hundredth to ten.
+        """The paper's model with random encoders, clips of noise, and margins from 0.01 to 10.
 
-        BatchNorm knows the statistics of such clips, so that folding has something to fold.  The classifier is the
-        least one that gives every clip its own margin: every budget then takes some clips and leaves others, and a
-        weak attack shows.
+        BatchNorm has the statistics of these clips.  The classifier is the smallest one that gives each clip its own margin:
+        every budget then fools some clips and not others, and a weak attack is visible.
         """
         draw = torch.Generator().manual_seed(0)
         x = AV(
@@ -102,7 +101,7 @@ class Problem:
         net = build(NetSpec(classes=CLASSES, width=width), seed=0).requires_grad_(False)
         for module in net.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-                module.momentum = 1.0  # all of the one batch that follows
+                module.momentum = 1.0  # the statistics of the next batch alone
         with torch.no_grad():
             net.train()(x.map(lambda s: s[:8]))
             net.eval()
@@ -117,13 +116,13 @@ class Problem:
         return cls(net, x, y)
 
     def save(self, file: Path) -> None:
-        """For processes that are to attack the very same weights and clips."""
+        """Write weights and clips, so that other processes attack the same ones."""
         whole = {"spec": to_plain(self.net.spec), "weights": self.net.state_dict(), "x": list(self.x), "y": self.y}
         torch.save(whole, file)
 
     @classmethod
     def load(cls, file: Path, device: torch.device) -> "Problem":
-        """What `save` wrote, on a device."""
+        """The problem that `save` wrote, on a device."""
         found = torch.load(file, weights_only=True)
         net = rebuild(from_plain(found["spec"]))
         net.load_state_dict(found["weights"])
@@ -138,7 +137,7 @@ class Problem:
         return Problem(self.net, self.x.map(lambda s: s[:clips]), self.y[:clips])
 
 
-# Packing: one tensor of numbers in [0, 1] for libraries that know only that
+# Packing: libraries attack one tensor in [0, 1]
 
 
 class Packed(torch.nn.Module):
@@ -150,7 +149,7 @@ class Packed(torch.nn.Module):
         self.sizes = threat.map(lambda ball, s: s[0].numel() if ball.active else 0, x)
 
     def signals(self, u: Tensor) -> Signals:
-        """The clips that u stands for."""
+        """The clips that u encodes."""
         parts = AV(*u.flatten(1).split(list(self.sizes), dim=1))
 
         def unpack(ball: Ball, s: Tensor, part: Tensor, limits: tuple[float, float]) -> Tensor:
@@ -169,11 +168,11 @@ class Packed(torch.nn.Module):
         return logits
 
 
-# The ways
+# The methods
 
 
 def plain(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
-    """The loop as it is often written: a full backward pass, parameters included, for every step."""
+    """The common loop: a full backward pass, parameters included, in every step."""
     net.requires_grad_(True)
     delta, velocity = x.map(torch.zeros_like), x.map(torch.zeros_like)
     if search.random_start:
@@ -244,12 +243,12 @@ def art(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Si
 
 
 def callable_(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
-    """Our search on the network as any callable: frozen weights, nothing else."""
+    """Our attack on a plain callable: frozen weights, no engine."""
     return search.ours()(lambda s: net(s), x, y, threat, _seeds(y))
 
 
 def ours(precision: engine.Precision, net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
-    """Through the engine, everything counted: folding and the clean pass as well."""
+    """Our attack with the engine; the time includes folding and the clean pass."""
     return search.ours()(engine.surrogate(net, x.map(lambda s: s[:1]), precision), x, y, threat, _seeds(y))
 
 
@@ -257,18 +256,18 @@ def _seeds(y: Tensor) -> Seeds:
     return Seeds(0, tuple(map(str, range(len(y)))))
 
 
-Way = Callable[[AVNet, Search, Signals, Tensor, Threat], Signals]
-PEERS: dict[str, Way] = {"plain loop": plain, "torchattacks": torchattacks, "foolbox": foolbox, "ART": art}
-OURS: dict[str, Way] = {
+Method = Callable[[AVNet, Search, Signals, Tensor, Threat], Signals]
+PEERS: dict[str, Method] = {"plain loop": plain, "torchattacks": torchattacks, "foolbox": foolbox, "ART": art}
+OURS: dict[str, Method] = {
     "any callable": callable_,
     "engine, bfloat16": partial(ours, "bfloat16"),
     "engine": partial(ours, "float32"),
 }
-WAYS = PEERS | OURS
+METHODS = PEERS | OURS
 LIBRARY = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "art"}
 
 
-def usual(device: torch.device) -> list[str]:
-    """The ways worth a run: those that are installed; bfloat16 only where it is fast."""
-    here = [name for name in WAYS if name not in LIBRARY or find_spec(LIBRARY[name])]
+def available(device: torch.device) -> list[str]:
+    """The methods whose libraries are installed; bfloat16 only on hardware where it is fast."""
+    here = [name for name in METHODS if name not in LIBRARY or find_spec(LIBRARY[name])]
     return [name for name in here if name != "engine, bfloat16" or fast_bfloat16(device)]

@@ -1,4 +1,4 @@
-"""What a study left in its folder, for scripts that ask something of trained networks: clips, and networks by name."""
+"""The test clips and trained models of a study's run folder."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,20 @@ from avrobust.models.network import AVNet
 from avrobust.training import batches, checkpoint
 
 
-def about(run: Path) -> dict[str, Any]:
-    """What the study wrote of itself."""
+def record(run: Path) -> dict[str, Any]:
+    """The run's own record, run.json."""
     found: dict[str, Any] = json.loads((run / "run.json").read_text())
     return found
 
 
-def tested(run: Path, study: str, clips: int) -> Batch:
-    """The first of its test clips, as one batch."""
-    store = Store.open(Path(about(run)["data"]["store"]))
+def test_clips(run: Path, study: str, clips: int) -> Batch:
+    """The first test clips of the run, as one batch."""
+    store = Store.open(Path(record(run)["data"]["store"]))
     (batch,) = batches(store, "test", named(study).view, clips, limit=clips)
     return batch
 
 
-def network(run: Path, model: str) -> AVNet:
-    """One of its networks, of seed 0, with frozen weights."""
+def load(run: Path, model: str) -> AVNet:
+    """The model of this name, seed 0, with frozen weights."""
     net, *_ = checkpoint.load(run / "models" / f"{model}-0" / "net.safetensors")
     return net.requires_grad_(False)
