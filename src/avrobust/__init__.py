@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from avrobust.threat import Threat as Threat
     from avrobust.types import AV as AV
     from avrobust.types import Batch as Batch
+    from avrobust.types import Output as Output
 
 __version__ = "0.1.0"
 
 # The public names, by the module that holds them.
 _MODULES = {
-    # The clips of a model: waveforms and frames, with labels.
-    "types": ("AV", "Batch"),
+    # What a model gets, waveforms and frames with labels, and what it may return.
+    "types": ("AV", "Batch", "Output"),
     # What an attacker may change: one ball per modality; an error for a clip outside it.
     "threat": ("Threat", "Ball"),
     "budget_check": ("BudgetError",),
@@ -50,11 +51,26 @@ _MODULES = {
     # The attacks as the code of Tian & Xu 2021 runs them.
     "papers.tian2021.attacks": ("Published",),
 }
+# The packages that hold the rest: avr.models.pair, avr.objectives.MultiLabel.
+_PACKAGES = (
+    "attacks",
+    "corruptions",
+    "data",
+    "defenses",
+    "evaluation",
+    "media",
+    "models",
+    "objectives",
+    "study",
+    "training",
+)
 _MODULE = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = ["__version__", *_MODULE]
+__all__ = ["__version__", *_MODULE, *_PACKAGES]
 
 
 def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return import_module(f"avrobust.{name}")
     if name not in _MODULE:
         raise AttributeError(f"module 'avrobust' has no attribute {name!r}")
     return getattr(import_module(f"avrobust.{_MODULE[name]}"), name)
