@@ -45,6 +45,8 @@ def fold_batchnorm(net: nn.Module, answer: Answer, example: Signals) -> int:
 
     convs = [m for m in net.modules() if isinstance(m, CONVOLUTIONS) and _as_written(m, "weight")]
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and _as_written(m) and m.running_mean is not None]
+    if not (convs and norms):
+        return 0  # spares a run
     hooks = [m.register_forward_hook(after_conv) for m in convs]
     hooks += [m.register_forward_pre_hook(before_norm) for m in norms]
     clips = with_noise(example)
@@ -71,12 +73,15 @@ def rectify_in_place(net: nn.Module, slopes: Answer, example: Signals) -> int:
         else:
             elsewhere.add(module)
 
-    hooks = [m.register_forward_pre_hook(before_relu) for m in net.modules() if isinstance(m, nn.ReLU)]
+    relus = [m for m in net.modules() if isinstance(m, nn.ReLU)]
+    if not relus:
+        return 0  # spares a gradient
+    hooks = [m.register_forward_pre_hook(before_relu) for m in relus]
     before = slopes(example)
     for hook in hooks:
         hook.remove()
-    relus = [_InPlace(relu) for relu in after if relu not in elsewhere and not relu.inplace]
-    return _apply(relus, lambda: _holds(lambda: slopes(example), before))
+    changes = [_InPlace(relu) for relu in after if relu not in elsewhere and not relu.inplace]
+    return _apply(changes, lambda: _holds(lambda: slopes(example), before))
 
 
 @dataclass
