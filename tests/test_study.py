@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 
 from avrobust import FGSM, PGD, Rows, Threat
+from avrobust.cli import study as cli_study
 from avrobust.cli.studies import named
 from avrobust.data.source import Source
 from avrobust.data.store import Store
@@ -273,6 +274,27 @@ def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
     return replace(study, models=(alone,), sweeps=(sweep,), embedded=(), data=data), clips
 
 
+def test_networks_of_one_s_own_are_trained_defended_attacked_and_reported(tmp_path, cache, capsys):
+    """`avrobust study own_study.py`: all that fits runs, what does not fit says why and is left out."""
+    out, file = tmp_path / "run", Path(__file__).with_name("own_study.py")
+    command = [str(file), "--out", str(out), "--cache", str(cache), "--workers", "1", "--quiet"]
+    with pytest.raises(ValueError, match=r"without 1 part, of PCL \(seed 0\)"):
+        cli_study.main(command)
+    models = json.loads((out / "run.json").read_text())["models"]
+    assert models["Mine"]["network"] == "own_study:TwoStreams" and models["Mine"]["fusion"] is None
+    assert models["MinSim+ExFMem"]["memory"]["audio"]["nonzero"] > 0
+    (failure,) = read(out).missing
+    assert failure["model"] == "PCL" and "expected a network with" in failure["error"]
+    tried = {(r[0]["model"], r[0]["attack"], r[0]["subset"]) for r in rows_of(out).values()}
+    assert len(tried) == 3 * (1 + 2 * 3) + 2
+    page = (out / "report.html").read_text()
+    assert all(name in page for name in ("Mine", "MinSim+ExFMem", "Block"))
+    before = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")}
+    with pytest.raises(ValueError, match="PCL"):
+        cli_study.main(command)
+    assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")} == before
+
+
 def test_a_single_test_clip_is_enough(tmp_path, videos):
     alone, _ = untrained(tmp_path, videos)
     assert run(alone, tmp_path / "run", data=tmp_path / "data", progress=False).exists()
@@ -320,14 +342,26 @@ def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, 
     assert list(tmp_path.glob("**/*")) == [tmp_path / "gallery"]
 
 
+class Flat(torch.nn.Module):
+    def forward(self, x):
+        return x.audio[:, :5]
+
+
 def test_studies_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="different names"):
         replace(study, models=(ModelConfig("AV"), ModelConfig("AV")))
     with pytest.raises(ValueError, match="not models"):
         replace(study, sweeps=(Sweep(("MAV",), (), ()),))
+    with pytest.raises(ValueError, match=r"settings \{'depth': 3\}, expected a network that takes them"):
+        ModelConfig("Deep", settings={"depth": 3})
+    with pytest.raises(ValueError, match=r"'Flat' should answer .* got \(1, 5\)"):
+        run(
+            replace(study, models=(ModelConfig("Flat", network=lambda classes: Flat()),), sweeps=(), embedded=()),
+            Path("no"),
+        )
     with pytest.raises(ValueError, match="there is no study 'slow'; there are quick"):
         named("slow")
-    with pytest.raises(ValueError, match="cannot import"):
+    with pytest.raises(ValueError, match="expected module:name with"):
         named("no_such_module:study")
 
 

@@ -1,7 +1,9 @@
 """The studies that the command line knows by name, of this package and of the papers in it."""
 
-from importlib import import_module
+import sys
+from pathlib import Path
 
+from avrobust.models.own import imported
 from avrobust.papers.tian2021.studies import STUDIES as TIAN2021
 from avrobust.study import Study
 
@@ -10,18 +12,18 @@ STUDIES = {**TIAN2021, "selftest": "avrobust.study.selftest"}
 
 
 def named(name: str) -> Study:
-    """The study called `name`, or the one at `module:attribute` for a study of your own."""
-    if ":" not in name and name not in STUDIES:
+    """The study called `name`; for your own, the one at `module:name`, or `study` in a file such as my_study.py."""
+    if (file := Path(name)).suffix == ".py":
+        if not file.is_file():
+            raise ValueError(f"expected a file with a study, got no file at {name}. Check the path.")
+        sys.path.insert(0, str(file.resolve().parent))  # the file imports what lies beside it
+        name = f"{file.stem}:study"
+    elif ":" not in name and name not in STUDIES:
         raise ValueError(
-            f"there is no study {name!r}; there are {', '.join(STUDIES)}. For your own, write module:attribute."
+            f"there is no study {name!r}; there are {', '.join(STUDIES)}. For your own, give a file, my_study.py, or "
+            "module:name."
         )
-    module, _, attribute = (name if ":" in name else f"{STUDIES[name]}:study").partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"cannot import the study {name!r}: {error}. Write module:attribute, with the module on Python's path."
-        ) from error
+    found = imported(name if ":" in name else f"{STUDIES[name]}:study")
     if not isinstance(found, Study):
         raise ValueError(f"{name!r} should be a Study, got {type(found).__name__}.")
     return found

@@ -41,6 +41,11 @@ class AVNet(nn.Module):
         self.spec = spec
 
     @property
+    def classes(self) -> int | None:
+        """How many classes it tells apart; None where the network does not say."""
+        return self.classifier.out_features
+
+    @property
     def encoders(self) -> AV[nn.Module]:
         """The encoder of each modality."""
         return AV(audio=self.audio, visual=self.visual)

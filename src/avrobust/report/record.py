@@ -67,6 +67,7 @@ class Codes:
 class ModelRecord:
     kind: Kind | None = None
     fusion: str | None = None
+    network: str | None = None
     recipe: str | None = None
     loss: str | None = None
     feature_defense: str | None = None

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from avrobust.media.decode import Clip
-from avrobust.models.zoo import build
+from avrobust.models.own import OwnNet
 from avrobust.study.jobs import weights_of
-from avrobust.study.plan import Study
+from avrobust.study.plan import ModelConfig, Study
 from avrobust.training.loop import refuse_unknown_tracker
 from avrobust.training.views import cut
 from avrobust.types import AV, Signals
@@ -33,9 +33,29 @@ def check(study: Study, clips: Mapping[str, int], out: Path, *, data: Path, trac
         )
     x = _blank(study)
     untrained = [c for c in study.models for s in study.seeds if not weights_of(out, c.name, s).exists()]
-    for network in dict.fromkeys(c.spec(classes=2) for c in untrained):
-        with torch.no_grad():
-            build(network, seed=0).eval()(x)
+    built: list[tuple[object, ...]] = []
+    for c in untrained:
+        shape = (c.modality, c.fusion, c.visual_weights, c.width, c.classifier_std, c.network, c.settings)
+        if shape not in built:
+            built.append(shape)
+            _check_network(c, x)
+
+
+@torch.no_grad()
+def _check_network(config: ModelConfig, x: Signals) -> None:
+    """Raise where the network cannot be built or does not answer a blank clip with one number per class."""
+    net = config.build(classes=2, seed=0).eval()
+    logits = net(x)
+    if logits.shape != (1, 2):
+        raise ValueError(
+            f"'{config.name}' should answer one clip of 2 classes with logits (1, 2), got {tuple(logits.shape)}. Use the "
+            "argument `classes` for the size of its last layer."
+        )
+    if isinstance(net, OwnNet) and net.two_streams and not torch.allclose(logits, net.network(x), rtol=1e-3, atol=1e-5):
+        raise ValueError(
+            f"'{config.name}' should answer with decide(embed(x)), got other logits from calling it. Let forward be "
+            "decide(embed(x)), or rename these two methods."
+        )
 
 
 def _blank(study: Study) -> Signals:

@@ -12,7 +12,6 @@ from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
-from avrobust.models.zoo import build
 from avrobust.progress import duration
 from avrobust.study.plan import ModelConfig, Study
 from avrobust.types import AV
@@ -116,7 +115,7 @@ def estimate(study: Study, clips: Mapping[str, int]) -> str:
 
 def _timed(config: ModelConfig, study: Study, device: torch.device) -> float:
     n, view = TIMED[device.type], study.view
-    net = build(config.spec(classes=11), seed=0).to(device).train()
+    net = config.build(classes=11, seed=0).to(device).train()
     x = AV(audio=torch.rand(n, view.samples), visual=torch.rand(n, view.frames, 3, view.size, view.size))
     x = x.map(lambda s: s.to(device))
     for _ in range(2):  # the first one chooses algorithms
@@ -131,7 +130,7 @@ def _numbers(config: ModelConfig) -> int:
     """How many numbers its network has."""
     plain = replace(config, visual_weights=None)  # of a ResNet-18, whatever it starts from
     with torch.device("meta"):  # shapes without numbers
-        return sum(t.numel() for t in build(plain.spec(classes=11), seed=0).state_dict().values())
+        return sum(t.numel() for t in plain.build(classes=11, seed=0).state_dict().values())
 
 
 def size(count: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
+from avrobust.config import name_of
 from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
@@ -19,7 +20,7 @@ from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.media import write_bytes
 from avrobust.models.network import AVNet
-from avrobust.models.zoo import build, count_parameters
+from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
 from avrobust.progress import track_progress
 from avrobust.sources import sources
@@ -84,7 +85,7 @@ class Job:
             trained = self.train()
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
-        net = self._load(trained.path).to(self.device)
+        net = self._load(self.config, trained.path).to(self.device)
         places = self.localisation() if self.config.localises else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
@@ -116,7 +117,7 @@ class Job:
     def start(self) -> AVNet:
         """The network that its training starts from: new, or an earlier model's; with its feature defense filled."""
         study, config = self.study, self.config
-        net = build(config.spec(len(self.store.classes)), self.seed)
+        net = config.build(len(self.store.classes), self.seed)
         if config.start is not None:
             path = self._weights_of(config.start)
             if not path.exists():
@@ -129,7 +130,7 @@ class Job:
             # Kept: a run that is taken up again starts from the same feature defense, to the last bit.
             kept = self.folder / "start.safetensors"
             if kept.exists():
-                return self._load(kept)
+                return self._load(config, kept)
             clips = batches(self.store, "train", study.view, study.batch)
             net.feature_defense = config.feature_defense.fill(net.eval(), clips, self.seed)
             checkpoint.save(net, kept, {})
@@ -140,9 +141,9 @@ class Job:
         study, config, seed = self.study, self.config, self.seed
         about = [
             weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch,
-            saving.describe(net.feature_defense), sources(net.feature_defense), describe(also),
+            saving.describe(net.feature_defense), sources(net.feature_defense, {type(m) for m in net.modules()}), describe(also),
         ]  # fmt: skip
-        source = cache(lambda name: self._load(self._weights_of(name)).to(self.device))
+        source = cache(self._source)
 
         def key(cell: Cell) -> str:
             if not isinstance(cell.attack, Transfer):
@@ -245,7 +246,12 @@ class Job:
             {"model": self.config.name, "seed": self.seed},
         )
 
-    def _load(self, path: Path) -> AVNet:
+    def _source(self, name: str) -> AVNet:
+        """Another model of this run, from which adversarial clips are transferred."""
+        config = next(c for c in self.study.models if c.name == name)
+        return self._load(config, self._weights_of(name)).to(self.device)
+
+    def _load(self, config: ModelConfig, path: Path) -> AVNet:
         """A network of this run, its feature defense from where the study's own settings of it are."""
         own = {
             type(c.feature_defense).__module__.partition(".")[0]
@@ -254,7 +260,11 @@ class Job:
         }
         if not path.exists():
             raise ValueError(f"it needs the weights of '{path.parent.name}', which failed")
-        return load(path, allow=sorted(own - {"__main__", "__mp_main__"}))[0]
+        allow, net = sorted(own - {"__main__", "__mp_main__"}), None
+        if config.network is not None:  # the checkpoint cannot say how to build it
+            net = config.build(len(self.store.classes), self.seed)
+            net.feature_defense = saving.rebuild(checkpoint.read_meta(path)["feature_defense"], allow)
+        return load(path, net, allow=allow)[0]
 
     def _weights_of(self, name: str) -> Path:
         return weights_of(self.out, name, self.seed)
@@ -265,10 +275,15 @@ def weights_of(out: Path, name: str, seed: int) -> Path:
     return out / "models" / f"{name}-{seed}" / "net.safetensors"
 
 
+def network_name(config: ModelConfig) -> str | None:
+    """The name of a user's own network; None for the package's."""
+    return config.network if config.network is None or isinstance(config.network, str) else name_of(config.network)
+
+
 def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, as run.json tells of it."""
     return {
-        "kind": config.modality, "fusion": config.fusion, "recipe": config.recipe,
+        "kind": config.modality, "fusion": None if config.network else config.fusion, "network": network_name(config), "recipe": config.recipe,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.localises,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -17,7 +17,8 @@ from avrobust.evaluation.evaluator import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Loss
-from avrobust.models.zoo import NetSpec
+from avrobust.models.own import Factory, build_own
+from avrobust.models.zoo import NetSpec, build
 from avrobust.report.paper import Paper
 from avrobust.sources import sources
 from avrobust.study.record import describe
@@ -40,9 +41,11 @@ Role = Literal["baseline", "full_defense"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model that is trained for the study: a network by description, a recipe by name, a loss and a feature defense.
+    """A model of the study: a network, the recipe that trains it by name, a loss and a feature defense.
 
-    With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
+    The network is the package's own, of these `modality`, `fusion`, `visual_weights`, `width` and `classifier_std`; or yours:
+    `network` is a function or class, or its name "module:name", that makes an `nn.Module` from `classes` and the plain
+    `settings`.  `modality` then says what yours perceives.  With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
     is not taken along.  `epochs` None is the recipe's own number; 0 does not train.  `role` is what the report compares it as.
     """
 
@@ -52,6 +55,8 @@ class ModelConfig:
     visual_weights: str | None = None
     width: int = 64
     classifier_std: float = 1e-2
+    network: str | Factory | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     recipe: str = "ours"
     loss: Loss = cross_entropy
     feature_defense: FeatureDefense | None = None
@@ -59,14 +64,28 @@ class ModelConfig:
     epochs: int | None = None
     role: Role | None = None
 
-    def spec(self, classes: int) -> NetSpec:
-        """The network that it is, before it is trained."""
-        return NetSpec(classes, self.modality, self.fusion, self.visual_weights, self.width, self.classifier_std)
+    def __post_init__(self) -> None:
+        if self.settings and self.network is None:
+            raise ValueError(
+                f"'{self.name}' has settings {dict(self.settings)}, expected a network that takes them, got none. Give "
+                "network='module:name', or set modality, fusion and width of the package's own."
+            )
+
+    def build(self, classes: int, seed: int) -> AVNet:
+        """The network before it is trained, with weights that depend on `seed` only.
+
+        >>> type(ModelConfig("AV", width=16).build(classes=11, seed=0)).__name__
+        'AVNet'
+        """
+        if self.network is not None:
+            return build_own(self.network, self.settings, classes, seed)
+        spec = NetSpec(classes, self.modality, self.fusion, self.visual_weights, self.width, self.classifier_std)
+        return build(spec, seed)
 
     @property
     def localises(self) -> bool:
         """Whether the network has a heat map over the frame."""
-        return FUSIONS[self.fusion].places
+        return self.network is None and FUSIONS[self.fusion].places
 
 
 @dataclass(frozen=True)

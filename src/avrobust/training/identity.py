@@ -36,7 +36,7 @@ def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, lo
         "view": view,
         "seed": seed,
         "loss": loss,
-        "code": sources(loss, net.feature_defense),
+        "code": sources(loss, net.feature_defense, {type(m) for m in net.modules()}),
         "classes": store.classes,
         "clips": {split: len(ids) for split, ids in clips.items()},
         "data": digest(store.spec, clips),

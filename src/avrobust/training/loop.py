@@ -240,10 +240,10 @@ def _check(net: AVNet, store: Clips) -> None:
                 f"expected clips in the split '{split}', got none. "
                 "Check the manifest and what preparing it reported: training needs 'train' and 'val'."
             )
-    if len(store.classes) != net.classifier.out_features:
+    if net.classes not in (None, len(store.classes)):
         raise TrainingError(
             f"expected a network for the {len(store.classes)} classes of the data, got one for "
-            f"{net.classifier.out_features}. Build it with NetSpec(classes={len(store.classes)})."
+            f"{net.classes}. Build it with NetSpec(classes={len(store.classes)})."
         )
 
 

@@ -78,7 +78,7 @@ class Recipe:
         groups = [
             {"params": _trainable(net, "audio."), "peak": self.lr.audio},
             {"params": _trainable(net, "visual."), "peak": self.lr.visual},
-            {"params": _trainable(net, "fusion.", "classifier."), "peak": self.lr_head},
+            {"params": _trainable(net, but=("audio.", "visual.", "feature_defense.")), "peak": self.lr_head},
         ]
         # One kernel for all weights of a group, where the device has it.
         fused = next(net.parameters()).device.type in ("cpu", "cuda")
@@ -136,5 +136,6 @@ def _glide(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * share)) / 2
 
 
-def _trainable(net: AVNet, *prefixes: str) -> list[torch.nn.Parameter]:
-    return [p for name, p in net.named_parameters() if name.startswith(prefixes) and p.requires_grad]
+def _trainable(net: AVNet, prefix: str = "", *, but: tuple[str, ...] = ()) -> list[torch.nn.Parameter]:
+    every = net.named_parameters()
+    return [p for n, p in every if n.startswith(prefix) and not n.startswith(but) and p.requires_grad]
