@@ -13,12 +13,12 @@ from PIL import Image, ImageDraw
 
 from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra, dataset, write
+from avrobust.data.orchestra.audio import SOUNDS, perform, record
 from avrobust.data.orchestra.brush import Brush
 from avrobust.data.orchestra.difficulty import acoustics, looks
 from avrobust.data.orchestra.instruments import DRAWINGS
-from avrobust.data.orchestra.picture import cast, extent, film
 from avrobust.data.orchestra.score import RANGES, Note, Pose, Score, compose
-from avrobust.data.orchestra.sound import SOUNDS, perform, record
+from avrobust.data.orchestra.video import cast, extent, film
 from avrobust.media import ClipSpec, decode
 
 RATE = 22050
@@ -156,7 +156,7 @@ def test_a_folder_of_something_else_is_refused(small: Manifest, tmp_path: Path) 
         {"size": 63},
         {"fps": 0.0},
         {"seconds": 0.1},
-        {"sound_difficulty": float("nan")},
+        {"audio_difficulty": float("nan")},
     ),
 )
 def test_impossible_values_are_refused(wrong: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Keep the memory that the process has: on Linux, giving pages back between steps costs up to half the speed."""
+"""Keeps freed memory in the process: on Linux, returning pages between steps costs up to half of the speed."""
 
 import ctypes
 import platform
@@ -7,9 +7,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # <malloc.h>
 
 
 def keep_memory() -> bool:
-    """Tell glibc to serve large blocks from its heap and not to return them; True where that worked.
+    """Make glibc allocate large blocks from its heap and keep them; True if that worked (Linux with glibc).
 
-    For the process that trains and attacks, before its first tensor.  Peak memory stays, as blocks are reused.
+    Call it in a process that trains or attacks, before its first tensor.  Peak memory does not grow: blocks are reused.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

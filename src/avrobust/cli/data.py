@@ -1,4 +1,4 @@
-"""`avrobust data`: its own verbs are `orchestra`, `prepare` and `audit`."""
+"""`avrobust data`, with the commands `orchestra`, `prepare` and `audit`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.media import ClipSpec
 
-ABOUT = """Write the orchestra, prepare clips for training and evaluation, audit a dataset.
+ABOUT = """Generate the procedural dataset, decode clips for training and evaluation, or check a dataset.
 
   avrobust data orchestra --out data/orchestra
   avrobust data prepare --data my_clips/ --out data/mine
@@ -21,20 +21,19 @@ ABOUT = """Write the orchestra, prepare clips for training and evaluation, audit
   avrobust data audit --data media/ --lists lists/ --dataset ave
 """
 
-ORCHESTRA = """Write the procedural orchestra: solos of 11 instruments as .mp4 files, with a manifest that knows the sounding box.
+ORCHESTRA = """Generate the procedural dataset: solos of 11 instruments as .mp4 files, and a manifest with the box of the sounding one.
 
 example:
-  avrobust data orchestra --out data/orchestra --orchestra.train 200 --orchestra.sound-difficulty 0.7
+  avrobust data orchestra --out data/orchestra --orchestra.train 200 --orchestra.audio-difficulty 0.7
 """
 
-PREPARE = """Decode clips once, into files that open at once. A second run does only what is new.
+PREPARE = """Decode clips once, into files that open at once. A second run decodes new and changed clips only.
 
 example:
   avrobust data prepare --data my_clips/ --out data/mine --clip.seconds 3 --clip.size 112
 """
 
-AUDIT = """Look for what makes a dataset's numbers wrong: leaks between splits, copies, classes that one simple number tells
-apart, missing and broken files. With --strict the exit status is 1 where any was found, files that are only missing apart.
+AUDIT = """Check a dataset: leaks between splits, copies, simple numbers that predict the class, missing and unreadable files.
 
 examples:
   avrobust data audit --data my_clips/
@@ -46,44 +45,44 @@ examples:
 @dataclass(frozen=True)
 class OrchestraOptions:
     out: Path = Path("data/orchestra")
-    """The folder of videos; what is there already is kept."""
+    """Folder of the videos; existing videos are kept."""
     orchestra: Orchestra = field(default_factory=Orchestra)
-    """The generated dataset: how many clips, how difficult."""
+    """Number of clips, difficulty, size."""
     workers: int | None = None
-    """Processes; default one per core."""
+    """Number of processes; one per core by default."""
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
     out: Path
-    """The folder of prepared clips."""
+    """Folder of the decoded clips."""
     clips: Group[Clips] = field(default_factory=Clips)
     clip: ClipSpec = field(default_factory=ClipSpec)
-    """What is kept of each file: length, rates, size."""
+    """Duration, sample rate, frame rate and frame size of the decoded clips."""
     workers: int | None = None
-    """Processes; default one per core."""
+    """Number of processes; one per core by default."""
 
 
 @dataclass(frozen=True)
 class AuditOptions:
     clips: Group[Clips] = field(default_factory=Clips)
     strict: bool = False
-    """Exit with 1 over a leak, a shortcut, a file that cannot be read or is not as listed."""
+    """Exit with status 1 if anything is found except missing files."""
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Hand over to the verb of the first word; returns the exit status, where it is one to speak of."""
-    verbs: dict[str, Callable[[Sequence[str]], int | None]] = {
+    """Run the command that the first word names; returns its exit status."""
+    commands: dict[str, Callable[[Sequence[str]], int | None]] = {
         "orchestra": _orchestra,
         "prepare": _prepare,
         "audit": _audit,
     }
-    if not argv or argv[0] not in verbs:
-        print(f"usage: avrobust data {{{','.join(verbs)}}} [options]\n\n{ABOUT}")
+    if not argv or argv[0] not in commands:
+        print(f"usage: avrobust data {{{','.join(commands)}}} [options]\n\n{ABOUT}")
         if argv and argv[0] not in ("-h", "--help"):
-            raise ValueError(f"there is no verb {argv[0]!r}; there are {', '.join(verbs)}.")
+            raise ValueError(f"expected one of {', '.join(commands)}, got {argv[0]!r}. See avrobust data --help.")
         return None
-    return verbs[argv[0]](argv[1:])
+    return commands[argv[0]](argv[1:])
 
 
 def _orchestra(argv: Sequence[str]) -> None:
@@ -108,5 +107,5 @@ def _audit(argv: Sequence[str]) -> int:
 def _manifest(clips: Clips, *, repeats: bool = False) -> Manifest:
     source = clips.source()
     if source is None:
-        raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
+        raise ValueError("expected clips, got no --data. Give a csv table of clips or a folder of <class>/<video>.mp4.")
     return source.manifest(repeats=repeats)

@@ -27,15 +27,15 @@ class ClipSpec:
     (22050, 8)
     """
 
-    seconds: float = 2.0
-    rate: int = 11025  # Hz, mono
-    fps: float = 4.0  # frames kept per second
-    size: int = 72  # pixels, each side
-    fit: Fit = "crop"
-    short: Short = "tile"
-    mono: Mono = "mix"
-    audio_track: int | None = None
-    video_track: int | None = None
+    seconds: float = 2.0  # duration
+    rate: int = 11025  # sample rate in Hz, mono
+    fps: float = 4.0  # frames per second
+    size: int = 72  # width and height in pixels
+    fit: Fit = "crop"  # how frames become square
+    short: Short = "tile"  # what happens to audio that is too short
+    mono: Mono = "mix"  # how audio channels become one
+    audio_track: int | None = None  # number of the file's audio track, from 0
+    video_track: int | None = None  # number of the file's video track, from 0
 
     def __post_init__(self) -> None:
         for name in ("seconds", "rate", "fps", "size"):

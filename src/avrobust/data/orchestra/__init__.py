@@ -1,7 +1,7 @@
-"""The procedural dataset: solos of the 11 MIT-MUSIC instruments as real video files.
+"""A procedural dataset: solos of the 11 MIT-MUSIC instruments as real video files.
 
-`write` makes them as an `Orchestra` says: `score` is what is played, `sound` how it sounds, `instruments` and
-`picture` what it looks like.
+`write` generates it from an `Orchestra`: `score` composes a melody, `audio` synthesises it, `instruments` and `video` draw
+the player, `difficulty` says how hard both are.
 """
 
 from avrobust.data.orchestra.dataset import CLASSES, Orchestra, write

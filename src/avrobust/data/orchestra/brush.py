@@ -1,4 +1,4 @@
-"""Flat drawing in an instrument's own coordinates.  Knows shapes and colours; knows no instruments and no scenes."""
+"""Draws flat shapes in an instrument's own coordinates.  Knows no instruments and no scenes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ _TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
 
 
-def itself(rgb: Rgb) -> Rgb:
-    """The colour that was asked for."""
+def unchanged(rgb: Rgb) -> Rgb:
+    """The same colour."""
     return rgb
 
 
 def tinted(hue: float, light: float) -> Ink:
-    """Colours turned by `hue` degrees about grey, and `light` times as bright."""
+    """Colours with their hue rotated by `hue` degrees, `light` times as bright."""
     c, s = math.cos(math.radians(hue)), math.sin(math.radians(hue)) / math.sqrt(3)
     matrix = light * (c * np.eye(3) + (1 - c) / 3 + s * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]))
 
@@ -38,14 +38,13 @@ def tinted(hue: float, light: float) -> Ink:
 
 
 class Brush:
-    """Draws shapes given in own coordinates, where an instrument fills about [-1, 1] squared.
+    """Draws shapes in the instrument's coordinates, in which it fills about [-1, 1] squared.
 
-    `matrix` (2, 3) takes them to pixels by turning, scaling, mirroring and moving; `ink` takes the colours that
-    are asked for to those that are drawn.  Without a `canvas` nothing is drawn, but `bounds` tells where it would
-    have been.
+    `matrix` (2, 3) maps coordinates to pixels (rotation, scale, reflection, translation); `ink` maps colours.  Without a
+    `canvas` nothing is drawn, and `bounds` gives the box that would have been drawn.
     """
 
-    def __init__(self, canvas: ImageDraw.ImageDraw | None, matrix: NDArray[Any], ink: Ink = itself) -> None:
+    def __init__(self, canvas: ImageDraw.ImageDraw | None, matrix: NDArray[Any], ink: Ink = unchanged) -> None:
         self.canvas, self.ink, self._matrix = canvas, ink, matrix
         (self._a, self._b, self._x), (self._c, self._d, self._y) = matrix.tolist()
         self._scale = math.hypot(self._a, self._c)
@@ -53,7 +52,7 @@ class Brush:
         self._ys: list[float] = []
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """x0 y0 x1 y1 in pixels of all that would have been drawn."""
+        """The box x0 y0 x1 y1, in pixels, of everything that would have been drawn."""
         return min(self._xs), min(self._ys), max(self._xs), max(self._ys)
 
     def fill(self, points: Shape, colour: Rgb, edge: Rgb | None = None) -> None:
@@ -68,7 +67,7 @@ class Brush:
             self.canvas.line(at + at[:2], fill=self.ink(edge), width=self._pixels(0.03))
 
     def line(self, points: Shape, width: float, colour: Rgb) -> None:
-        """An open line, `width` wide in own coordinates but never thinner than a pixel."""
+        """An open line, `width` wide, but at least a pixel."""
         at = self._place(points)
         if self.canvas is None:
             self._xs += at[::2]
@@ -119,7 +118,7 @@ class Brush:
 
 @cache
 def smooth(points: tuple[Point, ...], closed: bool = True, steps: int = 5) -> Points:
-    """A soft curve through `points` (Catmull and Rom's spline)."""
+    """A smooth curve through `points` (Catmull-Rom spline)."""
     p = np.array(points)
     p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
     t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
@@ -131,13 +130,13 @@ def smooth(points: tuple[Point, ...], closed: bool = True, steps: int = 5) -> Po
 
 @cache
 def mirrored(half: tuple[Point, ...]) -> Points:
-    """A soft shape that is symmetrical about x = 0, from its right half, top to bottom."""
+    """A smooth shape, symmetric about x = 0, from its right half, top to bottom."""
     return smooth(half + tuple((-x, y) for x, y in reversed(half)))
 
 
 @cache
 def tube(centre: tuple[Point, ...], widths: tuple[float, ...], *, soft: bool = True) -> Points:
-    """The outline of a pipe along `centre`, as wide as `widths`, which are spread evenly along it."""
+    """The outline of a pipe along `centre`, whose widths are spread evenly along it."""
     p = smooth(centre, closed=False) if soft else np.array(centre)
     along = np.gradient(p, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(*along.T)[:, None]

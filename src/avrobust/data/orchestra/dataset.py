@@ -1,4 +1,4 @@
-"""The orchestra on disk: what each clip is made of, and all of them written side by side, resumable."""
+"""Writes the orchestra to disk, clip by clip, on all cores; resumable."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,69 +12,74 @@ from numpy.typing import NDArray
 
 from avrobust.data.entry import Entry
 from avrobust.data.manifest import Manifest
+from avrobust.data.orchestra.audio import perform, record
 from avrobust.data.orchestra.difficulty import acoustics, looks
-from avrobust.data.orchestra.picture import cast, extent, film
 from avrobust.data.orchestra.score import RANGES, Score, compose
-from avrobust.data.orchestra.sound import perform, record
+from avrobust.data.orchestra.video import cast, extent, film
 from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.media.encode import AAC_RATES, write_bytes, write_mp4
 from avrobust.progress import track_progress
 from avrobust.seeds import Seeds
 
 CLASSES = tuple(RANGES)
-EDITION = 2  # goes up when the same values would give other clips
+EDITION = 2  # increases when the same settings give other clips
 ABOUT, TABLE = "orchestra.json", "manifest.csv"
 
-BURIED_DB = -25.0  # signal to noise where noise buries the sound
+BURIED_DB = -25.0  # signal to noise where noise masks the instrument
 
 
 @dataclass(frozen=True)
 class Orchestra:
-    """What the dataset is like; the same values give the same files, byte for byte.
+    """The settings of the dataset; the same settings give the same files, byte for byte.
 
-    `train`, `val` and `test` count clips per class.  The two difficulties lie in [0, 1]: `sound_difficulty` sets
-    noise, interfering instruments, room and colouring; `picture_difficulty` sets clutter, occlusion, rotation, odd
-    colours, blur and grain.  `rivals` is the share of clips in which a silent instrument of another class is as
-    large as the sounding one.  `shared` is the share of clips whose sound and picture both show the class: in half
-    of the others noise buries the sound, in the other half a folding screen stands before the instrument.
+    `train`, `val` and `test` are clips per class.  Difficulties are in [0, 1]: `audio_difficulty` sets noise, interfering
+    instruments, room and spectral tilt; `visual_difficulty` sets clutter, occlusion, rotation, unusual colours, blur and
+    grain.  `rivals` is the share of clips in which a silent instrument of another class is as large as the sounding one.
+    `shared` is the share of clips in which both modalities show the class: in half of the others noise masks the audio, in
+    the other half a folding screen hides the instrument.
+
+    Raises ValueError for settings out of range.
+
+    >>> Orchestra(train=10).audio_difficulty
+    0.5
     """
 
-    seed: int = 0
-    train: int = 100
-    val: int = 12
-    test: int = 60
-    sound_difficulty: float = 0.5
-    picture_difficulty: float = 0.35
-    rivals: float = 0.4
-    shared: float = 1.0
-    seconds: float = 2.0
-    rate: int = 22050  # Hz
-    fps: float = 6.0
-    size: int = 112  # pixels; frames are squares
+    seed: int = 0  # of all random choices
+    train: int = 100  # training clips per class
+    val: int = 12  # validation clips per class
+    test: int = 60  # test clips per class
+    audio_difficulty: float = 0.5  # 0 to 1: noise, interfering instruments, room
+    visual_difficulty: float = 0.35  # 0 to 1: clutter, occlusion, rotation, colours, blur
+    rivals: float = 0.4  # share of clips with a silent instrument of the same size
+    shared: float = 1.0  # share of clips in which both modalities show the class
+    seconds: float = 2.0  # duration of a clip
+    rate: int = 22050  # sample rate in Hz
+    fps: float = 6.0  # frames per second
+    size: int = 112  # width and height in pixels
 
     def __post_init__(self) -> None:
-        for name in ("sound_difficulty", "picture_difficulty", "rivals", "shared"):
+        for name in ("audio_difficulty", "visual_difficulty", "rivals", "shared"):
             if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"expected {name} in [0, 1], got {value}. It is a share, or a degree.")
+                raise ValueError(f"expected {name} in [0, 1], got {value}. Choose another value.")
         if min(self.train, self.val, self.test) < 0 or self.train + self.val + self.test == 0:
             raise ValueError(
-                f"expected clips per class, got train={self.train}, val={self.val}, test={self.test}. Give at least one split a positive number."
+                f"expected clips per class, got train={self.train}, val={self.val}, test={self.test}. Give at "
+                "least one split a positive number."
             )
         if not (0.5 <= self.seconds <= 60 and self.fps > 0 and self.seconds * self.fps >= 1):
             raise ValueError(
-                f"expected 0.5 to 60 seconds and at least one frame, got seconds={self.seconds}, fps={self.fps}. Change them."
+                f"expected 0.5 to 60 seconds and at least one frame, got seconds={self.seconds}, fps={self.fps}. "
+                "Change them."
             )
         if self.rate not in AAC_RATES or self.rate < 8000:
-            raise ValueError(
-                f"expected a rate that AAC carries, 8000 Hz or more, got {self.rate}. Take 22050 or 44100."
-            )
+            raise ValueError(f"expected a sample rate of AAC, 8000 Hz or more, got {self.rate}. Use 22050 or 44100.")
         if self.size < 32 or self.size % 2:
-            raise ValueError(f"expected an even size of at least 32 pixels, got {self.size}. Take 112.")
+            raise ValueError(f"expected an even size of at least 32 pixels, got {self.size}. Use 112.")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to be made."""
+    """One clip to write."""
 
     id: str
     label: str
@@ -88,22 +93,26 @@ class Job:
 def write(orchestra: Orchestra, out: Path | str, *, workers: int | None = None, progress: bool = True) -> Manifest:
     """Write the dataset as `<out>/<class>/<id>.mp4` with `<out>/manifest.csv`, and return the manifest.
 
-    `box` in the manifest is where the sounding instrument is seen over the clip, whatever stands before it.  Extra
-    columns: `carries` ("both", "audio" or "visual": what shows the class), `rival` (1: a silent instrument is as
-    large as the sounding one: its place is `rival_box`), `silent` and `silent_boxes` (all silent instruments, set
-    apart by ";").
+    `box` in the manifest is where the sounding instrument is visible during the clip, as if nothing occluded it.  Extra
+    columns: `carries` ("both", "audio" or "visual": the modality that shows the class), `rival` (1: a silent instrument is
+    as large as the sounding one, at `rival_box`), `silent` and `silent_boxes` (all silent instruments, separated by ";").
 
-    A folder that holds part of the same dataset is completed, a complete one is left as it is, and a folder that
-    holds anything else is refused with `ValueError`.  `workers` processes work side by side (default: one for
-    each core; 1: in this process), and a script that calls this with more than one does so under
-    `if __name__ == "__main__":`.
+    A folder with part of the same dataset is completed, a complete one is left unchanged, and one with other content is
+    refused with ValueError.  `workers` processes work side by side (default: one for each core; 1: in this process); a
+    script that starts processes should do so under `if __name__ == "__main__":`.
+
+    >>> import tempfile
+    >>> tiny = Orchestra(train=1, val=0, test=0, seconds=0.5, fps=2, size=32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     len(write(tiny, Path(folder, "orchestra"), workers=1, progress=False))
+    11
     """
     out = Path(out)
-    _claim(orchestra, out)
+    _create(orchestra, out)
     jobs = tuple(_jobs(orchestra))
     if (out / TABLE).exists() and all((out / job.path).exists() for job in jobs):
         return Manifest.read(out / TABLE, classes=CLASSES)
-    with track_progress("playing the orchestra", len(jobs), visible=progress) as advance:
+    with track_progress("writing the orchestra", len(jobs), visible=progress) as advance:
         entries = []
         for entry in _made(orchestra, out, jobs, workers):
             entries.append(entry)
@@ -114,20 +123,22 @@ def write(orchestra: Orchestra, out: Path | str, *, workers: int | None = None, 
 
 
 def make(orchestra: Orchestra, out: Path, job: Job) -> Entry:
-    """One clip's line of the manifest; its file is written unless it is there."""
+    """The manifest's entry of one clip; its file is written if it is missing."""
     o, seeds = orchestra, Seeds(orchestra.seed, (job.id,))
-    seen = looks(o.picture_difficulty)
+    visual = looks(o.visual_difficulty)
     plan = seeds.generator(0, "plan")
     carries = "both" if plan.random() < o.shared else str(plan.choice(("audio", "visual")))
-    rival = bool(plan.random() < o.rivals) and carries != "visual"  # else nothing would tell which one counts
+    rival = (
+        bool(plan.random() < o.rivals) and carries != "visual"
+    )  # with masked audio, nothing would show which one counts
     score = compose(job.label, o.seconds, plan)
-    actors, player = cast(job.label, score, o.seconds, rival, seen, plan)
-    times = (np.arange(round(o.seconds * o.fps)) + 0.5) / o.fps  # the middle of each frame's time on screen
+    actors, player = cast(job.label, score, o.seconds, rival, visual, plan)
+    times = (np.arange(round(o.seconds * o.fps)) + 0.5) / o.fps  # s, the middle of each frame
     box = extent(actors[player], times)
     if not (out / job.path).exists():
-        wave = _heard(o, job.label, score, carries == "visual", seeds.generator(0, "sound"))
+        wave = _audio(o, job.label, score, carries == "visual", seeds.generator(0, "sound"))
         film_rng = seeds.generator(0, "film")
-        frames = film(actors, player, box, carries == "audio", times, o.size, seen, film_rng)
+        frames = film(actors, player, box, carries == "audio", times, o.size, visual, film_rng)
         write_mp4(out / job.path, wave, frames, o.rate, o.fps, crf=22, audio_bitrate=64_000)
     silent = [a for a in actors if a.still_s is not None]
     extra = {"carries": carries, "rival": str(int(rival))}
@@ -140,9 +151,9 @@ def make(orchestra: Orchestra, out: Path, job: Job) -> Entry:
     return Entry(job.id, job.label, job.split, job.path, box=box, extra=extra)
 
 
-def _heard(o: Orchestra, label: str, score: Score, buried: bool, rng: np.random.Generator) -> NDArray[Any]:
-    """The clip's sound: the player, in most clips someone else further away, a room, and noise."""
-    n, around = round(o.seconds * o.rate), acoustics(o.sound_difficulty)
+def _audio(o: Orchestra, label: str, score: Score, buried: bool, rng: np.random.Generator) -> NDArray[Any]:
+    """The clip's audio: the player, in most clips another instrument in the background, a room, and noise."""
+    n, around = round(o.seconds * o.rate), acoustics(o.audio_difficulty)
     player = perform(label, score, n, o.rate, rng)
     other = None
     if rng.random() < around.others:
@@ -169,7 +180,7 @@ def _jobs(orchestra: Orchestra) -> Iterator[Job]:
 
 
 def _made(orchestra: Orchestra, out: Path, jobs: Sequence[Job], workers: int | None) -> Iterator[Entry]:
-    """The clips' lines of the manifest, in order, as their files are written."""
+    """The manifest's entries, in order, as their files are written."""
     one = partial(make, orchestra, out)
     if workers == 1:
         yield from map(one, jobs)
@@ -183,20 +194,19 @@ def _made(orchestra: Orchestra, out: Path, jobs: Sequence[Job], workers: int | N
         yield entry
 
 
-def _claim(orchestra: Orchestra, out: Path) -> None:
-    """Note in `out` what it is going to hold, unless it does; refuse a folder that holds something else."""
+def _create(orchestra: Orchestra, out: Path) -> None:
+    """Write the settings to `out`, if it is new; refuse a folder with other settings or other content."""
     about: dict[str, Any] = {"edition": EDITION, **asdict(orchestra)}
     if (out / ABOUT).exists():
-        there: dict[str, Any] = json.loads((out / ABOUT).read_text())
-        differ = [key for key in sorted({*there, *about}) if there.get(key) != about.get(key)]
+        found: dict[str, Any] = json.loads((out / ABOUT).read_text())
+        differ = [key for key in sorted({*found, *about}) if found.get(key) != about.get(key)]
         if differ:
-            had, asked = (", ".join(f"{key}={d.get(key)}" for key in differ) for d in (there, about))
+            had, asked = (", ".join(f"{key}={d.get(key)}" for key in differ) for d in (found, about))
             raise ValueError(
-                f"{out}: expected an orchestra with {asked}, got one with {had}. Give another folder, or delete this one."
+                f"{out}: expected an orchestra with {asked}, got one with {had}. Give another folder, or "
+                "delete this one."
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(
-            f"{out}: expected a new folder or one that an orchestra was written to, got other files. Give another path."
-        )
+        raise ValueError(f"{out}: expected a new folder or one with an orchestra, got other files. Give another path.")
     write_bytes(out / ABOUT, json.dumps(about, indent=1).encode())

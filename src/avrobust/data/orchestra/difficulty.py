@@ -1,36 +1,36 @@
-"""What the two difficulties mean: every quantity at 0, 0.5 and 1, and straight lines between."""
+"""What the audio and the visual difficulty mean: each quantity at 0, 0.5 and 1, interpolated linearly in between."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-Range = tuple[float, float]  # a clip draws evenly between these
+Range = tuple[float, float]  # of a uniform distribution, from which each clip draws
 
 
 @dataclass(frozen=True)
 class Looks:
-    """How hard the picture is to read.  Colours in 8-bit steps."""
+    """Visual difficulty.  Colours in steps of 1/255."""
 
-    odd: float  # share of instruments painted in another colour than their own
-    spread: float  # degrees by which an instrument is turned from how it is held, at most
+    odd: float  # share of instruments in an unusual colour
+    spread: float  # degrees of rotation away from how an instrument is held, at most
     furniture: float  # pieces, on average
-    occluders: float  # things in front, on average
-    vivid: float  # how far the room's colours lie from grey, at most
+    occluders: float  # objects in front, on average
+    vivid: float  # distance of the room's colours from grey, at most
     texture: float  # standard deviation of the wall's and floor's texture
-    blur: float  # what a pixel gives to each neighbour, at most
+    blur: float  # share of a pixel that goes to each neighbour, at most
     grain: float  # standard deviation of the noise, at most
 
 
 @dataclass(frozen=True)
 class Acoustics:
-    """How hard the sound is to hear."""
+    """Audio difficulty."""
 
-    others: float  # share of clips in which another instrument interferes
-    below_db: Range  # by so much it is softer
-    snr_db: Range  # from noise to instrument
-    room_s: Range  # reverberation time
-    tilt_db: float  # per octave: how much brighter or duller the recording is made, at most
+    others: float  # share of clips with another instrument in the background
+    below_db: Range  # how much softer it is
+    snr_db: Range  # instrument to noise
+    room_s: Range  # reverberation time (60 dB)
+    tilt_db: float  # per octave, spectral tilt of the recording, at most
 
 
 LOOKS = (
@@ -46,17 +46,17 @@ ACOUSTICS = (
 
 
 def looks(difficulty: float) -> Looks:
-    """The picture at a difficulty in [0, 1]."""
+    """The visual quantities at a difficulty in [0, 1]."""
     return Looks(**{f.name: _at(difficulty, [getattr(g, f.name) for g in LOOKS]) for f in fields(Looks)})
 
 
 def acoustics(difficulty: float) -> Acoustics:
-    """The sound at a difficulty in [0, 1]."""
+    """The audio quantities at a difficulty in [0, 1]."""
     return Acoustics(**{f.name: _at(difficulty, [getattr(g, f.name) for g in ACOUSTICS]) for f in fields(Acoustics)})
 
 
 def _at(difficulty: float, grades: list[Any]) -> Any:
-    """A number, or a range, between what it is at 0, 0.5 and 1."""
+    """A number or a range, interpolated between its values at 0, 0.5 and 1."""
     if isinstance(grades[0], tuple):
         return tuple(_at(difficulty, list(ends)) for ends in zip(*grades, strict=True))
     return float(np.interp(difficulty, (0, 0.5, 1), grades))

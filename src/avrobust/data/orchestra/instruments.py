@@ -1,4 +1,4 @@
-"""The eleven instruments, drawn.  Knows what they look like in a pose; knows no scene, no melody and no sound.
+"""Draws the eleven instruments in a pose.  Knows no scene, no melody and no audio.
 
 Each function draws into about [-1, 1] squared, upright, longest side 2; the pose moves what a player moves.
 """
@@ -220,7 +220,7 @@ def xylophone(b: Brush, pose: Pose) -> None:
 
 
 def _strings(b: Brush, xs: tuple[float, ...], top: float, bottom: float, pose: Pose, swing: float) -> None:
-    """Strings that bulge while they ring."""
+    """Strings that bend while they vibrate."""
     for number, x in enumerate(xs):
         bulge = swing * pose.hit * (1 if number % 2 else -1)
         b.line([(x, top), (x + bulge, (top + bottom) / 2), (x, bottom)], 0.012, STRING)
@@ -259,5 +259,5 @@ DRAWINGS: dict[str, Callable[[Brush, Pose], None]] = {
         xylophone,
     )
 }
-# How each is usually held: the angle in degrees, clockwise, by which the upright drawing is turned.
+# How each is held: clockwise rotation of the upright drawing, in degrees.
 HELD = {"acoustic_guitar": 62.0, "violin": 50.0, "clarinet": 24.0, "flute": -8.0, "trumpet": -6.0}

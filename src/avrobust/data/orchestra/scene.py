@@ -1,6 +1,6 @@
-"""What stands around the instruments: a room, furniture, things in front, a folding screen.  Knows no instruments.
+"""The surroundings of the instruments: a room, furniture, occluders, a folding screen.  Knows no instruments.
 
-Everything is drawn on large canvases that are later averaged by `FINE` along each side: soft edges.
+Everything is drawn `FINE` times as large and later averaged, for soft edges.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def room(side: int, looks: Looks, light: float, rng: np.random.Generator) -> Ima
 
 
 def occlude(front: Image.Image, looks: Looks, rng: np.random.Generator) -> None:
-    """Put things before the instruments: microphone stands and plants."""
+    """Draw occluders in front of the instruments: microphone stands and plants."""
     side, canvas = front.size[0], ImageDraw.Draw(front)
     for _ in range(rng.poisson(looks.occluders)):
         x, y = (rng.uniform(0.1, 0.9, 2) * side).tolist()
@@ -51,7 +51,7 @@ def occlude(front: Image.Image, looks: Looks, rng: np.random.Generator) -> None:
 
 
 def screen(front: Image.Image, box: Box, looks: Looks, rng: np.random.Generator) -> None:
-    """Put a folding screen of four panels before all that is seen within `box`."""
+    """Draw a folding screen of four panels that hides all of `box`."""
     side, canvas = front.size[0], ImageDraw.Draw(front)
     x0, y0, x1, y1 = (v * side + margin * 2 * FINE for v, margin in zip(box, (-1, -1, 1, 1), strict=True))
     cloths = _colour(looks, rng), _colour(looks, rng)
@@ -90,12 +90,12 @@ def _furniture(canvas: ImageDraw.ImageDraw, side: int, looks: Looks, rng: np.ran
         canvas.line((x, y + h / 2, x, y + 2 * h), fill=edge, width=2 * FINE)
     else:
         (a, b), (c, d), (e, f), (g, k) = rng.uniform(0, side, (4, 2)).tolist()
-        cable = smooth.__wrapped__(((a, b), (c, d), (e, f), (g, k)), closed=False)  # never the same: not kept
+        cable = smooth.__wrapped__(((a, b), (c, d), (e, f), (g, k)), closed=False)  # never repeats, so it is not cached
         canvas.line(cable.ravel().tolist(), fill=fill, width=int(rng.integers(FINE, 4 * FINE)))
 
 
 def _colour(looks: Looks, rng: np.random.Generator, low: int = 40, high: int = 215) -> Rgb:
-    """A colour of a furnished room: no more vivid than allowed."""
+    """A random colour, no more vivid than `looks` allows."""
     grey = rng.uniform(low, high)
     r, g, b = np.clip(grey + looks.vivid * rng.uniform(-1, 1, 3), 0, 255).astype(int).tolist()
     return r, g, b

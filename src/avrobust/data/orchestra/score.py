@@ -1,11 +1,11 @@
-"""What is played: one melody, which the sound sings and the picture moves to.  Knows no samples and no pixels."""
+"""Composes the melody that a clip's audio plays and its video moves to.  Knows no samples and no pixels."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 
-# Lowest and highest pitch (MIDI numbers, 60 is middle C) that each instrument is asked to play.
+# Lowest and highest pitch (MIDI numbers, 60 is middle C) of each instrument.
 RANGES: dict[str, tuple[int, int]] = {
     "accordion": (53, 81),
     "acoustic_guitar": (45, 74),
@@ -34,17 +34,17 @@ class Note:
 
 @dataclass(frozen=True)
 class Pose:
-    """What a player and an instrument look like at one moment."""
+    """The posture of player and instrument at one moment."""
 
-    bow: float  # 0 to 1: how far bow, bellows or plectrum have travelled; each note turns them round
+    bow: float  # 0 to 1: position of bow, bellows or plectrum; the direction changes with each note
     finger: float  # 0 to 1: lowest to highest pitch
-    hit: float  # 1 when a note begins, then falls to 0: strings shake, mallets are down, bars light up
+    hit: float  # 1 when a note begins, then decays to 0: strings vibrate, mallets are down, bars light up
     sway: float  # -1 to 1: the body leans with the beat
 
 
 @dataclass(frozen=True)
 class Score:
-    """A melody of at least one note, in the order of time."""
+    """A melody of at least one note, ordered by time."""
 
     notes: tuple[Note, ...]
     beat_s: float
@@ -52,7 +52,7 @@ class Score:
     high: int
 
     def pose(self, t: float) -> Pose:
-        """The pose at `t` seconds; before the first note and in rests the player keeps the last one."""
+        """The pose at `t` seconds; in rests it is that of the note before, and at first that of the first note."""
         number = max(0, bisect_right([note.start_s for note in self.notes], t) - 1)
         note = self.notes[number]
         done = min(max((t - note.start_s) / note.seconds, 0.0), 1.0)
@@ -65,7 +65,7 @@ class Score:
 
 
 def compose(name: str, seconds: float, rng: np.random.Generator) -> Score:
-    """A random melody of `seconds` for the instrument `name`: a walk on a scale, with a few rests."""
+    """A random melody of `seconds` for the instrument `name`: a random walk on a scale, with a few rests."""
     low, high = RANGES[name]
     scale = SCALES[rng.integers(len(SCALES))]
     key = int(rng.integers(12))

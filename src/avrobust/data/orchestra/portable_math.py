@@ -1,8 +1,8 @@
 """Elementary functions that give the same bits on every CPU.
 
-They are sums and products alone, in float64, and those are the same everywhere (IEEE 754).  NumPy's own `exp` or `sin`
-differ in their last bit from one set of instructions to another: heard by nobody, and yet other files, other data sets.
-Arguments may be arrays or numbers; the result has the precision of an array's.
+They use sums and products in float64, which are the same everywhere (IEEE 754).  NumPy's own `exp` or `sin` differ in
+their last bit between instruction sets: inaudible, but the files would differ, and so would the dataset.  Arguments may be
+arrays or numbers; the result has the precision of the array.
 
 >>> exp2(np.array([-1.0, 0.5, 10.0])), power(np.array([1.0, 10.0]), 2.0)
 (array([5.00000000e-01, 1.41421356e+00, 1.02400000e+03]), array([  1., 100.]))
@@ -52,7 +52,7 @@ def power(x: Any, exponent: float) -> Numbers:
 def sin(x: Any) -> Numbers:
     """The sine of x in radians."""
     turns = np.asarray(x, np.float64) * (0.5 / pi)
-    turns = turns - np.rint(turns)  # within half a turn; what lies beyond a quarter is turned back
+    turns = turns - np.rint(turns)  # within half a turn; angles beyond a quarter are reflected
     turns = np.where(np.abs(turns) > 0.25, np.copysign(0.5, turns) - turns, turns)
     return _like(x, turns * _polynomial(_SIN, turns * turns))
 

@@ -1,4 +1,4 @@
-"""Which instruments stand where, and the film of one of them playing.  Knows no sound and no files."""
+"""Places the instruments and draws the frames of one of them playing.  Knows no audio and no files."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from avrobust.data.orchestra.score import Pose, Score, compose
 
 @dataclass(frozen=True)
 class Actor:
-    """One instrument on the stage; its centre x, y and its longest side, `size`, in parts of the picture's side."""
+    """One instrument in the scene; centre `x`, `y` and longest side `size` as shares of the frame's side."""
 
     name: str
     x: float
@@ -27,18 +27,18 @@ class Actor:
     hue: float  # degrees round the colour wheel
     light: float
     score: Score
-    still_s: float | None = None  # silent: it stays as it is at this moment of its melody
+    still_s: float | None = None  # of a silent one: it stays in the pose of this moment of its melody
 
     def pose(self, t: float) -> Pose:
-        """How it is held `t` seconds into the clip."""
+        """The pose `t` seconds into the clip."""
         return self.score.pose(t if self.still_s is None else self.still_s)
 
 
 def cast(label: str, score: Score, seconds: float, rival: bool, looks: Looks, rng: np.random.Generator) -> tuple[tuple[Actor, ...], int]:  # fmt: skip
-    """The actors from back to front, and which of them plays `score`; the others are of other classes, and silent.
+    """The actors from back to front, and the number of the one that plays `score`; the others are silent, of other classes.
 
-    A rival is as large as the player (0.9 to 1.1 times) and takes a place of the same kind: nothing but the sound
-    and the movement tells which of the two plays.  Other silent ones are 0.35 to 0.6 times as large.
+    A rival is as large as the player (0.9 to 1.1 times) and is placed alike: only audio and movement show which of the two
+    plays.  Other silent instruments are 0.35 to 0.6 times as large.
     """
     others = list(rng.permutation([name for name in DRAWINGS if name != label]))
 
@@ -85,7 +85,7 @@ def cast(label: str, score: Score, seconds: float, rival: bool, looks: Looks, rn
 
 
 def extent(actor: Actor, times: NDArray[Any]) -> Box:
-    """x0 y0 x1 y1 in [0, 1]: where in the picture the actor is seen at these times; what hides it is not counted."""
+    """The box x0 y0 x1 y1 in [0, 1] of the actor over these times, as if nothing occluded it."""
     bounds = []
     for t in times if actor.still_s is None else times[:1]:
         brush = Brush(None, _matrix(actor, actor.pose(t), 1.0))
@@ -96,9 +96,9 @@ def extent(actor: Actor, times: NDArray[Any]) -> Box:
 
 
 def film(actors: tuple[Actor, ...], player: int, box: Box, hidden: bool, times: NDArray[Any], size: int, looks: Looks, rng: np.random.Generator) -> NDArray[Any]:  # fmt: skip
-    """Frames, uint8 (t, size, size, 3), at `times`: everything stands still but the player, who stays within `box`.
+    """Frames, uint8 (t, size, size, 3), at `times` in seconds: only the player moves, inside `box`.
 
-    A `hidden` player stands behind a folding screen.
+    A `hidden` player is behind a folding screen.
     """
     side, light = size * FINE, float(rng.uniform(0.8, 1.15))
     inks = [tinted(actor.hue, light * actor.light) for actor in actors]
@@ -113,7 +113,7 @@ def film(actors: tuple[Actor, ...], player: int, box: Box, hidden: bool, times: 
     occlude(front, looks, rng)
 
     x0, y0, x1, y1 = (np.array(box) * size + (-1, -1, 2, 2)).astype(int).clip(0, size).tolist()
-    window = (x0 * FINE, y0 * FINE, x1 * FINE, y1 * FINE)  # only here does anything move
+    window = (x0 * FINE, y0 * FINE, x1 * FINE, y1 * FINE)  # only this part of the frame changes
     behind, before = back.crop(window), front.crop(window)
     back.paste(front, mask=front)
     still = np.asarray(back.reduce(FINE)).astype(np.int16)
@@ -132,7 +132,7 @@ def film(actors: tuple[Actor, ...], player: int, box: Box, hidden: bool, times: 
 
 
 def _blurred(frame: NDArray[Any], share: int) -> NDArray[Any]:
-    """`frame` (int16), whose pixels give `share` 64ths of themselves to each of their neighbours, along both axes."""
+    """`frame` (int16), blurred along both axes: `share` 64ths of each pixel go to each neighbour."""
     frame = frame.copy()
     for line in (frame, frame.swapaxes(0, 1)):
         line[1:-1] = (line[1:-1] * (64 - 2 * share) + (line[:-2] + line[2:]) * share) >> 6
@@ -140,7 +140,7 @@ def _blurred(frame: NDArray[Any], share: int) -> NDArray[Any]:
 
 
 def _matrix(actor: Actor, pose: Pose, side: float, origin: tuple[float, float] = (0, 0)) -> NDArray[Any]:
-    """From the instrument's own coordinates to pixels; the pose leans it by up to 4 degrees."""
+    """From the instrument's coordinates to pixels; the pose rotates it by up to 4 degrees."""
     angle = np.radians(actor.turn + 4 * pose.sway)
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s], [s, c]]) * (actor.size / 2 * side)
@@ -157,8 +157,8 @@ def _draw(actor: Actor, t: float, canvas: ImageDraw.ImageDraw, ink: Ink, side: i
 def _shadows(image: Image.Image, actors: tuple[Actor, ...], size: int) -> None:
     """Soft shadows on the wall.
 
-    They show how each melody begins, the silent ones' too: a shadow that fits its instrument, or does not, would
-    tell who plays.
+    They show the first pose of each melody, also of silent instruments: otherwise a shadow that does or does not fit its
+    instrument would show which one plays.
     """
     shade = Image.new("L", (size, size))
     for actor in actors:

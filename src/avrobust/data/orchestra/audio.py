@@ -1,7 +1,7 @@
-"""How the eleven instruments sound: each is synthesised by how it works.  Knows no pictures and no files.
+"""Synthesises the eleven instruments by simple physical models.  Knows no video and no files.
 
-Blown, bowed and squeezed instruments sustain one tone whose pitch
-and loudness change; plucked and struck ones ring, note by note.
+Blown, bowed and squeezed instruments sustain one tone whose pitch and loudness change; plucked and struck ones ring, note
+by note.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from avrobust.data.orchestra.exact import cos, exp, exp2, log2, power, sin
+from avrobust.data.orchestra.portable_math import cos, exp, exp2, log2, power, sin
 from avrobust.data.orchestra.score import Score
 
 Wave = NDArray[Any]  # float32 (n,)
 Formants = tuple[tuple[float, float, float], ...]  # (centre in Hz, width in octaves, gain in dB)
-TABLE = 16384  # samples of one period: so many that the nearest one will do
+TABLE = 16384  # samples of one period, enough to take the nearest one
 
 
 def perform(name: str, score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
-    """`n` samples of `score`, played alone in a dry room, with an RMS of 1.  `rng` is the player and the instrument."""
+    """`n` samples of `score` without a room, with an RMS of 1.  `rng` varies player and instrument."""
     return _unit(SOUNDS[name](score, n, rate, rng))
 
 
@@ -29,16 +29,16 @@ def record(
     player: Wave, other: Wave | None, below_db: float, snr_db: float, room_s: float, tilt_db: float, peak: float,
     rate: int, rng: np.random.Generator,
 ) -> Wave:  # fmt: skip
-    """What a microphone hears of `player`, in [-1, 1].
+    """A recording of `player` in a room, in [-1, 1].
 
-    `other`, if any, plays `below_db` softer; the room rings for `room_s` seconds; noise lies `snr_db` below the
-    player; `tilt_db` per octave makes the recording brighter or, below 0, duller; the loudest sample is `peak`.
+    `other`, if any, plays `below_db` softer; `room_s` is the reverberation time in seconds; noise is `snr_db` below the
+    player; `tilt_db` per octave makes the recording brighter or, below 0, duller; the largest sample is `peak`.
     """
     n = len(player)
     wave = player if other is None else player + other * _gain(np.full(1, -below_db, np.float32))
     wave = _unit(_reverberate(wave, room_s, rate, rng))
     octaves = np.maximum(_octaves(n, rate), -4.5)  # around 1 kHz, level below 44 Hz
-    colour = exp2(-rng.uniform(0, 0.6) * octaves)  # from white noise to pink and a little further
+    colour = exp2(-rng.uniform(0, 0.6) * octaves)  # from white noise to slightly darker than pink
     noise = _unit(_filtered(_noise(n, rng), colour))
     wave = wave + noise * _gain(np.full(1, -snr_db, np.float32))
     wave = _filtered(wave, _gain(tilt_db * octaves))
@@ -58,7 +58,7 @@ def bowed(
     vibrato: float,
     glide_s: float,
 ) -> Wave:
-    """A bow that grips and slips gives a sawtooth; the body's resonances colour it; bow hair hisses along."""
+    """A bow that sticks and slips gives a sawtooth, filtered by the body's resonances, with the noise of the bow hair."""
     f0 = _pitch(score, n, rate, glide_s, vibrato * rng.uniform(0.7, 1.3), rng.uniform(4.8, 6.6))
     level = _loudness(score, n, rate, rng.uniform(0.05, 0.11))
     k = np.arange(1, 61)
@@ -70,7 +70,7 @@ def bowed(
 def reed(
     score: Score, n: int, rate: int, rng: np.random.Generator, *, even: float, slope: float, bore: Formants
 ) -> Wave:
-    """A reed on a cylinder sounds odd harmonics (`even` near 0), on a cone all of them (`even` 1)."""
+    """A reed on a cylinder has odd harmonics (`even` near 0), on a cone all of them (`even` 1)."""
     f0 = _pitch(score, n, rate, 0.015, rng.uniform(0, 12), rng.uniform(4.5, 5.5))
     level = _loudness(score, n, rate, rng.uniform(0.02, 0.05))
     k = np.arange(1, 61)
@@ -79,7 +79,7 @@ def reed(
 
 
 def flute(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
-    """An edge tone: hardly more than two harmonics, a tremble of the breath, and the breath itself."""
+    """An edge tone: hardly more than two harmonics, with tremolo and breath noise."""
     shake_hz = rng.uniform(4.5, 6)
     f0 = _pitch(score, n, rate, 0.02, 10, shake_hz)
     breath = 1 + rng.uniform(0.15, 0.35) * sin(2 * np.pi * shake_hz * _seconds(n, rate))
@@ -90,7 +90,7 @@ def flute(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
 
 
 def brass(score: Score, n: int, rate: int, rng: np.random.Generator, *, bright_hz: float, attack_s: float) -> Wave:
-    """Lips on a tube: the louder, the brighter.  Two tones, one dull and one bright, are mixed by loudness."""
+    """Lips on a tube: brighter when louder.  A dull and a bright tone are mixed by loudness."""
     f0 = _pitch(score, n, rate, 0.02, rng.uniform(0, 15), 5.0)
     level = _loudness(score, n, rate, attack_s, swell=0.35)
     hz = np.arange(1, 61) * f0.mean()
@@ -101,7 +101,7 @@ def brass(score: Score, n: int, rate: int, rng: np.random.Generator, *, bright_h
 
 
 def bellows(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
-    """Two metal reeds some cents apart beat against each other, with a chord's third below and pulsing air."""
+    """Two metal reeds, detuned by some cents, beat against each other, with a lower voice."""
     f0 = _pitch(score, n, rate, 0.004, 0, 1)
     k = np.arange(1, 61)
     weights = power(k, -0.7) * (1 + 0.4 * rng.standard_normal(len(k)))
@@ -112,9 +112,9 @@ def bellows(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
 
 
 def plucked(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
-    """Karplus and Strong's string: a burst of noise goes round a loop that averages neighbours.
+    """A Karplus-Strong string: a burst of noise in a loop that averages neighbouring samples.
 
-    The loop filters once per period, so period number p has the burst's spectrum times filter**p.
+    The loop filters once per period, so period p has the burst's spectrum times filter**p.
     """
     wave = np.zeros(n, np.float32)
     decay = rng.uniform(0.990, 0.996)
@@ -125,7 +125,7 @@ def plucked(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
         if periods < 1:
             continue
         k = np.arange(size // 2 + 1)
-        burst = rfft(rng.uniform(-1, 1, size)) * sin(np.pi * k * rng.uniform(0.12, 0.25))  # plucked at this point
+        burst = rfft(rng.uniform(-1, 1, size)) * sin(np.pi * k * rng.uniform(0.12, 0.25))  # the plucking point
         loop = decay * cos(np.pi * k / size)
         rounds = np.multiply.accumulate([np.ones_like(loop), *[loop] * (periods - 1)])  # loop**p, one by one
         ring = irfft(burst * rounds, size).ravel()
@@ -134,7 +134,7 @@ def plucked(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
 
 
 def struck(score: Score, n: int, rate: int, rng: np.random.Generator) -> Wave:
-    """A wooden bar: its modes are no harmonics (1 : 3 : 6.3 : 10.4, the first two tuned by carving), and die fast."""
+    """A wooden bar: inharmonic modes (1 : 3 : 6.3 : 10.4, the first two tuned by carving) that decay fast."""
     wave = np.zeros(n, np.float32)
     hard = rng.uniform(0.4, 1)
     for note in score.notes:
@@ -203,13 +203,13 @@ def _gain(db: Wave) -> Wave:
 
 
 def _filtered(wave: Wave, gain: Wave) -> Wave:
-    """`wave` with each of its frequencies made `gain` times as loud."""
+    """`wave` with each frequency multiplied by `gain`."""
     filtered: Wave = irfft(rfft(wave) * gain, len(wave))
     return filtered
 
 
 def _pitch(score: Score, n: int, rate: int, glide_s: float, vibrato: float, vibrato_hz: float) -> Wave:
-    """The fundamental in Hz: it slides to each note within about `glide_s` and trembles by `vibrato` cents."""
+    """The fundamental in Hz: it glides to each note within about `glide_s`, with a vibrato of `vibrato` cents."""
     starts = [round(note.start_s * rate) for note in score.notes]
     held = np.diff([0, *starts[1:], n])
     pitch = np.repeat(np.array([note.pitch for note in score.notes], np.float32), held)
@@ -224,7 +224,7 @@ def _pitch(score: Score, n: int, rate: int, glide_s: float, vibrato: float, vibr
 
 
 def _loudness(score: Score, n: int, rate: int, attack_s: float, swell: float = 0.0) -> Wave:
-    """0 to 1: each note rises within about `attack_s`, with `swell` goes on growing, and is let go at its end."""
+    """Loudness in [0, 1]: each note rises within about `attack_s`, grows further with `swell`, and is released at its end."""
     level = np.zeros(n, np.float32)
     for note in score.notes:
         start = round(note.start_s * rate)
@@ -236,7 +236,7 @@ def _loudness(score: Score, n: int, rate: int, attack_s: float, swell: float = 0
 
 
 def _oscillate(f0: Wave, weights: NDArray[Any], rate: int) -> Wave:
-    """A tone of changing pitch `f0` whose harmonics have these `weights`, without those above half the rate."""
+    """A tone of changing pitch `f0` (Hz) with these `weights` of its harmonics, without aliasing."""
     weights = weights[: max(1, int(0.48 * rate / f0.max()))]
     spectrum = np.zeros(TABLE // 2 + 1, np.complex64)
     spectrum[1 : len(weights) + 1] = -0.5j * TABLE * weights
@@ -245,7 +245,7 @@ def _oscillate(f0: Wave, weights: NDArray[Any], rate: int) -> Wave:
 
 
 def _resonate(wave: Wave, formants: Formants, rate: int, rng: np.random.Generator) -> Wave:
-    """`wave` through a body whose resonances lie some per cent off: no two instruments are alike."""
+    """`wave` filtered by a body's resonances, each a few per cent off, so that no two instruments are alike."""
     octaves = _octaves(len(wave), rate)
     gain_db = np.zeros_like(octaves)
     for hz, width, gain in formants:
@@ -255,7 +255,7 @@ def _resonate(wave: Wave, formants: Formants, rate: int, rng: np.random.Generato
 
 
 def _reverberate(wave: Wave, room_s: float, rate: int, rng: np.random.Generator) -> Wave:
-    """`wave` with a tail of echoes that lose 60 dB within `room_s` seconds."""
+    """`wave` with reverberation that decays by 60 dB within `room_s` seconds."""
     t = _seconds(round(room_s * rate), rate)
     tail = _noise(len(t), rng) * _gain(-60 / room_s * t)
     tail *= 0.5 / np.sqrt(np.sum(tail**2))
