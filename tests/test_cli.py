@@ -444,7 +444,7 @@ def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):
 
 
 def test_show(done, network, videos, capsys):
-    for path, word in ((done, "PGD-2"), (network, '"epochs": 2'), (next(videos.glob("tuba/*.mp4")), "h264")):
+    for path, word in ((done, "PGD-2"), (network, "epochs: 2"), (next(videos.glob("tuba/*.mp4")), "h264")):
         assert main(["show", str(path)]) == 0
         assert word in capsys.readouterr().out
 

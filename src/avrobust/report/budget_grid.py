@@ -21,7 +21,7 @@ from scipy import stats
 from avrobust.evaluation.conditions import Condition, Predictions, tabulate
 from avrobust.evaluation.stats import Proportion, estimate, percent
 from avrobust.facts import Budget
-from avrobust.media import write_bytes
+from avrobust.files import write_bytes
 from avrobust.progress import duration
 from avrobust.report.formatting import at, audio_budget, joined, machine, size, software, visual_budget
 from avrobust.report.load import RunError

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import p_value, percent
-from avrobust.media import write_bytes
+from avrobust.files import write_bytes
 from avrobust.progress import duration
 from avrobust.report import formatting
 from avrobust.report.load import NO_PAPERS, read
