@@ -328,7 +328,9 @@ def run_with(folder: Path, seeds: tuple[int, ...] = (0,), how: tuple[str, ...] =
             clean = np.arange(60) % 5 > 0
             right = rng.random(60) < 0.5
             still = ev == 0.006 and channel == Lossless().name
-            rows = Rows.of({
+            told = {"crafted_by": "none" if attack == "none" else "PGD-10", "adaptive": attack == "PGD-10, knowing"}
+            told["channel"] = "" if channel == "as made" else channel
+            rows = Rows.of(told | {
                 "model": "AV", "seed": seed, "attack": f"{attack} > {channel}", "mode": "sent", "subset": subset,
                 **budget_of(ea, ev, visual_unit="normalised").columns(), "clip": [f"clip{k:03d}" for k in range(60)],
                 "label": np.zeros(60, int), "status": "ok", "pred_clean": 1 - clean, "pred": 1 - right,
@@ -347,13 +349,13 @@ def run_with(folder: Path, seeds: tuple[int, ...] = (0,), how: tuple[str, ...] =
 def test_what_stays_is_counted_clip_by_clip(tmp_path, seeds):
     made = run_with(tmp_path / "r", seeds)
     (table,) = channels.tables(read(tmp_path / "r"))
-    assert (table.model, table.attack, table.channels) == ("AV", "PGD-10", ("as made", Lossless().name, Mp4().name))
-    assert [(r.subset, r.knowing) for r in table.rows] == [("V", False), ("V", True), ("AV", False), ("AV", True)]
+    assert (table.model, table.attack, table.channels) == ("AV", "PGD-10", ("", Lossless().name, Mp4().name))
+    assert [(r.subset, r.adaptive) for r in table.rows] == [("V", False), ("V", True), ("AV", False), ("AV", True)]
     right = {(r["attack"], r["subset"], r["seed"], r["clip"]): r["correct"] for r in made}
     clean = {(r["seed"], r["clip"]): r["correct_clean"] for r in made}
     for row in table.rows:
         for channel, arrival in row.arrivals.items():
-            name = f"PGD-10{', knowing' if row.knowing else ''} > {channel}"
+            name = f"PGD-10{', knowing' if row.adaptive else ''} > {channel or 'as made'}"
             before = [
                 key
                 for key in clean
@@ -370,7 +372,7 @@ def test_what_stays_is_counted_clip_by_clip(tmp_path, seeds):
                 assert (arrival.stay.low < pooled.low and arrival.stay.high > pooled.high) or pooled.value == 1
             answers = [right[name, row.subset, *key] for key in clean]
             assert arrival.accuracy.value == pytest.approx(np.mean(answers))
-    assert table.clean["as made"].value == pytest.approx(np.mean(list(clean.values())))
+    assert table.clean[""].value == pytest.approx(np.mean(list(clean.values())))
 
 
 def test_what_is_sent_is_no_attack(tmp_path):
@@ -395,7 +397,7 @@ def test_the_page_has_its_section_only_where_clips_were_sent(tmp_path):
     assert table.words in page.text and "of the clips" in table.words.lower()
     for row in table.rows:
         for channel, arrival in row.arrivals.items():
-            if channel != "as made":
+            if channel:
                 assert f"{arrival.words} stay misclassified" in page.text
 
 
@@ -414,7 +416,11 @@ def test_budgets_are_said_in_what_files_hold(tmp_path):
 
 
 def test_the_report_calls_things_as_rows_do():
-    assert Lossless().name == channels.LOSSLESS
-    assert channels.Way.read(Sent(Mp4(), PGD(), known=True).name) == ("PGD-10", True, Mp4().name)
-    assert channels.Way.read(Sent(Lossless(), Quantized(PGD())).name) == ("PGD-10", True, channels.LOSSLESS)
-    assert channels.Way.read(Sent(Mp4()).name) == ("none", False, Mp4().name)
+    assert Lossless().name == channels.LOSSLESS and Sent(Mp4()).info.crafted_by == channels.NO_ATTACK
+    told = [(sent.info.crafted_by, sent.info.channel, sent.info.adaptive) for sent in (
+        Sent(Mp4(), PGD(), known=True), Sent(Lossless(), Quantized(PGD())), Sent(Lossless(), PGD()), Sent(Mp4()),
+    )]  # fmt: skip
+    lossless = channels.LOSSLESS
+    assert told == [
+        ("PGD-10", Mp4().name, True), ("PGD-10", lossless, True), ("PGD-10", lossless, False), ("none", Mp4().name, False),
+    ]  # fmt: skip

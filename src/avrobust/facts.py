@@ -15,6 +15,9 @@ class AttackInfo:
     `family`: "FGSM", "PGD", "MIM", "APGD", "Square", "AVAutoAttack", or "" for somebody else's.  `objective`: what it
     raises, for display; `on_answer`: whether that is about which class the model answers.  `source`: the model that its
     clips were made for, "" for the model at hand.  `variant`: "quantized" for clips that a file can hold, "alternating" where modalities move in turn.
+
+    Of clips that went through a channel: `crafted_by`, the display name of the attack that made them ("none" for clean
+    clips); `channel`, its display name, "" before any channel; `adaptive`: whether the search knew the channel.
     """
 
     family: str = ""
@@ -24,6 +27,9 @@ class AttackInfo:
     on_answer: bool = False
     source: str = ""
     variant: str = ""
+    crafted_by: str = ""
+    channel: str = ""
+    adaptive: bool = False
 
     @property
     def single_step(self) -> bool:

@@ -23,8 +23,9 @@ def attack_info(attack: Any) -> AttackInfo:
     A subclass may search otherwise, so what it inherits need not hold of it: it states its own `info`.
 
     >>> from avrobust.attacks import PGD
-    >>> attack_info(PGD(steps=40, restarts=5))
-    AttackInfo(family='PGD', steps=40, restarts=5, objective='cross_entropy', on_answer=True, source='', variant='')
+    >>> info = attack_info(PGD(steps=40, restarts=5))
+    >>> info.family, info.steps, info.restarts, info.objective, info.on_answer
+    ('PGD', 40, 5, 'cross_entropy', True)
     >>> attack_info(lambda model, x, y, threat, seeds: x).family
     ''
     """
@@ -44,6 +45,22 @@ def wrapped_info(attack: Any, **facts: str) -> AttackInfo:
     """The facts of an attack that does something more than `attack`, as far as facts about that are known."""
     info = attack_info(attack)
     return replace(info, **facts) if info.family else info  # type: ignore[arg-type]
+
+
+def channel_info(attack: Any, channel: str = "", *, adaptive: bool = False) -> AttackInfo:
+    """The facts of an attack whose clips went through the channel of this name; "": before any channel.
+
+    A search for clips that a file can hold knows what files do, so it is adaptive.
+
+    >>> from avrobust.attacks import PGD, Quantized
+    >>> info = channel_info(Quantized(PGD()), "8 and 16 bits")
+    >>> info.crafted_by, info.channel, info.adaptive
+    ('PGD-10', '8 and 16 bits', True)
+    """
+    info = attack_info(attack)
+    quantized = info.variant == "quantized"
+    crafted_by = display_name(attack.attack if quantized else attack)
+    return replace(info, crafted_by=crafted_by, channel=channel, adaptive=adaptive or quantized)
 
 
 def goal(objective: Objective | Raised, usual: Objective = cross_entropy) -> str:

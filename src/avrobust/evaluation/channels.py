@@ -16,9 +16,11 @@ from jaxtyping import Float, Float32
 from scipy import signal
 from torch import Tensor
 
+from avrobust.attacks.base import channel_info
 from avrobust.attacks.quantized import behind, on_levels
 from avrobust.config import concise
 from avrobust.evaluation.evaluator import label
+from avrobust.facts import AttackInfo
 from avrobust.media.channel import through_mp4
 from avrobust.media.encode import AAC_RATES
 from avrobust.seeds import Seeds
@@ -137,6 +139,11 @@ class Sent:
     def name(self) -> str:
         """How a table calls it: "attack > channel"."""
         return f"{label(self.attack)}{', knowing' if self.known else ''} > {label(self.channel)}"
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its facts."""
+        return channel_info(self.attack, label(self.channel), adaptive=self.known)
 
     @property
     def steps(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import ANYTHING
-from avrobust.attacks.base import attack_info
+from avrobust.attacks.base import attack_info, channel_info
 from avrobust.budget_check import check
 from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.checks import (
@@ -179,7 +179,6 @@ class Evaluator:
         """
         check_mode(attack, f"the attack {label(attack)}")
         title, mode = label(attack), "sent" if sent else getattr(attack, "mode", "corrected")
-        info = asdict(attack_info(attack))
         free = getattr(attack, "may_leave_budget", False)
         # Only what was checked to be untouched is taken for it; a channel changes both modalities.
         touched = ANYTHING if free or sent else threat
@@ -193,15 +192,18 @@ class Evaluator:
             check_kept(batch.x, lent, batch.ids, f"{title}, or the model under it,")
             if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
-            arrived = {f"{title} > as made" if sent else title: adversarial}
-            arrived |= {f"{title} > {label(channel)}": channel(adversarial.map(torch.clone)) for channel in sent}
-            for name, x in arrived.items():
+            info = channel_info(attack) if sent else attack_info(attack)
+            arrived = [(f"{title} > as made" if sent else title, info, adversarial)]
+            for channel in sent:
+                after = channel(adversarial.map(torch.clone))
+                arrived.append((f"{title} > {label(channel)}", channel_info(attack, label(channel)), after))
+            for name, info, x in arrived:
                 fooled = judge.fix_unattacked(batch.x, touched).fix_at(x)
                 lent = x.map(torch.clone)
                 with torch.no_grad():
                     logits = check_shape(fooled(lent), len(batch)).float()
                 check_kept(x, lent, batch.ids, "the model")
-                columns = self._columns(batch, clean, logits, name, mode, threat, seed) | info
+                columns = self._columns(batch, clean, logits, name, mode, threat, seed) | asdict(info)
                 more = sizes(threat, batch.x, x) | self._more(fooled, batch, x)
                 if mode != "sent" and threat.subset == "AV":
                     more |= halves(judge, fooled, batch, x)

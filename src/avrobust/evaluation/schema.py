@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         "norm_audio": _S, "eps_audio": _F, "unit_audio": _S, "norm_visual": _S, "eps_visual": _F, "unit_visual": _S, "threat": _S,
         # what is known of the attack; see `attacks.base.AttackInfo`
         "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S,
+        "crafted_by": _S, "channel": _S, "adaptive": _B,
         # on which clip, and what came of it; status is "ok" or the reason why there is no prediction
         "clip": _S, "label": _I, "status": _S,
         "pred_clean": _I, "pred": _I, "margin_clean": _F, "margin": _F, "correct_clean": _B, "correct": _B,

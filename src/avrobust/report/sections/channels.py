@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,21 +16,9 @@ from avrobust.report.section import Section
 from avrobust.report.tables import accuracy
 from avrobust.units import IMAGENET_STD
 
-AS_MADE, LOSSLESS = "as made", "8 and 16 bits"  # as `evaluation.evaluator` and `realize.Lossless` call them
-
-
-class Way(NamedTuple):
-    """What a row's attack is called, taken apart: "PGD-10, knowing > H.264" is ("PGD-10", True, "H.264")."""
-
-    attack: str
-    knowing: bool
-    channel: str
-
-    @classmethod
-    def read(cls, name: str) -> "Way":
-        made, _, channel = name.partition(" > ")
-        attack, _, how = made.partition(", ")
-        return cls(attack, bool(how), channel)
+BEFORE = ""  # the channel of clips before any
+NO_ATTACK = "none"  # what clean clips are crafted by
+LOSSLESS = "8 and 16 bits"  # the name of `evaluation.channels.Lossless`
 
 
 @dataclass(frozen=True)
@@ -52,11 +40,11 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Row:
-    """One attack inside one threat, by channel; `knowing`: an adaptive attacker, who knows the channel."""
+    """One attack inside one threat, by channel; `adaptive`: the attacker knows the channel."""
 
     subset: str
     budget: Budget
-    knowing: bool
+    adaptive: bool
     arrivals: Mapping[str, Arrival]
 
 
@@ -76,9 +64,9 @@ class Table:
         last = [r for r in self.rows if (r.subset, r.budget) == (self.rows[-1].subset, self.rows[-1].budget)]
         parts = []
         for row in last:
-            counts = [f"{a.words} after {c}" for c, a in row.arrivals.items() if c != AS_MADE and a.words]
+            counts = [f"{a.words} after {c}" for c, a in row.arrivals.items() if c != BEFORE and a.words]
             if counts:
-                parts.append(("with an adaptive attacker, " if row.knowing else "") + listing(counts))
+                parts.append(("with an adaptive attacker, " if row.adaptive else "") + listing(counts))
         what = " and ".join(MODALITY[letter] for letter in last[0].subset)
         where = at(last[0].subset, last[0].budget)
         subject = f"Of the clips that {self.attack} fools with {what} attacked at {where}, these stay misclassified"
@@ -87,33 +75,29 @@ class Table:
 
 def tables(run: Run) -> list[Table]:
     """One per model and attack that went through a channel; empty where none did."""
-    made = dict.fromkeys((c.model, Way.read(c.attack).attack) for c in run.sent)
-    return [_table(run, model, attack) for model, attack in made if attack != "none"]
+    made = dict.fromkeys((c.model, p.info.crafted_by) for c, p in run.sent.items())
+    return [_table(run, model, attack) for model, attack in made if attack != NO_ATTACK]
 
 
 def _table(run: Run, model: str, attack: str) -> Table:
-    ways = {c: Way.read(c.attack) for c in run.sent if c.model == model}
-    control = {way.channel: run.sent[c] for c, way in ways.items() if way.attack == "none"}
-    mine = {c: way for c, way in ways.items() if way.attack == attack}
-    channels = sorted(
-        {way.channel for way in mine.values()}, key=lambda name: (name != AS_MADE, name != LOSSLESS, name)
-    )
+    sent = [p for c, p in run.sent.items() if c.model == model]
+    control = {p.info.channel: p for p in sent if p.info.crafted_by == NO_ATTACK}
+    mine = [p for p in sent if p.info.crafted_by == attack]
+    channels = sorted({p.info.channel for p in mine}, key=lambda name: (name != BEFORE, name != LOSSLESS, name))
+    order = sorted(mine, key=lambda p: (SUBSETS.index(p.condition.subset), p.condition))
     rows = []
-    threats = dict.fromkeys((c.subset, c.budget) for c in sorted(mine, key=lambda c: (SUBSETS.index(c.subset), c)))
-    for subset, budget in threats:
-        here = {way: run.sent[c] for c, way in mine.items() if (c.subset, c.budget) == (subset, budget)}
-        made = here.get(Way(attack, False, AS_MADE)) or run.attacked(model, attack, subset, budget)
-        for knowing in (False, True):
-            arrivals = {
-                channel: _arrival(here[way], made, control.get(channel))
-                for channel in channels
-                if (way := Way(attack, knowing, channel)) in here
-            }
+    for subset, budget in dict.fromkeys((p.condition.subset, p.condition.budget) for p in order):
+        here = [p for p in mine if (p.condition.subset, p.condition.budget) == (subset, budget)]
+        plain = (p for p in here if p.info.channel == BEFORE and not p.info.adaptive)
+        made = next(plain, None) or run.attacked(model, attack, subset, budget)
+        for adaptive in (False, True):
+            found = {p.info.channel: p for p in here if p.info.adaptive == adaptive}
+            arrivals = {name: _arrival(found[name], made, control.get(name)) for name in channels if name in found}
             if arrivals:
-                rows.append(Row(subset, budget, knowing, arrivals))
+                rows.append(Row(subset, budget, adaptive, arrivals))
     clean = {name: accuracy(control[name]) for name in channels if name in control}
-    if before := next((run.sent[c] for c, way in mine.items() if way.channel == AS_MADE), None):
-        clean[AS_MADE] = estimate(before["correct_clean"])
+    if before := next((p for p in mine if p.info.channel == BEFORE), None):
+        clean[BEFORE] = estimate(before["correct_clean"])
     return Table(model, attack, tuple(channels), clean, tuple(rows))
 
 
@@ -163,7 +147,7 @@ def budgets(run: Run) -> list[FileBudget]:
     if not run.sent:
         return []
     met = {b for level in (*run.levels, *run.defense_levels) for b in level.values()}
-    met |= {c.budget for c in run.sent if Way.read(c.attack).attack != "none"}
+    met |= {c.budget for c, p in run.sent.items() if p.info.crafted_by != NO_ATTACK}
     audio = {
         b.audio: FileBudget("audio", str(b.audio), (32768 * b.audio.eps,)) for b in sorted(met) if is_linf(b, "audio")
     }
@@ -185,7 +169,7 @@ def _seen(run: Run, budget: Budget) -> str:
     rounded = [
         p["linf_visual"]
         for c, p in run.sent.items()
-        if (way := Way.read(c.attack)).channel == LOSSLESS and not way.knowing and c.budget.visual == budget.visual
+        if p.info.channel == LOSSLESS and not p.info.adaptive and c.budget.visual == budget.visual
     ]
     if not rounded:
         return ""
