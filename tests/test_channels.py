@@ -17,7 +17,8 @@ from avrobust.attacks.quantized import behind, on_levels
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.stats import Proportion
-from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav, write_bytes
+from avrobust.files import write_bytes
+from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav
 from avrobust.media.channel import through_mp4
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report.load import read

@@ -1,6 +1,5 @@
 """Arrays become files and come back."""
 
-import errno
 import io
 import wave as riff
 from pathlib import Path
@@ -17,7 +16,6 @@ from avrobust.media import (
     encode_mp4,
     encode_png,
     encode_wav,
-    write_bytes,
     write_mp4,
     write_png,
     write_wav,
@@ -130,21 +128,6 @@ def test_wav_rounds_to_16_bits():
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 8000)
         stored = np.frombuffer(file.readframes(-1), "<i2")
     assert (stored == np.clip(np.round(wave * 32768), -32768, 32767)).all()
-
-
-def test_files_stand_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = write_bytes(tmp_path / "new" / "a.bin", b"before")
-
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[:2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"No space left on device: .*a\.bin"):
-        write_bytes(path, b"after")
-    assert path.read_bytes() == b"before"
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_writers_write_what_the_encoders_encode(tmp_path: Path):

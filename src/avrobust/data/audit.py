@@ -3,7 +3,6 @@
 Works on lists without media, too: then every clip is missing, and leaks between lists are still found.
 """
 
-import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from avrobust.data.frames import numbered
 from avrobust.data.manifest import Manifest
 from avrobust.data.shortcuts import Properties, Shortcut, properties, sample, shortcuts
 from avrobust.data.workers import cores
+from avrobust.files import sha256
 from avrobust.media.container import Kind
 from avrobust.media.errors import MediaError
 from avrobust.media.probe import probe
@@ -144,12 +144,6 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
         shortcuts=shortcuts(sampled),
         sampled=len(sampled),
     )
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _by_split(entries: Iterable[Entry], what: Callable[[Entry], str]) -> dict[str, set[str]]:

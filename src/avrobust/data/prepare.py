@@ -25,7 +25,8 @@ from avrobust.data.manifest import Manifest
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
 from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
 from avrobust.data.workers import Lost, cores, in_processes
-from avrobust.media import ClipSpec, write_bytes
+from avrobust.files import DRAFTS, write_bytes, write_json
+from avrobust.media import ClipSpec
 from avrobust.media.bounds import COMPUTING
 from avrobust.media.decode import Clip
 from avrobust.media.errors import MediaError
@@ -159,13 +160,13 @@ def _create(out: Path, spec: ClipSpec) -> None:
                 f"{out}: expected a new folder or one of prepared clips, got a folder with other files. Give "
                 "another path."
             )
-        write_bytes(out / ABOUT, json.dumps({"spec": asdict(spec)}, indent=1).encode())
+        write_json(out / ABOUT, {"spec": asdict(spec)})
     elif there != spec:
         raise StoreError(
             f"{out}: expected clips as {spec}, got a folder of clips as {there}. Give another path, or delete the "
             "folder."
         )
-    for part in out.glob(".*.part"):  # left by a killed run; a live one needs seconds to write one
+    for part in out.glob(DRAFTS):  # left by a killed run; a live one needs seconds to write one
         if time.time() - part.stat().st_mtime > 3600:
             part.unlink(missing_ok=True)
 

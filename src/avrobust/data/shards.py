@@ -6,7 +6,6 @@ bits would need a third less disk at 11 kHz and four frames a second, but a conv
 
 import errno
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from avrobust.files import draft
 from avrobust.media import ClipSpec
 from avrobust.media.decode import Clip
 
@@ -73,11 +73,13 @@ def write_shard(folder: Path, clips: Sequence[tuple[str, Clip]]) -> None:
         }
     )
     name = PATTERN.replace("*", hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest())
-    part = folder / f".{name}.{os.getpid()}.part"
     try:
-        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, batch.schema) as stream:
+        with (
+            draft(folder / name) as part,
+            pa.OSFile(str(part), "wb") as file,
+            pa.ipc.new_stream(file, batch.schema) as stream,
+        ):
             stream.write_batch(batch)
-        part.replace(folder / name)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -85,8 +87,6 @@ def write_shard(folder: Path, clips: Sequence[tuple[str, Clip]]) -> None:
             f"{folder}: expected {batch.nbytes / 1e6:.0f} MB of free disk, got a full disk. Free some and prepare again; clips "
             "written before are kept."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def content(clip: Clip) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avrobust.data.entry import Entry, ManifestError, read_box, read_number
-from avrobust.media import write_bytes
+from avrobust.files import write_bytes
 
 _COLUMNS = ("id", "label", "split", "video", "audio", "start", "end", "box", "sha256")
 _SEPARATORS = ",;\t|"  # a comma, and what spreadsheets write instead

@@ -33,6 +33,7 @@ from avrobust.evaluation.door import as_batches, held
 from avrobust.evaluation.evaluator import Evaluator, label, sizes
 from avrobust.evaluation.schema import Rows
 from avrobust.facts import BUDGET_COLUMNS
+from avrobust.files import draft
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Attack, Batch, Model, Signals
@@ -162,9 +163,8 @@ class Found:
     def save(self, path: Path, about: Mapping[str, Any]) -> None:
         """To a Parquet file, whole or not at all; `about` goes into its metadata."""
         told = {"about": dict(about) | {name: getattr(self, name) for name in ("attacks", "checked", "missed")}}
-        half = path.with_name(f".{path.name}")
-        pq.write_table(self.rows.replace_schema_metadata({"avrobust": json.dumps(told)}), half)
-        half.replace(path)
+        with draft(path) as part:
+            pq.write_table(self.rows.replace_schema_metadata({"avrobust": json.dumps(told)}), part)
 
 
 def frontiers(

@@ -5,7 +5,6 @@ that a killed run or a full disk never leaves half a file.  The same arrays give
 """
 
 import io
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,8 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import wavfile
+
+from avrobust.files import write_bytes
 
 # Sample rates of MPEG-4 AAC, in Hz.
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -57,21 +58,6 @@ def write_wav(path: str | Path, wave: NDArray[Any], rate: int, *, float32: bool 
 def write_png(path: str | Path, frame: NDArray[Any]) -> Path:
     """Write a frame as a `.png` file; see `encode_png`."""
     return write_bytes(path, encode_png(frame))
-
-
-def write_bytes(path: str | Path, data: bytes) -> Path:
-    """Write `data` to `path`, whole or not at all, and make the folders it needs.  An OSError names the path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:  # an error of writing, as on a full disk, does not name the file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def encode_mp4(

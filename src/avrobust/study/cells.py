@@ -10,6 +10,7 @@ from typing import Any
 from avrobust.config import parse
 from avrobust.data.store import Store
 from avrobust.evaluation.schema import Rows
+from avrobust.files import draft, write_json
 from avrobust.study.plan import Cell
 from avrobust.study.record import describe
 
@@ -78,15 +79,11 @@ class _CellFile:
 
 def write_cell(out: Path, key: str, cell: Cell, rows: Rows, world: str = "") -> None:
     """Write a cell whole, then give it its name: a kill loses at most the cell it was in."""
-    draft = out / "cells" / f".{key}.part"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     about = {
         "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "settings": describe(cell.attack),
         "subset": cell.threat.subset, "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps,
         "threat": describe(cell.threat), "n": len(rows), "code": cell.code, "world": world,
     }  # fmt: skip
-    (draft / "cell.json").write_text(json.dumps(about, indent=1))
-    rows.save(draft / "rows.parquet")
-    shutil.rmtree(cell_folder(out, key), ignore_errors=True)  # where it was damaged
-    draft.replace(cell_folder(out, key))
+    with draft(cell_folder(out, key), folder=True, locked=True) as part:
+        write_json(part / "cell.json", about)
+        rows.save(part / "rows.parquet")

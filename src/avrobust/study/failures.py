@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avrobust.config import brief
-from avrobust.media import write_bytes
+from avrobust.files import write_bytes
 from avrobust.study.record import RunFile
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

@@ -18,7 +18,7 @@ from avrobust.evaluation.evaluator import Evaluator, Measure
 from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
-from avrobust.media import write_bytes
+from avrobust.files import write_json
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
@@ -205,7 +205,7 @@ class Job:
             told = {"sha256": sha256, "probe": probe(net, self.tested(self.study.attacked)[0])}
             if isinstance(net.feature_defense, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))
-            write_bytes(kept, json.dumps(told, indent=1).encode())
+            write_json(kept, told)
         return about_model(self.config, trained) | told
 
     def tested(self, limit: int | None) -> list[Batch]:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 import avrobust
+from avrobust.files import write_json
 from avrobust.locks import Lock
-from avrobust.media import write_bytes
 from avrobust.report import record as run_record
 from avrobust.report.worlds import DECIDES
 from avrobust.training.recipe import fast_bfloat16
@@ -226,4 +226,4 @@ class RunFile:
                 self.update(seconds={stage: round(spent + time.monotonic() - began, 1)})
 
     def _write(self, about: Mapping[str, Any]) -> None:
-        write_bytes(self.path, json.dumps(about, indent=1).encode())
+        write_json(self.path, about)

@@ -4,8 +4,6 @@ Pictures are written with 8 bits and sounds with 16, as any player needs them; t
 the exact signals.
 """
 
-import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
 from avrobust.evaluation.evaluator import sizes
 from avrobust.evaluation.localisation import Localisation
+from avrobust.files import draft, write_json
 from avrobust.media import write_png, write_wav
 from avrobust.media.errors import MediaError
 from avrobust.models.network import AVNet
@@ -35,32 +34,29 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
     """Some clips under PGD at the study's showcase threat, on sound, on picture and on both; fooled ones first."""
     if out.exists():
         return
-    draft = out.with_name(f".{out.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    number = 0
-    batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-    for threat in study.showcase.subsets():
-        craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
-        adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
-        with torch.no_grad():
-            before, after = net(batch.x).softmax(1), net(adversarial).softmax(1)
-        far = sizes(threat, batch.x, adversarial)
-        for i in _choose(before, after, batch.label):
-            y = int(batch.label[i])
-            number += 1
-            folder = draft / f"{number:02d}"
-            folder.mkdir(parents=True)
-            about = {
-                "clip": batch.ids[i], "attack": PGD().name, "subset": threat.subset, "budget": asdict(threat.budget),
-                "label": store.classes[y],
-                "pred_clean": store.classes[int(before[i].argmax())], "pred": store.classes[int(after[i].argmax())],
-                "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
-                "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": store.spec.rate,
-            }  # fmt: skip
-            about["amplified"] = _write(folder, batch, adversarial, i, store.spec.rate)
-            (folder / "clip.json").write_text(json.dumps(about, indent=1))
-    draft.mkdir(parents=True, exist_ok=True)  # where no clip was right, there is none to show
-    draft.replace(out)
+    with draft(out, folder=True, locked=True) as part:
+        number = 0
+        batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
+        for threat in study.showcase.subsets():
+            craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
+            adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
+            with torch.no_grad():
+                before, after = net(batch.x).softmax(1), net(adversarial).softmax(1)
+            far = sizes(threat, batch.x, adversarial)
+            for i in _choose(before, after, batch.label):
+                y = int(batch.label[i])
+                number += 1
+                folder = part / f"{number:02d}"
+                folder.mkdir(parents=True)
+                about = {
+                    "clip": batch.ids[i], "attack": PGD().name, "subset": threat.subset, "budget": asdict(threat.budget),
+                    "label": store.classes[y],
+                    "pred_clean": store.classes[int(before[i].argmax())], "pred": store.classes[int(after[i].argmax())],
+                    "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
+                    "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": store.spec.rate,
+                }  # fmt: skip
+                about["amplified"] = _write(folder, batch, adversarial, i, store.spec.rate)
+                write_json(folder / "clip.json", about)
 
 
 def _choose(before: torch.Tensor, after: torch.Tensor, label: torch.Tensor) -> list[int]:
@@ -93,40 +89,37 @@ def located(study: Study, net: AVNet, store: Store, places: Localisation, out: P
     """
     if out.exists():
         return
-    draft = out.with_name(f".{out.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-    example = batch.x.map(lambda s: s[:1])
-    judge, craft = engine.as_judge(net, example), engine.surrogate(net, example).cache_embeddings(batch.x)
-    shown: dict[str, Signals] = {"clean": batch.x}
-    for threat in study.showcase.subsets():
-        shown[threat.subset] = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
-    with torch.no_grad():
-        answers = {name: judge.output(x, ("heat",)) for name, x in shown.items()}
-        heat = {name: out.heat.mean(1) * out.heat.shape[1] for name, out in answers.items() if out.heat is not None}
-        predicted = {name: out.logits.argmax(1) for name, out in answers.items()}
-    right = (predicted["clean"] == batch.label).nonzero().flatten().tolist()
-    order = sorted(right, key=lambda i: places.rivals.get(batch.ids[i]) is None)
-    first = {int(batch.label[i]): i for i in reversed(order)}
-    for number, i in enumerate([i for i in order if first[int(batch.label[i])] == i][:STRIPS], start=1):
-        folder, id = draft / f"{number:02d}", batch.ids[i]
-        folder.mkdir(parents=True)
-        about = {
-            "clip": id, "label": store.classes[int(batch.label[i])], "attack": PGD().name,
-            "box": places.boxes.get(id), "rival": places.rivals.get(id), "places": list(heat["clean"].shape[1:]),
-            "budget": asdict(study.showcase.budget),
-            "pred": {name: store.classes[int(p[i])] for name, p in predicted.items()},
-        }  # fmt: skip
-        for name in ("clean", "AV"):  # to be heard in the report's Figure 1
-            if name in shown:
-                write_wav(folder / f"{name}.wav", shown[name].audio[i].cpu().numpy(), store.spec.rate)
-        for name, x in shown.items():
-            frame = x.visual[i, 0].permute(1, 2, 0).cpu().numpy()
-            write_png(folder / f"{name}.png", frame)
-            write_png(folder / f"{name}-heat.png", _over(frame, heat[name][i].cpu()))
-        (folder / "clip.json").write_text(json.dumps(about, indent=1))
-    draft.mkdir(parents=True, exist_ok=True)
-    draft.replace(out)
+    with draft(out, folder=True, locked=True) as part:
+        batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
+        example = batch.x.map(lambda s: s[:1])
+        judge, craft = engine.as_judge(net, example), engine.surrogate(net, example).cache_embeddings(batch.x)
+        shown: dict[str, Signals] = {"clean": batch.x}
+        for threat in study.showcase.subsets():
+            shown[threat.subset] = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
+        with torch.no_grad():
+            answers = {name: judge.output(x, ("heat",)) for name, x in shown.items()}
+            heat = {name: out.heat.mean(1) * out.heat.shape[1] for name, out in answers.items() if out.heat is not None}
+            predicted = {name: out.logits.argmax(1) for name, out in answers.items()}
+        right = (predicted["clean"] == batch.label).nonzero().flatten().tolist()
+        order = sorted(right, key=lambda i: places.rivals.get(batch.ids[i]) is None)
+        first = {int(batch.label[i]): i for i in reversed(order)}
+        for number, i in enumerate([i for i in order if first[int(batch.label[i])] == i][:STRIPS], start=1):
+            folder, id = part / f"{number:02d}", batch.ids[i]
+            folder.mkdir(parents=True)
+            about = {
+                "clip": id, "label": store.classes[int(batch.label[i])], "attack": PGD().name,
+                "box": places.boxes.get(id), "rival": places.rivals.get(id), "places": list(heat["clean"].shape[1:]),
+                "budget": asdict(study.showcase.budget),
+                "pred": {name: store.classes[int(p[i])] for name, p in predicted.items()},
+            }  # fmt: skip
+            for name in ("clean", "AV"):  # to be heard in the report's Figure 1
+                if name in shown:
+                    write_wav(folder / f"{name}.wav", shown[name].audio[i].cpu().numpy(), store.spec.rate)
+            for name, x in shown.items():
+                frame = x.visual[i, 0].permute(1, 2, 0).cpu().numpy()
+                write_png(folder / f"{name}.png", frame)
+                write_png(folder / f"{name}-heat.png", _over(frame, heat[name][i].cpu()))
+            write_json(folder / "clip.json", about)
 
 
 def _over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
@@ -144,26 +137,25 @@ def samples(store: Store, out: Path) -> None:
     """A few clips of each class as they are on disk: one frame and the sound, from test clips where there are some."""
     if out.exists():
         return
-    draft = out.with_name(f".{out.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    spec = replace(store.spec, size=SIDE)
-    entries = {row["id"]: row for row in store.table.select(["id", "video", "audio", "start", "end"]).to_pylist()}
-    listed = []
-    for k, name in enumerate(store.classes):
-        ids = [id for split in ("test", "val", "train") for id in store.ids(split) if store.label(id) == k][:PER_CLASS]
-        for j, id in enumerate(ids):
-            e = entries[id]
-            audio = store.root / e["audio"] if e["audio"] else None
-            try:
-                clip = read_clip(store.root / e["video"], spec, audio=audio, start=e["start"], end=e["end"])
-            except MediaError:
-                continue  # the file went away after it was prepared; the report shows what is there
-            file = f"{k:02d}-{j}"
-            write_png(draft / f"{file}.png", clip.frames[len(clip.frames) // 2])
-            write_wav(draft / f"{file}.wav", clip.wave, spec.rate)
-            listed.append(
-                {"clip": id, "label": name, "image": f"{file}.png", "sound": f"{file}.wav", "box": store.box(id)}
-            )
-    (draft / "samples.json").write_text(json.dumps(listed, indent=1))
-    draft.replace(out)
+    with draft(out, folder=True, locked=True) as part:
+        spec = replace(store.spec, size=SIDE)
+        entries = {row["id"]: row for row in store.table.select(["id", "video", "audio", "start", "end"]).to_pylist()}
+        listed = []
+        for k, name in enumerate(store.classes):
+            ids = [id for split in ("test", "val", "train") for id in store.ids(split) if store.label(id) == k][
+                :PER_CLASS
+            ]
+            for j, id in enumerate(ids):
+                e = entries[id]
+                audio = store.root / e["audio"] if e["audio"] else None
+                try:
+                    clip = read_clip(store.root / e["video"], spec, audio=audio, start=e["start"], end=e["end"])
+                except MediaError:
+                    continue  # the file went away after it was prepared; the report shows what is there
+                file = f"{k:02d}-{j}"
+                write_png(part / f"{file}.png", clip.frames[len(clip.frames) // 2])
+                write_wav(part / f"{file}.wav", clip.wave, spec.rate)
+                listed.append(
+                    {"clip": id, "label": name, "image": f"{file}.png", "sound": f"{file}.wav", "box": store.box(id)}
+                )
+        write_json(part / "samples.json", listed)
