@@ -14,7 +14,7 @@ import torch
 import avrobust
 from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, engine, margin
 from avrobust.attacks import Quantized
-from avrobust.attacks.search import ActiveSet, random_start
+from avrobust.attacks.search import random_perturbation
 from avrobust.cli import main
 from avrobust.evaluation.budget_grid import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
 from avrobust.media import write_mp4
@@ -224,9 +224,8 @@ def test_a_search_goes_on_where_the_last_one_ended():
     steps = Steps(8, 0)
     calls = []
 
-    def watched(model, x, y, threat, seeds):
-        work = ActiveSet.of(model, x, y, threat, seeds)
-        calls.append((threat, seeds.ids, *(random_start(work, restart).audio for restart in (0, 1))))
+    def watched(model, x, y, threat, seeds, *, start=None):
+        calls.append((threat, seeds.ids, start.audio, random_perturbation(threat, x, seeds, 1).audio))
         return steps.push(model, x, y, threat, seeds)
 
     frontiers(steps.pool, watched, Plane(Threat.linf(audio=1.0, visual=1.0), levels=4).cells, recheck=False)

@@ -86,7 +86,7 @@ class PGD:
     def __call__(
         self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *, start: Signals | None = None
     ) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`; the first run begins at the perturbation `start`, if given."""
+        """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         if threat.subset == "clean":
             return x
         search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)

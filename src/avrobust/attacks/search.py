@@ -170,26 +170,30 @@ def restarted(
 ) -> Signals:
     """The best perturbation that some runs of a search find, each on the clips that the ones before left active.
 
-    A run begins at a random place of the threat if `random`, else at the clean clips; the first at `start`, if given.
+    A run begins at a random place of the threat if `random`, else at the clean clips; `start` replaces the first random one.
     """
     for restart in range(restarts):
-        if len(search):
-            first = start if restart == 0 else None
-            drawn = random_start if random else _clean_start
-            run(search, drawn(search.active, restart) if first is None else first)
+        if not len(search):
+            break
+        if not random:
+            delta = search.x.map(torch.zeros_like)
+        elif restart == 0 and start is not None:
+            delta = start
+        else:
+            delta = random_start(search.active, restart)
+        run(search, delta)
     return search.best.delta
 
 
-def random_start(active: ActiveSet, restart: int = 0) -> Signals:
+def random_start(active: ActiveSet, restart: int) -> Signals:
     """A random perturbation inside the threat, per clip and restart."""
+    return random_perturbation(active.threat, active.x, active.seeds, restart)
+
+
+def random_perturbation(threat: Threat, x: Signals, seeds: Seeds, restart: int = 0) -> Signals:
+    """Where a search begins: a random perturbation inside the threat, tied to seed, clip and restart; 0 where it is not active."""
     names = AV(audio="audio", visual="visual")
-    return active.threat.map(
-        lambda ball, s, name: ball.random(s, active.seeds, "start", name, restart), active.x, names
-    )
-
-
-def _clean_start(active: ActiveSet, restart: int) -> Signals:
-    return active.x.map(torch.zeros_like)
+    return threat.map(lambda ball, s, name: ball.random(s, seeds, "start", name, restart), x, names)
 
 
 def subset(state: Any, on: Index) -> Any:

@@ -7,6 +7,7 @@ first: hooks on the network itself, which `embed` and `decide` would pass by, an
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,21 +76,16 @@ def encoder_by_encoder(net: Any, x: Signals, known: Known) -> AV[Tensor]:
     return features
 
 
-def without_clips(net: Any, x: Signals, known: Known) -> AV[Tensor]:
-    """The streams that are not known, those that are known given no clips at all."""
-    return _embedded(net, x.map(lambda s, f: s if f is None else s[:0], known), known)
-
-
-def altogether(net: Any, x: Signals, known: Known) -> AV[Tensor]:
-    """Both streams, where one cannot run alone; no gradient is taken of those that are known."""
-    return _embedded(net, x.map(lambda s, f: s if f is None else s.detach(), known), known)
-
-
-def _embedded(net: Any, x: Signals, known: Known) -> AV[Tensor]:
+def beside(clips: int | None, net: Any, x: Signals, known: Known) -> AV[Tensor]:
+    """The streams that are not known, beside so many clips in the others (None: all), of which no gradient is taken."""
     if known.audio is not None and known.visual is not None:
         return AV(known.audio.clone(), known.visual.clone())
-    found: AV[Tensor] = AV(*net.embed(x))
+    found: AV[Tensor] = AV(*net.embed(x.map(lambda s, kept: s if kept is None else s[:clips].detach(), known)))
     return found.map(lambda f, kept: f if kept is None else kept.clone(), known)
+
+
+# Ways to run a single stream of a network that has no `encoders`, the cheapest first; the last always works.
+ALONE, BESIDE_ONE, BESIDE_ALL = partial(beside, 0), partial(beside, 1), partial(beside, None)
 
 
 @torch.no_grad()
@@ -104,12 +100,18 @@ def _embeds(model: Any, example: Signals) -> Embed | None:
     apart = _tried(lambda: [BlackBox(lambda x: model.decide(defense(AV(*model.embed(x)))))(clips.map(torch.clone))])
     if whole is None or not agree(answer, apart) or any(f.dtype != torch.float32 for f in whole):
         return None
+    # A stream that sees the other one changes when that is attacked: there is nothing to cache.
+    other = clips.map(lambda s, bounds: sum(bounds) - s, RANGE)
+    audio = _tried(lambda: [AV(*model.embed(AV(clips.audio.clone(), other.visual))).audio])
+    visual = _tried(lambda: [AV(*model.embed(AV(other.audio, clips.visual.clone()))).visual])
+    if not agree(whole[:1], audio) or not agree(whole[1:], visual):
+        return None
     silent, blind = AV(torch.empty(0), None), AV(None, torch.empty(0))
-    for embeds in (encoder_by_encoder, without_clips):
+    for embeds in (encoder_by_encoder, ALONE, BESIDE_ONE):
         alone = _tried(lambda e=embeds: [e(model, clips, blind).audio, e(model, clips, silent).visual])  # type: ignore[misc]
         if agree(whole, alone):
             return embeds
-    return altogether
+    return BESIDE_ALL
 
 
 def _tried(work: Callable[[], list[Tensor]]) -> list[Tensor] | None:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import APGD, PGD
+from avrobust.attacks.search import random_perturbation
 from avrobust.budget_check import check
 from avrobust.evaluation.door import as_batches, held
 from avrobust.evaluation.evaluator import Evaluator, label, sizes
@@ -49,7 +51,7 @@ KNOWN = {
 }  # fmt: skip
 # A clip that stands costs the whole search and one that falls a part of it, so budgets are tried where it likelier falls.
 EAGER = 3.0
-# They meet budgets in the methods of a `Ball` only, so clips of different budgets can go together.
+# Searches that use budgets through the methods of a `Ball` only, so clips of different budgets can go together.
 MIXED = (PGD, APGD)
 
 
@@ -119,10 +121,14 @@ class Pool(Evaluator):
         """These clips in one batch."""
         return self._batch.subset(clips.tolist())
 
-    def attacked(self, clips: Clips, attack: Attack, threat: Threat, seed: int) -> Signals:
-        """What the attack makes of these clips."""
-        batch = self.subset(clips)
-        return attack(self._craft.subset(clips), batch.x, batch.label, threat, Seeds(seed, batch.ids))
+    def attacked(
+        self, clips: Clips, attack: Attack, threat: Threat, seed: int, start: Signals | None = None
+    ) -> Signals:
+        """What the attack makes of these clips; an attack with an argument `start` gets the perturbation to begin at."""
+        batch, victim = self.subset(clips), self._craft.subset(clips)
+        seeds = Seeds(seed, batch.ids)
+        more = {"start": start} if "start" in signature(attack).parameters else {}
+        return attack(victim, batch.x, batch.label, threat, seeds, **more)
 
     def judged(self, clips: Clips, made: Signals, threats: Sequence[Threat], attack: Attack, seed: int) -> Rows:
         """Rows of these clips as the attack made them, each inside a threat of its own; all in one pass.
@@ -241,10 +247,10 @@ class _Search:
     def run(self, clips: Clips, cells: Clips, *, afresh: bool) -> None:
         """Attack these clips, each inside the budgets of its cell, from where their last attacks ended."""
         batch, threats = self.pool.subset(clips), [self.known.threats[cell] for cell in cells]
-        ends: AV[dict[str, Tensor]] = AV(audio={}, visual={}) if afresh else self.ends
         budgets = AV(*self.known.eps[cells].T)
-        threat = Threat(*threats[0].map(_Each.of, budgets, ends))
-        made = self.pool.attacked(clips, self.attack, threat, self.seed)
+        threat = Threat(*threats[0].map(_PerClip.of, budgets))
+        start = None if afresh else self._start(batch, threat, budgets)
+        made = self.pool.attacked(clips, self.attack, threat, self.seed, start)
         rows = self.pool.judged(clips, made, threats, self.attack, self.seed)
         for ball, before, after, x, eps in zip(threat, self.ends, made, batch.x, budgets, strict=True):
             if ball.active:
@@ -252,26 +258,37 @@ class _Search:
         self.known.learn(clips, self.known.eps[cells], rows)
         self.attacks += len(clips)
 
+    def _start(self, batch: Batch, threat: Threat, budgets: AV[Float[np.ndarray, " n"]]) -> Signals:
+        """Where each clip's last attack ended, fitted to its budgets; a random place where there was none."""
+
+        def fitted(
+            ball: Ball, x: Tensor, drawn: Tensor, ends: dict[str, Tensor], eps: Float[np.ndarray, " n"]
+        ) -> Tensor:
+            if not ball.active:
+                return drawn
+            last = zip(batch.ids, x.new_tensor(eps.tolist()), drawn, strict=True)
+            return ball.project(torch.stack([ends[id] * size if id in ends else d for id, size, d in last]), x)
+
+        drawn = random_perturbation(threat, batch.x, Seeds(self.seed, batch.ids))
+        return threat.map(fitted, batch.x, drawn, self.ends, budgets)
+
 
 @dataclass(frozen=True, eq=False)
-class _Each(Ball):
-    """A ball of each clip's own size, in which searches begin where the clip's last one ended.
-
-    `eps` is the largest size and `shares` (b) are of it, None where all are equal: many an attack knows no others.
-    `ends` are by clip, as shares of its budget.
-    """
+class _PerClip(Ball):
+    """A ball of each clip's own size: `eps` is the largest, `shares` (b) are the clips' sizes as shares of it."""
 
     shares: Tensor | None = None
-    ends: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ball: Ball, budgets: Float[np.ndarray, " n"], ends: Mapping[str, Tensor]) -> Ball:
-        """The ball of clips that have these budgets."""
+    def of(cls, ball: Ball, budgets: Float[np.ndarray, " n"]) -> Ball:
+        """The ball of clips that have these budgets; a plain one where all are equal, for many an attack knows no others."""
         if not ball.active:
             return ball
         eps = float(budgets.max())
-        shares = None if bool((budgets == eps).all()) else torch.tensor((budgets / eps).tolist())
-        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares, ends)
+        if bool((budgets == eps).all()):
+            return replace(ball, eps=eps)
+        shares = torch.tensor((budgets / eps).tolist())
+        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, shares)
 
     def for_clips(self, clips: Any) -> Ball:
         """The ball of some of the clips."""
@@ -284,18 +301,6 @@ class _Each(Ball):
         """The scale, times each clip's share."""
         whole = super().weight(x)
         return whole if self.shares is None else whole * _by_clip(self.shares.to(x), x)
-
-    def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
-        """Where the last search ended; a random place, if there was none, or if it is not a search's first start."""
-        drawn = super().random(x, seeds, *purpose)
-        if purpose[:1] != ("start",) or purpose[-1] != 0:  # restarts are there to begin elsewhere
-            return drawn
-        begun, sizes = (
-            [self.ends.get(id) for id in seeds.ids],
-            self.eps * (drawn.new_ones(len(x)) if self.shares is None else self.shares.to(x)),
-        )
-        fitted = [d if b is None else b * s for b, s, d in zip(begun, sizes, drawn, strict=True)]
-        return self.project(torch.stack(fitted), x)
 
 
 def _by_clip(values: Tensor, x: Tensor) -> Tensor:
