@@ -1,4 +1,4 @@
-"""The plane of budgets: against frontiers known in closed form, against cells run alone, and as a file and a page."""
+"""The grid of budgets: against frontiers known in closed form, against cells run alone, and as a file and a page."""
 
 import itertools
 import math
@@ -16,7 +16,10 @@ from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat
 from avrobust.attacks import Quantized
 from avrobust.attacks.search import random_perturbation
 from avrobust.cli import main
-from avrobust.evaluation.budget_grid import COMPUTED, FOOLED, KNOWN, STANDS, Plane, Pool, frontiers
+from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
+from avrobust.evaluation.evaluator import Evaluator
+from avrobust.evaluation.frontier import COMPUTED, FOOLED, KNOWN, STANDS
+from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.media import write_mp4
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report import budget_grid as report
@@ -25,7 +28,7 @@ from nets import clips, linear, network
 BOTH = Threat.linf(audio=0.015, visual="4/255")
 
 
-def pool(model, n=18, size=6):
+def evaluator(model, n=18, size=6):
     """Clips of which the model gets most right, in batches of `size`."""
     batch = clips(n)
     x = batch.x.map(lambda s: s * 0.5 + 0.25)  # away from the ends of their range
@@ -33,7 +36,7 @@ def pool(model, n=18, size=6):
         y = model(x).argmax(1)
     y = torch.where(torch.arange(n) % 6 == 0, (y + 1) % 4, y)
     parts = [slice(i, i + size) for i in range(0, n, size)]
-    return Pool(model, [Batch(x.map(lambda s, p=p: s[p]), y[p], batch.ids[p]) for p in parts], precision="float32")
+    return Evaluator(model, [Batch(x.map(lambda s, p=p: s[p]), y[p], batch.ids[p]) for p in parts], precision="float32")
 
 
 def table(found, column="correct"):
@@ -45,8 +48,8 @@ def table(found, column="correct"):
 
 
 def test_a_linear_model_s_plane_is_the_one_in_closed_form():
-    clean = pool(linear).clean()
-    found = frontiers(pool(linear), PGD(objective=margin), Plane(BOTH, levels=3).cells)
+    clean = evaluator(linear).clean()
+    found = evaluate_budgets(evaluator(linear), PGD(objective=margin), BudgetGrid(BOTH, levels=3).cells)
     correct, eps = table(found)
     # 20 times means over samples and pixels of one class against another: a budget raises the margin by 40 times itself
     reached = clean.column("margin") + 40 * eps.sum(1, keepdims=True)
@@ -61,9 +64,9 @@ def test_a_linear_model_s_plane_is_the_one_in_closed_form():
 
 
 def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
-    clean = pool(linear).clean()
-    plane = Plane(BOTH, levels=1, floor_db=20, step_db=0.5)
-    found = frontiers(pool(linear), PGD(objective=margin), [*plane.cells, *plane.ladder])
+    clean = evaluator(linear).clean()
+    grid = BudgetGrid(BOTH, levels=1, floor_db=20, step_db=0.5)
+    found = evaluate_budgets(evaluator(linear), PGD(objective=margin), [*grid.cells, *grid.ladder])
     found.save(tmp_path / "grid.parquet", ABOUT | {"levels": 1, "floor_db": 20, "step_db": 0.5})
     smallest = report.Surface.read(tmp_path / "grid.parquet").smallest
     exact = dict(
@@ -84,10 +87,10 @@ def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
     "attack", [PGD(steps=4), FGSM(), APGD(steps=5), Square(queries=5), Quantized(PGD(steps=3))], ids=repr
 )
 def test_any_attack_finds_what_it_finds_in_each_cell_alone(attack):
-    plane = Plane(BOTH, levels=2)
-    found = frontiers(pool(network()), attack, plane.cells)
+    grid = BudgetGrid(BOTH, levels=2)
+    found = evaluate_budgets(evaluator(network()), attack, grid.cells)
     correct, _ = table(found)
-    alone = np.array([pool(network()).under(attack, t).column("correct") for t in plane.cells])
+    alone = np.array([evaluator(network()).under(attack, t).column("correct") for t in grid.cells])
     assert (correct == alone).mean() > 0.95
     # and it never says that a clip stands where these very signals, inside a smaller budget, fooled it
     for i, j in itertools.product(range(9), repeat=2):
@@ -96,9 +99,9 @@ def test_any_attack_finds_what_it_finds_in_each_cell_alone(attack):
 
 
 def test_what_a_clip_gets_does_not_depend_on_which_clips_go_with_it():
-    plane = Plane(BOTH, levels=3)
-    threats = [*plane.cells, *plane.ladder]
-    whole, halves = (frontiers(pool(network(), size=s), PGD(steps=4), threats) for s in (18, 5))
+    grid = BudgetGrid(BOTH, levels=3)
+    threats = [*grid.cells, *grid.ladder]
+    whole, halves = (evaluate_budgets(evaluator(network(), size=s), PGD(steps=4), threats) for s in (18, 5))
     for column in ("clip", "correct", "how"):
         assert whole.rows[column].equals(halves.rows[column])
     a, b = (Rows(f.rows).column("margin") for f in (whole, halves))
@@ -107,13 +110,11 @@ def test_what_a_clip_gets_does_not_depend_on_which_clips_go_with_it():
 
 def test_clips_with_different_budgets_go_together_and_get_what_they_get_apart(monkeypatch):
     def found():
-        subject = pool(network(), 12, 12)
-        seen, own = [], Pool.attacked
-        monkeypatch.setattr(
-            Pool, "attacked", lambda self, clips, *rest: seen.append(len(clips)) or own(self, clips, *rest)
-        )
-        rows = frontiers(subject, PGD(steps=4), Plane(BOTH, levels=4).cells).rows
-        monkeypatch.setattr(Pool, "attacked", own)
+        subject = evaluator(network(), 12, 12)
+        seen, own = [], PreparedBatch.attacked
+        monkeypatch.setattr(PreparedBatch, "attacked", lambda self, *rest: seen.append(len(self)) or own(self, *rest))
+        rows = evaluate_budgets(subject, PGD(steps=4), BudgetGrid(BOTH, levels=4).cells).rows
+        monkeypatch.setattr(PreparedBatch, "attacked", own)
         return rows, np.mean(seen)
 
     together, full = found()
@@ -134,13 +135,13 @@ def test_eight_by_eight_costs_no_more_than_twelve_cells(monkeypatch):
         return own(victim, objective, x, y, threat)
 
     monkeypatch.setattr(engine.Victim, "_gradient", counted)
-    subject, plane = pool(network(), 36, 36), Plane(BOTH)
-    subject.attacked(np.arange(36), PGD(), plane.threat, seed=0)
+    subject, grid = evaluator(network(), 36, 36), BudgetGrid(BOTH)
+    subject.joined().attacked(PGD(), grid.threat, seed=0)
     cell = sum(steps)
     assert cell == 36 * 10
     steps.clear()
-    frontiers(subject, PGD(), plane.cells)
-    assert len(plane.cells) == 81
+    evaluate_budgets(subject, PGD(), grid.cells)
+    assert len(grid.cells) == 81
     assert sum(steps) <= 12 * cell
 
 
@@ -152,7 +153,7 @@ class Steps:
         self.needs = torch.randint(0, 7, (n, 2), generator=g) / 8
         wave, frames = torch.zeros(n, 2), torch.zeros(n, 1, 3, 2, 2)
         wave[:, 1], frames[:, 0, 0, 0, 1] = self.needs.T
-        self.pool = Pool(self, [Batch(AV(audio=wave, visual=frames), torch.zeros(n, dtype=torch.long))])
+        self.evaluator = Evaluator(self, [Batch(AV(audio=wave, visual=frames), torch.zeros(n, dtype=torch.long))])
 
     def __call__(self, x):
         moved = torch.stack([x.audio[:, 0] - x.audio[:, 1], x.visual[:, 0, 0, 0, 0] - x.visual[:, 0, 0, 0, 1]], 1)
@@ -171,7 +172,9 @@ class Steps:
 @pytest.mark.parametrize("seed", range(2))
 def test_every_corner_of_a_frontier_is_found_in_few_tests(seed):
     steps = Steps(20, seed)
-    found = frontiers(steps.pool, steps.push, Plane(Threat.linf(audio=1.0, visual=1.0)).cells, recheck=False)
+    found = evaluate_budgets(
+        steps.evaluator, steps.push, BudgetGrid(Threat.linf(audio=1.0, visual=1.0)).cells, recheck=False
+    )
     correct, eps = table(found)
     stands = (eps[:, None] < steps.needs.numpy() - 1e-6).any(2)
     assert (correct == stands).all()
@@ -186,9 +189,9 @@ def test_an_attack_that_fails_where_it_has_more_room_is_found_out():
     def clumsy(model, x, y, threat, seeds):
         return x if threat.audio.eps > 0.9 else steps.push(model, x, y, threat, seeds)
 
-    threats = Plane(Threat.linf(audio=1.0, visual=1.0), levels=4).cells
-    blind = frontiers(steps.pool, clumsy, threats, recheck=False)
-    found = frontiers(steps.pool, clumsy, threats)
+    threats = BudgetGrid(Threat.linf(audio=1.0, visual=1.0), levels=4).cells
+    blind = evaluate_budgets(steps.evaluator, clumsy, threats, recheck=False)
+    found = evaluate_budgets(steps.evaluator, clumsy, threats)
     assert found.missed > 0
     assert table(found)[0].sum() < table(blind)[0].sum()
     correct, _ = table(found)
@@ -199,8 +202,8 @@ def test_an_attack_that_fails_where_it_has_more_room_is_found_out():
 
 
 def test_rows_say_how_each_answer_is_known_and_keep_to_their_budgets(tmp_path):
-    plane = Plane(BOTH, levels=3)
-    found = frontiers(pool(network()), PGD(steps=4), plane.cells)
+    grid = BudgetGrid(BOTH, levels=3)
+    found = evaluate_budgets(evaluator(network()), PGD(steps=4), grid.cells)
     found.save(tmp_path / "rows.parquet", {})
     rows = Rows.load(tmp_path / "rows.parquet")
     assert len(rows) == 18 * 16
@@ -228,7 +231,9 @@ def test_a_search_goes_on_where_the_last_one_ended():
         calls.append((threat, seeds.ids, start.audio, random_perturbation(threat, x, seeds, 1).audio))
         return steps.push(model, x, y, threat, seeds)
 
-    frontiers(steps.pool, watched, Plane(Threat.linf(audio=1.0, visual=1.0), levels=4).cells, recheck=False)
+    evaluate_budgets(
+        steps.evaluator, watched, BudgetGrid(Threat.linf(audio=1.0, visual=1.0), levels=4).cells, recheck=False
+    )
     met = set()
     for threat, ids, begun, other in calls:
         if threat.audio.active:
@@ -242,16 +247,16 @@ def test_a_search_goes_on_where_the_last_one_ended():
 
 
 def test_what_has_no_plane_is_refused():
-    with pytest.raises(ValueError, match="stays in its budget"):
-        frontiers(pool(network()), Published("MIM"), [tian2021.threat(0.01, 0.01)])
+    with pytest.raises(ValueError, match="stays inside its budget"):
+        evaluate_budgets(evaluator(network()), Published("MIM"), [tian2021.threat(0.01, 0.01)])
     with pytest.raises(ValueError, match="by their size only"):
-        frontiers(pool(network()), PGD(), [BOTH, Threat.l2(audio=1.0, visual=1.0)])
-    with pytest.raises(ValueError, match="sound and picture"):
-        Plane(Threat.linf(audio=0.1))
+        evaluate_budgets(evaluator(network()), PGD(), [BOTH, Threat.l2(audio=1.0, visual=1.0)])
+    with pytest.raises(ValueError, match="an audio and a visual budget"):
+        BudgetGrid(Threat.linf(audio=0.1))
     with pytest.raises(ValueError, match="'a' stands twice"):
-        Pool(linear, [Batch(clips(1).x, clips(1).label, ("a",))] * 2)
+        Evaluator(linear, [Batch(clips(1).x, clips(1).label, ("a",))] * 2)
     with pytest.raises(ValueError, match="1 level at least"):
-        Plane(BOTH, levels=0)
+        BudgetGrid(BOTH, levels=0)
 
 
 ABOUT = {
@@ -265,13 +270,13 @@ ABOUT = {
     "threat", [BOTH, Threat.l2(audio="20 dB SNR", visual=0.8), tian2021.threat(0.03, 0.2)], ids=str
 )
 def test_the_page_shows_what_the_rows_say(threat, tmp_path):
-    plane = Plane(threat, levels=3, step_db=3, floor_db=12)
-    found = frontiers(pool(network()), PGD(steps=3), [*plane.cells, *plane.ladder])
+    grid = BudgetGrid(threat, levels=3, step_db=3, floor_db=12)
+    found = evaluate_budgets(evaluator(network()), PGD(steps=3), [*grid.cells, *grid.ladder])
     rows, page = tmp_path / "a.parquet", tmp_path / "a.html"
     found.save(rows, ABOUT)
     text = report.write(rows, page).read_text()
     shown = re.findall(r"<td[^>]*><b>([\d.]+)</b><small>of 18 \[([\d.]+), ([\d.]+)\]", text)
-    accuracy = [Rows(found.rows).where(eps_audio=t.audio.eps, eps_visual=t.visual.eps).accuracy() for t in plane.cells]
+    accuracy = [Rows(found.rows).where(eps_audio=t.audio.eps, eps_visual=t.visual.eps).accuracy() for t in grid.cells]
     by_row = [accuracy[a * 4 + v] for v in reversed(range(4)) for a in range(4)]
     assert [f"{100 * p.value:.1f} {100 * p.low:.1f} {100 * p.high:.1f}" for p in by_row] == [" ".join(s) for s in shown]
     assert text.count("<svg") == 3
@@ -284,9 +289,9 @@ def test_planes_with_nothing_to_draw(right, words, tmp_path):
     batch = clips(6)
     with torch.no_grad():
         y = linear(batch.x).argmax(1)
-    subject = Pool(linear, [Batch(batch.x, y if right else (y + 1) % 4, batch.ids)])
-    plane = Plane(Threat.linf(audio=1e-7, visual=1e-7), levels=2, floor_db=6, step_db=3)
-    found = frontiers(subject, PGD(steps=2), [*plane.cells, *plane.ladder])
+    subject = Evaluator(linear, [Batch(batch.x, y if right else (y + 1) % 4, batch.ids)])
+    grid = BudgetGrid(Threat.linf(audio=1e-7, visual=1e-7), levels=2, floor_db=6, step_db=3)
+    found = evaluate_budgets(subject, PGD(steps=2), [*grid.cells, *grid.ladder])
     assert found.attacks <= 6 * 2
     found.save(tmp_path / "a.parquet", ABOUT | {"levels": 2})
     assert words in report.html(report.Surface.read(tmp_path / "a.parquet"))
@@ -373,7 +378,7 @@ def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):
     def stopped(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Pool, "attacked", stopped)
+    monkeypatch.setattr(PreparedBatch, "attacked", stopped)
     assert main(words(videos, loud)) == 130
     assert not list(loud.parent.glob("*.html")) + list(loud.parent.glob("*.parquet"))
 

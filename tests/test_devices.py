@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square, Threat, evaluate
 from avrobust.attacks import Quantized
 from avrobust.budget_check import check
-from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
+from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
+from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.probe import probe
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.threat import Ball
@@ -47,7 +48,7 @@ def test_everything_that_attacks_and_measures_needs_no_doubles(model):
         evaluate(model, [batch], [PGD(steps=2), APGD(steps=2)], Threat.l2(audio="30 dB SNR", visual=0.5))
         evaluate(model, [batch], [Published("MIM")], tian2021.threat(0.01, 0.01))
         probe(model, batch)
-        found = frontiers(Pool(model, [batch]), PGD(steps=2), Plane(LINF, levels=2).cells)
+        found = evaluate_budgets(Evaluator(model, [batch]), PGD(steps=2), BudgetGrid(LINF, levels=2).cells)
     assert found.attacks > 0
 
 

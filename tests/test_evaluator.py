@@ -55,7 +55,7 @@ def test_clips_of_many_batches_are_attacked_together_unless_the_model_is_somebod
     assert [len(ids) for ids in apart] == [2] * 5
     assert np.allclose(found.column("margin"), own.column("margin"), rtol=0, atol=off)
     numbers = sum(s[0].numel() for s in batch.x)
-    monkeypatch.setattr("avrobust.evaluation.evaluator.TOGETHER", 5 * numbers)  # two batches of two, not three
+    monkeypatch.setattr("avrobust.evaluation.evaluator.JOINED", 5 * numbers)  # two batches of two, not three
     some, pools = rows(net)
     assert [len(ids) for ids in pools] == [4, 4, 2]
     assert list(some.data["clip"]) == list(found.data["clip"])

@@ -112,8 +112,3 @@ class Budget:
 
 
 BUDGET_COLUMNS = tuple(Budget().columns())
-
-
-def display_name(thing: object) -> str:
-    """The display name of an attack or a channel: its `name`, else that of the function or class."""
-    return str(getattr(thing, "name", None) or getattr(thing, "__name__", type(thing).__name__))

@@ -17,8 +17,8 @@ from avrobust.cli.model import LoadedModel, class_names, load_model
 from avrobust.cli.options import Budget, Group, Maybe, parse
 from avrobust.engine import as_judge
 from avrobust.evaluation.checks import check_logits
+from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import check_answer
-from avrobust.evaluation.evaluator import sizes
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.objectives import Targeted
@@ -128,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
         "attack": options.attack, "threat": str(threat), "notes": clip.notes,
         "predictions": {"clean": clean} | {name: p.ranking for name, p in found.items()},
         "success": {name: p.success for name, p in found.items()},
-        "clip": asdict(spec), "view": asdict(view), **{k: v[0] for k, v in sizes(threat, x, adversarial).items()},
+        "clip": asdict(spec), "view": asdict(view), **{k: v[0] for k, v in distortion(threat, x, adversarial).items()},
     }  # fmt: skip
     (options.out / "predictions.json").write_text(json.dumps(about, indent=1))
     seconds = view.samples / spec.rate

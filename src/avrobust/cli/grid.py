@@ -11,8 +11,9 @@ import tyro
 
 from avrobust.cli.model import EvaluationOptions, new
 from avrobust.cli.options import attack, parse
-from avrobust.evaluation.budget_grid import Plane, Pool, frontiers
-from avrobust.evaluation.evaluator import label
+from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
+from avrobust.evaluation.evaluator import Evaluator
+from avrobust.objectives import display_name
 from avrobust.progress import track_progress
 from avrobust.report import budget_grid as report
 from avrobust.study.record import code, world
@@ -60,18 +61,18 @@ def main(argv: Sequence[str]) -> None:
 def measure(options: Options, rows: Path, command: str) -> None:
     """Attack every clip within every pair of budgets and write the rows."""
     threat = options.threat()
-    grid = Plane(threat, options.levels, options.floor_db, options.step_db)
+    grid = BudgetGrid(threat, options.levels, options.floor_db, options.step_db)
     search = attack(options.attack)
     model, clips, store, device = options.open()
     run = options.run
     start = time.perf_counter()
-    pool = Pool(model, clips, name=options.model)
+    evaluator = Evaluator(model, clips, name=options.model)
     threats = (*grid.cells, *grid.ladder)
-    with track_progress("answers", len(pool) * len(set(threats)), count=False) as advance:
-        found = frontiers(pool, search, threats, seed=run.seed, advance=advance)
+    with track_progress("answers", len(evaluator) * len(set(threats)), count=False) as advance:
+        found = evaluate_budgets(evaluator, search, threats, seed=run.seed, advance=advance)
     readable, listed = store.counts(run.on)
     about = {
-        "model": options.model, "attack": label(search), "threat": str(threat), "levels": grid.levels,
+        "model": options.model, "attack": display_name(search), "threat": str(threat), "levels": grid.levels,
         "step_db": grid.step_db, "floor_db": grid.floor_db, "seed": run.seed, "data": store.name,
         "listed": listed, "unread": listed - readable, "prepared": str(store.path),
         "seconds": time.perf_counter() - start, "command": command, "rows": rows.name, "page": options.out.name,

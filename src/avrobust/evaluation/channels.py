@@ -19,10 +19,10 @@ from torch import Tensor
 from avrobust.attacks.base import channel_info
 from avrobust.attacks.quantized import behind, on_levels
 from avrobust.config import concise
-from avrobust.evaluation.evaluator import label
 from avrobust.facts import AttackInfo
 from avrobust.media.channel import through_mp4
 from avrobust.media.encode import AAC_RATES
+from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Channel, Frames, Model, Signals, Wave
@@ -138,12 +138,12 @@ class Sent:
     @property
     def name(self) -> str:
         """How a table calls it: "attack > channel"."""
-        return f"{label(self.attack)}{', knowing' if self.known else ''} > {label(self.channel)}"
+        return f"{display_name(self.attack)}{', knowing' if self.known else ''} > {display_name(self.channel)}"
 
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return channel_info(self.attack, label(self.channel), adaptive=self.known)
+        return channel_info(self.attack, display_name(self.channel), adaptive=self.known)
 
     @property
     def steps(self) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avrobust.evaluation.training_mode import in_training
+from avrobust.threat import Threat
 from avrobust.types import AV, RANGE, Batch, InputError, Signals, doubles
 
 # Resamplers and decoders pass full scale by rounding; what lies further out was not rounded there.
@@ -130,6 +131,20 @@ def _words(clip: tuple[str, int, float, float] | None) -> str:
     if clip is None:
         return "none"
     return f"'{clip[0]}' of class {clip[1]} (its samples add up to {clip[2]:.6g}, its pixels to {clip[3]:.6g})"
+
+
+def check_fits(threat: Threat, batch: Batch) -> None:
+    """An L2 budget below the distance between two ends of the signals' range: a larger one bounds nothing."""
+    for (name, ball), signal in zip(threat.items(), batch.x, strict=True):
+        if not ball.active or ball.norm != "l2" or ball.unit == "snr" or not len(signal):
+            continue
+        corners = torch.full_like(signal[:1], ball.high), torch.full_like(signal[:1], ball.low)
+        if ball.eps > (widest := float(ball.distance(*corners)[0])):
+            raise InputError(
+                f"an L2 budget should lie inside the range of the signals, got {ball.eps:.4g} for {name} of "
+                f"{signal[0].numel()} values, of which no two clips are further apart than {widest:.4g}. "
+                "Give a smaller one, or a ratio: Threat.l2(audio='40 dB SNR')."
+            )
 
 
 def check_told_apart(names: Sequence[str]) -> None:

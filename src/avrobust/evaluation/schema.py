@@ -65,7 +65,8 @@ def _family(kind: pa.DataType) -> str:
 class Rows:
     """A table with one line per clip × model × attack × threat; `data` is an Arrow table of `SCHEMA`.
 
-    `about` is what the harness knows beside them: `classes`, and by model `probes`, what `probe.probe` found.
+    `about` is what the harness knows beside them, by model: `classes`, how many it has, and `probes`, the answers to
+    `probe.probe`.
     """
 
     data: pa.Table
@@ -127,9 +128,8 @@ class Rows:
         """All rows, in order, with what is known of their models: `about`, else all that the parts know."""
         data = pa.concat_tables([p.data for p in parts]) if parts else SCHEMA.empty_table()
         if about is None:
-            classes = max((p.about.get("classes", 0) for p in parts), default=0)
-            probes = {name: told for p in parts for name, told in p.about.get("probes", {}).items()}
-            about = {"classes": classes, "probes": probes} if classes else {}
+            keys = {key for part in parts for key in part.about}
+            about = {key: {m: v for part in parts for m, v in part.about.get(key, {}).items()} for key in sorted(keys)}
         return cls(data, about)
 
     def __len__(self) -> int:
@@ -184,7 +184,8 @@ class Rows:
         every = tabulate(self.data)
         controls = {c: a for c, a in every.items() if a.mode == "control"}
         table = {c: a for c, a in every.items() if a.mode not in ("control", "sent", "corruption")}
-        classes = self.about.get("classes") or 1 + int(np.nanmax(self.column("label").astype(float)))
+        known = self.about.get("classes", {}).values()
+        classes = max(known, default=0) or 1 + int(np.nanmax(self.column("label").astype(float)))
         return flags(Evidence(table, classes, controls, self.about.get("probes", {})))
 
 

@@ -63,7 +63,7 @@ def _run(rows: Rows, about: RunRecord) -> Run:
     every = tabulate(rows.data)
     controls, sent = ({c: p for c, p in every.items() if p.mode == mode} for mode in ("control", "sent"))
     table = {c: p for c, p in every.items() if c not in controls and c not in sent}
-    return Run(about, table, controls, sent, outputs=int(rows.about.get("classes", 0)))
+    return Run(about, table, controls, sent, outputs=max(rows.about.get("classes", {}).values(), default=0))
 
 
 def _load(file: Path, classes: Sequence[str] = ()) -> Rows:

@@ -13,12 +13,12 @@ from avrobust.attacks import ANYTHING
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.evaluation.channels import Coarser, Mp4, Sent
-from avrobust.evaluation.evaluator import label
 from avrobust.media import ClipSpec
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Loss
 from avrobust.models.own import Factory, build_own
 from avrobust.models.zoo import NetSpec, build
+from avrobust.objectives import display_name
 from avrobust.report.paper import Paper
 from avrobust.sources import sources
 from avrobust.study.record import describe
@@ -115,7 +115,7 @@ class Cell:
     @property
     def attack_name(self) -> str:
         """How a table calls the attack."""
-        return label(self.attack) if self.attack else "none"
+        return display_name(self.attack) if self.attack else "none"
 
     @property
     def steps(self) -> int:

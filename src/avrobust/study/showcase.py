@@ -16,7 +16,7 @@ from avrobust import engine
 from avrobust.attacks import PGD
 from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
-from avrobust.evaluation.evaluator import sizes
+from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.localisation import Localisation
 from avrobust.files import draft, write_json
 from avrobust.media import write_png, write_wav
@@ -42,7 +42,7 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
             adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
             with torch.no_grad():
                 before, after = net(batch.x).softmax(1), net(adversarial).softmax(1)
-            far = sizes(threat, batch.x, adversarial)
+            far = distortion(threat, batch.x, adversarial)
             for i in _choose(before, after, batch.label):
                 y = int(batch.label[i])
                 number += 1

@@ -1,0 +1,114 @@
+"""Clips with the model prepared for them: attacked through a cheap surrogate, judged by the model itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from avrobust.engine import Victim
+from avrobust.evaluation.checks import check_kept, check_shape
+from avrobust.objectives import correct, display_name, margins
+from avrobust.seeds import Seeds
+from avrobust.threat import Threat
+from avrobust.types import AV, Attack, Batch, InputError, Signals
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedBatch:
+    """A batch, the model's logits of its clean clips (b k), the model that judges, and the surrogate that is attacked."""
+
+    batch: Batch
+    logits: Float[Tensor, "b k"]
+    judge: Victim
+    surrogate: Victim
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @classmethod
+    def join(cls, parts: Sequence["PreparedBatch"]) -> "PreparedBatch":
+        """Several as one: clips of any of them can then be attacked together."""
+        first, *others = parts
+        return cls(
+            Batch.join([part.batch for part in parts]),
+            torch.cat([part.logits for part in parts]),
+            first.judge.join([part.judge for part in others]),
+            first.surrogate.join([part.surrogate for part in others]),
+        )
+
+    def subset(self, clips: Any) -> "PreparedBatch":
+        """Some of the clips, by an array of their numbers."""
+        return PreparedBatch(
+            self.batch.subset(clips.tolist()),
+            self.logits[clips],
+            self.judge.subset(clips),
+            self.surrogate.subset(clips),
+        )
+
+    def attacked(self, attack: Attack, threat: Threat, seed: int, start: Signals | None = None) -> Signals:
+        """The adversarial clips; an attack that takes a perturbation to `start` from gets it.
+
+        Raises `InputError` where the attack returns no signals, or it, or the model, writes into its input.
+        """
+        name, batch, lent = display_name(attack), self.batch, self.batch.x.map(torch.clone)
+        given = {} if start is None or not takes_start(attack) else {"start": start}
+        # Any callable that takes five arguments is an attack; those that take a start are told by their signature.
+        run: Any = attack
+        adversarial = run(self.surrogate, lent, batch.label.clone(), threat, Seeds(seed, batch.ids), **given)
+        check_kept(batch.x, lent, batch.ids, f"{name}, or the model under it,")
+        return _signals(adversarial, name)
+
+    def predict(self, victim: Victim, x: Signals) -> Float[Tensor, "b k"]:
+        """Logits of `x`, which the model must leave as it is."""
+        lent = x.map(torch.clone)
+        with torch.no_grad():
+            logits = check_shape(victim(lent), len(self)).float()
+        check_kept(x, lent, self.batch.ids, "the model")
+        return logits
+
+
+def takes_start(attack: Any) -> bool:
+    """Whether an attack has an argument `start`, the perturbation at which it begins."""
+    try:
+        named = signature(attack).parameters.get("start")
+    except (TypeError, ValueError):  # its signature is not known
+        return False
+    return named is not None and named.kind is not Parameter.VAR_KEYWORD
+
+
+def prediction_columns(
+    batch: Batch, clean: Float[Tensor, "b k"], logits: Float[Tensor, "b k"]
+) -> dict[str, Sequence[Any] | str]:
+    """What rows state about the predictions on a batch: for its clean clips, and for the clips at hand.
+
+    Logits that are not finite are no prediction: the class is then -1.
+    """
+    y, finite = batch.label, logits.isfinite().all(1)
+    return {
+        "clip": batch.ids, "label": y.tolist(), "status": "ok",
+        "pred_clean": clean.argmax(1).tolist(), "pred": torch.where(finite, logits.argmax(1), -1).tolist(),
+        "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
+        "correct_clean": correct(clean, y).tolist(), "correct": correct(logits, y).tolist(),
+        "finite": finite.tolist(),
+    }  # fmt: skip
+
+
+def condition_columns(model: str, attack: str, mode: str, threat: Threat, seed: int) -> dict[str, Any]:
+    """What rows state about what was done."""
+    what = {"model": model, "seed": seed, "attack": attack, "mode": mode, "subset": threat.subset}
+    return what | threat.budget.columns()
+
+
+def _signals(adversarial: object, attack: str) -> Signals:
+    """What an attack returned, if it is signals."""
+    if isinstance(adversarial, AV) and all(isinstance(s, Tensor) for s in adversarial):
+        return adversarial.map(Tensor.detach)
+    parts = f" of {' and '.join(type(s).__name__ for s in adversarial)}" if isinstance(adversarial, AV) else ""
+    raise InputError(
+        f"{attack} should return AV(audio, visual) of tensors, got {type(adversarial).__name__}{parts}. "
+        "Return AV(audio=..., visual=...), shaped as the clean signals."
+    )
