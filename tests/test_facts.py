@@ -1,0 +1,114 @@
+"""Facts are values: no part of the program reads a fact back out of a display name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import avrobust
+from avrobust import Threat
+from avrobust.facts import Budget, ModalityBudget
+
+ROOT = Path(avrobust.__file__).parent
+PARSING = {"startswith", "endswith", "split", "rsplit", "partition", "rpartition", "removeprefix", "removesuffix"}
+# Text that is no display name: what a user types, files, and the names of Python's modules and of tensors.
+OUTSIDE = {
+    "attacks/__init__.py": "an attack as typed on the command line: PGD-10x5",
+    "units.py": "a budget as typed: 2/255, -44 dBFS",
+    "cli/options.py": "module:name",
+    "cli/studies.py": "a study as typed: a name, a file, module:name",
+    "config.py": "module:name, messages of pydantic",
+    "models/own.py": "module:name",
+    "defenses/saving.py": "module:name",
+    "sources.py": "names of modules",
+    "engine/folding.py": "names of modules",
+    "evaluation/training_mode.py": "names of modules",
+    "study/jobs.py": "names of modules and tensors",
+    "training/checkpoint.py": "names of tensors, bytes of files",
+    "training/recipe.py": "names of tensors",
+    "training/state.py": "names of tensors",
+    "papers/tian2021/weights.py": "names of tensors and files",
+    "evaluation/precision.py": "a torch.dtype",
+    "locks.py": "lock files",
+    "study/record.py": "addresses in a repr, /proc/cpuinfo",
+    "data/entry.py": "cells of a manifest",
+    "data/kinetics_sounds.py": "labels of a data set",
+    "data/youtube.py": "names of video files",
+    "media/container.py": "FFmpeg's names of its readers",
+    "report/formatting.py": "a heading as an HTML id",
+    "report/media.py": "bytes of files",
+    "report/plots.py": "SVG",
+    "report/sections/curves.py": "a formatted number",
+    "report/sections/features.py": "keys of a file",
+    "report/sections/gallery.py": "names of folders",
+}
+DISPLAYED = {"attack", "attack_name", "budget", "channel", "model", "name", "objective", "threat", "title", "words"}
+
+
+def parsed(tree: ast.AST) -> list[int]:
+    """The lines that take a text apart, or look for one text inside another that is displayed."""
+    return sorted(node.lineno for node in ast.walk(tree) if _takes_apart(node) or _looks_inside(node))
+
+
+def _takes_apart(node: ast.AST) -> bool:
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="re"))):
+            return True
+        case ast.Call(func=ast.Attribute(value=value, attr=method)) if method in PARSING:
+            return not isinstance(value, ast.Constant) and not (method == "split" and not node.args)
+    return False
+
+
+def _looks_inside(node: ast.AST) -> bool:
+    match node:
+        case ast.Compare(left=ast.Constant(value=str()), ops=[ast.In() | ast.NotIn()], comparators=[where]):
+            if isinstance(where, ast.Call):  # str(threat), display_name(attack)
+                return bool(where.args) and _displayed(where.args[0])
+            return _displayed(where)
+    return False
+
+
+def _displayed(node: ast.AST) -> bool:
+    return getattr(node, "attr", getattr(node, "id", None)) in DISPLAYED
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_fact_is_read_out_of_a_name(path):
+    found = parsed(ast.parse(path.read_text()))
+    if (name := path.relative_to(ROOT).as_posix()) in OUTSIDE:
+        assert found, f"{name} takes no text apart any more: strike it from the list"
+    else:
+        assert not found, (
+            f"{name}, lines {found}: a text is taken apart. Carry the fact as a value (a column, a field, a property); if the "
+            "text comes from outside, list the file with what it reads"
+        )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "threat.startswith('linf')",
+        "re.sub(r'[0-9]+', '', words)",
+        "attack.split(' > ')",
+        "'published' in c.attack",
+        "'normalised' in str(threat)",
+    ],
+)
+def test_the_test_finds_what_it_looks_for(line):
+    assert parsed(ast.parse(line)) == [1]
+
+
+@pytest.mark.parametrize("line", ["'A' in c.subset", "'AXIS one'.split()", "x in names", "text.split()"])
+def test_the_test_leaves_values_alone(line):
+    assert parsed(ast.parse(line)) == []
+
+
+def test_budgets_are_columns_and_their_display_is_only_that():
+    threat = Threat.linf(audio=0.006, visual="0.006 normalised")
+    row = threat.budget.columns()
+    assert (row["norm_audio"], row["eps_audio"], row["unit_audio"]) == ("linf", 0.006, "linear")
+    assert (row["norm_visual"], row["eps_visual"], row["unit_visual"]) == ("linf", 0.006, "normalised")
+    assert row["threat"] == str(threat)
+    assert Budget.of(row | {"threat": "anything"}) == threat.budget
+    assert Threat.l2(audio="40 dB SNR").budget == Budget(ModalityBudget(0.01, "l2", "snr"))
+    assert threat.only("A").budget == Threat.linf(audio=0.006).budget  # whatever the other ball is
