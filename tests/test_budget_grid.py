@@ -22,7 +22,8 @@ from avrobust.evaluation.frontier import COMPUTED, FOOLED, KNOWN, STANDS
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.media import write_mp4
 from avrobust.papers.tian2021 import budgets as tian2021
-from avrobust.report import budget_grid as report
+from avrobust.report import budget_grid, budget_grid_page
+from avrobust.report.budget_grid import BudgetGrid, median
 from nets import clips, linear, network
 
 BOTH = Threat.linf(audio=0.015, visual="4/255")
@@ -68,7 +69,7 @@ def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
     grid = BudgetGrid(BOTH, levels=1, floor_db=20, step_db=0.5)
     found = evaluate_budgets(evaluator(linear), PGD(objective=margin), [*grid.cells, *grid.ladder])
     found.save(tmp_path / "grid.parquet", ABOUT | {"levels": 1, "floor_db": 20, "step_db": 0.5})
-    smallest = report.Surface.read(tmp_path / "grid.parquet").smallest
+    smallest = BudgetGrid.read(tmp_path / "grid.parquet").smallest
     exact = dict(
         zip(clean.column("clip"), -clean.column("margin") / (40 * (BOTH.audio.eps + BOTH.visual.eps)), strict=True)
     )
@@ -274,17 +275,17 @@ def test_the_page_shows_what_the_rows_say(threat, tmp_path):
     found = evaluate_budgets(evaluator(network()), PGD(steps=3), [*grid.cells, *grid.ladder])
     rows, page = tmp_path / "a.parquet", tmp_path / "a.html"
     found.save(rows, ABOUT)
-    text = report.write(rows, page).read_text()
+    text = budget_grid_page.write(rows, page).read_text()
     shown = re.findall(r"<td[^>]*><b>([\d.]+)</b><small>of 18 \[([\d.]+), ([\d.]+)\]", text)
     accuracy = [Rows(found.rows).where(eps_audio=t.audio.eps, eps_visual=t.visual.eps).accuracy() for t in grid.cells]
     by_row = [accuracy[a * 4 + v] for v in reversed(range(4)) for a in range(4)]
     assert [f"{100 * p.value:.1f} {100 * p.low:.1f} {100 * p.high:.1f}" for p in by_row] == [" ".join(s) for s in shown]
     assert text.count("<svg") == 3
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)  # nothing is fetched from elsewhere
-    assert report.summary(report.Surface.read(rows)).count("\n") >= 6
+    assert budget_grid.summary(BudgetGrid.read(rows)).count("\n") >= 6
 
 
-@pytest.mark.parametrize(("right", "words"), [(True, "stand when"), (False, "no clip right")])
+@pytest.mark.parametrize(("right", "words"), [(True, "withstand"), (False, "no clip correctly")])
 def test_planes_with_nothing_to_draw(right, words, tmp_path):
     batch = clips(6)
     with torch.no_grad():
@@ -294,19 +295,19 @@ def test_planes_with_nothing_to_draw(right, words, tmp_path):
     found = evaluate_budgets(subject, PGD(steps=2), [*grid.cells, *grid.ladder])
     assert found.attacks <= 6 * 2
     found.save(tmp_path / "a.parquet", ABOUT | {"levels": 2})
-    assert words in report.html(report.Surface.read(tmp_path / "a.parquet"))
+    assert words in budget_grid_page.html(BudgetGrid.read(tmp_path / "a.parquet"))
 
 
 def test_medians_know_what_was_not_reached():
-    assert report.median(np.array([])).n == 0
-    assert report.median(np.array([0.1, np.inf])).low == 0
-    few = report.median(np.array([0.2] * 5 + [np.inf] * 6))
+    assert median(np.array([])).n == 0
+    assert median(np.array([0.1, np.inf])).low == 0
+    few = median(np.array([0.2] * 5 + [np.inf] * 6))
     assert few.value == math.inf
     # in 95 of 100 samples at least, the interval holds the true median
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(400):
-        m = report.median(rng.exponential(size=41))
+        m = median(rng.exponential(size=41))
         held += m.low <= math.log(2) <= m.high
     assert held >= 0.93 * 400
 
@@ -351,7 +352,7 @@ def loud(tmp_path, monkeypatch):
 
 def test_the_verb_writes_rows_and_page_and_writes_the_page_again(videos, loud, capsys):
     assert main(words(videos, loud)) == 0
-    assert "Per cent of 8 clips" in capsys.readouterr().out
+    assert "Robust accuracy on 8 clips" in capsys.readouterr().out
     before, rows = loud.read_text(), loud.with_suffix(".parquet")
     loud.unlink()
     assert main(words(videos, loud)) == 1  # rows that exist are not measured over
@@ -371,7 +372,7 @@ def test_clips_that_cannot_be_read_are_said_on_top(videos, loud, capsys, tmp_pat
     out = capsys.readouterr().out
     assert "Per cent of 7 clips" in out and said in out
     page = loud.read_text()
-    assert 0 < page.index(said) < page.index('<section id="plane">')
+    assert 0 < page.index(said) < page.index('<section id="grid">')
 
 
 def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):

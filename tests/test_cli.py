@@ -209,7 +209,8 @@ def test_evaluate_refuses_attacks_of_one_name_before_any_work(twice, tmp_path, c
 def test_a_page_is_written_into_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch):
     there = []
     monkeypatch.setattr("avrobust.cli.grid.measure", lambda options, *_: there.append(options.out.parent.is_dir()))
-    monkeypatch.setattr("avrobust.cli.grid.report", Mock())
+    for name in ("budget_grid", "budget_grid_page"):
+        monkeypatch.setattr(f"avrobust.cli.grid.{name}", Mock())
     out = tmp_path / "new/grid.html"
     assert main(["grid", "nowhere.safetensors", "--data", "nowhere", "--audio", "0.1", "--out", str(out)]) == 0
     assert there == [True]

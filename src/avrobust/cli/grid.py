@@ -15,7 +15,7 @@ from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.objectives import display_name
 from avrobust.progress import track_progress
-from avrobust.report import budget_grid as report
+from avrobust.report import budget_grid, budget_grid_page
 from avrobust.study.record import code, world
 
 ABOUT = """Attack a model at every pair of audio and visual budgets, and find the smallest joint budget that fools each clip.
@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
     if rows.suffix != ".parquet":
         rows = new(options.out.with_suffix(".parquet"))
         measure(options, rows, f"avrobust grid {shlex.join(argv)}")
-    report.write(rows, options.out)
-    print(report.summary(report.Surface.read(rows)))
+    budget_grid_page.write(rows, options.out)
+    print(budget_grid.summary(budget_grid.BudgetGrid.read(rows)))
     print(f"\nThe page: {options.out}")
 
 

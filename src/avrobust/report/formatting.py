@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avrobust.evaluation.stats import Estimate, percent
-from avrobust.facts import Budget
+from avrobust.facts import Budget, ModalityBudget
 
 IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
 # What a subset of modalities is called: as attacked, in a heading and a sentence; as a model's input; as a word.
@@ -28,66 +28,50 @@ class Size(NamedTuple):
     unit: str
 
 
-def size(budget: Budget, modality: str) -> Size:
+def size(budget: ModalityBudget, modality: str) -> Size:
     """A budget of "audio" or "visual" in the unit that is easiest to picture.
 
-    >>> size(Budget(audio=ModalityBudget(0.012, "linf", "linear")), "audio")
-    Size(number='−38.4', unit='dBFS')
+    >>> size(ModalityBudget(0.012, "linf", "linear"), "audio"), size(ModalityBudget(0.01, "l2", "snr"), "audio")
+    (Size(number='−38.4', unit='dBFS'), Size(number='40', unit='dB SNR'))
     """
-    part = budget.audio if modality == "audio" else budget.visual
-    if part.norm == "linf" and modality == "audio":
-        return Size(decibel(20 * math.log10(part.eps)), "dBFS")
-    if part.norm == "linf":
+    if budget.norm == "linf" and modality == "audio":
+        return Size(decibel(20 * math.log10(budget.eps)), "dBFS")
+    if budget.norm == "linf":
         levels = grey_levels(budget)
         return Size(f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255")
-    if part.unit == "snr":
-        return Size(f"{-20 * math.log10(part.eps):.0f}", "dB SNR")
-    return Size(f"{part.eps:.2g}", "L2" + (" normalised" if part.unit == "normalised" else ""))
+    if budget.unit == "snr":
+        return Size(f"{-20 * math.log10(budget.eps):.0f}", "dB SNR")
+    return Size(f"{budget.eps:.2g}", "L2" + (" normalised" if budget.unit == "normalised" else ""))
 
 
-def is_linf(budget: Budget, modality: str) -> bool:
-    return (budget.audio if modality == "audio" else budget.visual).norm == "linf"
-
-
-def normalised(budget: Budget) -> bool:
-    """Whether the visual budget counts in standard deviations of ImageNet's pixels."""
-    return budget.visual.unit == "normalised"
-
-
-def grey_levels(budget: Budget) -> float:
+def grey_levels(budget: ModalityBudget) -> float:
     """A linf visual budget in grey levels of 255."""
-    return 255 * budget.visual.eps * (IMAGENET_STD if normalised(budget) else 1)
+    return 255 * budget.eps * (IMAGENET_STD if budget.unit == "normalised" else 1)
 
 
-def audio_budget(budget: Budget) -> str:
-    """With its physical size.
+def physical(budget: ModalityBudget, modality: str) -> str:
+    """A budget with its physical size.
 
-    >>> audio_budget(Budget(audio=ModalityBudget(0.012, "linf", "linear")))
+    >>> physical(ModalityBudget(0.012, "linf", "linear"), "audio")
     '0.012 (−38.4 dBFS)'
-    """
-    if is_linf(budget, "audio"):
-        return f"{budget.audio.eps:.3g} ({size(budget, 'audio').number} dBFS)"
-    return str(budget.audio)
-
-
-def visual_budget(budget: Budget) -> str:
-    """With its physical size.
-
-    >>> visual_budget(Budget(visual=ModalityBudget(0.048, "linf", "normalised")))
+    >>> physical(ModalityBudget(0.048, "linf", "normalised"), "visual")
     '0.048 normalised (2.8 of 255 grey levels)'
-    >>> visual_budget(Budget(visual=ModalityBudget(2 / 255, "linf", "linear")))
+    >>> physical(ModalityBudget(2 / 255, "linf", "linear"), "visual")
     '2.0 of 255 grey levels'
     """
-    if not is_linf(budget, "visual"):
-        return str(budget.visual)
-    levels = f"{size(budget, 'visual').number} of 255 grey levels"
-    return f"{budget.visual.eps:.3g} normalised ({levels})" if normalised(budget) else levels
+    if budget.norm != "linf":
+        return str(budget)
+    number, unit = size(budget, modality)
+    if modality == "audio":
+        return f"{budget.eps:.3g} ({number} {unit})"
+    levels = f"{number} of 255 grey levels"
+    return f"{budget.eps:.3g} normalised ({levels})" if budget.unit == "normalised" else levels
 
 
 def at(subset: str, budget: Budget) -> str:
     """The budgets of the attacked modalities."""
-    parts = {"A": audio_budget, "V": visual_budget}
-    return " and ".join(parts[letter](budget) for letter in subset)
+    parts = {"A": (budget.audio, "audio"), "V": (budget.visual, "visual")}
+    return " and ".join(physical(*parts[letter]) for letter in subset)
 
 
 def interval(e: Estimate) -> str:

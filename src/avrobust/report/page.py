@@ -79,7 +79,6 @@ def environment() -> jinja2.Environment:
     made.globals |= {
         "at": formatting.at,
         "size": formatting.size,
-        "normalised": formatting.normalised,
         "ATTACKED": formatting.ATTACKED,
         "MODEL": formatting.MODEL,
         "MODALITY": formatting.MODALITY,

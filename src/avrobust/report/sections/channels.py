@@ -9,8 +9,8 @@ import numpy as np
 
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
-from avrobust.facts import Budget
-from avrobust.report.formatting import MODALITY, at, is_linf, listing, normalised
+from avrobust.facts import Budget, ModalityBudget
+from avrobust.report.formatting import MODALITY, at, listing
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
 from avrobust.report.tables import accuracy
@@ -115,7 +115,7 @@ def _arrival(sent: Predictions, made: Predictions | None, control: Predictions |
 class FileBudget:
     """A linf budget in the steps of a file, per colour or alone."""
 
-    modality: str  # "audio" or "visual"
+    modality: str  # "audio" or "video"
     budget: str
     steps: tuple[float, ...]
     seen: str = ""
@@ -123,14 +123,14 @@ class FileBudget:
     @property
     def size(self) -> str:
         """So many steps; by colour from the fewest to the most."""
-        unit = "grey levels of 255" if self.modality == "visual" else "steps of 16 bits"
+        unit = "grey levels of 255" if self.modality == "video" else "steps of 16 bits"
         ends = (f"{s:.2f}" if s < 10 else f"{s:.1f}" for s in (min(self.steps), max(self.steps)))
         return f"{' to '.join(dict.fromkeys(ends))} {unit}"
 
     @property
     def fits(self) -> str:
         """Which perturbations a file can hold."""
-        unit = "grey level" if self.modality == "visual" else "step"
+        unit = "grey level" if self.modality == "video" else "step"
         if max(self.steps) < 0.5:
             return f"Less than half a {unit}: rounding restores the clean clip. No perturbation within this budget can be stored."
         if max(self.steps) < 1:
@@ -148,28 +148,22 @@ def budgets(run: Run) -> list[FileBudget]:
         return []
     met = {b for level in (*run.levels, *run.defense_levels) for b in level.values()}
     met |= {c.budget for c, p in run.sent.items() if p.info.crafted_by != NO_ATTACK}
-    audio = {
-        b.audio: FileBudget("audio", str(b.audio), (32768 * b.audio.eps,)) for b in sorted(met) if is_linf(b, "audio")
-    }
-    visual = {
-        b.visual: FileBudget("visual", str(b.visual), _steps(b), _seen(run, b))
-        for b in sorted(met)
-        if is_linf(b, "visual")
-    }
-    return [*audio.values(), *sorted(visual.values(), key=lambda held: held.steps)]
+    audio = [FileBudget("audio", str(b), (32768 * b.eps,)) for b in sorted({b.audio for b in met}) if b.norm == "linf"]
+    visual = [b for b in sorted({b.visual for b in met}) if b.norm == "linf"]
+    return audio + [FileBudget("video", str(b), _grey_levels(b), _seen(run, b)) for b in visual]
 
 
-def _steps(budget: Budget) -> tuple[float, ...]:
+def _grey_levels(budget: ModalityBudget) -> tuple[float, ...]:
     """A visual budget in grey levels, per colour."""
-    return tuple(255 * budget.visual.eps * std for std in (IMAGENET_STD if normalised(budget) else (1.0,)))
+    return tuple(255 * budget.eps * std for std in (IMAGENET_STD if budget.unit == "normalised" else (1.0,)))
 
 
-def _seen(run: Run, budget: Budget) -> str:
+def _seen(run: Run, budget: ModalityBudget) -> str:
     """What a lossless file left of video that was attacked inside this budget."""
     rounded = [
         p["linf_visual"]
         for c, p in run.sent.items()
-        if p.info.channel == LOSSLESS and not p.info.adaptive and c.budget.visual == budget.visual
+        if p.info.channel == LOSSLESS and not p.info.adaptive and c.budget.visual == budget
     ]
     if not rounded:
         return ""

@@ -1,6 +1,5 @@
 """Accuracy over budgets: the audio-visual model under attack, beside the unimodal models."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,8 @@ from matplotlib.axes import Axes
 
 from avrobust.evaluation.conditions import Condition
 from avrobust.evaluation.stats import Estimate, percent
-from avrobust.facts import Budget
-from avrobust.report.formatting import ATTACKED, MODEL, grey_levels, is_linf, normalised
+from avrobust.facts import Budget, ModalityBudget
+from avrobust.report.formatting import ATTACKED, MODEL, size
 from avrobust.report.plots import MARK, MUTED, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
@@ -93,36 +92,28 @@ def _draw(axes: Axes, line: Line) -> None:
 
 
 def _budget_axis(axes: Axes, subset: str, budgets: Sequence[Budget]) -> None:
-    """Budgets as equal steps from 0 on, linf ones in thousandths, and beneath in a physical unit."""
-    names = ["0", *(_tick(subset, b) for b in budgets)]
-    axes.set_xticks(range(len(names)), names, fontsize=9, linespacing=1.25)
-    axes.set_xlim(-0.15, len(names) - 1)
-    b = budgets[-1]
-    audio, visual = (f"{m} ε" for m in ("audio", "visual"))
-    visual += " normalised" if normalised(b) else ""
-    if is_linf(b, "audio"):
-        audio += " (10⁻³)" + (", dBFS" if subset == "A" else "")
-    if is_linf(b, "visual"):
-        visual += " (10⁻³)" + (", grey levels of 255" if subset == "V" else "")
-    axes.set_xlabel({"A": audio, "V": visual, "AV": f"{audio}; {visual}"}[subset], fontsize=9.5)
+    """Budgets as equal steps from 0 on, linf ones in thousandths, and beneath in a physical unit where one is attacked."""
+    parts = [m for m, letter in (("audio", "A"), ("visual", "V")) if letter in subset]
+    ticks = ["0", *("\n".join(_short(getattr(b, m)) for m in parts) for b in budgets)]
+    names = []
+    for modality in parts:
+        last: ModalityBudget = getattr(budgets[-1], modality)
+        name = f"{modality} ε" + (" normalised" if last.unit == "normalised" else "")
+        names.append(name + (" (10⁻³)" if last.norm == "linf" else ""))
+    if len(parts) == 1 and last.norm == "linf":
+        sizes = [size(getattr(b, modality), modality) for b in budgets]
+        ticks = [tick + (f"\n{s.number}" if s else "") for tick, s in zip(ticks, [None, *sizes], strict=True)]
+        names.append(sizes[-1].unit)
+    axes.set_xticks(range(len(ticks)), ticks, fontsize=9, linespacing=1.25)
+    axes.set_xlim(-0.15, len(ticks) - 1)
+    axes.set_xlabel((", " if len(parts) == 1 else "; ").join(names), fontsize=9.5)
 
 
-def _tick(subset: str, budget: Budget) -> str:
-    audio, visual = _short(budget, "audio"), _short(budget, "visual")
-    if subset == "A":
-        level = f"{20 * math.log10(budget.audio.eps):.0f}".replace("-", "−")
-        return audio + (f"\n{level}" if is_linf(budget, "audio") else "")
-    if subset == "V":
-        return visual + (f"\n{grey_levels(budget):.2g}" if is_linf(budget, "visual") else "")
-    return f"{audio}\n{visual}"
-
-
-def _short(budget: Budget, modality: str) -> str:
+def _short(budget: ModalityBudget) -> str:
     """A budget in thousandths, or without its leading zero: there is little room on an axis."""
-    eps = (budget.audio if modality == "audio" else budget.visual).eps
-    if is_linf(budget, modality):
-        return f"{1000 * eps:.3g}"
-    return f"{eps:.3g}".removeprefix("0") if eps else "0"
+    if budget.norm == "linf":
+        return f"{1000 * budget.eps:.3g}"
+    return f"{budget.eps:.3g}".removeprefix("0") if budget.eps else "0"
 
 
 def _in_words(shown: Sequence[Line]) -> str:
