@@ -23,7 +23,7 @@ from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.media import write_mp4
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report import budget_grid, budget_grid_page
-from avrobust.report.budget_grid import BudgetGrid, median
+from avrobust.report.budget_grid import GridResult, median
 from nets import clips, linear, network
 
 BOTH = Threat.linf(audio=0.015, visual="4/255")
@@ -69,7 +69,7 @@ def test_the_smallest_joint_budget_is_the_one_in_closed_form(tmp_path):
     grid = BudgetGrid(BOTH, levels=1, floor_db=20, step_db=0.5)
     found = evaluate_budgets(evaluator(linear), PGD(objective=margin), [*grid.cells, *grid.ladder])
     found.save(tmp_path / "grid.parquet", ABOUT | {"levels": 1, "floor_db": 20, "step_db": 0.5})
-    smallest = BudgetGrid.read(tmp_path / "grid.parquet").smallest
+    smallest = GridResult.read(tmp_path / "grid.parquet").smallest
     exact = dict(
         zip(clean.column("clip"), -clean.column("margin") / (40 * (BOTH.audio.eps + BOTH.visual.eps)), strict=True)
     )
@@ -282,7 +282,7 @@ def test_the_page_shows_what_the_rows_say(threat, tmp_path):
     assert [f"{100 * p.value:.1f} {100 * p.low:.1f} {100 * p.high:.1f}" for p in by_row] == [" ".join(s) for s in shown]
     assert text.count("<svg") == 3
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)  # nothing is fetched from elsewhere
-    assert budget_grid.summary(BudgetGrid.read(rows)).count("\n") >= 6
+    assert budget_grid.summary(GridResult.read(rows)).count("\n") >= 6
 
 
 @pytest.mark.parametrize(("right", "words"), [(True, "withstand"), (False, "no clip correctly")])
@@ -295,7 +295,7 @@ def test_planes_with_nothing_to_draw(right, words, tmp_path):
     found = evaluate_budgets(subject, PGD(steps=2), [*grid.cells, *grid.ladder])
     assert found.attacks <= 6 * 2
     found.save(tmp_path / "a.parquet", ABOUT | {"levels": 2})
-    assert words in budget_grid_page.html(BudgetGrid.read(tmp_path / "a.parquet"))
+    assert words in budget_grid_page.html(GridResult.read(tmp_path / "a.parquet"))
 
 
 def test_medians_know_what_was_not_reached():

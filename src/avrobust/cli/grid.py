@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         rows = new(options.out.with_suffix(".parquet"))
         measure(options, rows, f"avrobust grid {shlex.join(argv)}")
     budget_grid_page.write(rows, options.out)
-    print(budget_grid.summary(budget_grid.BudgetGrid.read(rows)))
+    print(budget_grid.summary(budget_grid.GridResult.read(rows)))
     print(f"\nThe page: {options.out}")
 
 

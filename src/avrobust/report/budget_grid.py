@@ -33,14 +33,14 @@ class Median:
 
 
 @dataclass(frozen=True, eq=False)
-class BudgetGrid:
+class GridResult:
     """The predictions at every pair of budgets.  `about` says what was asked."""
 
     about: Mapping[str, Any]
     table: Mapping[Condition, Predictions]
 
     @classmethod
-    def read(cls, path: Path) -> "BudgetGrid":
+    def read(cls, path: Path) -> "GridResult":
         """From the Parquet file of a grid.  Raises `RunError` when it is something else."""
         try:
             rows = pq.read_table(path)
@@ -115,18 +115,18 @@ def name(model: str) -> str:
     return Path(model).parent.name if Path(model).stem == "net" else Path(model).name
 
 
-def known(grid: BudgetGrid) -> dict[str, int]:
+def known(grid: GridResult) -> dict[str, int]:
     """How many predictions were computed, and how many are implied."""
     how = np.concatenate([p["how"][0] for c, p in grid.table.items() if c.subset != "clean"])
     return {name: int((how == name).sum()) for name in ("computed", "fooled", "stands")}
 
 
-def checked(grid: BudgetGrid) -> Proportion:
+def checked(grid: GridResult) -> Proportion:
     """Of the implied predictions that were computed after all, how many were as implied."""
     return Proportion(grid.about["checked"] - grid.about["missed"], grid.about["checked"])
 
 
-def unread(grid: BudgetGrid) -> str:
+def unread(grid: GridResult) -> str:
     """How many clips could not be read, as a sentence; empty if all could."""
     count = grid.about.get("unread")
     if not count:
@@ -137,7 +137,7 @@ def unread(grid: BudgetGrid) -> str:
     )
 
 
-def half(grid: BudgetGrid) -> str:
+def half(grid: GridResult) -> str:
     """At which budgets half of the correctly classified clips are fooled, as a sentence with its interval."""
     m = median(grid.smallest[grid.correct()])
     if not m.n:
@@ -152,7 +152,7 @@ def half(grid: BudgetGrid) -> str:
     )
 
 
-def answer(grid: BudgetGrid) -> str:
+def answer(grid: GridResult) -> str:
     """The page's one sentence."""
     m = median(grid.smallest[grid.correct()])
     if not m.n or math.isinf(m.value):
@@ -165,7 +165,7 @@ def both(budget: Budget) -> str:
     return f"an audio budget of {physical(budget.audio, 'audio')} and a visual budget of {physical(budget.visual, 'visual')}"
 
 
-def facts(grid: BudgetGrid) -> list[tuple[str, str]]:
+def facts(grid: GridResult) -> list[tuple[str, str]]:
     """What was asked, as (name, text)."""
     about, clips = grid.about, len(grid.smallest)
     steps = f"{about['levels']} equal steps of each, and {len(grid.together) - 1} shares of both"
@@ -183,7 +183,7 @@ def facts(grid: BudgetGrid) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found if text]
 
 
-def summary(grid: BudgetGrid) -> str:
+def summary(grid: GridResult) -> str:
     """The grid in a few lines: accuracy in per cent, visual budgets upwards, audio budgets to the right."""
     audio, visual = (
         [size(budget, modality) for budget in grid.budgets(modality)[1:]] for modality in ("audio", "visual")

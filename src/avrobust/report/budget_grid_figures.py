@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from avrobust.evaluation.stats import estimate, percent
-from avrobust.report.budget_grid import BudgetGrid, half
+from avrobust.report.budget_grid import GridResult, half
 from avrobust.report.formatting import size
 from avrobust.report.plots import (
     AUDIO,
@@ -30,7 +30,7 @@ SHADE = 0.07  # of ink, for each terrace
 BINS_DB = 4.0
 
 
-def landscape(grid: BudgetGrid) -> Panel:
+def landscape(grid: GridResult) -> Panel:
     """Robust accuracy as a map: the audio budget to the right, the visual one upwards, a contour for each tenth."""
     share = np.arange(grid.about["levels"] + 1) / grid.about["levels"]
     height = np.array([[cell["correct"].mean() for cell in row] for row in grid.cells])
@@ -57,14 +57,14 @@ def landscape(grid: BudgetGrid) -> Panel:
     return Panel("Robust accuracy by both budgets", svg, text.format(*ends))
 
 
-def _budget_ticks(axes: Axes, share: np.ndarray, grid: BudgetGrid, modality: str) -> None:
+def _budget_ticks(axes: Axes, share: np.ndarray, grid: GridResult, modality: str) -> None:
     sizes = [size(budget, modality) for budget in grid.budgets(modality)[1:]]
     axis, name, colour = (axes.xaxis, "audio", AUDIO) if modality == "audio" else (axes.yaxis, "visual", VISUAL)
     axis.set_ticks(share, ["0", *(s.number for s in sizes)])
     axis.set_label_text(f"{name} budget, {sizes[-1].unit}", color=colour)
 
 
-def growth(grid: BudgetGrid) -> Panel:
+def growth(grid: GridResult) -> Panel:
     """Accuracy as the share of the budgets grows: of both together, and of one modality only."""
     floor = min(s for s in grid.together if s)
     level = np.arange(1, grid.about["levels"] + 1) / grid.about["levels"]
@@ -109,7 +109,7 @@ def _share_axis(axes: Axes, floor: float) -> None:
     axes.set_xlabel("share of the largest budgets")
 
 
-def spread(grid: BudgetGrid) -> Panel:
+def spread(grid: GridResult) -> Panel:
     """How many clips have which smallest budget."""
     smallest = grid.smallest
     floor = min(s for s in grid.together if s)

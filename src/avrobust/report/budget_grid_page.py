@@ -5,12 +5,12 @@ from pathlib import Path
 from avrobust.evaluation.stats import estimate
 from avrobust.files import write_bytes
 from avrobust.report import budget_grid as numbers
-from avrobust.report.budget_grid import BudgetGrid
+from avrobust.report.budget_grid import GridResult
 from avrobust.report.budget_grid_figures import growth, landscape, spread
 from avrobust.report.page import environment
 
 
-def html(grid: BudgetGrid) -> str:
+def html(grid: GridResult) -> str:
     """The page as text."""
     cells = grid.cells
     corners = {"clean": cells[0][0], "A": cells[0][-1], "V": cells[-1][0], "AV": cells[-1][-1]}
@@ -34,4 +34,4 @@ def html(grid: BudgetGrid) -> str:
 
 def write(rows: Path, page: Path) -> Path:
     """The page of a grid's rows, whole or not at all."""
-    return write_bytes(page, html(BudgetGrid.read(rows)).encode())
+    return write_bytes(page, html(GridResult.read(rows)).encode())
