@@ -1,4 +1,4 @@
-# make study · make test · make worlds · make check · make bench · make install: each creates the environment that it needs.
+# make study · make test · make worlds · make check · make docs · make bench · make install: each creates the environment that it needs.
 # Needs Python 3.11 or newer, make and a C compiler. `PYTHON=python3.12 make study` uses another Python.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BENCH  ?= --size quick
 CLIPS  ?= 40
 BIN    := $(VENV)/bin
 
-.PHONY: study test worlds check bench install format golden clean
+.PHONY: study test worlds check docs bench install format golden clean
 .DEFAULT_GOAL := study
 
 # constraints.txt pins the tested versions; pyproject.toml names the requirements.
@@ -42,6 +42,14 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
+$(VENV)/.docs: $(BIN)/avrobust
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# The site, in site/; a broken link or an unknown name is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 # The libraries that we compare with, without their dependencies: the ones they use are installed already, and
 # torchvision, which torchattacks requires but never imports, is not built for every torch.
 PEERS := torchattacks==3.5.1 adversarial-robustness-toolbox==1.20.1 spams-bin==2.6.14 six tqdm requests
@@ -67,4 +75,4 @@ golden: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/test_golden.py
 
 clean:
-	rm -rf $(VENV) runs data
+	rm -rf $(VENV) runs data site

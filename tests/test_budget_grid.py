@@ -4,14 +4,12 @@ import itertools
 import math
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-import avrobust
 from avrobust import APGD, AV, FGSM, PGD, Batch, Published, Rows, Square, Threat, engine, margin
 from avrobust.attacks import Quantized
 from avrobust.attacks.search import random_perturbation
@@ -382,13 +380,6 @@ def test_a_stop_leaves_no_half_a_file(videos, loud, monkeypatch):
     monkeypatch.setattr(PreparedBatch, "attacked", stopped)
     assert main(words(videos, loud)) == 130
     assert not list(loud.parent.glob("*.html")) + list(loud.parent.glob("*.parquet"))
-
-
-def test_the_guide_s_code_runs(capsys):
-    guide = (Path(__file__).parents[1] / "docs/guide/budget_grid.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", guide, re.S)
-    exec(block, {"avr": avrobust, "threat": BOTH, "model": linear, "batch": clips(6)})
-    assert "PGD-10" in capsys.readouterr().out
 
 
 def test_the_verb_explains_itself_with_an_example(capsys):
