@@ -1,0 +1,76 @@
+"""Summaries of robustness to natural corruptions."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import avrobust
+from avrobust import AV, Batch, Rows, evaluate
+from avrobust.attacks import ANYTHING
+from avrobust.corruptions import corruptions
+from avrobust.evaluation.natural import natural_robustness
+from nets import clips, linear
+
+ASKED = corruptions(["gaussian", "rain"], (1, 3, 5), rate=8000)
+
+
+def loud(threshold: float):
+    """Two classes: quieter or louder than so many dB below full scale."""
+    return lambda x: torch.stack(
+        [torch.full((len(x.audio),), threshold), 10 * x.audio.square().mean(1).clamp_min(1e-9).log10()], 1
+    )
+
+
+@pytest.fixture(scope="module")
+def rows():
+    g = torch.Generator().manual_seed(0)
+    size = torch.linspace(0.01, 0.3, 24)[:, None]
+    x = AV(
+        audio=(size * torch.randn((24, 800), generator=g)).clamp(-1, 1),
+        visual=torch.rand((24, 1, 3, 8, 8), generator=g),
+    )
+    models = {"sturdy": loud(-20.0), "frail": loud(-19.0)}
+    label = models["sturdy"](x).argmax(1)
+    return Rows.concat(
+        [evaluate(model, Batch(x, label), ASKED, ANYTHING.only("A"), name=name) for name, model in models.items()]
+    )
+
+
+def test_means_are_those_of_the_rows(rows):
+    for found in natural_robustness(rows, ASKED, baseline="frail"):
+        own = [rows.where(model=found.model, attack=c.name).accuracy().value for c in ASKED]
+        assert found.accuracy.value == pytest.approx(np.mean(own))
+        assert found.by_severity[5].value == pytest.approx(np.mean([own[2], own[5]]))
+        assert found.by_kind["rain"].value == pytest.approx(np.mean(own[3:]))
+        assert found.relative.value == pytest.approx(np.mean(own) / found.clean.value)
+        assert found.accuracy.low <= found.accuracy.value <= found.accuracy.high
+        assert found.accuracy.n == 24
+
+
+def test_compared_with_a_baseline(rows):
+    sturdy, frail = sorted(natural_robustness(rows, ASKED, baseline="frail"), key=lambda r: r.model, reverse=True)
+    assert frail.mce.value == pytest.approx(1) and frail.effective.value == 0
+    clean = {m: rows.where(model=m, attack="none").accuracy().value for m in ("sturdy", "frail")}
+    errors = {m: [1 - rows.where(model=m, attack=c.name).accuracy().value for c in ASKED] for m in ("sturdy", "frail")}
+    ratios = [sum(errors["sturdy"][i : i + 3]) / sum(errors["frail"][i : i + 3]) for i in (0, 3)]
+    assert sturdy.mce.value == pytest.approx(np.mean(ratios))
+    drops = {m: clean[m] - 1 + np.mean(errors[m]) for m in errors}
+    assert sturdy.effective.value == pytest.approx(drops["frail"] - drops["sturdy"])
+    assert natural_robustness(rows, ASKED)[0].mce is None
+
+
+def test_a_mean_over_others_is_no_mean_of_these(rows):
+    with pytest.raises(ValueError, match="got none for snow 1"):
+        natural_robustness(rows, [*ASKED, *corruptions(["snow"], (1,))])
+    with pytest.raises(ValueError, match="frail, sturdy, got 'nobody'"):
+        natural_robustness(rows, ASKED, baseline="nobody")
+
+
+def test_the_guide_s_code_runs(capsys):
+    guide = (Path(__file__).parents[1] / "docs/guide/corruptions.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    exec(block, {"avr": avrobust, "model": linear, "batch": clips(6)})
+    assert len(capsys.readouterr().out.splitlines()) == 3
