@@ -23,7 +23,8 @@ from measure import RUNS, write  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
 from sklearn.linear_model import Lasso  # noqa: E402
 
-from avrobust.defenses.sparse import Dictionary, lasso, objective, published_ista  # noqa: E402
+from avrobust.defenses.sparse import Dictionary, lasso, objective  # noqa: E402
+from avrobust.papers.tian2021.defenses import published_ista  # noqa: E402
 
 GAP = 1e-4
 

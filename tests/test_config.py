@@ -17,7 +17,9 @@ from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec
 from avrobust.objectives import WithSimilarity, margin
 from avrobust.papers.tian2021 import budgets as tian2021
-from avrobust.training import RECIPES, View, cross_entropy
+from avrobust.papers.tian2021.defenses import published_memory
+from avrobust.papers.tian2021.recipes import RECIPES
+from avrobust.training import Recipe, View, cross_entropy
 from avrobust.types import AV
 
 LINF = Threat.linf(audio=0.01, visual="2/255")
@@ -56,7 +58,8 @@ class Mine:
         Adversarial(MIN_SIM, (LINF,)),
         PCL(),
         ExFMem(),
-        ExFMem(mode="published", step=AV(1e-6, None)),
+        published_memory(step=AV(1e-6, None)),
+        Recipe(),
         *RECIPES.values(),
         NetSpec(classes=3),
         View(),
@@ -96,7 +99,7 @@ def test_numbers_of_any_kind_are_numbers():
         ({"class": "avrobust.attacks.gradient:PGD"}, ExFMem, "expected ExFMem, got avrobust.attacks.gradient:PGD"),
         ({"class": "avrobust.attacks.gradient:PGD", "evil": 1}, object, "expected settings of PGD .* got 'evil'"),
         ({"class": "avrobust.attacks.gradient:PGD", "keep": "first"}, object, "at keep: expected 'best' or 'last'"),
-        ({"class": "avrobust.attacks.gradient:PGD", "steps": 0}, object, "steps and restarts should be at least 1"),
+        ({"class": "avrobust.attacks.gradient:PGD", "steps": 0}, object, "steps should be at least 1, got 0"),
         ({"class": "avrobust.attacks.gradient:PGD", "step": float("nan")}, object, "at step: expected finite numbers"),
         ({"class": "avrobust.types:AV", "audio": 1}, AV[int], "expected all settings of AV"),
         ({"class": "avrobust.types:AV", "audio": 1, "visual": "x"}, AV[int], "at visual: expected a valid integer"),

@@ -11,9 +11,10 @@ from torch import nn
 
 from avrobust import AV, FGSM, PGD, Batch, Threat, engine, evaluate
 from avrobust.config import from_plain
-from avrobust.defenses import PUBLISHED, Dictionary, ExFMem, diagnosis
+from avrobust.defenses import Dictionary, ExFMem, Lasso, diagnosis
 from avrobust.defenses.saving import rebuild
 from avrobust.models import build
+from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.training import batches, load, save
 from avrobust.types import Output
 from nets import clips, defended, in_batches, network, pointing_net, reordered
@@ -106,13 +107,14 @@ def test_settings_and_clips_that_make_no_memory():
             ExFMem().fill(other, [Batch(AV(torch.zeros(8, size), batch.x.visual), batch.label, batch.ids)], 0)
     for wrong, says in (
         ({"columns": 0}, "at least one column"),
-        ({"iterations": 0}, "one iteration"),
         ({"blend": 1.5}, r"a blend in \[0, 1\], got 1.5"),
         ({"weight": 0.0}, "a weight above 0"),
         ({"weight": 1.0}, "and below 1 as it is relative"),
     ):
         with pytest.raises(ValueError, match=says):
             ExFMem(**wrong)
+    with pytest.raises(ValueError, match="at least one iteration and a tolerance above 0, got 0"):
+        Lasso(iterations=0)
     assert ExFMem(weight=3.0, relative=False).weight == 3.0
 
 
@@ -120,7 +122,7 @@ def test_settings_and_clips_that_make_no_memory():
 
 
 def test_a_memory_mixes_each_feature_with_its_sparse_reconstruction():
-    net, batch = defended(ExFMem(columns=8, blend=0.3, tolerance=1e-6)), clips()
+    net, batch = defended(ExFMem(columns=8, blend=0.3, solver=Lasso(1e-6))), clips()
     f = net.embed(batch.x)
     out = net.represent(batch.x)
     for name in ("audio", "visual"):
@@ -132,7 +134,7 @@ def test_a_memory_mixes_each_feature_with_its_sparse_reconstruction():
         assert (code == 0).any()
 
 
-@pytest.mark.parametrize("settings", [ExFMem(columns=8), replace(PUBLISHED, columns=8)], ids=["ours", "published"])
+@pytest.mark.parametrize("settings", [ExFMem(columns=8), published_memory(8)], ids=["ours", "published"])
 def test_blend_0_is_the_identity_and_others_are_not(settings):
     batch = clips()
     net = defended(replace(settings, blend=0.0))
@@ -145,7 +147,7 @@ def test_blend_0_is_the_identity_and_others_are_not(settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [ExFMem(columns=9), replace(PUBLISHED, columns=9, step=AV(1e-4, None), iterations=20)],
+    [ExFMem(columns=9), published_memory(9, step=AV(1e-4, None), iterations=20)],
     ids=["ours", "published"],
 )
 def test_a_checkpoint_has_the_memory(tmp_path, settings):
@@ -203,9 +205,9 @@ def test_features_of_another_width_are_refused():
 @pytest.mark.parametrize(
     "settings",
     [
-        ExFMem(columns=8, tolerance=1e-11, iterations=1000, blend=1.0),
-        ExFMem(columns=8, tolerance=1e-11, iterations=1000, relative=False, weight=0.1),
-        replace(PUBLISHED, columns=8, iterations=30),
+        ExFMem(columns=8, solver=Lasso(1e-11, 1000), blend=1.0),
+        ExFMem(columns=8, solver=Lasso(1e-11, 1000), relative=False, weight=0.1),
+        published_memory(8, iterations=30),
     ],
     ids=["relative", "fixed", "published"],
 )
@@ -232,7 +234,7 @@ def test_an_attacker_s_gradient_goes_through_the_memory(settings):
 
 
 def test_a_defended_network_is_measured_like_any_other():
-    net, batch = defended(ExFMem(columns=8, tolerance=1e-2)), clips()
+    net, batch = defended(ExFMem(columns=8, solver=Lasso(1e-2))), clips()
     rows = evaluate(net, [batch], [FGSM(), PGD(steps=2)], Threat.linf(audio=0.02, visual="4/255"))
     assert rows.where(subset="clean").column("pred").tolist() == net(batch.x).argmax(1).tolist()
     clean = rows.where(subset="clean").column("margin").mean()

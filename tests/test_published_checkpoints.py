@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from avrobust.cli import main
 from avrobust.media import write_mp4
-from avrobust.papers.tian2021.weights import CLASSES, MEMORIES, load_any, load_published
+from avrobust.papers.tian2021.defenses import MEMORIES, PublishedISTA
+from avrobust.papers.tian2021.weights import CLASSES, load_any, load_published
 from avrobust.training import CheckpointError, load, save
 from avrobust.types import AV
 
@@ -214,7 +215,7 @@ def test_a_memory_of_the_published_dictionaries(theirs: Theirs, copy: Path, tmp_
     dv, da = (torch.load(where / f"{name}_best.pth", weights_only=True)[:, :24] for name in ("Dv", "Da"))
     step = 0.9 / max(float(torch.linalg.matrix_norm(bank, 2)) ** 2 for bank in (dv, da))
 
-    settings = replace(MEMORIES["music"], columns=24, step=AV(step, step))
+    settings = replace(MEMORIES["music"], columns=24, solver=PublishedISTA(AV(step, step)))
     net = load_published(copy, memory=settings, banks=where if elsewhere else None)
     expected = theirs(x, lambda bank, f: ista(bank, f, step), dv=dv, da=da)
     with torch.no_grad():
@@ -226,9 +227,12 @@ def test_a_memory_of_the_published_dictionaries(theirs: Theirs, copy: Path, tmp_
 
 
 def test_the_published_memories_say_what_the_code_says() -> None:
-    assert all((m.columns, m.iterations, m.tolerance, m.weight) == (1024, 2001, 8e-4, 0.1) for m in MEMORIES.values())
+    assert all(
+        (m.columns, m.weight, m.solver.iterations, m.solver.tolerance) == (1024, 0.1, 2001, 8e-4)
+        for m in MEMORIES.values()
+    )
     assert MEMORIES["kinetics_sounds"].blend == 0.6
-    assert MEMORIES["music"].step == AV(audio=1e-6, visual=6e-6)
+    assert MEMORIES["music"].solver.step == AV(audio=1e-6, visual=6e-6)
     assert {name: len(classes) for name, classes in CLASSES.items()} == {"music": 11, "kinetics_sounds": 27, "ave": 28}
     assert all(len(set(classes)) == len(classes) for classes in CLASSES.values())
 

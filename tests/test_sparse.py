@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso
 
-from avrobust.defenses import Dictionary, lasso, published_ista, sparse
+from avrobust.defenses import Dictionary, lasso, sparse
 from avrobust.defenses.sparse import objective
+from avrobust.papers.tian2021.defenses import published_ista
 
 
 def problem(d, m, b=4, *, unit=True, dtype=torch.float64, seed=0):

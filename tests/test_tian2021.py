@@ -21,18 +21,19 @@ from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.orchestra.dataset import Job, make
 from avrobust.data.source import Source
-from avrobust.defenses import PUBLISHED, ExFMem
+from avrobust.defenses import ExFMem
 from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
 from avrobust.objectives import WithSimilarity
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.papers.tian2021 import lists as paper_lists
+from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.lists import Lists
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.cost import announced, cost, estimate, size
 from avrobust.study.runner import run
-from avrobust.training import RECIPES, View
+from avrobust.training import View
 
 STUDIES = ("tian2021_music", "tian2021_kinetics_sounds", "tian2021_ave")
 SHARES = {"train": 3, "val": 1, "test": 2}  # clips of each class
@@ -110,7 +111,7 @@ def shrunk(name: str, models: tuple[str, ...] = FEW, **source: object) -> Study:
 
     def small(c: ModelConfig) -> ModelConfig:
         feature_defense = (
-            replace(c.feature_defense, columns=6, iterations=9)
+            replace(c.feature_defense, columns=6, solver=replace(c.feature_defense.solver, iterations=9))
             if isinstance(c.feature_defense, ExFMem)
             else c.feature_defense
         )
@@ -342,7 +343,7 @@ def test_classes_of_a_folder_are_kept_by_name(tmp_path):
 def test_the_settings_are_the_papers(name):
     study = named(name)
     assert study.name == name
-    epochs = RECIPES[study.models[0].recipe].epochs
+    epochs = study.models[0].recipe.epochs
     assert epochs == (100 if name.endswith("music") else 30)
     assert len(study.models) == 18
     for c in study.models:
@@ -357,8 +358,8 @@ def test_the_settings_are_the_papers(name):
             trained.lr.audio,
         )
     defenses = {c.name: c.feature_defense for c in study.models}
-    assert defenses["ExFMem published"] == replace(
-        PUBLISHED, columns=288 if name.endswith("music") else 1024, blend=0.6 if "kinetics" in name else 0.5
+    assert defenses["ExFMem published"] == published_memory(
+        288 if name.endswith("music") else 1024, 0.6 if "kinetics" in name else 0.5
     )
     assert (study.clip.rate, study.clip.fps, study.clip.size, study.seeds, study.attacked) == (
         11025,

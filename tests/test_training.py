@@ -26,9 +26,9 @@ from avrobust.data.shards import content
 from avrobust.media.decode import Clip
 from avrobust.media.spec import ClipSpec
 from avrobust.models import AVNet, Loss, NetSpec, build
+from avrobust.papers.tian2021 import recipes
 from avrobust.seeds import Seeds
 from avrobust.training import (
-    RECIPES,
     Augment,
     CheckpointError,
     Recipe,
@@ -49,7 +49,7 @@ from avrobust.types import Batch
 SPEC = ClipSpec(seconds=1.0, rate=8000, fps=4.0, size=40)
 VIEW = View(samples=4096, frames=2, size=32)
 SMALL = NetSpec(classes=3, width=16)
-RECIPE = replace(RECIPES["ours"], epochs=4, batch=4, precision="float32")
+RECIPE = replace(Recipe(), epochs=4, batch=4, precision="float32")
 
 
 class Toys:
@@ -202,8 +202,8 @@ def test_views_that_do_not_fit() -> None:
 
 
 def test_a_shorter_training_slows_down_as_early_as_it_should(tmp_path, monkeypatch) -> None:
-    published = RECIPES["published"]
-    short, once = published.lasting(20), RECIPES["published-30"].lasting(1)
+    published = recipes.PUBLISHED
+    short, once = published.lasting(20), recipes.PUBLISHED_30.lasting(1)
     assert (short.epochs, short.drops) == (20, (6, 12, 18))
     assert published.lasting(100) == published
     assert once.factor(0, 10) == once.factor(9, 10) == 1.0
@@ -233,7 +233,7 @@ def test_onecycle_is_torchs() -> None:
 
 
 def test_the_published_recipe_in_numbers() -> None:
-    recipe, net = RECIPES["published"], build(SMALL, seed=0)
+    recipe, net = recipes.PUBLISHED, build(SMALL, seed=0)
     optimizer = recipe.build_optimizer(net)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
     rates = {}

@@ -146,9 +146,8 @@ class ConfigError(ValueError):
 def from_plain(told: Any, kind: Any = object, *, allow: Sequence[str] = ()) -> Any:
     """The value that `to_plain` told of, as a value of `kind` (a type; object: whatever it is).
 
-    Builds dataclasses, and modules of torch where `kind` asks for them, of this package or of the user's own: from
-    modules that the program has imported by itself, or that lie in packages named in `allow`, which are imported for
-    it.  Never a class or function of a library, nor one that a module merely holds under another name.
+    Builds dataclasses, and modules of torch where `kind` asks for them: of this package; or of the user's own modules
+    that the program has imported by itself, or that lie in packages named in `allow`, which are imported for it.  Never a class or function of a library, nor one that a module merely holds under another name.
 
     Raises `ConfigError`, a `ValueError`, for anything else.
 
@@ -308,7 +307,8 @@ def _class(name: str, kind: Any, allow: Sequence[str]) -> type[Any]:
 def _lookup(name: str, allow: Sequence[str]) -> Any:
     """The class or function at `module:name`, if it may be taken from there."""
     module = name.partition(":")[0]
-    named = [a.rstrip(":.") for a in allow]
+    own = module.startswith("avrobust.") and not module.endswith("__main__")
+    named = [a.rstrip(":.") for a in ([module] if own else allow)]
     if any(module == a or module.startswith(f"{a}.") for a in named):
         try:
             import_module(module)

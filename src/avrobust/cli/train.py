@@ -9,8 +9,11 @@ from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, Group, parse, prepared
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec, build
-from avrobust.training import RECIPES, View, train
+from avrobust.papers.tian2021 import recipes
+from avrobust.training import Recipe, View, train
 from avrobust.training.loop import refuse_unknown_tracker
+
+RECIPES = {Recipe().name: Recipe()} | recipes.RECIPES
 
 ABOUT = """Train a network on your clips; the best weights by validation are kept. The same command goes on after a kill.
 

@@ -1,11 +1,7 @@
 """ExFMem, the external feature memory: features are replaced by sparse combinations of training clips' features.
 
-What the paper's code does differs from its text (section 3.3.2), and both differ from a solved Lasso:
-- the "learnt" memory is raw features, recorded while training, that then stay as they are;
-- weight 0.1 on features of norm 20 leaves nearly every coefficient different from 0: it is least squares, stopped early;
-- the iteration stops for the whole batch at once;
-- the result is mixed with the feature it came from, half and half.
-`PUBLISHED` does so; `ExFMem()` solves the Lasso over unit columns, to a gap, with a weight relative to each feature.
+`ExFMem()` solves the Lasso over columns of length 1, to a duality gap, with a weight relative to each feature.  The
+published code does something else, and `papers.tian2021.defenses.published_memory` does the same.
 """
 
 from collections.abc import Iterable
@@ -16,10 +12,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from avrobust.defenses.sparse import Dictionary, Solution, lasso, published_ista
+from avrobust.defenses.sparse import Dictionary, Lasso, Solution, Solver
 from avrobust.models.network import AVNet
 from avrobust.seeds import digest
 from avrobust.types import AV, Batch
+
+LASSO = Lasso()
 
 
 @dataclass(frozen=True)
@@ -38,16 +36,11 @@ class ExFMem:
     weight: float = 0.2
     relative: bool = True
     blend: float = 0.5
-    mode: Literal["converged", "published"] = "converged"
-    iterations: int = 500
-    tolerance: float = 1e-3  # converged: duality gap as a share of the objective; published: norm of an update
-    step: AV[float | None] | None = None  # published only; None: 1 / largest eigenvalue of each modality
+    solver: Solver = LASSO
 
     def __post_init__(self) -> None:
-        if self.columns < 1 or self.iterations < 1:
-            raise ValueError(
-                f"expected at least one column and one iteration, got {self.columns} and {self.iterations}. Ask for more."
-            )
+        if self.columns < 1:
+            raise ValueError(f"expected at least one column, got {self.columns}. Ask for more.")
         if not 0 <= self.blend <= 1:
             raise ValueError(
                 f"expected a blend in [0, 1], got {self.blend}. It is the reconstruction's share of the result."
@@ -108,12 +101,6 @@ class ExFMem:
         return sorted(drawn[place] for turn, place in turn_by_turn if turn < share)
 
 
-# As the paper's code does it on MIT-MUSIC, but for the features: ours are those of centred clips in evaluation mode.
-PUBLISHED = ExFMem(
-    columns=288, choose="random", unit=False, weight=0.1, relative=False, mode="published", iterations=2001, tolerance=8e-4
-)  # fmt: skip
-
-
 class Memory(nn.Module):
     """A filled memory, as the feature defense of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
 
@@ -146,10 +133,9 @@ class Memory(nn.Module):
 
     def codes(self, f: AV[Tensor]) -> AV[Solution]:
         """The sparse codes of both features, and what finding them took."""
-        steps = self.settings.step or AV(None, None)
-        return AV(audio=self._code("audio", f.audio, steps.audio), visual=self._code("visual", f.visual, steps.visual))
+        return AV(audio=self._code("audio", f.audio), visual=self._code("visual", f.visual))
 
-    def _code(self, name: str, f: Tensor, step: float | None) -> Solution:
+    def _code(self, name: str, f: Tensor) -> Solution:
         s, dictionary = self.settings, self._dictionary(name)
         if f.ndim != 2 or f.shape[1] != dictionary.atoms.shape[0]:
             raise ValueError(
@@ -158,9 +144,7 @@ class Memory(nn.Module):
             )
         most = (f @ dictionary.atoms).abs().amax(1)
         weight = s.weight * most if s.relative else torch.full_like(most, s.weight)
-        if s.mode == "published":
-            return published_ista(f, dictionary, weight, step=step, tolerance=s.tolerance, iterations=s.iterations)
-        return lasso(f, dictionary, weight, tolerance=s.tolerance, iterations=s.iterations)
+        return s.solver(f, dictionary, weight, name)
 
     def _dictionary(self, name: str) -> Dictionary:
         """Products and eigenvalue, once per bank: anew only when its numbers or its device changed."""

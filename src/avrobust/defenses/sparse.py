@@ -8,6 +8,7 @@ with the columns of D as atoms.  The paper's eq. 4 has no 1/2: its lambda is 2 w
 first term by the number d of its rows: its alpha is w / d.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -87,38 +88,27 @@ def lasso(
     return Solution(codes, found.iterations, found.gap)
 
 
-def published_ista(
-    f: Points,
-    dictionary: Dictionary,
-    weight: Float[Tensor, " b"],
-    *,
-    step: float | None = None,
-    tolerance: float = 8e-4,
-    iterations: int = 2001,
-) -> Solution:
-    """ISTA as the paper's code runs it: one step size, and one end for the whole batch.
+@dataclass(frozen=True)
+class Lasso:
+    """A solver of the Lasso: every clip to its own duality gap, `tolerance` as a share of its objective."""
 
-    It stops when the Frobenius norm of the whole batch's update falls below `tolerance`: what a clip gets depends on
-    its batch mates.  `step` None is 1 / (largest eigenvalue); a longer one than that diverges and is refused.  The
-    gradient goes through every iteration.
-    """
-    step = 1 / dictionary.lipschitz if step is None else step
-    if step * dictionary.lipschitz > 1 + 1e-6:
-        raise ValueError(
-            f"expected a step of at most {1 / dictionary.lipschitz:.3g}, the inverse of the largest eigenvalue, got "
-            f"{step:g}: the iteration would diverge. Leave the step out."
-        )
-    products = f @ dictionary.atoms
-    h = torch.zeros_like(products)
-    taken = 0
-    while taken < iterations:
-        new = _shrink(h - step * (h @ dictionary.gram - products), step * weight[:, None])
-        moved = float((new - h).detach().norm())
-        h, taken = new, taken + 1
-        if moved < tolerance:
-            break
-    unknown = torch.full((len(f),), torch.nan, device=f.device)
-    return Solution(h, torch.full((len(f),), taken, device=f.device), unknown)
+    tolerance: float = 1e-3
+    iterations: int = 500
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.tolerance <= 0:
+            raise ValueError(
+                f"expected at least one iteration and a tolerance above 0, got {self.iterations} and {self.tolerance}. "
+                "Ask for more."
+            )
+
+    def __call__(self, f: Points, dictionary: Dictionary, weight: Float[Tensor, " b"], modality: str) -> Solution:
+        """The codes of `f` (b d), the features of one modality."""
+        return lasso(f, dictionary, weight, tolerance=self.tolerance, iterations=self.iterations)
+
+
+# (features (b d), dictionary, weight (b), "audio" or "visual") -> codes (b m).
+Solver = Callable[[Tensor, Dictionary, Tensor, str], Solution]
 
 
 def objective(f: Points, atoms: Atoms, h: Codes, weight: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -136,7 +126,7 @@ def _fista(f: Points, d: Dictionary, weight: Float[Tensor, " b"], tolerance: flo
     low_c, low_w = c.to(f.dtype), weight
     look = FIRST
     for i in range(1, iterations + 1):
-        new = _shrink(z - (z @ d.gram - low_c) / d.lipschitz, low_w[:, None] / d.lipschitz)
+        new = shrink(z - (z @ d.gram - low_c) / d.lipschitz, low_w[:, None] / d.lipschitz)
         uphill = ((z - new) * (new - h)).sum(1) > 0
         momentum = torch.where(uphill, torch.ones_like(momentum), momentum)
         following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
@@ -212,7 +202,8 @@ def _gap(h: Codes, hg: Codes, c: Codes, w: Float[Tensor, " b"], e: Float[Tensor,
     return (primal - dual) / primal.clamp_min(1e-30)
 
 
-def _shrink(x: Codes, by: Float[Tensor, "b 1"]) -> Codes:
+def shrink(x: Codes, by: Float[Tensor, "b 1"]) -> Codes:
+    """Soft thresholding: every number moves towards 0 by `by`, and stops there."""
     return x.sign() * (x.abs() - by).clamp_min(0)
 
 

@@ -283,7 +283,7 @@ def network_name(config: ModelConfig) -> str | None:
 def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, as run.json tells of it."""
     return {
-        "kind": config.modality, "fusion": None if config.network else config.fusion, "network": network_name(config), "recipe": config.recipe,
+        "kind": config.modality, "fusion": None if config.network else config.fusion, "network": network_name(config), "recipe": config.recipe.name,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.localises,
     }  # fmt: skip

@@ -23,7 +23,7 @@ from avrobust.report.paper import Paper
 from avrobust.sources import sources
 from avrobust.study.record import describe
 from avrobust.threat import Threat
-from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
+from avrobust.training.recipe import OURS, Recipe, cross_entropy
 from avrobust.training.views import View
 from avrobust.types import Attack, Batch, Channel
 
@@ -41,7 +41,7 @@ Role = Literal["baseline", "full_defense"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model of the study: a network, the recipe that trains it by name, a loss and a feature defense.
+    """A model of the study: a network, the recipe that trains it, a loss and a feature defense.
 
     The network is the package's own, of these `modality`, `fusion`, `visual_weights`, `width` and `classifier_std`; or yours:
     `network` is a function or class, or its name "module:name", that makes an `nn.Module` from `classes` and the plain
@@ -57,7 +57,7 @@ class ModelConfig:
     classifier_std: float = 1e-2
     network: str | Factory | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    recipe: str = "ours"
+    recipe: Recipe = OURS
     loss: Loss = cross_entropy
     feature_defense: FeatureDefense | None = None
     start: str | None = None
@@ -192,8 +192,6 @@ class Study:
                 raise ValueError(
                     f"expected {what} to be 1 or more, got {number}. Give a number from 1 on, or leave it out."
                 )
-        if unknown := {c.recipe for c in self.models} - RECIPES.keys():
-            raise ValueError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(RECIPES)}.")
 
     def recipe(self, config: ModelConfig) -> Recipe:
         """How a model is trained, for as many epochs as this study has it; one epoch at least.
@@ -203,7 +201,7 @@ class Study:
         >>> [(c.name, short.recipe(c).epochs) for c in short.models if c.name in ("AV", "PCL")]
         [('AV', 4), ('PCL', 1)]
         """
-        whole = RECIPES[config.recipe]
+        whole = config.recipe
         own = whole.epochs if config.epochs is None else config.epochs
         return whole.lasting(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
 

@@ -3,12 +3,11 @@
 from avrobust.training.checkpoint import CheckpointError, load, save, weights_sha256
 from avrobust.training.identity import TrainingError
 from avrobust.training.loop import train
-from avrobust.training.recipe import RECIPES, Recipe, cross_entropy
+from avrobust.training.recipe import Recipe, cross_entropy
 from avrobust.training.state import Epoch, Trained
 from avrobust.training.views import Augment, Clips, View, batches, window
 
 __all__ = [
-    "RECIPES",
     "Augment",
     "CheckpointError",
     "Clips",

@@ -13,7 +13,6 @@ Nothing but tensors is unpickled, for a checkpoint from a stranger must not run 
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.config import to_plain
-from avrobust.defenses.memory import PUBLISHED, ExFMem, Memory
+from avrobust.defenses.memory import ExFMem, Memory
 from avrobust.media.spec import ClipSpec
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import NetSpec, build
@@ -30,13 +29,6 @@ from avrobust.training.views import View
 from avrobust.types import AV
 
 FEATURES = 512  # of each encoder
-
-# The memory as that code runs it on each dataset.  It takes the first 1,024 columns; MIT-MUSIC's files have 288.
-MEMORIES = {
-    "music": replace(PUBLISHED, columns=1024, step=AV(audio=1e-6, visual=6e-6)),
-    "kinetics_sounds": replace(PUBLISHED, columns=1024, step=AV(audio=5.8e-7, visual=2e-6), blend=0.6),
-    "ave": replace(PUBLISHED, columns=1024, step=AV(audio=7e-7, visual=2e-6)),
-}
 
 # The order in which that code's scripts number their classes: not the alphabet's.
 _ORDER = {
@@ -67,7 +59,7 @@ def load_published(
     [-1, 1] and RGB frames (b t 3 h w) in [0, 1] that are not yet normalised: ours normalises them itself.  That
     code knows t = 1; of more frames, the mean of their features goes on.
 
-    With `memory`, for example `MEMORIES["ave"]` or another `ExFMem`, the dictionaries `Dv_best.pth` and
+    With `memory`, for example `defenses.MEMORIES["ave"]` or another `ExFMem`, the dictionaries `Dv_best.pth` and
     `Da_best.pth` guard it: the first `memory.columns` of their columns.  They come from the folder `banks`, by
     default the same.  That code's second stage has its weights in a new folder and its dictionaries in the first's.
 

@@ -17,17 +17,18 @@ The published ExFMem, here of 50 iterations, leaves all 288 coefficients differe
 from dataclasses import replace
 
 from avrobust.attacks import FGSM, PGD, Quantized
-from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, PUBLISHED, Adversarial, ExFMem, Prototypes
+from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, Adversarial, ExFMem, Prototypes
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
+from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.studies.quick import CURVES
 from avrobust.papers.tian2021.studies.quick import study as quick
 from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Sweep
 from avrobust.threat import Threat
-from avrobust.training.recipe import cross_entropy
+from avrobust.training.recipe import OURS, Recipe, cross_entropy
 
 FUSIONS = ("AV", "Sum", "FiLM", "Gated-Sum", "Gated-Concat")
 POINTING = ("Attention", "Attention, paper")
@@ -47,7 +48,7 @@ def model_configs(
     memory: ExFMem,
     published: tuple[str, ExFMem],
     threats: tuple[Threat, ...],
-    again: str = "ours",
+    again: Recipe = OURS,
     **common: object,
 ) -> tuple[ModelConfig, ...]:
     """The paper's networks: the base and its parts, fusions, defenses, localisers.
@@ -95,7 +96,7 @@ study = replace(
         width=32,
         more=3,
         memory=ExFMem(),
-        published=(PUBLISHED_MEMORY, replace(PUBLISHED, iterations=50)),
+        published=(PUBLISHED_MEMORY, published_memory(iterations=50)),
         threats=TABLE1_X4,
     ),
     sweeps=(

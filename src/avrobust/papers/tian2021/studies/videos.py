@@ -1,19 +1,21 @@
 """What the studies of Tian & Xu 2021 on real videos have in common: networks, attacks, budgets, inputs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from avrobust.attacks import FGSM, PGD
 from avrobust.data.source import Source
-from avrobust.defenses import PUBLISHED, ExFMem
+from avrobust.defenses import ExFMem
 from avrobust.media import ClipSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE3, curves, threat
+from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.printed import PAPER
+from avrobust.papers.tian2021.recipes import PUBLISHED, PUBLISHED_30, PUBLISHED_30_AVE, PUBLISHED_30_KINETICS
 from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, defenses, model_configs
 from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.training.recipe import RECIPES
+from avrobust.training.recipe import Recipe
 from avrobust.training.views import View
 
 # Figure 3 goes from 0 to 0.012 with the same number for both modalities.
@@ -32,17 +34,17 @@ class Settings:
     """
 
     clips: tuple[int, int, int]
-    recipe: str
-    again: str
+    recipe: Recipe
+    again: Recipe
     columns: int = 1024
     blend: float = 0.5
     cosine: float = 1.0
 
 
 SETTINGS = {
-    "music": Settings((312, 104, 104), "published", "published", columns=288),
-    "kinetics_sounds": Settings((9309, 3103, 3104), "published-30", "published-30-kinetics", blend=0.6, cosine=0.8),
-    "ave": Settings((3294, 401, 402), "published-30", "published-30-ave"),
+    "music": Settings((312, 104, 104), PUBLISHED, PUBLISHED, columns=288),
+    "kinetics_sounds": Settings((9309, 3103, 3104), PUBLISHED_30, PUBLISHED_30_KINETICS, blend=0.6, cosine=0.8),
+    "ave": Settings((3294, 401, 402), PUBLISHED_30, PUBLISHED_30_AVE),
 }
 
 
@@ -83,9 +85,9 @@ def networks(settings: Settings) -> tuple[ModelConfig, ...]:
     columns, blend = settings.columns, settings.blend
     return model_configs(
         width=64,
-        more=RECIPES[settings.again].epochs,
+        more=settings.again.epochs,
         memory=ExFMem(columns=columns),
-        published=(PUBLISHED_MEMORY, replace(PUBLISHED, columns=columns, blend=blend)),
+        published=(PUBLISHED_MEMORY, published_memory(columns, blend)),
         threats=TABLE1,
         again=settings.again,
         recipe=settings.recipe,
