@@ -26,6 +26,7 @@ def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
         return lines
 
     lines = Lines("preparing pets", 480, 80, clock=lambda: now[0], write_to=out)
+    lines.write_if_due()
     assert written() == ["preparing pets: 80 of 480 (17%), running for 0 s"]
     now[0] += 29
     lines.advance(39)
@@ -33,7 +34,8 @@ def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
     now[0] += 11
     lines.advance(1, note="clip 120")  # 40 clips in 40 s, 360 are left
     assert written() == ["preparing pets: 120 of 480 (25%), 6 min 0 s left, clip 120"]
-    Lines("attacking AV", 9.5, count=False, clock=lambda: now[0], write_to=out)  # one rhythm for all work of a process
+    other = Lines("attacking AV", 9.5, count=False, clock=lambda: now[0], write_to=out)
+    other.advance()  # one rhythm for all work of a process
     assert not written()
     now[0] += 31
     lines.write_if_due()  # as the watching thread does
@@ -41,6 +43,30 @@ def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
     now[0] -= 3600  # a clock that is set back does not silence it
     lines.write_if_due()
     assert len(written()) == 1
+
+
+def test_of_nested_work_the_innermost_writes(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    with track_progress("jobs", 2) as advance_jobs:
+        with track_progress("training", 10) as advance:
+            advance(5)
+            advance_jobs(0)  # as its watching thread does meanwhile
+        advance_jobs()
+    titles = [line[21:].split(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert titles == ["jobs: 0 of 2 (0%)", "training: 0 of 10 (0%)", "training: 5 of 10 (50%)", "jobs: 1 of 2 (50%)"]
+
+
+def test_a_terminal_shows_nested_bars_in_one_display(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with track_progress("jobs", 2) as advance_jobs:
+        for name in ("training", "attacking"):
+            with track_progress(name, 10, count=False) as advance:
+                advance(10, note="loss 0.5")
+            advance_jobs()
+    shown = capsys.readouterr().err
+    assert "jobs" in shown
+    assert "2/2" in shown
+    assert not progress._bars
 
 
 def test_work_that_does_not_advance_is_seen_to_run(monkeypatch, capsys):

@@ -12,12 +12,14 @@ from datetime import datetime
 from io import TextIOBase
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 Advance = Callable[..., None]  # advance(1), or advance(0, note="val 71.2 %")
 
 EVERY_S = 30.0
 _last_line = -EVERY_S  # when this process last wrote one, on the clock of `Lines`
+_running: list["Lines"] = []  # the innermost one comes last, and is the one that writes
+_bars: list[Progress] = []  # at most one: all work of a process shares it
 
 
 @contextmanager
@@ -26,7 +28,8 @@ def track_progress(
 ) -> Iterator[Advance]:
     """Show how far `title` is while the block runs; the block calls `advance(amount, note=...)`.
 
-    `total` is in any unit, of which `done` were finished earlier; `count` shows the units, otherwise a percentage.
+    `total` is in any unit, of which `done` were finished earlier; `count` shows the units, otherwise a percentage.  Blocks
+    may be nested: a terminal shows all bars, the lines are those of the innermost block.
 
     >>> with track_progress("decoding", 2, visible=False) as advance:
     ...     for clip in ("a", "b"):
@@ -46,23 +49,46 @@ def track_progress(
 
 @contextmanager
 def _bar(console: Console, title: str, total: float, done: float, count: bool) -> Iterator[Advance]:
+    with _display(console) as progress:
+        outermost = not progress.tasks
+        task = progress.add_task(title, total=total, note="", amount="")
+        finished = done
+
+        def advance(amount: float = 1, note: str | None = None) -> None:
+            nonlocal finished
+            finished += amount
+            text = f"{finished:g}/{total:g}" if count else f"{finished / total:.0%}"
+            progress.update(task, completed=finished, amount=text)
+            if note is not None:
+                progress.update(task, note=note)
+
+        advance(0)
+        try:
+            yield advance
+        finally:
+            if not outermost:  # else hundreds of finished bars would fill the screen
+                progress.remove_task(task)
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Progress]:
+    """The display of the bars around this one, or else a new one."""
+    if _bars:
+        yield _bars[-1]
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn() if count else TaskProgressColumn(),
+        TextColumn("{task.fields[amount]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total, note="")
-        progress.update(task, completed=done)
-
-        def advance(amount: float = 1, note: str | None = None) -> None:
-            progress.advance(task, amount)
-            if note is not None:
-                progress.update(task, note=note)
-
-        yield advance
+        _bars.append(progress)
+        try:
+            yield progress
+        finally:
+            _bars.pop()
 
 
 class Lines:
@@ -84,7 +110,6 @@ class Lines:
         self.title, self.total, self.done, self.count = title, total, done, count
         self.clock, self.write_to = clock, write_to
         self.started_at, self.started_with, self.note = clock(), done, ""
-        self.write_if_due()
 
     def advance(self, amount: float = 1, note: str | None = None) -> None:
         """Count `amount` as finished, and write a line if the last one is old enough."""
@@ -93,10 +118,10 @@ class Lines:
         self.write_if_due()
 
     def write_if_due(self) -> None:
-        """Write a line unless this process wrote one within the last 30 s, for whatever work."""
+        """Write a line unless this process wrote one within the last 30 s, for whatever work, or work inside runs."""
         global _last_line
         now = self.clock()
-        if 0 <= now - _last_line < EVERY_S:
+        if 0 <= now - _last_line < EVERY_S or (_running and _running[-1] is not self):
             return
         _last_line = now
         print(f"{datetime.fromtimestamp(now):%Y-%m-%d %H:%M:%S}  {self}", file=self.write_to or sys.stderr, flush=True)
@@ -110,11 +135,14 @@ class Lines:
             while not ended.wait(1.0):
                 self.write_if_due()
 
+        _running.append(self)
+        self.write_if_due()
         threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         finally:
             ended.set()
+            _running.remove(self)
 
     def __str__(self) -> str:
         units = f"{self.done:g} of {self.total:g} " if self.count else ""

@@ -24,6 +24,7 @@ from avrobust.data.orchestra.dataset import EDITION
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
 from avrobust.locks import LOOK_S, Lock, LockError
+from avrobust.progress import Advance, track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.checks import check
@@ -113,6 +114,12 @@ def run_jobs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         job.folder.mkdir(parents=True, exist_ok=True)
     todo = [(job, Lock(job.folder / ".lock")) for job in jobs]
+    with track_progress("jobs", len(jobs), visible=any(job.progress for job in jobs)) as advance:
+        _run_free(todo, advance)
+
+
+def _run_free(todo: list[tuple[Job, Lock]], advance: Advance) -> None:
+    """Run the jobs whose locks are free, one after the other, until none is left."""
     while todo:
         abandoned: LockError | None = None
         for number, (job, lock) in enumerate(todo):
@@ -127,6 +134,7 @@ def run_jobs(jobs: Sequence[Job]) -> None:
             finally:
                 lock.release()
             del todo[number]
+            advance()
             break
         else:
             if abandoned is not None:
