@@ -611,7 +611,7 @@ def test_rows_say_what_raises_doubt(tmp_path):
 
     rows = evaluate(restless, clips(40), PGD(steps=2), SMALL)
     assert {"random outputs", "few clips"} <= {f.name for f in rows.flags()}
-    assert "alarm: model answers differently when asked again" in rows.table()
+    assert "alarm: model gives other logits for the same clip" in rows.table()
     rows.save(tmp_path / "rows.parquet")
     assert Rows.load(tmp_path / "rows.parquet").flags() == rows.flags()
     both = Rows.concat([rows, evaluate(linear, clips(40), PGD(steps=2), SMALL, name="other")])

@@ -74,7 +74,7 @@ def evaluate(
     model  none    clean  audio untouched, visual untouched  75.0 % of 4 [30.1, 95.4]
     model  PGD-10  A      audio linf 0.02, visual untouched  0.0 % of 4 [0.0, 49.0]
     alarm: The smallest cell has 4 clips, so an accuracy near 50 % is known to ±35 points at best.
-    alarm: model is right on 75.0 % of 4 [30.1, 95.4] without any attack; guessing gives 50.0 %.
+    alarm: model has a clean accuracy of 75.0 % of 4 [30.1, 95.4]; guessing gives 50.0 %.
     """
     todo = tasks(attacks, threat)
     # Attacks take gradients, although whoever evaluates may not.

@@ -1,0 +1,91 @@
+"""Flags about models: answers to probes that make a robust accuracy mean something else than robustness."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from avrobust.evaluation.flags.evidence import ENOUGH, MODALITIES, Evidence, Flag, Level
+from avrobust.evaluation.stats import Estimate, estimate, percent
+
+IGNORED = 0.1  # of the predictions; a modality that decides fewer is hardly used
+WEAKER = 0.9  # of the margin that float32 gains
+
+
+def ignored_modality(seen: Evidence) -> Iterable[Flag]:
+    """A model that ignores its audio is robust to an attack on it without any merit."""
+    for (model, part), moved in predictions_that_change(seen).items():
+        if moved.high < IGNORED and seen.input_of(model) == "AV":
+            modality = MODALITIES[part]
+            text = (
+                f"{model} hardly uses its {modality} input: with that of another clip, the prediction changes on {moved}. "
+                f"Robustness to attacks on {modality} then only means that {modality} is ignored."
+            )
+            yield Flag("a modality is ignored", "warning", text, model)
+
+
+def predictions_that_change(seen: Evidence) -> dict[tuple[str, str], Estimate]:
+    """By model and modality, the share of predictions that change with another clip's: of all clips, else of a probe's."""
+    found = {
+        (model, part): estimate(np.arange(p["clips"])[None] < p["moved"][modality])
+        for model, p in seen.probes.items()
+        if "moved" in p and p["clips"] > 1
+        for part, modality in MODALITIES.items()
+    }
+    swapped = {c: p for c, p in seen.controls.items() if c.attack == "swapped" and c.subset in MODALITIES}
+    return found | {(c.model, c.subset): estimate(p["pred"] != p["pred_clean"]) for c, p in swapped.items()}
+
+
+def random_outputs(seen: Evidence) -> Iterable[Flag]:
+    """One prediction of a random model is no measurement, and its gradient is noise."""
+    for model, p in seen.probes.items():
+        if p["random"] > 0:
+            text = f"{model} gives other logits for the same clip, on {_share(p, p['random'])}. Attack the mean of its answers."
+            yield Flag("random outputs", "alarm", text, model)
+
+
+def depends_on_batch(seen: Evidence) -> Iterable[Flag]:
+    """A clip's prediction should not depend on the other clips."""
+    for model, p in seen.probes.items():
+        if p["sociable"] > 0:
+            text = f"{model} gives other logits when a clip is alone in its batch, on {_share(p, p['sociable'])}."
+            yield Flag("output depends on batch mates", "alarm", text, model)
+
+
+def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
+    """Gradients that are zero lead nowhere; most attacks then return the clean clip."""
+    for model, p in seen.probes.items():
+        for part, modality in MODALITIES.items():
+            # What is no input of a model needs no gradient.
+            if part not in seen.input_of(model) or seen.ignores(model, modality):
+                continue
+            flat, faint = p["flat"][modality], p["faint"][modality]
+            if flat > ENOUGH:
+                text = f"{model} has no gradient with respect to {modality}, on {_share(p, flat)}."
+                yield Flag("gradients vanish", "alarm", text, model)
+            elif faint > ENOUGH:
+                text = (
+                    f"The cross entropy of {model} has no gradient left with respect to {modality}, on "
+                    f"{_share(p, faint)}, while the margin has. Attack the margin."
+                )
+                yield Flag("gradients vanish", "alarm", text, model)
+
+
+def crafted_in_low_precision(seen: Evidence) -> Iterable[Flag]:
+    """A budget below the step from one number to the next is rounded away before the first layer."""
+    for model, p in seen.probes.items():
+        for threat, low in p.get("low", {}).items():
+            weak, coarse = low["gained"] < WEAKER, {m: r for m, r in low["room"].items() if r < 1}
+            numbers = ", ".join(f"{modality} {room:.2g}" for modality, room in low["room"].items())
+            text = (
+                f"Attacks on {model} within {threat} were crafted in {low['precision']}: on {low['clips']} clips they raise "
+                f"the margin by {percent(low['gained'])} % of what float32 reaches, and {low['standing']} clips stay correct "
+                f"against {low['standing_float32']}; steps between its numbers inside the budget: {numbers}."
+            )
+            level: Level = "alarm" if weak else "warning" if coarse else "note"
+            yield Flag("crafted in low precision", level, text, model)
+
+
+def _share(probe: Mapping[str, Any], value: float) -> str:
+    """A share of the probed clips as a count."""
+    return f"{round(value * probe['clips'])} of {probe['clips']} clips"
