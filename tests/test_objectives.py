@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
 from avrobust.budget_check import check
-from avrobust.objectives import Targeted, WithSimilarity, dlr, dlr_towards, margins
+from avrobust.objectives import (
+    EmbeddingShift,
+    MultiLabel,
+    Regression,
+    Targeted,
+    WithSimilarity,
+    dlr,
+    dlr_towards,
+    margins,
+)
 from avrobust.types import InputError, Output
 from nets import clips, linear, network
 
@@ -123,6 +132,56 @@ def test_objectives_of_ones_own_need_no_classes(objective, y, dtype):
     for attack in (*SEARCHES, FGSM(), PGD(steps=3, keep="last", restarts=2), PGD(steps=3, stop=True)):
         made = attacked(replace(attack, objective=cast), y=y)
         assert objective(Output(ten(made)), y).sum() > objective(Output(ten(BATCH.x)), y).sum()
+
+
+def regressor(x):
+    return 0.1 * HEAD(x.audio)[:, 0]
+
+
+NET = network()
+TASKS = {
+    "all labels": (MultiLabel(), ten, (FAR > 0).float()), "one label": (MultiLabel(3), ten, (FAR > 0).float()),
+    "regression": (Regression(0.01), regressor, regressor(BATCH.x) + 0.001 * torch.arange(40)),
+    "several numbers": (Regression(0.1), ten, FAR), "a class": (Targeted(2), ten, BATCH.label),
+    "embedding": (EmbeddingShift(0.15), ten, BATCH.label), "an embedding of a network": (EmbeddingShift(0.05), NET, BATCH.label),
+    "audio features": (EmbeddingShift(0.05, "audio"), NET, BATCH.label), "nothing left of the label": (cross_entropy, NET, BATCH.label),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=10), APGD(steps=10, stop=False), MIM(steps=10, random_start=True), Square(queries=100, stop=False)], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(("objective", "model", "y"), TASKS.values(), ids=TASKS)
+def test_other_tasks_follow_from_their_objective(attack, objective, model, y):
+    """What the attacker pushes up rises, clips on which it has succeeded leave the search, and succeed in the end."""
+    clean = engine.as_victim(model, BATCH.x).output(BATCH.x, ("features",))
+
+    def judged(x):
+        out = engine.as_victim(model, BATCH.x).output(x, ("features",))
+        out = replace(out, clean=clean)
+        return objective.value(out, y), objective.success(out, y) > 0
+
+    seen = []
+
+    def counted(x):
+        seen.append(len(x.audio))
+        return model(x)
+
+    asked = model if objective in (EmbeddingShift(0.05, "audio"),) else counted
+    spent, won, value = {}, {}, {}
+    for stop in (False, True):
+        seen.clear()
+        value[stop], won[stop] = judged(attacked(replace(attack, objective=objective, stop=stop), asked, y=y))
+        spent[stop] = sum(seen)
+    assert value[False].mean() > judged(BATCH.x)[0].mean()
+    assert won[True].any() and (won[True] >= won[False]).float().mean() > 0.95
+    assert asked is model or spent[True] < spent[False]
+
+
+def test_targets_of_another_shape_are_refused():
+    for objective, y, says in ((MultiLabel(), torch.zeros(40, 3), r"shaped as the logits, \(40, 10\), got \(40, 3\)"), (Regression(1.0), torch.zeros(40, 3), r"\(40, 10\), got \(40, 3\)")):  # fmt: skip
+        with pytest.raises(InputError, match=says):
+            attacked(PGD(steps=1, objective=objective), y=y)
+    with pytest.raises(InputError, match=r"AVAutoAttack is for classification.*Use APGD"):
+        attacked(AVAutoAttack(steps=2, queries=1), y=torch.zeros(40, 10))
 
 
 @pytest.mark.parametrize("model", [ten, network()], ids=["callable", "network"])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from avrobust.types import AV, InputError, Logits, Output, PerClip
+from avrobust.types import AV, InputError, Labels, Logits, Output, PerClip
 
 # (what the model answers, labels) -> one number per clip.
 Raised = Callable[[Output, Tensor], Tensor]
@@ -31,10 +31,10 @@ class Objective(Protocol):
     besides its logits.  A plain function (out, y) -> (b) is an objective too, one that does not say when it has succeeded.
     """
 
-    def value(self, out: Output, y: Tensor) -> PerClip:
+    def value(self, out: Output, y: Labels) -> PerClip:
         """One number per clip; an attacker pushes it up."""
 
-    def success(self, out: Output, y: Tensor) -> Tensor | None:
+    def success(self, out: Output, y: Labels) -> Tensor | None:
         """On which clips the attacker has succeeded: true or false (b), or a lead (b) that is above 0 on success.
 
         A lead in the units of the logits lets the engine tell sure successes from those that rounding may have made.
@@ -42,7 +42,7 @@ class Objective(Protocol):
         """
 
 
-def _unknown(out: Output, y: Tensor) -> None:
+def _unknown(out: Output, y: Labels) -> None:
     """Nobody knows when the attacker has succeeded."""
 
 
@@ -101,7 +101,7 @@ def display_name(thing: Any) -> str:
 # Classification: y are class numbers (b).
 
 
-def margins(logits: Logits, y: Tensor) -> PerClip:
+def margins(logits: Logits, y: Labels) -> PerClip:
     """Best other logit minus the true one: positive means wrong.
 
     >>> import torch
@@ -113,7 +113,7 @@ def margins(logits: Logits, y: Tensor) -> PerClip:
     return other - true
 
 
-def correct(logits: Logits, y: Tensor) -> Bool[Tensor, " b"]:
+def correct(logits: Logits, y: Labels) -> Bool[Tensor, " b"]:
     """Whether the model classifies each clip correctly; logits that are not finite are never correct.
 
     >>> correct(torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), torch.tensor([0, 0]))
@@ -123,7 +123,7 @@ def correct(logits: Logits, y: Tensor) -> Bool[Tensor, " b"]:
     return right
 
 
-def misclassified(out: Output, y: Tensor) -> Tensor:
+def misclassified(out: Output, y: Labels) -> Tensor:
     """By how much another class than `y` is ahead: above 0 the clip is misclassified; inf where logits are not finite.
 
     False on all clips if the labels are not class numbers.
@@ -137,15 +137,15 @@ def misclassified(out: Output, y: Tensor) -> Tensor:
     return torch.where(logits.isfinite().all(1), margins(logits, y), torch.inf)
 
 
-def _cross_entropy(out: Output, y: Tensor) -> PerClip:
+def _cross_entropy(out: Output, y: Labels) -> PerClip:
     return F.cross_entropy(out.logits.float(), y, reduction="none")
 
 
-def _margin(out: Output, y: Tensor) -> PerClip:
+def _margin(out: Output, y: Labels) -> PerClip:
     return margins(out.logits.float(), y)
 
 
-def _dlr(out: Output, y: Tensor) -> PerClip:
+def _dlr(out: Output, y: Labels) -> PerClip:
     logits = out.logits.float()
     if logits.shape[1] < 3:
         raise ValueError(f"expected at least 3 classes for DLR, got {logits.shape[1]}. Use margin.")
@@ -153,7 +153,7 @@ def _dlr(out: Output, y: Tensor) -> PerClip:
     return margins(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
-def _dlr_towards(out: Output, y: Tensor) -> PerClip:
+def _dlr_towards(out: Output, y: Labels) -> PerClip:
     logits = out.logits.float()
     if logits.shape[1] < 4:
         raise ValueError(f"expected at least 4 classes for targeted DLR, got {logits.shape[1]}. Use margin.")
@@ -161,7 +161,7 @@ def _dlr_towards(out: Output, y: Tensor) -> PerClip:
     return -margins(logits, y[:, 1]) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
 
 
-def _first_misclassified(out: Output, y: Tensor) -> Tensor:
+def _first_misclassified(out: Output, y: Labels) -> Tensor:
     return misclassified(out, y[:, 0])
 
 
@@ -196,12 +196,12 @@ class Targeted:
         """Display name."""
         return f"towards {self.target}"
 
-    def value(self, out: Output, y: Tensor) -> PerClip:
+    def value(self, out: Output, y: Labels) -> PerClip:
         """Log-probability of the target."""
         logits = out.logits.float()
         return -F.cross_entropy(logits, self._target(logits), reduction="none")
 
-    def success(self, out: Output, y: Tensor) -> PerClip:
+    def success(self, out: Output, y: Labels) -> PerClip:
         """By how much the target is ahead of all other classes; -inf where logits are not finite."""
         logits = out.logits.float()
         return torch.where(logits.isfinite().all(1), -margins(logits, self._target(logits)), -torch.inf)
@@ -254,7 +254,7 @@ class WithSimilarity:
         """The features."""
         return ("features",)
 
-    def value(self, out: Output, y: Tensor) -> PerClip:
+    def value(self, out: Output, y: Labels) -> PerClip:
         """Cross entropy plus the weighted cosine.  Raises `InputError` where the model shows no features."""
         if out.features is None:
             raise InputError(
@@ -263,12 +263,12 @@ class WithSimilarity:
             )
         return _cross_entropy(out, y) + self.weight * cosine(out.features)
 
-    def success(self, out: Output, y: Tensor) -> Tensor:
+    def success(self, out: Output, y: Labels) -> Tensor:
         """Misclassification."""
         return misclassified(out, y)
 
 
-def _heat_shift(out: Output, y: Tensor) -> PerClip:
+def _heat_shift(out: Output, y: Labels) -> PerClip:
     if out.heat is None or out.clean is None or out.clean.heat is None:
         raise InputError(
             "the objective heat_shift needs a model with a heat map, and the clean clips, got a model without. Use the fusion "
@@ -305,17 +305,17 @@ class MultiLabel:
         """Display name."""
         return "BCE" if self.label is None else f"BCE, label {self.label}"
 
-    def value(self, out: Output, y: Tensor) -> PerClip:
+    def value(self, out: Output, y: Labels) -> PerClip:
         """The mean over the attacked labels."""
         logits, wanted = self._attacked(out, y)
         return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
 
-    def success(self, out: Output, y: Tensor) -> PerClip:
+    def success(self, out: Output, y: Labels) -> PerClip:
         """How far the logit furthest on the wrong side of 0 has gone; inf where logits are not finite."""
         logits, wanted = self._attacked(out, y)
         return torch.where(logits.isfinite().all(1), ((1 - 2 * wanted) * logits).amax(1), torch.inf)
 
-    def _attacked(self, out: Output, y: Tensor) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"]]:
+    def _attacked(self, out: Output, y: Labels) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"]]:
         logits = out.logits.float()
         if y.shape != logits.shape:
             raise InputError(
@@ -344,9 +344,9 @@ class Regression:
         """Display name."""
         return f"deviation > {self.tolerance:g}"
 
-    def value(self, out: Output, y: Tensor) -> PerClip:
+    def value(self, out: Output, y: Labels) -> PerClip:
         """The largest absolute deviation."""
-        prediction, target = (s.float().flatten(1) if s.ndim > 1 else s.float()[:, None] for s in (out.logits, y))
+        prediction, target = (s.float().reshape(len(s), -1) for s in (out.logits, y))
         if prediction.shape != target.shape:
             raise InputError(
                 f"targets should be shaped as the predictions, {tuple(prediction.shape)}, got {tuple(target.shape)}. "
@@ -354,7 +354,7 @@ class Regression:
             )
         return (prediction - target).abs().amax(1)
 
-    def success(self, out: Output, y: Tensor) -> PerClip:
+    def success(self, out: Output, y: Labels) -> PerClip:
         """The deviation beyond the tolerance."""
         return self.value(out, y) - self.tolerance
 
@@ -386,7 +386,7 @@ class EmbeddingShift:
         """The clean clips' answer, and features where these are compared."""
         return ("clean",) if self.of == "logits" else ("clean", "features")
 
-    def value(self, out: Output, y: Tensor) -> PerClip:
+    def value(self, out: Output, y: Labels) -> PerClip:
         """The squared Euclidean distance: unlike the distance it has a gradient everywhere."""
         if out.clean is None:
             raise InputError(
@@ -394,13 +394,13 @@ class EmbeddingShift:
             )
         return (self._embedding(out) - self._embedding(out.clean)).square().sum(1)
 
-    def success(self, out: Output, y: Tensor) -> Bool[Tensor, " b"]:
+    def success(self, out: Output, y: Labels) -> Bool[Tensor, " b"]:
         """Whether the embedding moved further than the tolerance."""
         return self.value(out, y) > self.tolerance**2
 
     def _embedding(self, out: Output) -> Float[Tensor, "b d"]:
         if self.of == "logits":
-            return out.logits.float().flatten(1)
+            return out.logits.float().reshape(len(out.logits), -1)
         if out.features is None:
             raise InputError(
                 f"the objective '{self.name}' needs a model that shows its features, got logits only. Give the model the methods "

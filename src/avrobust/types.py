@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,7 +50,8 @@ class AV(Generic[T]):
 Wave = Float[Tensor, "b n"]  # in [-1, 1]
 Frames = Float[Tensor, "b t 3 h w"]  # RGB in [0, 1]
 Signals = AV[Tensor]  # AV(audio=Wave, visual=Frames)
-Labels = Int[Tensor, " b"]
+# Class numbers (b); for other objectives whatever they read, the clips first: (b k) floats of a multi-label model.
+Labels = Shaped[Tensor, "b ..."]
 Logits = Float[Tensor, "b k"]
 Features = Float[Tensor, "b d"]
 PerClip = Float[Tensor, " b"]
@@ -58,7 +59,8 @@ PerClip = Float[Tensor, " b"]
 # Any callable is a model; `nn.Module`s are callables too.  It returns logits, or an answer that holds them: see `Output`.
 Model = Callable[[Signals], Any]
 
-# (model, clean signals, labels, threat, seeds) -> adversarial signals
+# (model, clean signals, labels, threat, seeds) -> adversarial signals, inside the threat.  A plain function is an attack; a
+# class may also have `name`, for display, and `info`, an `AttackInfo` for flags and reports: see `attacks`.
 Attack = Callable[[Model, Signals, Tensor, Any, Any], Signals]
 
 # What storing or sending does: signals in, signals of the same shapes out.

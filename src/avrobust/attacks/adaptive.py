@@ -1,8 +1,8 @@
-"""Ways around a defense: what to take gradients of, where the model's own are of no use.
+"""Adaptive attacks: what to take gradients of, where the model's own gradients are useless.
 
-A defense may hide gradients (a code that jumps), weaken them (a feature replaced by its reconstruction) or make them
-noisy (random preprocessing).  An attack that adapts takes them of something else and judges by the model itself:
-straight through the defense, past it, or of the mean over its draws (Athalye et al. 2018; Tramer et al. 2020).
+A defense may hide gradients (a sparse code that jumps), weaken them (a feature replaced by its reconstruction) or make
+them noisy (random preprocessing).  An adaptive attack takes gradients straight through the defense, bypasses it, or
+averages over its randomness, and judges success by the model itself (Athalye et al. 2018; Tramer et al. 2020).
 """
 
 from functools import partial
@@ -12,14 +12,14 @@ import torch
 from avrobust import engine
 from avrobust.types import Model, Signals
 
-DRAWS = 8  # of a random model, for one gradient
+DRAWS = 8  # runs of a random model for one gradient
 
 
 def ways(victim: engine.Victim, x: Signals) -> tuple[engine.Way, ...]:
-    """What to take gradients of when attacking `victim` at the clips `x`: itself first, then what leads around a defense.
+    """What to take gradients of when attacking `victim` at the clips `x`: the victim itself first, then ways around a defense.
 
-    For a two-stream network with a feature defense: straight through the feature defense, and bypassing it.  For any model
-    with a method `ways`: the models that it returns.  Where two runs on the same clips differ, each is averaged over draws.
+    For a two-stream network with a feature defense: straight through the defense, and bypassing it.  For any model with a
+    method `ways`: the models that it returns.  If two runs on the same clips differ, each way is averaged over draws.
 
     >>> from avrobust.types import AV
     >>> len(ways(engine.BlackBox(lambda s: s.audio), AV(torch.zeros(2, 3), torch.zeros(2, 3))))
@@ -31,7 +31,7 @@ def ways(victim: engine.Victim, x: Signals) -> tuple[engine.Way, ...]:
 
 @torch.no_grad()
 def is_random(model: Model, x: Signals) -> bool:
-    """Whether the model answers the same clips differently when it is asked again."""
+    """Whether two runs of the model on the same clips differ."""
     first, again = model(x), model(x)
     return not torch.allclose(first, again, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
 

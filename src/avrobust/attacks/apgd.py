@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from avrobust import engine
@@ -15,19 +16,19 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Model, Signals
+from avrobust.types import AV, Labels, Model, PerClip, Signals
 
-MOMENTUM = 0.75  # of the last move, in each next one
-ENOUGH = 0.75  # of the steps between two looks should have risen, or the steps get shorter
+MOMENTUM = 0.75  # the paper's alpha: the weight of a new step against the last one
+ENOUGH = 0.75  # the paper's rho: the share of steps between two checkpoints that should raise the objective
 
 
 @dataclass(frozen=True, repr=False)
 class APGD:
     """Steps of twice the budget at first, halved when they stop paying, each time from the best place so far.
 
-    A clip has one step length, a share of the budget, for both modalities: that keeps them in proportion.  `stop`
-    leaves a clip alone once the objective has surely succeeded on it, as AutoAttack does.  With `alternate`, one modality moves
-    at a time: sound on even steps, picture on odd ones.
+    Each clip has one step length for both modalities, a share of the budget, which keeps them in proportion.  With `stop`, a
+    clip leaves the search once the objective has surely succeeded on it, as in AutoAttack.  With `alternate`, one modality
+    moves at a time: audio on even steps, visual on odd ones.
 
     >>> APGD().name, APGD(steps=100, restarts=5).name, APGD(alternate=True).name
     ('APGD-50', 'APGD-100x5', 'APGD-50, alternating')
@@ -60,12 +61,12 @@ class APGD:
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         times = f"x{self.restarts}" if self.restarts > 1 else ""
         return f"APGD-{self.steps}{times}{', alternating' if self.alternate else ''}{goal(self.objective)}"
 
     def __call__(
-        self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *, start: Signals | None = None
+        self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, *, start: Signals | None = None
     ) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         if threat.subset == "clean":
@@ -93,33 +94,33 @@ class APGD:
 
 
 def checkpoints(steps: int) -> frozenset[int]:
-    """The steps after which step lengths are looked at: at first 22 % of all, then closer and closer.
+    """The steps after which step lengths are adapted (the paper's w_j): at first 22 % of all steps, then closer and closer.
 
     >>> sorted(checkpoints(100))[:4]
     [22, 41, 57, 70]
     """
     before, here, found = 0.0, 0.22, set()
     while here < 1:
-        found.add(math.ceil(round(here * steps, 6)))  # what floats add to a whole number is no step
+        found.add(math.ceil(round(here * steps, 6)))  # rounding may add to a whole number
         before, here = here, here + max(here - before - 0.03, 0.06)
     return frozenset(found)
 
 
 @dataclass
 class _Place:
-    """Where each clip's search stands."""
+    """The state of the search on each clip."""
 
     delta: Signals
     before: Signals  # where it was a step ago
     grad: Signals
     best: Signals
     best_grad: Signals
-    value: Tensor
-    best_value: Tensor
-    best_value_then: Tensor  # at the last look at the step's length
-    rises: Tensor  # steps since then that raised the value
-    length: Tensor  # of a step, as a share of the budget
-    shortened: Tensor  # whether the last look halved it
+    value: PerClip
+    best_value: PerClip
+    best_value_then: PerClip  # at the last checkpoint
+    rises: PerClip  # steps since then that raised the value
+    length: PerClip  # of a step, as a share of the budget
+    shortened: Bool[Tensor, " b"]  # whether the last checkpoint halved it
 
     @classmethod
     def start(cls, delta: Signals) -> "_Place":
@@ -132,8 +133,8 @@ class _Place:
         those: dict[str, Any] = {k: v.map(lambda s: s[on]) if isinstance(v, AV) else v[on] for k, v in every.items()}
         return _Place(**those)
 
-    def note(self, value: Tensor, grad: Signals) -> None:
-        """Take in what the current point is worth."""
+    def note(self, value: PerClip, grad: Signals) -> None:
+        """Take in the objective and its gradient at the current point."""
         self.rises = self.rises + (value > self.value)
         self.value, self.grad = value, grad
         better = value > self.best_value

@@ -1,9 +1,9 @@
-"""AVAutoAttack: several searches, each on the clips that the ones before it left standing; nothing to tune.
+"""AVAutoAttack: several searches without settings to tune, each on the clips that survived the ones before.
 
-What a robust accuracy is worth depends on the strongest attack that was tried.  Different searches fail on different
-models: a loss that saturates, a gradient that vanishes or leads astray, a step of the wrong length.  Their worst case
-per clip fails on few.  On two modalities there is one more way to be weak: a joint search may miss what an attack on
-one modality finds.  So whatever withstands the joint searches is attacked on each modality alone as well.
+A robust accuracy is only as good as the strongest attack behind it.  Different searches fail on different models: a loss
+saturates, a gradient vanishes or misleads, a step has the wrong length.  The worst case over them, clip by clip, rarely
+fails.  With two modalities there is one more weakness: a joint search may miss what an attack on one modality finds.  So
+the clips that survive the joint searches are attacked on each modality alone as well.
 """
 
 from dataclasses import dataclass, replace
@@ -24,23 +24,24 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import InputError, Model, Output, Signals
+from avrobust.types import InputError, Labels, Model, Output, Signals
 
 
 @dataclass(frozen=True, repr=False)
 class AVAutoAttack:
     """The worst case per clip over APGD with several losses and starts, ways around the defense, and Square.
 
-    In this order, each on the clips that still stand, from random starts unless said otherwise:
+    In this order, each on the clips that survive, from random starts unless stated otherwise:
     1. APGD with cross entropy, the margin, and DLR (of three classes or more);
-    2. cross entropy plus and minus the cosine of both features, where the model shows two of one width;
-    3. targeted DLR towards the classes that come next on the clean clip, `targets` of them (of four classes or more);
-    4. along every one of the `adaptive.ways` around a defense: APGD with cross entropy and the margin;
+    2. cross entropy plus and minus the cosine of both features, where the model shows two features of one width;
+    3. targeted DLR towards the `targets` classes that are most likely on the clean clip (of four classes or more);
+    4. adaptively, along each of the `adaptive.ways` around a defense: APGD with cross entropy and the margin;
     5. Square, where all budgets are linf;
-    6. where both modalities may be touched: 1 to 5 on sound alone and on picture alone, then APGD with the margin from
-       both of what these reached at once, and from there moving one modality at a time.
-    What the model itself gets wrong counts, whatever a gradient was taken of.  Attacking both is never weaker than
-    attacking one within the same budget, clip by clip.  `steps` and `queries` say how long each search goes on.
+    6. where both modalities are attacked: 1 to 5 on audio alone and on visual alone, then APGD with the margin from the
+       sum of both results, and again from there, moving one modality at a time.
+    Success is judged by the model itself, whatever gradients were taken of.  Attacking both modalities is never weaker
+    than attacking one within the same budget, clip by clip.  `steps` and `queries` bound each search.  Raises `InputError`
+    for labels that are not class numbers (b).
 
     >>> AVAutoAttack().name
     'AVAutoAttack'
@@ -65,11 +66,11 @@ class AVAutoAttack:
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         return "AVAutoAttack"
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`: where nothing fooled the model, what came closest to it."""
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
+        """Adversarial signals inside `threat`, shaped as `x`; of a clip that survives, those with the largest margin."""
         if threat.subset == "clean":
             return x
         if y.ndim != 1 or y.is_floating_point():
@@ -95,18 +96,18 @@ class AVAutoAttack:
 
 @dataclass
 class _Run:
-    """The searches on one batch inside one threat: the clips that still stand, and the best that was found."""
+    """The searches on one batch inside one threat: the clips that survive, and the best perturbations so far."""
 
     settings: AVAutoAttack
     active: ActiveSet
     best: BestSoFar
     ways: tuple[Way, ...]
-    nearest: Tensor  # (b k): classes from the likeliest on the clean clip to the least, its own last
+    nearest: Tensor  # (b k): classes from the most to the least likely on the clean clip, the true one last
     cosines: bool  # whether the model shows an audio and a visual feature of one width
-    begun: int = 0  # searches, each of which has its own start
+    begun: int = 0  # searches so far; each has its own random start
 
     @classmethod
-    def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> "_Run":
+    def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> "_Run":
         active = ActiveSet.of(model, x, y, threat, seeds)
         with torch.no_grad():
             clean = active.victim.output(x, ("features",))
@@ -116,15 +117,15 @@ class _Run:
 
     @property
     def judge(self) -> Victim:
-        """What counts: the model itself, or the mean of a random one's answers."""
+        """Judges success: the model itself, or the mean output of a random model."""
         return self.ways[0](self.active.victim)
 
     def subset(self, clips: Tensor) -> None:
-        """Go on with those of these clips (their numbers) that still stand."""
+        """Keep those of these clips (their numbers) that survive."""
         self.active = self.active.subset(torch.isin(self.active.clips, clips))
 
     def search(self) -> None:
-        """Everything that is tried on what this threat allows at once."""
+        """All searches inside this threat."""
         classes = self.nearest.shape[1]
         cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if self.cosines else ()
         for objective in (cross_entropy, margin, *((dlr,) if classes > 2 else ()), *cosines):
@@ -149,7 +150,7 @@ class _Run:
         way: Way | None = None,
         alternate: bool = False,
     ) -> None:
-        """APGD on the clips that stand; what it finds counts by its margin on the model itself, whatever it raised."""
+        """APGD on the clips that survive; its result counts by the margin on the judge, whatever objective it raised."""
         active = self.active
         if not len(active):
             return
@@ -161,20 +162,20 @@ class _Run:
             clips=torch.arange(len(active), device=active.y.device),
             y=active.y if target is None else torch.stack([active.y, target[active.clips]], 1),
         )
-        # Elsewhere than on the model itself, being wrong is no reason to stop.
+        # Misclassification by a stand-in is no reason to stop.
         search = Search(here, BestSoFar(active.x, active.threat), objective, stop=here.victim is active.victim)
         try:
             APGD(steps=self.settings.steps, alternate=alternate).ascend(search, start)
         except GradientError:
             if way or len(self.ways) == 1:
                 raise
-            return  # the model says itself that gradients are to be taken of something else
+            return  # the model names others to take gradients of
         self.keep(search.best.delta)
 
     def keep(self, delta: Signals) -> None:
-        """Take in one perturbation for each clip that stands; those that fool the model are done with.
+        """Take in one perturbation for each clip that survives; the clips that it misclassifies leave the active set.
 
-        Those that fool a random model once are not: what counts is the mean of its answers, as far up as it goes.
+        On a random model no clip leaves: one misclassification proves little, so the mean margin is raised to the end.
         """
         active = self.active
         if not len(active):

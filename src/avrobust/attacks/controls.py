@@ -1,45 +1,44 @@
-"""What is done to clips to learn what a model goes by: another clip's sound, silence, noise, a grey picture.
+"""Controls: which modality does a model rely on?  Another clip's audio, silence, noise, a grey frame.
 
-They have the form of attacks, and stay inside a budget that allows anything (`ANYTHING`), so that the same harness
-measures them; nobody would take them for an attacker's doing.  `mode` "control" keeps them out of its tables.
+They have the form of attacks inside a budget that allows anything (`ANYTHING`), so that the same evaluation measures them.
+`mode` "control" keeps them out of the tables of attacks.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import AV, Batch, Model, Signals
+from avrobust.types import AV, Batch, Labels, Model, Signals
 
-# Full scale: from -1 to 1 in sound, from 0 to 1 in a picture.
+# Full scale: samples from -1 to 1, pixels from 0 to 1.
 ANYTHING = Threat.linf(audio=2.0, visual=1.0)
 
 
 @dataclass(frozen=True)
 class Mute:
-    """Silence instead of the sound, mid-grey instead of the picture, as far as the threat allows both."""
+    """Silence for audio, mid-grey frames for video, in the modalities that the threat allows."""
 
     name: ClassVar[str] = "muted"
     mode: ClassVar[str] = "control"
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Clips of which nothing is left in the modalities that the threat has budgets for."""
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
+        """The clips with the modalities that have a budget muted."""
         empty = AV(audio=0.0, visual=0.5)
         return threat.map(lambda ball, s, v: torch.full_like(s, v) if ball.active else s, x, empty)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """White noise as loud as the sound was, a picture of random pixels, as far as the threat allows both."""
+    """White noise of the audio's own level, frames of random pixels, in the modalities that the threat allows."""
 
     name: ClassVar[str] = "noise"
     mode: ClassVar[str] = "control"
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Clips that hold nothing but noise in the modalities that the threat has budgets for."""
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
+        """The clips with the modalities that have a budget replaced by noise."""
         loud = x.audio.square().mean(1, keepdim=True).sqrt() * 3**0.5  # uniform noise: a third of its peak's power
         noise = AV(
             audio=(loud * seeds.uniform(x.audio, "white noise")).clamp(-1, 1),
@@ -49,9 +48,9 @@ class Noise:
 
 
 class Swap:
-    """The sound (picture) of another clip, drawn per seed and clip from `pool`, clips of the same shape.
+    """The audio (or frames) of another clip, drawn per seed and clip from `pool`, clips of the same shape.
 
-    A clip never gets its own; it may get one of its own class.
+    Never the clip itself; perhaps a clip of the same class.  Raises `ValueError` for fewer than two clips.
     """
 
     name = "swapped"
@@ -64,8 +63,8 @@ class Swap:
         self._label = [int(k) for b in pool for k in b.label]
         self._x = AV(*(torch.cat(parts) for parts in zip(*(tuple(b.x) for b in pool), strict=True)))
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """Clips that sound, look, or both, like others."""
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
+        """The clips with the modalities that have a budget taken from other clips."""
         partners = [self._partner(seeds, i, int(y[i])) for i in range(len(seeds.ids))]
         return threat.map(lambda ball, s, pool: pool[partners].to(s) if ball.active else s, x, self._x)
 
@@ -76,7 +75,7 @@ class Swap:
 
 
 class Elsewhere(Swap):
-    """`Swap`, from clips of other classes only: what sounds is not in the picture."""
+    """`Swap` from clips of other classes only: the sounding object is not in the frames."""
 
     name = "elsewhere"
 

@@ -14,7 +14,7 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import Model, Signals
+from avrobust.types import Labels, Model, Signals
 
 # Of the budget: steps so short that do not add up to so much were given in the signal's units, 2 / 255 for example.
 SHORT, REACH = 0.1, 0.5
@@ -84,7 +84,7 @@ class PGD:
         return type(self).__name__ + size + goal(self.objective)
 
     def __call__(
-        self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *, start: Signals | None = None
+        self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, *, start: Signals | None = None
     ) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         if threat.subset == "clean":

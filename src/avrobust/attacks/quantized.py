@@ -1,8 +1,8 @@
-"""An attack on the clip that a file holds: 8 bits a colour, 16 bits a sample.
+"""Attacks whose result survives a lossless file: 8 bits per colour, 16 bits per sample.
 
-A perturbation of a third of a grey level exists in memory and in no file.  A picture that is rounded to 8 bits either
-loses it or moves by a whole level, which may be more than was allowed.  So the search is after whole levels: the model
-answers to what a file would hold, and gradients go through the rounding as if it were not there.
+A perturbation of a third of a grey level exists in memory and in no file.  Rounding a frame to 8 bits either removes it or
+moves the pixel by a whole level, which may exceed the budget.  So the search aims at whole levels: the model sees the
+rounded clip, and gradients pass the rounding straight through.
 """
 
 import math
@@ -19,14 +19,14 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import ROUNDING, Ball, Threat
-from avrobust.types import AV, Attack, Channel, Model, Signals, doubles
+from avrobust.types import AV, Attack, Channel, Labels, Model, Signals, doubles
 
 # Steps per unit, and the lowest and highest of them: 16-bit samples as `media.write_wav` writes them, 8-bit colours.
 LEVELS: AV[tuple[float, float, float]] = AV(audio=(32768.0, -32768.0, 32767.0), visual=(255.0, 0.0, 255.0))
 
 
 def on_levels(x: Signals) -> Signals:
-    """The nearest that 16-bit samples and 8-bit colours can hold.
+    """The nearest values of 16-bit samples and 8-bit colours.
 
     >>> on_levels(AV(audio=torch.tensor([[1.0]]), visual=torch.tensor([0.5]))).map(lambda s: s.item())
     AV(audio=0.999969482421875, visual=0.501960813999176)
@@ -35,20 +35,20 @@ def on_levels(x: Signals) -> Signals:
 
 
 def behind(channel: Channel, model: Model, example: Signals) -> engine.Victim:
-    """`model`, given what `channel` leaves of clips; gradients pass the channel straight through.
+    """`model` behind a channel: it sees the clips after `channel`; gradients pass the channel straight through.
 
-    What the model's victim kept about clips is dropped: it was about clips that had passed no channel.
+    Anything cached about clips is dropped: it was about clips before the channel.
     """
     return engine.Behind(channel, engine.as_victim(model, example).without_cache())
 
 
 @dataclass(frozen=True, repr=False)
 class Quantized:
-    """`attack`, made so that a lossless file keeps what it does.
+    """`attack` on the model behind rounding to 8 and 16 bits; its clips lie on these levels and inside the budget.
 
-    It searches a ball that ends half a level beyond the whole levels of the budget, so that what it finds rounds to
-    allowed ones, and meets the model `behind` that rounding.  Linf budgets.  Where no level is inside the budget, which
-    takes a clean value between two of them, that value stays clean.
+    It searches a ball that ends half a level beyond the last whole level of the budget, so that its result rounds to an
+    allowed level.  Where no level lies inside the budget, the clean value stays.  Raises `ValueError` for budgets other
+    than linf.
 
     >>> from avrobust.attacks import FGSM
     >>> Quantized(FGSM()).name
@@ -72,13 +72,15 @@ class Quantized:
 
     @property
     def steps(self) -> int:
-        """What it costs, in gradient steps."""
+        """Its cost in gradient steps."""
         return int(getattr(self.attack, "steps", 1))
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat` that a `.png` and a `.wav` can hold, shaped as `x`."""
         if any(ball.active and (ball.norm != "linf" or ball.scale == "signal") for ball in threat):
-            raise ValueError(f"saving knows linf budgets only, got {threat}. Round an L2 attack's clips yourself.")
+            raise ValueError(
+                f"Quantized supports linf budgets only, got {threat}. Round an L2 attack's clips yourself."
+            )
         whole = Threat(*threat.map(_whole, LEVELS))
         adversarial = (
             x
@@ -96,7 +98,7 @@ def _whole(ball: Ball, levels: tuple[float, float, float]) -> Ball:
 
 
 def _kept(ball: Ball, clean: Tensor, adversarial: Tensor, levels: tuple[float, float, float]) -> Tensor:
-    """The nearest allowed level; in double precision, for a level of sound is a rounding error of 1 / 256 of a float."""
+    """The nearest allowed level; in double precision, for an audio level is only 256 times float32's rounding error."""
     if not ball.active:
         return clean
     per_unit, lowest, highest = levels

@@ -12,7 +12,7 @@ from avrobust import engine
 from avrobust.objectives import Objective, as_objective, needs_of
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import AV, Model, PerClip, Signals
+from avrobust.types import AV, Labels, Model, PerClip, Signals
 
 # Some of the clips: a mask, or all of them.
 Index = Bool[Tensor, " b"] | slice
@@ -28,7 +28,7 @@ class ActiveSet:
 
     victim: engine.Victim
     x: Signals
-    y: Tensor
+    y: Labels
     threat: Threat
     seeds: Seeds
     clips: Numbers
@@ -36,7 +36,7 @@ class ActiveSet:
 
     @classmethod
     def of(
-        cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, *objectives: Objective
+        cls, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, *objectives: Objective
     ) -> "ActiveSet":
         """All clips of a batch; what the threat leaves alone, and what the objectives need, is computed here, once."""
         victim = engine.as_victim(model, x.map(lambda s: s[:1]))
@@ -111,7 +111,7 @@ class Search:
 
     @classmethod
     def of(
-        cls, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds, objective: Any, stop: bool
+        cls, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, objective: Any, stop: bool
     ) -> "Search":
         """A search on all clips of a batch."""
         goal = as_objective(objective)

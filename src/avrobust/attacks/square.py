@@ -1,7 +1,7 @@
-"""Square: a search that never asks for a gradient (Andriushchenko et al., ECCV 2020), for two modalities.
+"""Square: a search without gradients (Andriushchenko et al., ECCV 2020), for two modalities.
 
-Random patches of the picture and random stretches of the sound are pushed to the ends of their budgets, and kept where
-the objective rises.  What a model hides from gradients it does not hide from this.
+Random patches of the frames and random intervals of the audio are moved to the ends of their budgets, and kept where the
+objective rises.  A model that hides its gradients does not hide from this search.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, margin
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Model, Signals
+from avrobust.types import AV, Labels, Model, Signals
 
 # The share of a signal that a proposal covers falls along these shares of all queries (the authors' schedule).
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -28,10 +28,11 @@ HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 @dataclass(frozen=True, repr=False)
 class Square:
-    """Linf only.  `queries` proposals per clip; the first ones cover `share` of a signal, as in the authors' AutoAttack.
+    """Random search for linf budgets: `queries` forward passes per clip.
 
-    It begins with stripes: each column of the picture and each thousandth of the sound at one end of the budget.  What
-    a clip is proposed depends on (seed, clip), not on its neighbours.
+    The first proposals cover `share` of a signal, as in the authors' AutoAttack.  The search begins with stripes: each
+    column of the frames and each thousandth of the audio at one end of its budget.  The proposals for a clip depend on
+    (seed, clip), not on its batch.  Raises `ValueError` for an L2 budget.
 
     >>> Square().name
     'Square-1000'
@@ -59,20 +60,20 @@ class Square:
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         return f"Square-{self.queries}{goal(self.objective, usual=margin)}"
 
     @property
     def steps(self) -> int:
-        """What it costs, in forward passes."""
+        """Its cost in forward passes."""
         return self.queries
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
         if threat.subset == "clean":
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
-            raise ValueError(f"Square knows linf budgets only, got {threat}. Use APGD for L2.")
+            raise ValueError(f"Square supports linf budgets only, got {threat}. Use APGD for L2.")
         search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
@@ -94,22 +95,22 @@ class Square:
     def _proposal(
         self, delta: Signals, active: ActiveSet, threat: Threat, draws: list[np.random.Generator], query: int
     ) -> Signals:
-        """A patch and a stretch anew, each at an end of its budget; where both may be changed, sometimes only one is."""
+        """A new patch and a new interval, each at an end of its budget; where both modalities are attacked, a third each changes one only."""
         share = self.share / 2 ** sum(query > h * self.queries for h in HALVINGS)
         ends = delta.map(torch.clone)
         for i, g in enumerate(draws[clip] for clip in active.clips.tolist()):
             both = threat.subset == "AV"
-            which = g.random() if both else 0.0  # a third each: sound, picture, both
+            which = g.random() if both else 0.0  # a third each: audio, visual, both
             if threat.audio.active and not (both and which < 1 / 3):
-                self._stretch(ends.audio[i], threat.audio, g, share)
+                self._interval(ends.audio[i], threat.audio, g, share)
             if threat.visual.active and not (both and which > 2 / 3):
                 self._patch(ends.visual[i], threat.visual, g, share)
         return threat.map(Ball.project, ends, active.x)
 
-    def _stretch(self, wave: Tensor, ball: Ball, g: np.random.Generator, share: float) -> None:
+    def _interval(self, wave: Tensor, ball: Ball, g: np.random.Generator, share: float) -> None:
         long = max(1, round(share * len(wave)))
         start = int(g.integers(len(wave) - long + 1))
-        # Alternating ends in runs of random length: a constant would be no sound.
+        # Alternating ends in runs of random length: a constant is inaudible.
         run = int(g.integers(1, 9))
         signs = _as(np.repeat(g.choice([-1.0, 1.0], -(-long // run)), run)[:long], wave)
         wave[start : start + long] = signs * ball.weight(wave[None])[..., 0] * ball.eps
@@ -123,7 +124,7 @@ class Square:
 
 
 def _stripe(signal: Tensor, count: int, g: np.random.Generator) -> Tensor:
-    """Ends of the budget as +1 and -1, constant along stripes: across a sound in time, across a picture in columns."""
+    """Ends of the budget as +1 and -1, constant along stripes: intervals of the audio, columns of the frames."""
     if signal.ndim == 1:
         wide = -(-len(signal) // count)
         signs = np.repeat(g.choice([-1.0, 1.0], count), wide)[: len(signal)]
@@ -133,5 +134,5 @@ def _stripe(signal: Tensor, count: int, g: np.random.Generator) -> Tensor:
 
 
 def _as(signs: NDArray[np.float64], signal: Tensor) -> Tensor:
-    """In single precision before they reach a device: not every one has doubles."""
+    """As the signal is, through single precision: not every device has doubles."""
     return torch.from_numpy(signs.astype(np.float32)).to(signal)

@@ -1,9 +1,8 @@
-"""Transfer: clips made for one model, shown to another."""
+"""Transfer attacks: adversarial clips crafted on another model."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks.base import wrapped_info
@@ -11,15 +10,16 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import Attack, Model, Signals
+from avrobust.types import Attack, Labels, Model, Signals
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """`attack` on another model, its clips then shown to the one at hand.
+    """`attack`, crafted on another model, in the same precision as attacks on the model itself.
 
-    `source` is what tables call that model, and in a study the name of an earlier model; elsewhere give `model`
-    too.  Where clips made for another model fool this one more often than clips made for it, it hides its gradients.
+    `source` is the display name of that model, in a study the name of an earlier model; elsewhere give `model` too.  A
+    model that is misclassified more often by transfer than by the same white-box attack hides its gradients.  Raises
+    `ValueError` without `model`.
 
     >>> from avrobust.attacks import PGD
     >>> Transfer("AV", PGD()).name
@@ -42,13 +42,15 @@ class Transfer:
 
     @property
     def steps(self) -> int:
-        """What it costs, in gradient steps."""
+        """Its cost in gradient steps."""
         return int(getattr(self.attack, "steps", 1))
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`."""
         if self.model is None:
-            raise ValueError(f"expected the model {self.source!r} itself, got its name. Give model=...")
+            raise ValueError(
+                f"a transfer attack needs the model {self.source!r} itself, got its name only. Give Transfer(source, attack, model)."
+            )
         example = x.map(lambda s: s[:1])
         low = engine.as_victim(model, example).precision == torch.bfloat16
         source = engine.surrogate(self.model, example, "bfloat16") if low else engine.as_victim(self.model, example)

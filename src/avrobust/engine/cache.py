@@ -6,7 +6,7 @@ from torch import Tensor
 from avrobust.engine.victim import ValueAndGrad, Victim
 from avrobust.objectives import Objective, needs_of
 from avrobust.threat import Threat
-from avrobust.types import AV, PerClip, Signals
+from avrobust.types import AV, Labels, PerClip, Signals
 
 
 class CleanGradientCache:
@@ -16,11 +16,11 @@ class CleanGradientCache:
     needs no more than FGSM on audio and FGSM on the frames have found.  Of a random feature defense, one draw serves them all.
     """
 
-    def __init__(self, x: Signals, y: Tensor) -> None:
+    def __init__(self, x: Signals, y: Labels) -> None:
         self._x, self._y = x, y
         self._found: list[tuple[tuple[object, ...], tuple[PerClip, Tensor, Tensor]]] = []
 
-    def holds(self, x: Signals, delta: Signals | None, y: Tensor, threat: Threat) -> bool:
+    def holds(self, x: Signals, delta: Signals | None, y: Labels, threat: Threat) -> bool:
         """Whether x + delta are the clean clips, with their labels, and anything may be done to them."""
         # A search that has left them has moved its first clip, as a rule: later steps pay for a look at that one.
         if delta is not None and any(bool(d[:1].any()) or bool(d.any()) for d in delta):

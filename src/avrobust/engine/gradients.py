@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from avrobust.engine.recognise import as_victim
 from avrobust.engine.victim import GradientError, checked
 from avrobust.objectives import as_objective
 from avrobust.threat import Threat
-from avrobust.types import Model, PerClip, Signals
+from avrobust.types import Labels, Model, PerClip, Signals
 
 
 def gradient(
-    model: Model, objective: Any, x: Signals, y: Tensor, threat: Threat, ids: Sequence[str] = ()
+    model: Model, objective: Any, x: Signals, y: Labels, threat: Threat, ids: Sequence[str] = ()
 ) -> tuple[PerClip, Signals]:
     """The objective per clip at `x`, and its gradient; 0 for a modality that the threat or the model leaves alone.
 
@@ -35,7 +34,7 @@ def gradient(
     return value, grad
 
 
-def raw_gradient(model: Model, objective: Any, x: Signals, y: Tensor, threat: Threat) -> Signals:
+def raw_gradient(model: Model, objective: Any, x: Signals, y: Labels, threat: Threat) -> Signals:
     """The gradient as it comes, to learn about the model: 0 where none arrives, and not always finite."""
     try:
         return as_victim(model, x.map(lambda s: s[:1])).value_and_grad(as_objective(objective), x, y, threat)[1]

@@ -5,7 +5,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from avrobust.objectives import Objective, display_name
-from avrobust.types import InputError, Output, PerClip
+from avrobust.types import InputError, Labels, Output, PerClip
 
 # How far logits may be off, as a share of the largest, in arithmetic that is coarser than float32.
 ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.02}
@@ -13,7 +13,7 @@ ROUNDING_FLOAT32 = 1e-3
 
 
 def outcome(
-    value: PerClip, out: Output, objective: Objective, y: Tensor, precision: torch.dtype
+    value: PerClip, out: Output, objective: Objective, y: Labels, precision: torch.dtype
 ) -> tuple[PerClip, Bool[Tensor, " b"]]:
     """The value, infinite where logits are not finite, and on which clips the attacker has surely succeeded.
 
@@ -29,16 +29,16 @@ def outcome(
     if len(out.logits) != len(value):
         return value, nobody
     coarse = precision if precision in ROUNDING else out.logits.dtype
-    logits = out.logits.float()
-    broken, lead = ~logits.flatten(1).isfinite().all(1), _success(objective, out, y)
+    logits = out.logits.float().reshape(len(value), -1)  # of a regression, predictions may be shaped (b)
+    broken, lead = ~logits.isfinite().all(1), _success(objective, out, y)
     if lead is not None and lead.dtype != torch.bool:
-        off = ROUNDING.get(coarse, ROUNDING_FLOAT32) * logits.flatten(1).abs().amax(1).clamp_min(0.1)
+        off = ROUNDING.get(coarse, ROUNDING_FLOAT32) * logits.abs().amax(1).clamp_min(0.1)
         lead = lead > torch.where(broken, 0.0, off)
     ends = torch.where(broken if lead is None else lead, torch.inf, -torch.inf).to(value)
     return torch.where(broken, ends, value), nobody if lead is None else lead
 
 
-def _success(objective: Objective, out: Output, y: Tensor) -> Tensor | None:
+def _success(objective: Objective, out: Output, y: Labels) -> Tensor | None:
     lead = objective.success(out, y)
     if lead is not None and (not isinstance(lead, Tensor) or lead.shape != out.logits.shape[:1]):
         got = f"one shaped {tuple(lead.shape)}" if isinstance(lead, Tensor) else type(lead).__name__

@@ -15,7 +15,7 @@ from avrobust.engine.output import as_output
 from avrobust.engine.victim import ValueAndGrad, Victim, Way
 from avrobust.objectives import Need, Objective
 from avrobust.threat import Threat
-from avrobust.types import AV, Output, Signals
+from avrobust.types import AV, Labels, Output, Signals
 
 T = TypeVar("T")
 Known = AV[Tensor | None]
@@ -94,7 +94,7 @@ class TwoStream(Victim):
         self,
         objective: Objective,
         x: Signals,
-        y: Tensor,
+        y: Labels,
         threat: Threat,
         delta: Signals | None = None,
         ignored: set[str] | None = None,
@@ -141,7 +141,7 @@ class TwoStream(Victim):
         with torch.no_grad():
             return replace(self, clean=self.embed(x))
 
-    def cache_clean_gradients(self, x: Signals, y: Tensor) -> "TwoStream":
+    def cache_clean_gradients(self, x: Signals, y: Labels) -> "TwoStream":
         return replace(self, clean_gradients=CleanGradientCache(x, y))
 
     def without_cache(self) -> "TwoStream":

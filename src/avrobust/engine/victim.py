@@ -13,7 +13,7 @@ from avrobust.engine.outcome import check_value, outcome
 from avrobust.engine.refusals import GradientError, check_finite, depends, no_path
 from avrobust.objectives import Need, Objective, needs_of
 from avrobust.threat import Threat
-from avrobust.types import AV, Output, PerClip, Signals
+from avrobust.types import AV, Labels, Output, PerClip, Signals
 
 T = TypeVar("T")
 # The objective at some signals, its gradient, and on which clips the attacker has surely succeeded.
@@ -75,7 +75,7 @@ class Victim(ABC):
         self,
         objective: Objective,
         x: Signals,
-        y: Tensor,
+        y: Labels,
         threat: Threat,
         delta: Signals | None = None,
         ignored: set[str] | None = None,
@@ -112,7 +112,7 @@ class Victim(ABC):
 
     @torch.no_grad()
     def value(
-        self, objective: Objective, x: Signals, y: Tensor, threat: Threat, delta: Signals
+        self, objective: Objective, x: Signals, y: Labels, threat: Threat, delta: Signals
     ) -> tuple[PerClip, Bool[Tensor, " b"]]:
         """The objective at x + delta, and on which clips the attacker has surely succeeded."""
         out = self.output(shift(x, delta, threat), needs_of(objective))
@@ -121,7 +121,7 @@ class Victim(ABC):
         return outcome(value, out, objective, y, self.precision)
 
     def _gradient(
-        self, objective: Objective, x: Signals, y: Tensor, threat: Threat
+        self, objective: Objective, x: Signals, y: Labels, threat: Threat
     ) -> tuple[PerClip, AV[Tensor | None], Output]:
         """The objective and its gradient, None where there is none, and the answer that they were taken of."""
         # No gradient can be taken of tensors made in inference mode: of those, a copy.
@@ -144,7 +144,7 @@ class Victim(ABC):
         left = iter(found or [None] * len(wanted))
         return value.detach(), x.map(lambda s: next(left) if s.requires_grad else None), out.map(Tensor.detach)
 
-    def _answer(self, objective: Objective, x: Signals, y: Tensor) -> list[Tensor]:
+    def _answer(self, objective: Objective, x: Signals, y: Labels) -> list[Tensor]:
         out = self.output(x, needs_of(objective))
         return [objective.value(out, y), out.logits]
 
@@ -154,7 +154,7 @@ class Victim(ABC):
         """The same victim, both embeddings of the clean `x` kept for every attack on these clips to share."""
         return self
 
-    def cache_clean_gradients(self, x: Signals, y: Tensor) -> "Victim":
+    def cache_clean_gradients(self, x: Signals, y: Labels) -> "Victim":
         """The same victim, its gradients at the clean `x` kept too: as much memory as `x`, for each objective."""
         return self
 

@@ -161,6 +161,7 @@ def _pair(x: Any) -> AV[Any]:
 
 def _tensor(part: Any, name: str) -> Tensor:
     if isinstance(part, Tensor):
+        _check_values(part, name)
         return part.detach() if part.layout == torch.strided else part.detach().to_dense()
     if isinstance(part, np.ndarray):
         return torch.from_numpy(part.copy())  # torch knows neither read-only arrays nor reversed ones
@@ -170,15 +171,26 @@ def _tensor(part: Any, name: str) -> Tensor:
     )
 
 
+def _check_values(given: Tensor, name: str) -> None:
+    if given.is_meta:
+        raise InputError(
+            f"{name} should hold values, got a tensor on the device 'meta', which has a shape only. Load the clips on 'cpu'."
+        )
+
+
 def _labels(label: Any) -> Tensor:
     """Class numbers as int64, whatever whole numbers they came as."""
     if isinstance(label, numbers.Integral):
         label = [label]
     try:
+        if isinstance(label, Tensor):
+            _check_values(label, "labels")
         plain = label.detach() if isinstance(label, Tensor) else np.asarray(label)
         if isinstance(plain, np.ndarray) and plain.dtype == object:
             plain = plain.astype(np.int64)
         found = torch.as_tensor(plain)
+    except InputError:
+        raise
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             f"labels should be class numbers shaped (b), got {_words(label)}. "

@@ -24,7 +24,7 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import AV, RANGE, Model, Signals
+from avrobust.types import AV, RANGE, Labels, Model, Signals
 from avrobust.units import IMAGENET_STD
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -57,7 +57,7 @@ class Published:
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         return f"{self.method}{'' if self.method == 'FGSM' else f'-{self.steps}'} published{goal(self.objective)}"
 
     @property
@@ -70,7 +70,7 @@ class Published:
         """Whether leaving the budget is part of the behaviour that is reproduced."""
         return self.method == "MIM"
 
-    def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
+    def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals; `seeds` are not used, nothing here is random."""
         expected = AV(audio=(1.0,), visual=IMAGENET_STD)
         if any(
