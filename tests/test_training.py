@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 import os
 import pickle
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,6 +17,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as save_bytes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,14 +39,16 @@ from avrobust.training import (
     TrainingError,
     View,
     batches,
+    checkpoint,
     cross_entropy,
     load,
     save,
+    state,
     train,
     weights_sha256,
 )
 from avrobust.training.recipe import set_rates
-from avrobust.training.views import cut, subset
+from avrobust.training.views import cut, prefetched, subset
 from avrobust.types import Batch
 
 SPEC = ClipSpec(seconds=1.0, rate=8000, fps=4.0, size=40)
@@ -509,6 +514,64 @@ def test_a_begun_training_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"state.safetensors: .*recipe.batch 4 there, 5 asked"):
         run(tmp_path, replace(RECIPE, batch=5))
     assert (tmp_path / "state.safetensors").exists()
+
+
+def test_a_damaged_state_is_refused_in_words_or_taken_up(tmp_path: Path) -> None:
+    """A state file cut short, with other names, shapes and texts; nothing but `CheckpointError` comes of it."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, loss=killed_at(5), save_every_s=0.0)
+    path, draws = tmp_path / "state.safetensors", np.random.default_rng(0)
+    whole, (tensors, meta) = path.read_bytes(), checkpoint.read(path)
+    net = build(SMALL, seed=0)
+    optimizer = RECIPE.build_optimizer(net)
+    assert state.load(path, net, optimizer, 3).step == 5
+    begun, (slot, *_) = meta["position"], [name for name in tensors if name.startswith("optimizer.")]
+    (best, *_) = [name for name in tensors if name.startswith("best.")]
+    texts = [{}, begun | {"step": "5"}, begun | {"step": -1}, begun | {"step": 10**9}, begun | {"curve": []}, None]
+    edits = [
+        *({"position": text} for text in texts),
+        {"position": begun | {"curve": [{"epoch": 1}]}},
+        {"position": begun | {"curve": begun["curve"] * 2}},
+    ]
+    files = [save_bytes(tensors, {"avrobust": json.dumps(meta | edit)}) for edit in edits]
+    for name, t in (
+        (slot, torch.zeros(7)),
+        (slot, torch.zeros(tensors[slot].shape, dtype=torch.long)),
+        ("optimizer.x.step", torch.zeros(())),
+        ("optimizer.9999.step", torch.zeros(())),
+        ("optimizer.0.another", torch.zeros(())),
+        (best, torch.zeros(7)),
+        ("best.another", torch.zeros(7)),
+    ):
+        files.append(save_bytes(tensors | {name: t}, {"avrobust": json.dumps(meta)}))
+    files += [whole[: int(n)] for n in draws.integers(0, len(whole), 8)]
+    for data in files:
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"state.safetensors: expected .*\. \w+ .*"):
+            state.load(path, net, optimizer, 3)
+    for _ in range(20):  # bytes of the header changed at random
+        spoilt = bytearray(whole)
+        for i in draws.integers(8, 3000, 4):
+            spoilt[i] = draws.integers(256)
+        path.write_bytes(spoilt)
+        with suppress(CheckpointError):
+            assert state.load(path, net, optimizer, 3).step >= 0
+
+
+def test_batches_made_ahead_are_the_same_and_errors_come_through() -> None:
+    store, augment = Toys(), Augment(0, 0)
+    plain, ahead = (list(f(batches(store, "train", VIEW, 4, augment=augment))) for f in (iter, prefetched))
+    assert [batch.ids for batch in ahead] == [batch.ids for batch in plain]
+    assert all(torch.equal(a.x.audio, b.x.audio) for a, b in zip(ahead, plain, strict=True))
+    with pytest.raises(ValueError, match="expected clips in the split 'val'"):
+        list(prefetched(batches(Toys(val=0), "val", VIEW, 4)))
+
+
+def test_what_a_feature_defense_learns_is_trained() -> None:
+    net = build(SMALL, seed=0)
+    net.feature_defense = nn.Linear(2, 2)
+    trained = {id(p) for group in RECIPE.build_optimizer(net).param_groups for p in group["params"]}
+    assert trained == {id(p) for p in net.parameters()}
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ killed and taken up again ends with the same weights: bit for bit on a CPU.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -25,7 +25,7 @@ from avrobust.training import checkpoint, state
 from avrobust.training.identity import TrainingError, flat, identity, refuse_another
 from avrobust.training.recipe import Recipe, cross_entropy, set_rates
 from avrobust.training.state import CURVE, DONE, STATE, Epoch, Position, Trained
-from avrobust.training.views import Augment, Clips, View, batches, count_batches
+from avrobust.training.views import Augment, Clips, View, batches, count_batches, prefetched
 from avrobust.types import Batch
 
 
@@ -103,18 +103,11 @@ class _Run:
     def epoch(self, number: int, advance: Advance) -> None:
         """Train from the position to the end of this epoch, then validate."""
         self.net.train()
-        for batch in batches(
-            self.store,
-            "train",
-            self.view,
-            self.recipe.batch,
-            augment=Augment(self.seed, number),
-            start=self.at.step % self.per_epoch,
-            shard=self.shard,
-        ):
+        start = self.at.step % self.per_epoch
+        for batch in self.batches("train", augment=Augment(self.seed, number), start=start):
             if self.at.step % self.per_epoch:
                 self.save_if_due()
-            self.step(number, batch.to(self.accelerator.device))
+            self.step(number, batch)
             advance(1, note=self.summary(number))
         self.close(number, *self.validate())
         self.save_if_due()
@@ -124,6 +117,12 @@ class _Run:
         at, done = self.at, (self.at.step - 1) % self.per_epoch + 1
         val = f", val {at.curve[-1].val_accuracy:.1%}" if at.curve else ""
         return f"epoch {number + 1}/{self.recipe.epochs}, loss {at.loss_sum / done:.3f}{val}"
+
+    def batches(self, split: str, **options: Any) -> Iterator[Batch]:
+        """This process's share of each batch of a split, on the device."""
+        device = self.accelerator.device
+        made = batches(self.store, split, self.view, self.recipe.batch, shard=self.shard, **options)
+        return (batch.to(device) for batch in (made if device.type == "cpu" else prefetched(made)))
 
     def step(self, epoch: int, batch: Batch) -> None:
         """One batch forth and back."""
@@ -151,8 +150,7 @@ class _Run:
         """
         self.net.eval()
         total = torch.zeros(3, device=self.accelerator.device)
-        for batch in batches(self.store, "val", self.view, self.recipe.batch, shard=self.shard):
-            batch = batch.to(self.accelerator.device)
+        for batch in self.batches("val"):
             with self.autocast():
                 batch = loss_clips(self.loss, self.net, batch, Seeds(digest(self.seed, "validation"), batch.ids))
                 logits = self.net(batch.x)

@@ -77,11 +77,19 @@ class Recipe:
         return torch.bfloat16 if low else torch.float32
 
     def build_optimizer(self, net: AVNet) -> torch.optim.Optimizer:
-        """The optimiser of the network's trainable weights: one group per encoder and one for the rest."""
+        """The optimiser of the network's trainable weights: one group per encoder, and one for all others.
+
+        The others are fusion and classifier, and what a feature defense learns.
+        """
+        weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        of = {name: name.partition(".")[0] for name in weights}
         groups = [
-            {"params": _trainable(net, "audio."), "peak": self.lr.audio},
-            {"params": _trainable(net, "visual."), "peak": self.lr.visual},
-            {"params": _trainable(net, but=("audio.", "visual.", "feature_defense.")), "peak": self.lr_head},
+            {"params": [weights[name] for name in weights if of[name] == "audio"], "peak": self.lr.audio},
+            {"params": [weights[name] for name in weights if of[name] == "visual"], "peak": self.lr.visual},
+            {
+                "params": [weights[name] for name in weights if of[name] not in ("audio", "visual")],
+                "peak": self.lr_head,
+            },
         ]
         # One kernel for all weights of a group, where the device has it.
         fused = next(net.parameters()).device.type in ("cpu", "cuda")
@@ -113,8 +121,3 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 def _glide(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * share)) / 2
-
-
-def _trainable(net: AVNet, prefix: str = "", *, but: tuple[str, ...] = ()) -> list[torch.nn.Parameter]:
-    every = net.named_parameters()
-    return [p for n, p in every if n.startswith(prefix) and not n.startswith(but) and p.requires_grad]

@@ -6,6 +6,7 @@ evaluation takes the centre.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -158,6 +159,19 @@ def batches(
         mine = ids[i * batch_size : (i + 1) * batch_size][shard[0] :: shard[1]]
         if mine:
             yield _batch(store, mine, view, augment)
+
+
+def prefetched(made: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches in the same order, each made by a thread while the one before it is in use.
+
+    A thread is enough, without the worker processes of `torch`'s DataLoader: making a batch takes 3 % of a training step
+    on two CPU cores.  On a GPU the thread hides it; on a CPU it would only compete with the step.
+    """
+    with ThreadPoolExecutor(1, "batches") as thread:
+        following = thread.submit(next, made, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, made, None)
+            yield batch
 
 
 def _batch(store: Clips, ids: tuple[str, ...], view: View, augment: Augment | None) -> Batch:
