@@ -88,7 +88,7 @@ def fake_run(
             "blank": {"clips": clips, "pointing": 0.0, "mass": 0.3, "iou": 0.3, "found": 0.1},
             "centre": {"clips": clips, "pointing": 0.5, "mass": 0.4, "iou": 0.35, "found": 0.2},
         }
-    (path / "run.json").write_text(json.dumps(said | told, indent=1))
+    (path / "run.json").write_text(json.dumps({"version": 2} | said | told, indent=1))
     return path
 
 

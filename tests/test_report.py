@@ -165,7 +165,7 @@ def test_it_is_small_and_the_same_every_time(run_dir, html):
 
 
 def test_it_never_imports_torch(tmp_path):
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"version": 2}')
     code = "import pathlib, sys, avrobust.report as r; r.write(pathlib.Path(sys.argv[1])); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
 
@@ -810,7 +810,7 @@ def test_unreadable_clips_are_counted_and_named(parsed):
 
 
 def test_a_run_without_anything_still_has_its_page(tmp_path):
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"version": 2}')
     text = write(tmp_path).read_text()
     parsed = Page(text)
     assert parsed.crossed == [] and parsed.open == []
@@ -844,7 +844,10 @@ def test_what_is_not_a_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{ half")
     with pytest.raises(RunError, match="expected JSON"):
         write(tmp_path)
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"models": {}}')
+    with pytest.raises(RunError, match=r"of version 2, got version 1: .* an earlier release.*\. Put back"):
+        write(tmp_path)
+    (tmp_path / "run.json").write_text('{"version": 2}')
     (tmp_path / "cells" / "x").mkdir(parents=True)
     (tmp_path / "cells" / "x" / "rows.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(RunError, match=r"rows\.parquet: expected rows"):

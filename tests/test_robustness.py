@@ -58,6 +58,7 @@ def run(tmp_path_factory):
     }
     about["Masked"]["probe"] = flat
     told = {
+        "version": 2,
         "models": about,
         "defenses": [{s: list(e) for s, e in EPS.items()}],
         "data": {"classes": list("abcdefghijk")},

@@ -23,6 +23,7 @@ from filelock import FileLock
 from avrobust import FGSM, PGD, Rows, Threat
 from avrobust.cli import study as cli_study
 from avrobust.cli.studies import named
+from avrobust.config import to_plain
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import extra_processes
@@ -31,7 +32,7 @@ from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
 from avrobust.study.jobs import Job
 from avrobust.study.plan import Cell, ModelConfig, Study, Sweep
-from avrobust.study.record import RunExistsError, describe, world_name
+from avrobust.study.record import RunExistsError, world_name
 from avrobust.study.runner import run, run_jobs
 from avrobust.training import load
 from tiny_study import BOTH, study
@@ -382,7 +383,7 @@ def test_a_cell_s_key_says_all_that_its_rows_depend_on():
     ]
     assert cell.key("w") != cell.key("v")
     assert len({c.key("w") for c in [cell, *others]}) == 7
-    assert "0x" not in json.dumps(describe(PGD()))  # no address of this process
+    assert "0x" not in json.dumps(to_plain(PGD()))  # no address of this process
 
 
 class Push:
@@ -441,7 +442,7 @@ def renamed(step):
     ],
 )
 def test_one_s_own_attacks_are_told_apart_by_what_they_were_made_with(make):
-    told = [json.dumps(describe(make(step))) for step in (0.1, 0.1, 0.2)]
+    told = [json.dumps(to_plain(make(step))) for step in (0.1, 0.1, 0.2)]
     assert told[0] == told[1] != told[2]
     assert "0x" not in told[0]
     sweep = Sweep(("AV",), (make(0.1), make(0.2), make(0.2)), BOTH[:1])
@@ -450,6 +451,6 @@ def test_one_s_own_attacks_are_told_apart_by_what_they_were_made_with(make):
 
 def test_what_was_only_looked_up_changes_no_description():
     attack = Push(0.1)
-    before = describe(attack)
-    assert attack.found is attack.found and describe(attack) == before
-    assert describe(pushing) == f"{__name__}.pushing"  # by name alone, where that says which
+    before = to_plain(attack)
+    assert attack.found is attack.found and to_plain(attack) == before
+    assert to_plain(pushing) == {"function": f"{__name__}:pushing"}  # by name alone, where that says which

@@ -94,7 +94,7 @@ def test_odd_words_of_clips_are_refused_with_the_file(run, file, text):
     '{"models": {"AV": {"probe": null}}}', '{"seconds": {"x": "y"}}', '{"world": {"threads": "2"}}', '{"failures": [1]}',
     '{"code": {"commit": 7}}', '{"models": {"AV": {"curve": [{}]}}}', "[" * 10**5, '{"asked":' * 2000])  # fmt: skip
 def test_a_tampered_record_is_refused_with_the_file(run, text):
-    (run / "run.json").write_text(text)
+    (run / "run.json").write_text(text.replace('{"', '{"version": 2, "', 1))
     for use in (read, summary, lambda run: RunFile(run, {})):
         with pytest.raises((RunError, RunExistsError), match=r"run\.json: expected "):
             use(run)

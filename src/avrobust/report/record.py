@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 from avrobust.config import brief, parse
 
+# Raised when an entry changes its name or meaning.  Runs of version 1, which did not say so, lack the models' roles and
+# name a feature defense otherwise: they are refused.
+VERSION = 2
+
 Kind = Literal["AV", "A", "V"]
 Role = Literal["baseline", "full_defense"]
 Level = dict[Literal["A", "V", "AV", "clean"], tuple[float, float]]  # the (audio, visual) budgets, by subset
@@ -142,6 +146,7 @@ class Aside:
 class RunRecord:
     """run.json, as far as a page needs it; other entries are ignored."""
 
+    version: int = VERSION
     name: str | None = None
     title: str | None = None
     paper: str | None = None
@@ -166,6 +171,11 @@ def read(path: Path) -> tuple[RunRecord, dict[str, Any]]:
     """run.json in types, and as the plain data that it is.  Raises `FileNotFoundError`, and `ValueError` that names the file."""
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(plain, dict) and (version := plain.get("version", 1)) != VERSION:
+            raise ValueError(
+                f"of version {VERSION}, got version {version}: it was written by {'an earlier' if version == 1 else 'another'} "
+                "release, which can read it"
+            )
         record = parse(RunRecord, plain, extra="ignore", finite=False)
     except (ValueError, RecursionError) as error:
         damaged = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)

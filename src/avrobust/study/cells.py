@@ -4,15 +4,17 @@ import json
 import shutil
 from collections.abc import Container
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from avrobust.config import parse
+from avrobust.config import parse, to_plain
 from avrobust.data.store import Store
 from avrobust.evaluation.schema import Rows
 from avrobust.files import draft, write_json
 from avrobust.study.plan import Cell
-from avrobust.study.record import describe
+
+VERSION = 2  # of cell.json
 
 
 def unreadable(store: Store, cell: Cell, split: str = "test") -> Rows:
@@ -46,44 +48,61 @@ def is_whole(folder: Path) -> bool:
 
 
 def set_aside(out: Path, model: str, seed: int, current: Container[str]) -> dict[str, Any]:
-    """Move cells of this model and seed that no longer belong to it out of the way; what they were, by name.
+    """Move cells of this model and seed that no longer belong to it out of the way; their records, by name.
 
-    Another version of the code made them, or other weights or clips.  They lie in `cells_of_other_versions`.
+    Other code, weights or clips made them.  They lie in `cells_of_other_versions`.
     """
     moved = {}
-    for file in sorted(out.glob("cells/[!.]*/cell.json")):
-        try:
-            told = parse(_CellFile, json.loads(file.read_text()), extra="ignore")
-        except ValueError:
-            continue  # not written by us; the report says what is wrong with it
-        if (told.model, told.seed) != (model, seed) or file.parent.name in current:
+    for folder in sorted(file.parent for file in out.glob("cells/[!.]*/cell.json")):
+        record = _read(folder)
+        if record is None or (record.model, record.seed) != (model, seed) or folder.name in current:
             continue
-        there = out / "cells_of_other_versions" / file.parent.name
+        there = out / "cells_of_other_versions" / folder.name
         shutil.rmtree(there, ignore_errors=True)
         there.parent.mkdir(exist_ok=True)
-        file.parent.rename(there)
-        moved[there.name] = asdict(told)
+        folder.rename(there)
+        moved[there.name] = {"model": model, "seed": seed, "attack": record.attack, "code": record.code}
     return moved
 
 
 @dataclass(frozen=True)
-class _CellFile:
-    """What `write_cell` says of a cell, as far as it tells whose it is."""
+class CellRecord:
+    """cell.json: what was computed in a cell, by which code and in which world.
+
+    `settings` and `threat` are plain data of the attack and its budgets; `n` counts the rows.  Of an older version only
+    the model, the seed, the attack and the code are read, to set the cell aside.
+    """
 
     model: str
     seed: int
     attack: str
-    subset: str
     code: dict[str, str] = field(default_factory=dict)
+    settings: Any = None
+    threat: Any = None
+    subset: str = ""
+    n: int = 0
+    world: str = ""
+    version: int = 1
+
+    @classmethod
+    def of(cls, cell: Cell, n: int, world: str) -> "CellRecord":
+        settings, threat = to_plain(cell.attack), to_plain(cell.threat)
+        return cls(
+            cell.model, cell.seed, cell.attack_name, cell.code, settings, threat, cell.threat.subset, n, world, VERSION
+        )
+
+
+@cache  # a cell does not change under its name
+def _read(folder: Path) -> CellRecord | None:
+    """The record of a cell; None where the file is not ours, which the report says."""
+    try:
+        return parse(CellRecord, json.loads((folder / "cell.json").read_text()), extra="ignore")
+    except ValueError:
+        return None
 
 
 def write_cell(out: Path, key: str, cell: Cell, rows: Rows, world: str = "") -> None:
     """Write a cell whole, then give it its name: a kill loses at most the cell it was in."""
-    about = {
-        "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "settings": describe(cell.attack),
-        "subset": cell.threat.subset, "eps_audio": cell.threat.audio.eps, "eps_visual": cell.threat.visual.eps,
-        "threat": describe(cell.threat), "n": len(rows), "code": cell.code, "world": world,
-    }  # fmt: skip
     with draft(cell_folder(out, key), folder=True, locked=True) as part:
-        write_json(part / "cell.json", about)
+        write_json(part / "cell.json", asdict(CellRecord.of(cell, len(rows), world)))
         rows.save(part / "rows.parquet")

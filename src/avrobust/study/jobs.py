@@ -28,7 +28,7 @@ from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
 from avrobust.study.failures import failed, left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
-from avrobust.study.record import RunFile, describe, world, world_name
+from avrobust.study.record import RunFile, world, world_name
 from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
 
@@ -140,8 +140,8 @@ class Job:
         """Compute the cells of the trained network that are not there yet."""
         study, config, seed = self.study, self.config, self.seed
         about = [
-            weights_sha256(net), self.store.sha256, describe(study.view), study.attacked, study.batch,
-            saving.describe(net.feature_defense), sources(net.feature_defense, {type(m) for m in net.modules()}), describe(also),
+            weights_sha256(net), self.store.sha256, study.view, study.attacked, study.batch,
+            saving.describe(net.feature_defense), sources(net.feature_defense, {type(m) for m in net.modules()}), also,
         ]  # fmt: skip
         source = cache(self._source)
 

@@ -1,7 +1,5 @@
 """What a study is: data, models, attacks, threats, seeds.  Frozen values; nothing runs here."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -10,6 +8,7 @@ from torch import nn
 
 import avrobust
 from avrobust.attacks import ANYTHING
+from avrobust.config import digest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.evaluation.channels import Coarser, Mp4, Sent
@@ -21,7 +20,6 @@ from avrobust.models.zoo import NetSpec, build
 from avrobust.objectives import display_name
 from avrobust.report.paper import Paper
 from avrobust.sources import sources
-from avrobust.study.record import describe
 from avrobust.threat import Threat
 from avrobust.training.recipe import OURS, Recipe, cross_entropy
 from avrobust.training.views import View
@@ -132,8 +130,7 @@ class Cell:
 
         The code is part of that: the version of this package, and the files of an attack of one's own.
         """
-        parts = describe([self.model, self.seed, self.attack, self.threat, *self.sent, *about, *self.code.items()])
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return digest(self.model, self.seed, self.attack, self.threat, self.sent, about, self.code)
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,19 @@
-"""What is written down about a run: what was asked, of what, by which code, on which machine."""
+"""The record of a run, written: what was asked, by which code, on which machine.  `report.record` has its types."""
 
-import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from functools import cached_property, partial
-from inspect import isroutine
-from operator import attrgetter
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 import avrobust
+from avrobust.config import digest
 from avrobust.files import write_json
 from avrobust.locks import Lock
 from avrobust.report import record as run_record
@@ -32,81 +23,6 @@ from avrobust.training.recipe import fast_bfloat16
 
 class RunExistsError(ValueError):
     """The output folder holds another run."""
-
-
-def describe(value: object) -> Any:
-    """A value as plain data that says the same in every process: dataclasses by class and fields, functions by name.
-
-    A function that was made by another is told with what it was made with, any other object with all that it holds.
-
-    >>> from avrobust.types import AV
-    >>> describe(AV(audio=1.0, visual=max))
-    {'class': 'AV', 'audio': 1.0, 'visual': 'builtins.max'}
-    """
-    return _told(value, ())
-
-
-def _told(value: object, around: tuple[int, ...]) -> Any:
-    """`value` as plain data; `around` are the objects that hold it, by where they lie."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if id(value) in around:
-        return "itself"  # a function that calls itself holds itself
-    tell = partial(_told, around=(*around, id(value)))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"class": type(value).__name__} | {f.name: tell(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): tell(v) for k, v in value.items()}
-    if isinstance(value, tuple | list | range):
-        return [tell(v) for v in value]
-    if isinstance(value, set | frozenset):
-        return sorted((tell(v) for v in value), key=json.dumps)
-    if isinstance(value, partial):
-        return {
-            "class": "partial",
-            "function": tell(value.func),
-            "args": tell(value.args),
-            "keywords": tell(value.keywords),
-        }
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, ModuleType):
-        return value.__name__
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return [str(value.dtype), list(value.shape), hashlib.sha256(flat.numpy().tobytes()).hexdigest()]
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
-    if isinstance(value, MethodType):
-        return {"method": _name(value), "self": tell(value.__self__)}
-    if isinstance(value, FunctionType) and not _found_by_name(value):
-        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        made_with = {name: tell(cell.cell_contents) for name, cell in cells}
-        return {
-            "function": _name(value),
-            "closure": made_with,
-            "defaults": tell([value.__defaults__, value.__kwdefaults__]),
-        }
-    if isinstance(value, type) or isroutine(value):
-        return _name(value)
-    if hasattr(value, "__dict__"):
-        kind = type(value)
-        # What a property keeps follows from the rest, and is there only once it was asked for.
-        held = {k: v for k, v in vars(value).items() if not isinstance(getattr(kind, k, None), cached_property)}
-        return {"class": _name(kind), "holds": tell(held)}
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-
-
-def _name(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__}"
-
-
-def _found_by_name(function: FunctionType) -> bool:
-    """Whether its module has it under its name, so that the name says which one it is."""
-    try:
-        return attrgetter(function.__qualname__)(sys.modules[function.__module__]) is function
-    except (AttributeError, KeyError):
-        return False
 
 
 def code() -> dict[str, Any]:
@@ -150,8 +66,7 @@ FEATURES = ("avx2", "avx512", "avx512_bf16", "vnni", "amx_tile", "amx_fp16")
 
 def world_name(world: Mapping[str, Any]) -> str:
     """A short name for all that numbers depend on in a world: equal names, equal numbers."""
-    decides = json.dumps([world.get(name) for name in DECIDES])
-    return hashlib.sha256(decides.encode()).hexdigest()[:8]
+    return digest([world.get(name) for name in DECIDES])[:8]
 
 
 def _cpu() -> str:
@@ -165,7 +80,10 @@ def _cpu() -> str:
 
 
 class RunFile:
-    """`run.json`, written whole at every change, by any process that is at work on the run."""
+    """`run.json`, rewritten as a whole at every change, by any process that works on the run.
+
+    `report.record` has its types and says which versions can be read.
+    """
 
     def __init__(self, out: Path, asked: Mapping[str, Any]) -> None:
         """Begin a run in `out`, or go on with the one that is there; raises `RunExistsError` if it asked for something else."""
@@ -192,7 +110,7 @@ class RunFile:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What it says now."""
+        """The record as it is now, as plain data."""
         try:
             return run_record.read(self.path)[1] if self.path.exists() else {}
         except ValueError as error:
@@ -226,4 +144,4 @@ class RunFile:
                 self.update(seconds={stage: round(spent + time.monotonic() - began, 1)})
 
     def _write(self, about: Mapping[str, Any]) -> None:
-        write_json(self.path, about)
+        write_json(self.path, {"version": run_record.VERSION, **about})

@@ -4,7 +4,6 @@ Several processes may run the same study in the same folder, on one machine or o
 what no other is at work on, and ends when all of it is done.
 """
 
-import hashlib
 import json
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 
 from avrobust import report
+from avrobust.config import digest, to_plain
 from avrobust.data import orchestra
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
@@ -32,7 +32,7 @@ from avrobust.study.cost import announced, counted
 from avrobust.study.failures import writing
 from avrobust.study.jobs import Job, about_config
 from avrobust.study.plan import Study
-from avrobust.study.record import RunExistsError, RunFile, code, describe, world, world_name
+from avrobust.study.record import RunExistsError, RunFile, code, world, world_name
 from avrobust.threat import Threat
 
 
@@ -149,7 +149,7 @@ def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]
 
 def describe_study(study: Study) -> dict[str, object]:
     """What decides the numbers, as plain data; its title, what is announced and whom it is compared with do not."""
-    asked: dict[str, object] = describe(study)
+    asked: dict[str, object] = to_plain(study)
     return {
         k: v
         for k, v in asked.items()
@@ -181,12 +181,10 @@ def refuse_other_clips(record: RunFile, store: Store, manifest: Manifest) -> Non
 
 def _orchestra(study: Study, data: Path, progress: bool) -> Manifest:
     assert isinstance(study.data, Orchestra)
-    made = [EDITION, describe(study.data)]  # clips of another edition lie beside these
-    key = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:8]
+    key = digest(EDITION, study.data)[:8]  # clips of another edition lie beside these
     return orchestra.write(study.data, data / f"orchestra-{key}", progress=progress)
 
 
 def _folder(manifest: Manifest, study: Study) -> str:
     """Clips of one dataset in one form share a folder, whichever study asked."""
-    about = json.dumps([str(manifest.root.resolve()), describe(study.clip), [e.id for e in manifest.entries[:1]]])
-    return f"{manifest.name}-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
+    return f"{manifest.name}-{digest(manifest.root.resolve(), study.clip, [e.id for e in manifest.entries[:1]])[:8]}"
