@@ -285,7 +285,7 @@ def test_networks_of_one_s_own_are_trained_defended_attacked_and_reported(tmp_pa
     assert models["Mine"]["network"] == "own_study:TwoStreams" and models["Mine"]["fusion"] is None
     assert models["MinSim+ExFMem"]["memory"]["audio"]["nonzero"] > 0
     (failure,) = read(out).missing
-    assert failure["model"] == "PCL" and "expected a network with" in failure["error"]
+    assert failure.model == "PCL" and "expected a network with" in failure.error
     tried = {(r[0]["model"], r[0]["attack"], r[0]["subset"]) for r in rows_of(out).values()}
     assert len(tried) == 3 * (1 + 2 * 3) + 2
     page = (out / "report.html").read_text()

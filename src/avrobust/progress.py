@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from io import TextIOBase
+from math import isfinite
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -160,9 +161,11 @@ class Lines:
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(8.2), duration(200), duration(7500)
-    ('8 s', '3 min 20 s', '2 h 5 min')
+    >>> duration(8.2), duration(200), duration(7500), duration(float("inf"))
+    ('8 s', '3 min 20 s', '2 h 5 min', 'unknown')
     """
+    if not isfinite(seconds):
+        return "unknown"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
