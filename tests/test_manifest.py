@@ -9,6 +9,7 @@ import pytest
 from avrobust.data import layouts, selection
 from avrobust.data.entry import SPLITS, Entry, ManifestError
 from avrobust.data.manifest import Manifest
+from avrobust.data.source import Source
 from avrobust.papers.tian2021 import lists as paper_lists
 
 HEADER = "id,label,split,audio,video,bbox"
@@ -297,6 +298,44 @@ def test_published_lists_find_frames_and_sounds_or_videos(tmp_path):
         paper_lists.ave(tmp_path)
     with pytest.raises(ManifestError, match=r"train_kinetics.csv: expected a list"):
         paper_lists.kinetics_sounds(tmp_path)
+
+
+def test_ave_as_distributed(tmp_path):
+    for split, rows in {
+        "train": "Church bell&RUhOCu3LNXM&good&0&10\nChurch bell&RUhOCu3LNXM&good&0&10\n",
+        "val": "Male speech&--5zANFBYzQ&good&1&9\n",
+        "test": "Truck&zzzzzzzzzzz&good&2&4\n",
+    }.items():
+        (tmp_path / f"{split}Set.txt").write_text(rows)
+    manifest = Source(tmp_path).manifest()
+    assert [(e.id, e.split, e.video.as_posix(), e.start, e.end, e.source) for e in manifest.entries] == [
+        ("Church bell/RUhOCu3LNXM", "train", "AVE/RUhOCu3LNXM.mp4", 0, 10, "RUhOCu3LNXM"),
+        ("Male speech/--5zANFBYzQ", "val", "AVE/--5zANFBYzQ.mp4", 1, 9, "--5zANFBYzQ"),
+        ("Truck/zzzzzzzzzzz", "test", "AVE/zzzzzzzzzzz.mp4", 2, 4, "zzzzzzzzzzz"),
+    ]
+    assert len(Source(tmp_path).manifest(repeats=True)) == 4
+    (tmp_path / "valSet.txt").write_text("Male speech&--5zANFBYzQ&good&9\n")
+    with pytest.raises(ManifestError, match=r"valSet\.txt line 1: expected category&id&quality&start&end"):
+        Source(tmp_path).manifest()
+
+
+def test_crema_d_as_distributed(tmp_path):
+    (tmp_path / "VideoFlash").mkdir()
+    (tmp_path / "AudioWAV").mkdir()
+    for actor in range(1001, 1011):
+        for emotion in ("ANG", "SAD"):
+            (tmp_path / f"VideoFlash/{actor}_DFA_{emotion}_XX.flv").touch()
+    (tmp_path / "AudioWAV/1001_DFA_ANG_XX.wav").touch()
+    manifest = Source(tmp_path).manifest()
+    assert (len(manifest), manifest.classes) == (20, ("anger", "sad"))
+    first = manifest.entries[0]
+    assert (first.id, first.audio, first.source) == ("1001_DFA_ANG_XX", Path("AudioWAV/1001_DFA_ANG_XX.wav"), "1001")
+    assert manifest.entries[1].audio is None
+    actors = {split: {e.source for e in manifest.select(split).entries} for split in SPLITS}
+    assert {split: len(names) for split, names in actors.items()} == {"train": 6, "val": 2, "test": 2}
+    (tmp_path / "VideoFlash/thesis.flv").touch()
+    with pytest.raises(ManifestError, match=r"thesis\.flv: expected <actor>_<sentence>_<emotion>_<level>\.flv"):
+        Source(tmp_path).manifest()
 
 
 def test_the_middle_of_a_clip_is_where_the_published_code_looks(tmp_path):

@@ -72,16 +72,18 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """The recording that the clip was cut from: its YouTube id if known, else its path without the suffix.
+        """The recording that the clip belongs to, all of whose clips should be in one split.
 
-        The id is known from a column `youtube_id`, and from file names that are an id with cutting times.
+        It is the column `recording` or `youtube_id` of a table, the YouTube id in a file name with cutting times, or else
+        the path without the suffix.
 
         >>> Entry("a", "dog", "train", Path("dog/3qesirWAGt4_000020_000030.mp4")).source
         '3qesirWAGt4'
         >>> Entry("a", "dog", "train", Path("dog/VID_20240130_142501.mp4")).source
         'dog/VID_20240130_142501'
         """
-        return self.extra.get("youtube_id") or id_of_cut(self.video.stem) or self.video.with_suffix("").as_posix()
+        given = self.extra.get("recording") or self.extra.get("youtube_id")
+        return given or id_of_cut(self.video.stem) or self.video.with_suffix("").as_posix()
 
     @property
     def rival(self) -> Box | None:

@@ -54,7 +54,7 @@ class Shortcut:
 
 
 def sample(entries: Sequence[Entry], most: int = SAMPLE) -> list[Entry]:
-    """At most so many clips, equally many of each class, chosen by their names."""
+    """At most `most` clips, equally many of each class, chosen by their names."""
     classes: dict[str, list[Entry]] = defaultdict(list)
     for e in sorted(entries, key=lambda e: digest(0, e.id, "shortcut")):
         classes[e.label].append(e)

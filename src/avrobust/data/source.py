@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrobust.data import layouts, selection
+from avrobust.data import layouts, public, selection
 from avrobust.data.entry import ManifestError
 from avrobust.data.manifest import Manifest
 
@@ -13,11 +13,12 @@ from avrobust.data.manifest import Manifest
 class Source:
     """Clips on a user's disk.
 
-    `path` is a csv table, a folder with a `manifest.csv`, or a folder of `<class>/<video>.mp4`; None is not known yet.
+    `path` is a csv table, a folder with a `manifest.csv`, a folder of `<class>/<video>.mp4`, or the folder of a dataset in
+    `public.LAYOUTS`; None is not known yet.
     With `lists`, which reads the published splits of a dataset, it is the folder of media.  `names` is a json list like
     MIT-MUSIC's, of the clips to use.  `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some
     classes only: a list of `kinetics_sounds.CLASSES` such as "ks27", or class names separated by commas.  `dataset` names
-    the dataset, if it is a known one.  `middle` keeps the middle so many seconds of each video.
+    the dataset, if it is a known one.  `middle` keeps the middle part of each video, of this many seconds.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -67,4 +68,7 @@ class Source:
             raise ManifestError(
                 f"{self.path}: expected a csv table or a folder of <class>/<video>.mp4, got nothing. Check the path."
             )
+        if (layout := public.layout_of(self.path)) is not None:
+            manifest = layout.read(self.path)
+            return manifest if repeats else manifest.unique()
         return layouts.folder(self.path, listed=self.names)
