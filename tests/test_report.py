@@ -502,7 +502,7 @@ def test_rows_of_a_user_s_own_have_the_same_page(run_dir, tmp_path):
     probe = {"clips": 8, "random": 0.0, "sociable": 0.0, "faint": none, "flat": none}
     ignores = {"late fusion": (False, False), "wav2vec": (False, True), "resnet": (True, False)}
     probes = {m: probe | {"ignores": dict(zip(("audio", "visual"), i, strict=True))} for m, i in ignores.items()}
-    mine = Rows(data, {"classes": 11, "probes": probes})
+    mine = Rows(data, {"classes": dict.fromkeys(ignores, 11), "probes": probes})
     mine.save(tmp_path / "rows.parquet")
     page = report.write(mine, tmp_path / "mine.html")
     assert report.write(tmp_path / "rows.parquet", tmp_path / "again.html").read_text() == page.read_text()
@@ -542,8 +542,8 @@ def test_table_2_has_both_means(whole):
 
 def test_where_it_looks_is_that_of_the_rows(whole):
     run = read(whole)
-    (table,) = localisation.tables(run)
-    rows = {(r.condition, r.subset): r for r in table.rows}
+    (table,) = localisation.tables(run).values()
+    rows = {(r.condition, r.subset): r for r in table}
     clean = run.clean("Attention")
     boxed = ~np.isnan(clean["pointing"][0])
     assert rows["Clean", "clean"].pointing.n == boxed.sum() == 180  # every tenth clip has no box: left out, not zero

@@ -38,20 +38,13 @@ def success(predictions: Predictions | None) -> Estimate:
     return among(~predictions["correct"], predictions["correct_clean"])
 
 
-def average(columns: Mapping[str, Predictions | None]) -> Estimate:
-    """`avg_attacked` over the clips that all three attacked conditions share."""
-    found = [p for s in SUBSETS if (p := columns.get(s)) is not None]
-    if len(found) < len(SUBSETS):
+def average(columns: Mapping[str, Predictions | None], *, clean: bool = False) -> Estimate:
+    """`avg_attacked`, or with `clean` `avg_all`, over the clips that all these conditions share."""
+    found = [columns.get(s) for s in (("clean", *SUBSETS) if clean else SUBSETS)]
+    known = [p for p in found if p is not None]
+    if len(known) < len(found):
         return MISSING
-    return estimate(avg_attacked(*(p["correct"].astype(float) for p in shared(*found))))
-
-
-def average_with_clean(columns: Mapping[str, Predictions | None]) -> Estimate:
-    """`avg_all` over the clips that the clean and all three attacked conditions share."""
-    found = [p for s in ("clean", *SUBSETS) if (p := columns.get(s)) is not None]
-    if len(found) <= len(SUBSETS):
-        return MISSING
-    return estimate(avg_all(*(p["correct"].astype(float) for p in shared(*found))))
+    return estimate((avg_all if clean else avg_attacked)(*(p["correct"].astype(float) for p in shared(*known))))
 
 
 def heading(run: Run, level: Level, *, defenses: bool = False) -> str:

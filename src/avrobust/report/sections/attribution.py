@@ -29,22 +29,14 @@ class Row:
     slope: Estimate
 
 
-@dataclass(frozen=True)
-class Table:
-    """All joint attacks within one budget."""
-
-    budget: Budget
-    rows: tuple[Row, ...]
-
-
-def tables(run: Run) -> list[Table]:
-    """A table per joint budget; attacks that exceeded their budget are in it, as it asks where they struck."""
-    found, model = [], run.model("AV") or ""
+def tables(run: Run) -> dict[Budget, list[Row]]:
+    """The joint attacks by their budget; those that exceeded it are among them, as this asks where they struck."""
+    model = run.model("AV") or ""
+    found = {}
     for budget in dict.fromkeys(level["AV"] for level in run.levels if "AV" in level):
-        rows = [row for attack in run.infos if (row := _row(model, attack, run.attacked(model, attack, "AV", budget)))]
-        if rows:
-            found.append(Table(budget, tuple(rows)))
-    return found
+        rows = (_row(model, attack, run.attacked(model, attack, "AV", budget)) for attack in run.infos)
+        found[budget] = [row for row in rows if row]
+    return {budget: rows for budget, rows in found.items() if rows}
 
 
 def _row(model: str, attack: str, predictions: Predictions | None) -> Row | None:

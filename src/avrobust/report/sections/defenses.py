@@ -12,7 +12,7 @@ from avrobust.report.formatting import MODEL, joined, named
 from avrobust.report.paper import Row, same_budgets
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import Cell, average, average_with_clean, cell, heading
+from avrobust.report.tables import Cell, average, cell, heading
 
 Columns = dict[str, Predictions | None]  # clean, A, V, AV
 
@@ -88,7 +88,7 @@ def _model_row(model: str, about: str, own: Columns, base: Columns, row: Row | N
     cells = {s: cell(p, printed.get(s)) for s, p in own.items()}
     cells["Avg"] = Cell(average(own), avg_attacked(row.a, row.v, row.av) if row else None)
     every = avg_all(row.clean, row.a, row.v, row.av) if row else None
-    cells["Avg with clean"] = Cell(average_with_clean(own), every)
+    cells["Avg with clean"] = Cell(average(own, clean=True), every)
     ri = MISSING
     if own is not base:
         same = shared(*(p for p in [*own.values(), *base.values()] if p is not None))

@@ -44,17 +44,9 @@ class Row:
     sees: Estimate  # for a negative: its map peaks as high as `KEPT` of the clean ones do, a false positive
 
 
-@dataclass(frozen=True)
-class Table:
-    """All conditions of one model."""
-
-    model: str
-    rows: tuple[Row, ...]
-
-
-def tables(run: Run) -> list[Table]:
-    """One per model that localises; empty where none does."""
-    return [Table(model, tuple(_rows(run, model))) for model in run.localisers]
+def tables(run: Run) -> dict[str, list[Row]]:
+    """All conditions, by the model that localises."""
+    return {model: list(_rows(run, model)) for model in run.localisers}
 
 
 def _rows(run: Run, model: str) -> Iterator[Row]:
@@ -200,7 +192,7 @@ def strips(run: Run, model: str) -> list[Strip]:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    drawn = {table.model: strips(run, table.model) for table in found}
+    drawn = {model: strips(run, model) for model in found}
     return {"tables": found, "baselines": baselines(run), "strips": drawn} if found else None
 
 
