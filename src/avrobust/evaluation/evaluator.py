@@ -51,18 +51,18 @@ def evaluate(
     name: str = "model",
     precision: str = "auto",
 ) -> Rows:
-    """How often the model is right: clean, and under each attack on sound, on picture and on both.
+    """Clean accuracy, and robust accuracy under each attack on audio, on visual and on both, as one row per clip.
 
-    One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as they are.  Attacks
-    are crafted in `precision`; every prediction that is reported comes from `model` itself.  What raises doubt in the
-    numbers stands below their table, and in `rows.flags()`.
+    One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as given.  Attacks are crafted in
+    `precision`; every prediction in the rows comes from `model` itself.  `rows.table()` lists the numbers and, below them,
+    what raises doubt, as `rows.flags()` does.
 
     `model` is any callable from `AV(audio, visual)` to logits; of a tuple, a dict or an object the logits are taken.
-    `batches` is a `Batch`, several, or a loader of tuples (wave, frames, labels[, ids]) or of dicts; they are gone through
-    once per attack and threat, and have to be the same each time.  `attacks` is one attack or several.  The harness works
-    on its own copies: what a model or an attack writes into its input is found, and changes nothing.
+    `batches` is a `Batch`, several, or a loader of tuples (wave, frames, labels[, ids]) or of dicts.  They are read once
+    per attack and threat and must be the same each time.  `attacks` is one attack or several.  The evaluation works on its
+    own copies: a model or an attack that writes into its input is refused, and has changed nothing.
 
-    Raises `InputError` for clips, a model or attacks that are not fit to be measured, and for two attacks of one name;
+    Raises `InputError` for clips, a model or attacks that cannot be evaluated, and for two attacks of one name;
     `BudgetError` for an attack that leaves its threat.
 
     >>> from avrobust import AV, PGD, Batch, Threat
@@ -70,9 +70,9 @@ def evaluate(
     >>> x = AV(audio=torch.full((4, 8), 0.01), visual=torch.full((4, 1, 3, 2, 2), 0.5))
     >>> rows = evaluate(model, [Batch(x, torch.tensor([0, 0, 0, 1]))], [PGD()], Threat.linf(audio=0.02))
     >>> print(rows.table())
-    model  attack  on     budget                             accuracy
-    model  none    clean  audio untouched, visual untouched  75.0 % of 4 [30.1, 95.4]
-    model  PGD-10  A      audio linf 0.02, visual untouched  0.0 % of 4 [0.0, 49.0]
+    model  attack  budget           robust accuracy           attack success
+    model  none    —                75.0 % of 4 [30.1, 95.4]  —
+    model  PGD-10  audio linf 0.02  0.0 % of 4 [0.0, 49.0]    100.0 % of 3 [43.9, 100.0]
     alarm: The smallest cell has 4 clips, so an accuracy near 50 % is known to ±35 points at best.
     alarm: model has a clean accuracy of 75.0 % of 4 [30.1, 95.4]; guessing gives 50.0 %.
     """

@@ -1,8 +1,9 @@
-"""Rows: one line per clip × model × attack × threat, and their file."""
+"""Rows: one line per clip, model, attack and threat; their columns, their file, and the numbers they give."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from avrobust.evaluation.conditions import tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.stats import Proportion
-from avrobust.facts import BUDGET_COLUMNS
+from avrobust.facts import BUDGET_COLUMNS, Budget
 
 _F, _I, _S, _B = pa.float64(), pa.int64(), pa.string(), pa.bool_()
 SCHEMA = pa.schema(
@@ -26,47 +27,58 @@ SCHEMA = pa.schema(
         # what is known of the attack; see `attacks.base.AttackInfo`
         "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S,
         "crafted_by": _S, "channel": _S, "adaptive": _B,
-        # on which clip, and what came of it; status is "ok" or the reason why there is no prediction
+        # the clip and its predictions; status is "ok", or the reason why there is no prediction
         "clip": _S, "label": _I, "status": _S,
         "pred_clean": _I, "pred": _I, "margin_clean": _F, "margin": _F, "correct_clean": _B, "correct": _B,
-        # whether the logits are finite; where they are not, there is no answer: `pred` is -1, and wrong
+        # whether the logits are finite; otherwise there is no prediction: `pred` is -1, and counts as misclassified
         "finite": _B,
-        # how far the attack went: raw units, share of the budget (nan without one), and what is left of the signal
+        # the size of the perturbation: see `distortion`
         "linf_audio": _F, "linf_visual": _F, "l2_audio": _F, "l2_visual": _F,
         "used_audio": _F, "used_visual": _F, "snr_db": _F, "psnr_db": _F,
-        # attacks on both: whether it is right with the sound's half alone, and with the picture's; the sound's share of
-        # what both budgets could add to the margin of the clean clip, to first order
+        # joint attacks: whether the prediction is correct with the audio perturbation alone, and with the visual one
+        # alone; the audio's share of what both budgets could add to the margin of the clean clip, to first order
         "right_audio_half": _F, "right_visual_half": _F, "slope_audio": _F,
-        # where a model that points at places looked; see `localisation.Localisation`
+        # how well an attention map finds the sound source; see `localisation.Localisation`
         "pointing": _F, "mass": _F, "iou": _F, "rival_mass": _F, "peak": _F, "heat_moved": _F,
     }
 )  # fmt: skip
 
+# Of the columns and their meaning: a file of another version is refused.
+VERSION = 2
+# The keys of a file's metadata: of `Rows.about`, and of the version.
+ABOUT, SCHEMA_VERSION = b"avrobust", b"avrobust.schema"
 
-# What the file of some rows keeps `Rows.about` under.
-ABOUT = b"avrobust"
-
-# What every row says, what every row with an answer says, and what not all versions measured.
+# The columns that every row has, those that every prediction has, and those that some rows leave out.
 ALWAYS = (
     "model", "seed", "attack", "mode", "subset", *BUDGET_COLUMNS, "clip", "label", "status",
 )  # fmt: skip
-ANSWER = ("correct_clean", "correct")
+PREDICTED = ("correct_clean", "correct")
 OPTIONAL = SCHEMA.names[SCHEMA.names.index("psnr_db") + 1 :]
 
 
 def _family(kind: pa.DataType) -> str:
-    """Types that hold the same values: whole numbers, numbers, texts, truths."""
-    families = {"whole": pa.types.is_integer, "number": pa.types.is_floating, "truth": pa.types.is_boolean}
+    """Types that hold the same values."""
+    families = {
+        "whole numbers": pa.types.is_integer,
+        "numbers": pa.types.is_floating,
+        "True or False": pa.types.is_boolean,
+    }
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return "text" if text else next((name for name, fits in families.items() if fits(kind)), str(kind))
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table with one line per clip × model × attack × threat; `data` is an Arrow table of `SCHEMA`.
+    """A table with one line per clip, model, attack and threat; `data` is an Arrow table of `SCHEMA`.
 
-    `about` is what the harness knows beside them, by model: `classes`, how many it has, and `probes`, the answers to
-    `probe.probe`.
+    `about` is what the evaluation knows about the models: by model, `classes`, how many it has, and `probes`, the answers
+    to `probe.probe`.
+
+    >>> rows = Rows.of({"model": "m", "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
+    >>> print(rows.accuracy())
+    33.3 % of 3 [6.1, 79.2]
+    >>> print(rows.attack_success())
+    50.0 % of 2 [9.5, 90.5]
     """
 
     data: pa.Table
@@ -104,15 +116,18 @@ class Rows:
                     f"{path}: expected a column '{name}' of {kind}, got {'none' if found is None else found}. "
                     "Another version, or another program, wrote it: evaluate again."
                 )
-        about = json.loads((there.metadata or {}).get(ABOUT, b"{}"))
+        metadata = there.metadata or {}
+        about = json.loads(metadata.get(ABOUT, b"{}"))
         if not isinstance(about, dict):
             raise ValueError(f"{path}: expected names and values beside its rows, got a {type(about).__name__}")
+        if (version := metadata.get(SCHEMA_VERSION, str(VERSION).encode()).decode()) != str(VERSION):
+            raise ValueError(f"{path}: expected rows of schema version {VERSION}, got {version}. Evaluate again.")
         return cls(pq.read_table(path, schema=SCHEMA), about)
 
     def check(self) -> None:
         """Raise `ValueError` where a row lacks what every row has, or an answer lacks whether it is right."""
         answered = self.data.filter(pc.equal(self.data["status"], "ok"))
-        for data, names in ((self.data, ALWAYS), (answered, ANSWER)):
+        for data, names in ((self.data, ALWAYS), (answered, PREDICTED)):
             for name in names:
                 if missing := data[name].null_count:
                     raise ValueError(f"expected a value for '{name}' in each row, got none in {missing}")
@@ -121,11 +136,12 @@ class Rows:
 
     def save(self, path: Path) -> None:
         """To a Parquet file, which pandas, polars and DuckDB open."""
-        pq.write_table(self.data.replace_schema_metadata({ABOUT: json.dumps(dict(self.about)).encode()}), path)
+        metadata = {ABOUT: json.dumps(dict(self.about)).encode(), SCHEMA_VERSION: str(VERSION).encode()}
+        pq.write_table(self.data.replace_schema_metadata(metadata), path)
 
     @classmethod
     def concat(cls, parts: Sequence["Rows"], about: Mapping[str, Any] | None = None) -> "Rows":
-        """All rows, in order, with what is known of their models: `about`, else all that the parts know."""
+        """All rows, in order, with what is known about their models: `about`, else all that the parts know."""
         data = pa.concat_tables([p.data for p in parts]) if parts else SCHEMA.empty_table()
         if about is None:
             keys = {key for part in parts for key in part.about}
@@ -136,23 +152,37 @@ class Rows:
         return int(self.data.num_rows)
 
     def column(self, name: str) -> np.ndarray:
-        """One column as numpy; missing numbers are nan."""
-        values: np.ndarray = self.data[name].to_numpy(zero_copy_only=False)
+        """One column as a NumPy array; missing numbers are nan.  Raises `ValueError` for a column that rows do not have."""
+        values: np.ndarray = self.data[_known(name)].to_numpy(zero_copy_only=False)
         return values
 
     def where(self, **equal: object) -> "Rows":
-        """The rows whose columns have these values."""
+        """The rows whose columns have these values.
+
+        Raises `ValueError` for a column that rows do not have, and for a value of another type than the column's.
+        """
         data = self.data
         for name, wanted in equal.items():
-            if name not in SCHEMA.names:
-                raise ValueError(f"rows have the columns {', '.join(SCHEMA.names)}, got '{name}'. Ask for one of them.")
-            data = data.filter(pc.equal(data[name], pa.scalar(wanted, SCHEMA.field(name).type)))
+            kind = SCHEMA.field(_known(name)).type
+            try:
+                value = pa.scalar(wanted, kind)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise ValueError(
+                    f"the column '{name}' holds {_family(kind)}, got {wanted!r}. Give one of its values, as in "
+                    f"rows.column('{name}')."
+                ) from error
+            data = data.filter(pc.equal(data[name], value))
         return Rows(data, self.about)
 
     def accuracy(self) -> Proportion:
-        """The share of readable clips that are still classified right."""
+        """The share of readable clips that are classified correctly: of attacked clips, the robust accuracy."""
         ok = self.where(status="ok")
         return Proportion(int(ok.column("correct").sum()), len(ok))
+
+    def attack_success(self) -> Proportion:
+        """The attack success rate: of the clips that are classified correctly when clean, the share that the attack turns wrong."""
+        right = self.where(status="ok", correct_clean=True)
+        return Proportion(len(right) - int(right.column("correct").sum()), len(right))
 
     def cells(self) -> list["Rows"]:
         """Split by model, seed, attack and threat, in the order in which they first appear."""
@@ -161,14 +191,18 @@ class Rows:
         return [self.where(**dict(zip(keys, values, strict=True))) for values in order]
 
     def table(self) -> str:
-        """Accuracy per model, attack and threat, as text, each with its count and 95 % interval; then what raises doubt.
+        """Robust accuracy and attack success per model, attack and budget, as text; then what raises doubt.
 
-        Alarms mean that a number does not measure what it seems to, warnings that it may not: see `flags`.
+        Each number has its count and 95 % interval.  The accuracy under the attack "none" is the clean accuracy.  Alarms
+        mean that a number does not measure what it seems to, warnings that it may not: see `flags`.
         """
-        lines = [("model", "attack", "on", "budget", "accuracy")]
+        lines = [("model", "attack", "budget", "robust accuracy", "attack success")]
         for cell in self.cells():
             row = cell.data.slice(0, 1).to_pylist()[0]
-            lines.append((row["model"], row["attack"], row["subset"], row["threat"], str(cell.accuracy())))
+            budget, clean = Budget.of(row), row["subset"] == "clean"
+            attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
+            success = "—" if clean else str(cell.attack_success())
+            lines.append((row["model"], row["attack"], attacked or "—", str(cell.accuracy()), success))
         widths = [max(len(line[i]) for line in lines) for i in range(5)]
         table = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         return "\n".join(table + [f"{f.level}: {f.text}" for f in self.flags() if f.level != "note"])
@@ -179,14 +213,24 @@ class Rows:
         >>> Rows.concat([]).flags()
         ()
         """
+        return self._flags
+
+    @cached_property
+    def _flags(self) -> tuple[Flag, ...]:
         if not len(self):
             return ()
         every = tabulate(self.data)
-        controls = {c: a for c, a in every.items() if a.mode == "control"}
-        table = {c: a for c, a in every.items() if a.mode not in ("control", "sent", "corruption")}
-        known = self.about.get("classes", {}).values()
-        classes = max(known, default=0) or 1 + int(np.nanmax(self.column("label").astype(float)))
-        return flags(Evidence(table, classes, controls, self.about.get("probes", {})))
+        controls = {c: p for c, p in every.items() if p.mode == "control"}
+        table = {c: p for c, p in every.items() if p.mode not in ("control", "sent", "corruption")}
+        classes: Mapping[str, int] = self.about.get("classes", {})
+        seen = max(classes.values(), default=0) or 1 + int(np.nanmax(self.column("label").astype(float)))
+        return flags(Evidence(table, seen, controls, self.about.get("probes", {}), classes_of=classes))
+
+
+def _known(name: str) -> str:
+    if name not in SCHEMA.names:
+        raise ValueError(f"rows have the columns {', '.join(SCHEMA.names)}, got '{name}'. Ask for one of them.")
+    return name
 
 
 def _many(value: object) -> bool:
