@@ -462,7 +462,7 @@ def test_report_is_rebuilt_from_files(done, capsys):
 )
 def test_a_study_s_name_may_stand_before_and_behind_options(words):
     options, found = study.read(words.split())
-    assert (options.name, options.workers, options.out) == ("tiny_study:study", 1, Path("runs/x"))
+    assert (options.name, options.run.workers, options.out) == ("tiny_study:study", 1, Path("runs/x"))
     assert (found.name, found.epochs, options.view) == ("tiny", 2, found.view)
 
 

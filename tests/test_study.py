@@ -279,7 +279,7 @@ def test_networks_of_one_s_own_are_trained_defended_attacked_and_reported(tmp_pa
     """`avrobust study own_study.py`: all that fits runs, what does not fit says why and is left out."""
     out, file = tmp_path / "run", Path(__file__).with_name("own_study.py")
     command = [str(file), "--out", str(out), "--cache", str(cache), "--workers", "1", "--quiet"]
-    with pytest.raises(ValueError, match=r"without 1 part, of PCL \(seed 0\)"):
+    with pytest.raises(ValueError, match=r"got 1 failed job, of PCL \(seed 0\)"):
         cli_study.main(command)
     models = json.loads((out / "run.json").read_text())["models"]
     assert models["Mine"]["network"] == "own_study:TwoStreams" and models["Mine"]["fusion"] is None

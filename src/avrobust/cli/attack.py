@@ -14,7 +14,7 @@ from avrobust.attacks.quantized import on_levels
 from avrobust.budget_check import check
 from avrobust.cli import options as shared
 from avrobust.cli.model import LoadedModel, class_names, load_model
-from avrobust.cli.options import Budget, Group, Maybe, parse
+from avrobust.cli.options import Budget, Group, Maybe, Packages, parse
 from avrobust.engine import as_judge
 from avrobust.evaluation.checks import check_logits
 from avrobust.evaluation.distortion import distortion
@@ -47,7 +47,7 @@ class ModelOptions:
     """For module:name only: names in the order of its outputs, separated by commas or one per line of a text file."""
     device: Maybe[str] = None
     """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
-    allow: tuple[str, ...] = ()
+    allow: Packages = ()
     """Packages that a checkpoint's own feature defense may be imported from, which runs their code."""
 
 

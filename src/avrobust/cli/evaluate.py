@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from avrobust.cli.model import EvaluationOptions, new
 from avrobust.cli.options import Maybe, attack, parse
@@ -29,7 +32,7 @@ Below the table stand flags: reasons to doubt its numbers (docs/flags.md).
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EvaluationOptions):
-    attacks: tuple[str, ...] = ("FGSM", "PGD-10", "MIM-10")
+    attacks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ATTACK ...")] = ("FGSM", "PGD-10", "MIM-10")
     """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
     out: Maybe[Path] = None
     """Write one row per clip and attack to this Parquet file."""

@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Budget, Clips, Group, Maybe, device, load, prepared
+from avrobust.cli.options import Budget, Clips, Group, Maybe, Packages, device, load, prepared
 from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
@@ -58,7 +58,7 @@ class RunOptions:
     """Seed of everything that is random in an attack."""
     device: Maybe[str] = None
     """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
-    allow: tuple[str, ...] = ()
+    allow: Packages = ()
     """Packages that a checkpoint's own feature defense may be imported from, which runs their code."""
     prepared: Maybe[Path] = None
     """Folder of prepared clips; default: a folder in data/prepared for each form of clip."""

@@ -27,8 +27,9 @@ T = TypeVar("T")
 
 # Nested options that share a titled box of the help, without a prefix in their names.
 Group = Annotated[T, tyro.conf.OmitArgPrefixes]
-# An option that is off unless it is given: the help shows no default.
+# Options that are off unless they are given: the help shows no default.
 Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
+Packages = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PACKAGE ...", help_behavior_hint="")]
 
 
 def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, default: T | None = None) -> T:
@@ -107,8 +108,7 @@ class Clips:
     data: Maybe[Path] = None
     """Folder of <class>/<video>.mp4, a folder with a manifest.csv, or a csv table."""
     classes: Maybe[str] = None
-    """Use only these classes: names separated by commas, a text file with one name per line, or a class list of
-    Kinetics-Sounds (ks27, ks31, ks32, ks34). For your own model (module:name), list them in the order of its outputs."""
+    """Use only these classes: names separated by commas, a text file with one name per line, or ks27, ks31, ks32 or ks34 (the class lists of Kinetics-Sounds). For your own model (module:name), list them in the order of its outputs."""
     middle: Maybe[float] = None
     """Use only the middle part of each video, of this many seconds; set --clip.seconds to the same value."""
     columns: Columns = field(default_factory=Columns)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from avrobust.cli.options import parse, side_by_side
+from avrobust.cli.options import Maybe, parse, side_by_side
 from avrobust.cli.study import refuse_failures
 from avrobust.evaluation.stats import percent
 from avrobust.report.load import read
@@ -13,10 +13,10 @@ from avrobust.report.sections import robustness
 from avrobust.study.runner import run
 from avrobust.study.selftest import HOLDS, study
 
-ABOUT = """Show that this installation sees through defenses that do not defend, and leaves standing the one that does.
+ABOUT = """Check that this installation rates broken defenses as broken, and an adversarially trained model as robust.
 
-Trains one network and puts it behind feature defenses that are broken on purpose, then attacks each. Fails where a broken
-defense is neither broken nor flagged, or where the adversarially trained network is.
+Trains one model, adds feature defenses that are broken on purpose, and attacks each. Fails if a broken defense is rated
+as robust without a flag, or if the adversarially trained model is rated as broken.
 
 example:
   avrobust selftest          # some minutes; ends with runs/selftest/report.html
@@ -26,13 +26,13 @@ example:
 @dataclass(frozen=True)
 class Options:
     out: Path = Path("runs/selftest")
-    """The run's folder; the same command goes on where it was stopped."""
+    """Folder of the run; after an interruption, the same command continues."""
     cache: Path = Path("data")
-    """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
-    workers: int | None = None
-    """Processes that share the defenses; default 2 where there is no GPU, else 1."""
+    """Folder of the orchestra's videos and of prepared clips, which runs share."""
+    workers: Maybe[int] = None
+    """Processes that share the defenses; default 1 with a GPU, else 2."""
     quiet: bool = False
-    """No progress bars."""
+    """Show no progress."""
 
 
 def work(options: Options, quiet: bool) -> Path:
@@ -41,7 +41,7 @@ def work(options: Options, quiet: bool) -> Path:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the study, print a line per defense; raises `ValueError` where the harness was deceived."""
+    """Run the study, print one line per defense.  Raises `ValueError` if a verdict is wrong."""
     options = parse(Options, argv, "selftest", ABOUT)
     page = side_by_side(partial(work, options), options.workers, quiet=options.quiet)
     refuse_failures(options.out)

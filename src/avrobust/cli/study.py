@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from avrobust import report
-from avrobust.cli.options import Clips, Group, parse, side_by_side
+from avrobust.cli.options import Clips, Group, Maybe, parse, side_by_side
 from avrobust.cli.studies import STUDIES, named
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
@@ -22,10 +23,11 @@ from avrobust.study.failures import failures, words
 from avrobust.study.runner import run
 from avrobust.training import View
 
-ABOUT = f"""Run an experiment from videos to report. Studies: {", ".join(STUDIES)}, or module:name of your own.
+ABOUT = f"""Run an experiment, from videos to a report.
 
-Without --data it runs on the procedural orchestra; the studies of the paper, tian2021_*, need your videos. Run the
-same command again to go on after an interruption.
+NAME is one of {", ".join(STUDIES)}, or module:name of your own study. Without --data it runs on the procedural
+orchestra; tian2021_music, tian2021_kinetics_sounds and tian2021_ave need your videos. After an interruption, the same
+command continues.
 
 examples:
   avrobust study quick
@@ -36,77 +38,82 @@ examples:
 
 
 @dataclass(frozen=True)
-class Options:
-    name: tyro.conf.Positional[str]
-    """Which study."""
-    out: Path | None = None
-    """The run's folder; default runs/<name>."""
+class RunOptions:
+    """How the work is done."""
+
     cache: Path = Path("data")
-    """Where the orchestra's videos and prepared clips are kept, for other runs to share."""
-    clips: Group[Clips] = field(default_factory=Clips)
-    seeds: tuple[int, ...] = (0,)
-    """Each seed trains and attacks every model anew."""
-    epochs: int | None = None
-    """Of a whole training, instead of the recipe's own number; shorter ones shrink or grow with it."""
-    visual_weights: str | None = None
-    """Where networks of pictures start: a name on the model hub, the folder of one, or none for random weights."""
+    """Folder of the orchestra's videos and of prepared clips, which runs share."""
+    workers: Maybe[int] = None
+    """Processes that share the models; default 1 with a GPU, else 2. Other processes and machines may join: run the same command in a shared folder."""
+    tracker: Maybe[str] = None
+    """Also send training curves to this tracker, for example tensorboard."""
+    quiet: bool = False
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class Options:
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """Study to run."""
+    out: Maybe[Path] = None
+    """Folder of the run; default runs/NAME."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED ...")] = (0,)
+    """Train and attack every model once per seed."""
+    epochs: Maybe[int] = None
+    """Epochs of a whole training, instead of the recipe's own number; shorter trainings keep their share."""
     attacked: int | None = None
-    """How many test clips are attacked; all, when it is more than there are."""
+    """Attack at most this many test clips."""
+    visual_weights: str | None = None
+    """Initial weights of visual encoders: a name on the model hub, a folder, or none for random weights."""
+    clips: Group[Clips] = field(default_factory=Clips)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
     """The part of each clip that a model receives."""
     orchestra: Orchestra = field(default_factory=Orchestra)
     """The generated dataset: how many clips, how difficult."""
-    tracker: str | None = None
-    """Curves to this tracker as well, for example tensorboard."""
-    workers: int | None = None
-    """Processes that share the models; default 2 where there is no GPU, else 1. More may join from elsewhere: the
-    same command, in a folder that all of them see, on other machines too."""
-    quiet: bool = False
-    """No progress bars."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
     options, study = read(argv)
-    if isinstance(study.data, Source) and not options.quiet:  # the orchestra's studies say themselves what they take
+    if isinstance(study.data, Source) and not options.run.quiet:  # the orchestra's studies state their own cost
         print(estimate(study, counted(study.data.manifest())), flush=True)
-    page = side_by_side(partial(work, tuple(argv)), options.workers, quiet=options.quiet)
+    page = side_by_side(partial(work, tuple(argv)), options.run.workers, quiet=options.run.quiet)
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")
     refuse_failures(page.parent)
 
 
 def refuse_failures(out: Path) -> None:
-    """Raise `ValueError` where a model or an attack of the run failed."""
+    """Raise `ValueError` if a model or an attack of the run failed."""
     if missing := failures(json.loads((out / "run.json").read_text())):
         for told in missing.values():
             print(words(told, out), file=sys.stderr)
         names = sorted({f"{told['model']} (seed {told['seed']})" for told in missing.values()})
         raise ValueError(
-            f"expected all of the study, got it without {len(missing)} part{'s' if len(missing) > 1 else ''}, of "
-            f"{', '.join(names)}. See {out / 'failures'}; the same command tries them again."
+            f"expected a complete study, got {len(missing)} failed job{'s' if len(missing) > 1 else ''}, of "
+            f"{', '.join(names)}. See {out / 'failures'}; the same command tries again."
         )
 
 
 def work(argv: Sequence[str], quiet: bool) -> Path:
-    """Run what the words ask for, as one of several processes or alone; returns the report's path."""
+    """Run the study, alone or as one of several processes; returns the report's path."""
     options, study = read(argv)
     return run(
         study,
         options.out or Path("runs") / study.name,
-        data=options.cache,
+        data=options.run.cache,
         command=f"avrobust study {shlex.join(argv)}",
         progress=not quiet,
-        tracker=options.tracker,
+        tracker=options.run.tracker,
     )
 
 
 def read(argv: Sequence[str]) -> tuple[Options, Study]:
-    """What the words ask for, and the study that it makes."""
-    # Read twice: which word is the name, rather than an option's value, only a parser knows; and the study says what
-    # the options are where they are not given.
+    """The options on the command line, and the study that they describe."""
+    # Parsed twice: only a parser can tell the name from an option's value, and the study has the defaults of the options.
     asked = [word for word in argv if word not in ("-h", "--help")]
     first = parse(Options, asked, "study", ABOUT, default=Options("quick")).name
     study = named(first) if len(asked) == len(argv) or first in STUDIES else named("quick")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, Group, parse, prepared
+from avrobust.cli.options import Clips, Group, Maybe, parse, prepared
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec, build
 from avrobust.papers.tian2021 import recipes
@@ -15,11 +15,11 @@ from avrobust.training.loop import refuse_unknown_tracker
 
 RECIPES = {Recipe().name: Recipe()} | recipes.RECIPES
 
-ABOUT = """Train a network on your clips; the best weights by validation are kept. The same command goes on after a kill.
+ABOUT = """Train a model on your clips and keep the weights with the best validation accuracy. After a kill, the same command continues.
 
 examples:
   avrobust train --data my_clips/ --out models/mine
-  avrobust train --data my_clips/ --out models/ears --modality A --epochs 24
+  avrobust train --data my_clips/ --out models/audio --modality A --epochs 24
   torchrun --nproc-per-node 4 -m avrobust train --data my_clips/ --out models/full --recipe published \\
       --visual-weights microsoft/resnet-18 --clip.seconds 10 --clip.fps 8 --clip.size 246 --view.samples 65535 --view.size 224
 """
@@ -28,32 +28,32 @@ examples:
 @dataclass(frozen=True)
 class Options:
     out: Path
-    """The folder of the training: weights, curve, state."""
+    """Folder of the training: weights, curve, state."""
     clips: Group[Clips] = field(default_factory=Clips)
     modality: Literal["AV", "A", "V"] = "AV"
-    """What the network perceives."""
+    """Modalities of the model: audio-visual, audio-only or visual-only."""
     fusion: str = "concat"
-    """How it integrates; one of concat, sum, film, gated-sum, gated-concat."""
-    visual_weights: str | None = None
-    """Pretrained image weights by name, for example microsoft/resnet-18, or the folder of some."""
+    """Fusion of an audio-visual model: concat, sum, film, gated-sum or gated-concat."""
+    visual_weights: Maybe[str] = None
+    """Pretrained weights of the visual encoder: a name on the model hub (microsoft/resnet-18) or a folder."""
     recipe: str = "ours"
-    """How to train: ours, or as the paper's code: published (MIT-MUSIC), published-30 (the others), and for a second
-    training of a finished network published-30-kinetics, published-30-ave."""
-    epochs: int | None = None
-    """Instead of the recipe's own number."""
+    """Training recipe: ours, or the recipes of the paper's code: published (MIT-MUSIC), published-30 (its other datasets), and for a second training of a trained model published-30-kinetics, published-30-ave."""
+    epochs: Maybe[int] = None
+    """Number of epochs, instead of the recipe's own."""
     seed: int = 0
+    """Seed of weights, batches and augmentation."""
     clip: ClipSpec = field(default_factory=ClipSpec)
     """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
     """The part of each clip that a model receives."""
-    prepared: Path | None = None
-    """Where prepared clips are kept; default: <out>-clips."""
-    tracker: str | None = None
-    """Curves to this tracker as well, for example tensorboard."""
+    prepared: Maybe[Path] = None
+    """Folder of prepared clips; default <out>-clips."""
+    tracker: Maybe[str] = None
+    """Also send training curves to this tracker, for example tensorboard."""
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse, prepare, train, print what came of it."""
+    """Parse, prepare, train, print the result."""
     options = parse(Options, argv, "train", ABOUT)
     keep_memory()
     source = options.clips.source()

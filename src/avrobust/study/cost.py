@@ -45,7 +45,7 @@ class Cost:
         number = f"{passes / 1e6:.2g} million" if passes >= 1e6 else f"{passes:,.0f}"
         return (
             f"{self.networks} network{'s' if self.networks > 1 else ''}, {self.trainings} trainings in all, {number} passes "
-            f"of a clip forth and back. On disk {size(self.prepared)} of prepared clips and {size(self.weights)} of weights."
+            f"of a clip, forwards and backwards. On disk {size(self.prepared)} of prepared clips and {size(self.weights)} of weights."
         )
 
 
