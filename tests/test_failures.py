@@ -89,7 +89,7 @@ def test_what_fails_is_left_out_and_the_rest_is_done(broken):
     assert "the weights of 'Bad', which failed" in missing["After", "training and measuring it"].error
     page = (out / "report.html").read_text()
     assert "Missing: Bad (seed 0), training and measuring it" in page and "a bug in this attack" in page
-    with pytest.raises(ValueError, match=r"without 6 parts, of A \(seed 0\), After \(seed 0\), Bad .*tries them again"):
+    with pytest.raises(ValueError, match=r"got 6 failed jobs, of A \(seed 0\), After \(seed 0\), Bad .*tries again"):
         refuse_failures(out)
 
 
