@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from avrobust import AV, FGSM, PGD, AVAutoAttack, Batch, Seeds, Threat, cross_entropy, engine, evaluate
-from avrobust.engine.recognise import ALONE, BESIDE_ALL, BESIDE_ONE, encoder_by_encoder
+from avrobust.engine.recognise import ALONE, BESIDE_ALL, BESIDE_ONE
+from avrobust.engine.twostream import encoder_by_encoder
 from avrobust.types import Output
 from nets import clips, linear, network
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from their_model import make
+from their_model import TheirStreams, make
 
 my_net, wave, frames, y = make()
 
@@ -57,3 +57,21 @@ def test_their_own_objective():
     )
     with torch.no_grad():
         assert (my_net(adv.audio, adv.visual).logsumexp(1) <= my_net(wave, frames).logsumexp(1)).all()
+
+
+def test_their_two_streams_are_attacked_stream_by_stream():
+    """The same rows as of the model as a whole; the stream that is not attacked runs once."""
+    import avrobust as avr
+
+    net = TheirStreams().eval()
+    net.net.load_state_dict(my_net.state_dict())
+    batch, runs = avr.Batch(x=avr.AV(audio=wave, visual=frames), label=y), []
+    hook = lambda module, args, out: runs.append(len(out)) if len(out) > 2 else None  # noqa: E731
+    net.net.eye.register_forward_hook(hook)
+    threat = avr.Threat.linf(audio=0.002)
+    rows, plain = (avr.evaluate(m, [batch], [avr.PGD(steps=20)], threat) for m in (net, lambda x: net(x)))
+    for column in ("pred", "correct"):
+        assert rows.column(column).tolist() == plain.column(column).tolist()
+    runs.clear()
+    avr.PGD(steps=20)(net, batch.x, y, threat, avr.Seeds(0, batch.ids))
+    assert runs == [len(batch)]

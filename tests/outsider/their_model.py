@@ -25,3 +25,23 @@ def make(n: int = 12) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tens
     with torch.no_grad():
         y = net(wave, frames).argmax(1)
     return net, wave, frames, y
+
+
+class TheirStreams(nn.Module):
+    """Two streams within reach: `embed` and `decide`, and what they are in between is their own business."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = TheirNet()
+
+    def embed(self, x):
+        a = self.net.ear(x.audio.unsqueeze(1) / 0.1).relu().mean(2)
+        v = self.net.eye((x.visual[:, 0] - 0.45) / 0.22).relu().mean((2, 3))
+        return a, v
+
+    def decide(self, features):
+        a, v = features
+        return self.net.head(torch.cat([a, v], 1))
+
+    def forward(self, x):
+        return self.decide(self.embed(x))

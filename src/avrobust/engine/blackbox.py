@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
 from avrobust.engine.output import as_output
 from avrobust.engine.victim import Victim, Way
@@ -62,6 +63,13 @@ class BlackBox(Victim):
             return self
         with torch.no_grad():
             return replace(self, clean=self.output(x, [need for need in needs if need != "clean"]))
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.model if isinstance(self.model, nn.Module) else None
+
+    def with_module(self, module: nn.Module) -> "BlackBox":
+        return replace(self, model=module)
 
     def in_precision(self, precision: torch.dtype) -> "BlackBox":
         return replace(self, precision=precision)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.chunks import HALF_A_MILLION, ChunkSize
-from avrobust.engine.twostream import Embed, Known, TwoStream
+from avrobust.engine.twostream import Embed, Known, TwoStream, encoder_by_encoder
 from avrobust.engine.victim import Victim
 from avrobust.models.network import AVNet
 from avrobust.types import AV, RANGE, Model, Signals
@@ -67,13 +67,6 @@ def _as_written(model: Any) -> bool:
     return isinstance(model, AVNet) and all(
         getattr(type(model), step) is getattr(AVNet, step) and step not in vars(model) for step in STEPS
     )
-
-
-def encoder_by_encoder(net: Any, x: Signals, known: Known) -> AV[Tensor]:
-    """The streams that are not known, each by its own encoder."""
-    # A copy of what is known: a feature defense, or a fusion, may write into its features.
-    features: AV[Tensor] = net.encoders.map(lambda encode, s, f: encode(s) if f is None else f.clone(), x, known)
-    return features
 
 
 def beside(clips: int | None, net: Any, x: Signals, known: Known) -> AV[Tensor]:

@@ -7,18 +7,15 @@ own model, in its own precision.
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.folding import fold_batchnorm, rectify_in_place
-from avrobust.engine.recognise import agree, as_victim, encoder_by_encoder, with_noise
-from avrobust.engine.twostream import TwoStream
+from avrobust.engine.recognise import agree, as_victim, with_noise
 from avrobust.engine.victim import Victim, normal
-from avrobust.types import AV, InputError, Model, Signals
+from avrobust.types import InputError, Model, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -34,54 +31,39 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
     if precision not in get_args(Precision):
         raise InputError(f"precision should be 'auto', 'float32' or 'bfloat16', got {precision!r}.")
     victim = as_victim(model, example)
-    module = _module(victim)
-    if module is None or not len(example.audio):
+    if victim.module is None or not len(example.audio):
         return victim
     with torch.inference_mode(False):
         example = example.map(normal)
-        net = _copy(victim, module, example)
-        if net is not None:
-            answer = _answer(_with(victim, net))
-            fold_batchnorm(net, answer, example)
-            rectify_in_place(net, _slopes(_with(victim, net)), example)
-            victim = _with(victim, net)
-        return _low(victim, example, own=net is not None) if precision == "bfloat16" else victim
-
-
-def _module(victim: Victim) -> nn.Module | None:
-    """The module that a copy may stand for."""
-    inner = victim.net if isinstance(victim, TwoStream) else victim.model if isinstance(victim, BlackBox) else None
-    return inner if isinstance(inner, nn.Module) else None
-
-
-def _with(victim: Any, net: nn.Module) -> Victim:
-    changed: Victim = replace(victim, **{"net" if isinstance(victim, TwoStream) else "model": net})
-    return changed
+        copied = _copied(victim, victim.module, example)
+        if copied is not None and (net := copied.module) is not None:
+            fold_batchnorm(net, _answer(copied), example)
+            rectify_in_place(net, _slopes(copied), example)
+        low = (copied or victim).in_precision(torch.bfloat16) if precision == "bfloat16" else None
+        if low is None or not _runs(low, example):
+            return copied or victim
+        return low if copied is None else low.cast_encoders()
 
 
 def _answer(victim: Victim) -> Callable[[Signals], list[Tensor]]:
-    """What has to stay the same: embeddings, and logits without the feature defense, which may be random."""
+    """What has to stay the same of the clips."""
 
     @torch.no_grad()
     def answer(x: Signals) -> list[Tensor]:
-        if not isinstance(victim, TwoStream):
-            return [victim(x.map(torch.clone))]
-        f = AV(*victim.net.embed(x.map(torch.clone)))
-        plain = victim.as_written or getattr(victim.net, "feature_defense", None) is None
-        return [*f.map(torch.clone), *([victim.net.decide(f)] if plain else [])]
+        encoded = victim.encoded(x.map(torch.clone))
+        return [*map(torch.clone, encoded), *victim.decided(encoded)]
 
     return answer
 
 
 def _slopes(victim: Victim) -> Callable[[Signals], list[Tensor]]:
-    """The same and its gradient."""
+    """What the module encodes, and its gradient."""
 
     def slopes(x: Signals) -> list[Tensor]:
         x = x.map(lambda s: s.detach().clone().requires_grad_())
         with torch.enable_grad():
             # Not the signals themselves: an encoder may write into what it is given.
-            lent = x.map(torch.clone)
-            found = list(AV(*victim.net.embed(lent))) if isinstance(victim, TwoStream) else [victim(lent)]
+            found = victim.encoded(x.map(torch.clone))
             total = torch.stack([f.sum() for f in found]).sum()
             grads = torch.autograd.grad(total, list(x), allow_unused=True) if total.requires_grad else ()
         return [f.detach() for f in found] + [g for g in grads if g is not None]
@@ -89,8 +71,8 @@ def _slopes(victim: Victim) -> Callable[[Signals], list[Tensor]]:
     return slopes
 
 
-def _copy(victim: Victim, module: nn.Module, example: Signals) -> nn.Module | None:
-    """A frozen copy, channels-last if that changes nothing; None of what cannot be copied, or answers otherwise."""
+def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | None:
+    """The victim over a frozen copy, channels-last if that changes nothing; None if the copy fails or answers otherwise."""
     clips, expected = with_noise(example), None
     for layout in (torch.channels_last, torch.contiguous_format):
         # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
@@ -101,10 +83,10 @@ def _copy(victim: Victim, module: nn.Module, example: Signals) -> nn.Module | No
             if isinstance(m, nn.Conv2d) and type(weight := m._parameters.get("weight")) is nn.Parameter
         }
         try:
-            net = copy.deepcopy(module, laid_out).eval().requires_grad_(False)
+            copied = victim.with_module(copy.deepcopy(module, laid_out).eval().requires_grad_(False))
             expected = _answer(victim)(clips) if expected is None else expected
-            if agree(expected, _answer(_with(victim, net))(clips)):
-                return net
+            if agree(expected, _answer(copied)(clips)):
+                return copied
         except torch.OutOfMemoryError:
             raise
         except Exception:  # whatever stands in the way of copying a user's modules: the attack needs no copy
@@ -112,24 +94,12 @@ def _copy(victim: Victim, module: nn.Module, example: Signals) -> nn.Module | No
     return None
 
 
-def _low(victim: Victim, example: Signals, *, own: bool) -> Victim:
-    """The same victim in bfloat16, where it runs in that; the weights too of encoders that are our `own` copy's."""
-    low = victim.in_precision(torch.bfloat16)
+def _runs(low: Victim, example: Signals) -> bool:
+    """Whether the module runs in low precision, and answers in finite numbers."""
     try:
         with torch.no_grad():
-            if not all(z.isfinite().all() for z in _in_low(low, example)):
-                return victim
+            return all(bool(z.isfinite().all()) for z in low.encoded(example.map(torch.clone)))
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # an operation that knows no bfloat16
-        return victim
-    if own and isinstance(low, TwoStream) and low.embeds is encoder_by_encoder:
-        for encoder in low.net.encoders:  # what follows them is small, and stays in float32
-            for module in encoder.modules():
-                if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
-                    module.to(torch.bfloat16)
-    return low
-
-
-def _in_low(low: Victim, example: Signals) -> list[Tensor]:
-    return list(low.embed(example)) if isinstance(low, TwoStream) else [low(example)]
+    except Exception:  # an operation without a kernel for bfloat16
+        return False

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avrobust.engine.blackbox import declared_ways
 from avrobust.engine.cache import CleanGradientCache
@@ -23,6 +23,13 @@ Known = AV[Tensor | None]
 Embed = Callable[[Any, Signals, Known], AV[Tensor]]
 UNKNOWN: Known = AV(audio=None, visual=None)
 STRAIGHT_THROUGH, BYPASS = "straight-through", "bypass"
+
+
+def encoder_by_encoder(net: Any, x: Signals, known: Known) -> AV[Tensor]:
+    """The streams that are not known, each by its own encoder."""
+    # A copy of what is known: a feature defense, or a fusion, may write into its features.
+    features: AV[Tensor] = net.encoders.map(lambda encode, s, f: encode(s) if f is None else f.clone(), x, known)
+    return features
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,29 @@ class TwoStream(Victim):
                 clean = replace(self, known=spared).embed(x)
             here = replace(self, clean=clean if both else None)
         return replace(here, known=threat.map(lambda ball, f: None if ball.active else f, clean))
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.net if isinstance(self.net, nn.Module) else None
+
+    def with_module(self, module: nn.Module) -> "TwoStream":
+        return replace(self, net=module)
+
+    def encoded(self, x: Signals) -> list[Tensor]:
+        with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            return list(AV(*self.net.embed(x)))
+
+    def decided(self, encoded: list[Tensor]) -> list[Tensor]:
+        plain = self.as_written or getattr(self.net, "feature_defense", None) is None
+        return [as_output(self.net.decide(AV(*encoded))).logits] if plain else []
+
+    def cast_encoders(self) -> "TwoStream":
+        # What follows the encoders is small, and stays in float32.
+        for encoder in self.net.encoders if self.embeds is encoder_by_encoder else ():
+            for module in encoder.modules():
+                if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
+                    module.to(self.precision)
+        return self
 
     def in_precision(self, precision: torch.dtype) -> "TwoStream":
         return replace(self, precision=precision)

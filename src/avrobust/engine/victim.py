@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor
+from torch import Tensor, nn
 
 from avrobust.engine.chunks import cat, joined
 from avrobust.engine.outcome import check_value, outcome
@@ -147,6 +147,29 @@ class Victim(ABC):
     def _answer(self, objective: Objective, x: Signals, y: Labels) -> list[Tensor]:
         out = self.output(x, needs_of(objective))
         return [objective.value(out, y), out.logits]
+
+    # What a cheap copy may stand for: see `surrogate`.
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module behind the victim, where there is one and nothing but it."""
+        return None
+
+    def with_module(self, module: nn.Module) -> "Victim":
+        """The same victim over another module of the same form."""
+        return self
+
+    def encoded(self, x: Signals) -> list[Tensor]:
+        """What the module computes of `x` before any feature defense: what has to stay the same in a copy."""
+        return [self(x)]
+
+    def decided(self, encoded: list[Tensor]) -> list[Tensor]:
+        """What the module computes of that in turn, the feature defense left out: it may be random."""
+        return []
+
+    def cast_encoders(self) -> "Victim":
+        """The same victim, the weights of encoders that run in `precision` cast to it, in place."""
+        return self
 
     # What the evaluation shares between attacks.
 
