@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
-from avrobust.config import parse
+from avrobust.config import from_plain, parse
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
 from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.report.record import RunRecord
@@ -20,7 +20,7 @@ from avrobust.report.sections.defenses import defense_tables
 from avrobust.study.jobs import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network
-from test_training import RECIPE, assert_same, killed_at, run, weights
+from test_training import RECIPE, Counted, assert_same, killed_at, run, weights
 
 BOTH = Threat.linf(audio=0.02, visual="4/255")
 THREATS = (Threat.linf(), *Threat.linf(audio=0.04, visual="8/255").subsets()[:2], BOTH)
@@ -44,7 +44,7 @@ def moved(batch, made):
 
 def test_each_clip_meets_one_of_the_threats():
     batch = clips(60)
-    made = LOSS.clips(network(), batch, Seeds(0, batch.ids))
+    made = LOSS.training_batch(network(), batch, Seeds(0, batch.ids))
     assert (made.ids, made.label.tolist()) == (batch.ids, batch.label.tolist())
     met = Counter()
     for audio, visual in moved(batch, made).values():
@@ -61,15 +61,15 @@ def test_each_clip_meets_one_of_the_threats():
 
 def test_a_clip_s_threat_and_start_belong_to_seed_and_clip():
     net, batch = network(), clips(12)
-    whole = LOSS.clips(net, *of(batch, range(12)))
+    whole = LOSS.training_batch(net, *of(batch, range(12)))
     order = [7, 2, 11, 0, 5]
-    some = LOSS.clips(net, *of(batch, order))
+    some = LOSS.training_batch(net, *of(batch, order))
     assert some.ids == tuple(batch.ids[i] for i in order)
     for a, b, s in zip(some.x, whole.x, batch.x, strict=True):
         # A sign may turn where a gradient is nothing but rounding.
         assert ((a - b[order]).abs() > 1e-5).float().mean() < 0.01
         assert torch.equal((a != s[order]).flatten(1).any(1), (b != s)[order].flatten(1).any(1))
-    other = LOSS.clips(net, *of(batch, range(12), seed=1))
+    other = LOSS.training_batch(net, *of(batch, range(12), seed=1))
     assert [v == (0, 0) for v in moved(batch, other).values()] != [v == (0, 0) for v in moved(batch, whole).values()]
 
 
@@ -86,7 +86,7 @@ def test_the_fast_variant_by_hand():
         visual=(x.visual + start.visual).clamp(0, 1).requires_grad_(),
     )
     grads = torch.autograd.grad(F.cross_entropy(net(at), batch.label), tuple(at))
-    made = Adversarial(cross_entropy, (BOTH,), attack=FAST).clips(net, batch, seeds)
+    made = Adversarial(cross_entropy, (BOTH,), attack=FAST).training_batch(net, batch, seeds)
     for found, s, a, e, g, low in zip(made.x, x, at, eps, grads, (-1, 0), strict=True):
         delta = (a.detach() - s + 1.25 * e * g.sign()).clamp(-e, e)
         torch.testing.assert_close(found, (s + delta).clamp(low, 1), rtol=0, atol=1e-6)
@@ -98,7 +98,7 @@ def test_an_attack_that_leaves_its_budget_is_refused():
 
     batch = clips()
     with pytest.raises(BudgetError, match=r"adversarial, <function .*far.* left its audio budget on clip 'clip/"):
-        Adversarial(cross_entropy, (BOTH,), attack=far).clips(network(), batch, Seeds(0, batch.ids))
+        Adversarial(cross_entropy, (BOTH,), attack=far).training_batch(network(), batch, Seeds(0, batch.ids))
 
 
 # --- the network is as it was
@@ -107,7 +107,7 @@ def test_an_attack_that_leaves_its_budget_is_refused():
 def test_the_loss_is_the_inner_one_on_clips_crafted_in_evaluation_mode():
     net, batch = network().train(), clips()
     seeds, twin = Seeds(0, batch.ids), copy.deepcopy(net)
-    made = LOSS.clips(twin.eval(), batch, seeds)
+    made = LOSS.training_batch(twin.eval(), batch, seeds)
     expected = F.cross_entropy(twin.train()(made.x), made.label)
     expected.backward()
     value = LOSS(net, batch, seeds)
@@ -135,9 +135,9 @@ def test_modes_and_frozen_weights_come_back(fails):
     loss = Adversarial(cross_entropy, (BOTH,), attack=attack)
     if fails:
         with pytest.raises(RuntimeError, match="no more memory"):
-            loss.clips(net, batch, Seeds(0, batch.ids))
+            loss.training_batch(net, batch, Seeds(0, batch.ids))
     else:
-        loss.clips(net, batch, Seeds(0, batch.ids))
+        loss.training_batch(net, batch, Seeds(0, batch.ids))
     assert [name for name, m in net.named_modules() if not m.training] == ["visual.norm"]
     assert {n for n, p in net.named_parameters() if not p.requires_grad} == {"audio.conv.weight", "audio.conv.bias"}
     assert all(p.grad is None for p in net.parameters())
@@ -150,7 +150,7 @@ def test_a_stream_that_nobody_touches_is_run_once():
     for name in ("audio", "visual"):
         getattr(net, name).register_forward_hook(lambda *_, name=name: calls.update([name]))
     steps = PGD(steps=4, keep="last")
-    Adversarial(cross_entropy, (BOTH.only("A"),), attack=steps).clips(net, batch, Seeds(0, batch.ids))
+    Adversarial(cross_entropy, (BOTH.only("A"),), attack=steps).training_batch(net, batch, Seeds(0, batch.ids))
     assert calls["visual"] == 1 and calls["audio"] >= 4
 
 
@@ -168,7 +168,7 @@ def test_low_precision_leaves_every_weight_its_gradient():
     with torch.autocast("cpu", torch.bfloat16):
         loss(net, batch, seeds).backward()
     assert seen == {torch.bfloat16}
-    F.cross_entropy(twin(loss.clips(twin, batch, seeds).x), batch.label).backward()
+    F.cross_entropy(twin(loss.training_batch(twin, batch, seeds).x), batch.label).backward()
     assert seen == {torch.bfloat16, torch.float32}
     for p, q in zip(net.parameters(), twin.parameters(), strict=True):
         assert p.grad is not None
@@ -182,7 +182,7 @@ def test_it_attacks_through_a_memory_and_trains_with_another_loss():
     net, batch = network(), clips(8)
     net.feature_defense = ExFMem(columns=8).fill(net, [clips(16, seed=7)], 0)
     seeds, banks = Seeds(0, batch.ids), net.feature_defense.audio.clone()
-    made = Adversarial(MIN_SIM, (BOTH,), attack=PGD(steps=5, keep="last")).clips(net, batch, seeds)
+    made = Adversarial(MIN_SIM, (BOTH,), attack=PGD(steps=5, keep="last")).training_batch(net, batch, seeds)
     for name, ball in BOTH.items():
         delta = getattr(made.x, name) - getattr(batch.x, name)
         assert delta.abs().amax() <= ball.eps + 1e-6
@@ -201,7 +201,7 @@ def test_centres_follow_adversarial_clips_only():
     net.feature_defense = Centres.of(net).train()
     twin, seeds = copy.deepcopy(net), Seeds(0, batch.ids)
     loss = Adversarial(PCL(), THREATS)
-    PCL()(twin, loss.clips(twin, batch, seeds), seeds)
+    PCL()(twin, loss.training_batch(twin, batch, seeds), seeds)
     loss(net, batch, seeds)
     assert net.feature_defense.begun.all()
     assert torch.equal(net.feature_defense.centres, twin.feature_defense.centres)
@@ -223,49 +223,47 @@ def test_names():
 
 @dataclass(frozen=True)
 class Fading:
-    """Cross entropy that says when it is asked, and how far it has come."""
+    """Cross entropy that keeps for which share of training it was called; the list is not part of its settings."""
 
-    asked: list
     progress: float | None = None
+    calls: list = field(default_factory=list, init=False, compare=False)
 
-    def at(self, progress):
-        return Fading(self.asked, progress)
+    def at_progress(self, progress):
+        if len(self.calls) == KILLED["at"]:
+            raise KeyboardInterrupt
+        now = Fading(progress)
+        object.__setattr__(now, "calls", self.calls)
+        return now
 
     def __call__(self, net, batch, seeds):
-        self.asked.append(self.progress)
+        self.calls.append(self.progress)
         return (1 + self.progress) * cross_entropy(net, batch, seeds)
 
-    def __repr__(self):
-        return "Fading()"
+
+KILLED = {"at": -1}
 
 
-def test_the_loop_asks_for_the_loss_of_each_step(tmp_path):
-    recipe, asked = replace(RECIPE, epochs=2), []
-    run(tmp_path / "fading", recipe, loss=Fading(asked))
-    assert asked == [step / 6 for step in range(6)]  # 13 clips in batches of 4, what is left over left out
-    again = []
-
-    class Killed(Fading):
-        def at(self, progress):
-            if len(self.asked) == 4:
-                raise KeyboardInterrupt
-            return super().at(progress)
-
+def test_the_loop_asks_for_the_loss_of_each_step(tmp_path, monkeypatch):
+    recipe = replace(RECIPE, epochs=2)
+    whole = run(tmp_path / "fading", recipe, loss=(fading := Fading()))
+    assert fading.calls == [step / 6 for step in range(6)]  # 13 clips in batches of 4, what is left over left out
+    monkeypatch.setitem(KILLED, "at", 4)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", recipe, loss=Killed(again), save_every_s=0.0)
-    whole, resumed = (run(tmp_path / name, recipe, loss=Fading(again)) for name in ("fading", "killed"))
-    assert again == asked
+        run(tmp_path / "killed", recipe, loss=(killed := Fading()), save_every_s=0.0)
+    monkeypatch.setitem(KILLED, "at", -1)
+    resumed = run(tmp_path / "killed", recipe, loss=(rest := Fading()))
+    assert killed.calls + rest.calls == fading.calls
     assert_same(weights(whole.net), weights(resumed.net))
 
 
 def test_budgets_grow_and_so_does_what_is_inside():
-    loss = Adversarial(Fading([]), (BOTH, Threat.l2(audio=3.0)), ramp=0.5)
-    half = loss.at(0.25)
+    loss = Adversarial(Fading(), (BOTH, Threat.l2(audio=3.0)), ramp=0.5)
+    half = loss.at_progress(0.25)
     assert [(t.audio.eps, t.visual.eps) for t in half.threats] == [(0.01, 2 / 255), (1.5, 0.0)]
-    assert half.loss.progress == 0.25 and half.at(0.9).threats == half.threats
-    assert loss.at(0.5).threats == loss.at(0.99).threats == loss.threats
-    assert loss.at(0.0) == Fading(loss.loss.asked, 0.0)  # no budget yet, no attack
-    assert replace(loss, ramp=0.0).at(0.0).threats == loss.threats
+    assert half.loss.progress == 0.25 and half.at_progress(0.9).threats == half.threats
+    assert loss.at_progress(0.5).threats == loss.at_progress(0.99).threats == loss.threats
+    assert loss.at_progress(0.0) == Fading(0.0)  # no budget yet, no attack
+    assert replace(loss, ramp=0.0).at_progress(0.0).threats == loss.threats
 
 
 def test_validation_is_on_clips_as_the_loss_trains_on_them(tmp_path):
@@ -277,7 +275,7 @@ def test_validation_is_on_clips_as_the_loss_trains_on_them(tmp_path):
         def __call__(self, net, batch, seeds):
             return cross_entropy(net, batch, seeds)
 
-        def clips(self, net, batch, seeds):
+        def training_batch(self, net, batch, seeds):
             assert not net.training
             drawn.append((seeds.seed, *seeds.ids))
             return Batch(batch.x.map(torch.zeros_like), batch.label, batch.ids)
@@ -299,10 +297,10 @@ def test_a_killed_adversarial_training_ends_as_if_nothing_had_happened(tmp_path)
     whole = run(tmp_path / "whole", recipe, loss=loss(cross_entropy))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", recipe, loss=loss(killed_at(4)), save_every_s=0.0)
-    resumed = run(tmp_path / "killed", recipe, loss=loss(cross_entropy))
+    resumed = run(tmp_path / "killed", recipe, loss=loss(Counted()))
     assert_same(weights(resumed.net), weights(whole.net))
     assert [replace(e, seconds=0.0) for e in resumed.curve] == [replace(e, seconds=0.0) for e in whole.curve]
-    assert "attack=PGD(steps=1, step=1.25, keep='last'), ramp=0.9" in load(whole.path)[1]["loss"]
+    assert from_plain(load(whole.path)[1]["loss"]) == loss(cross_entropy)
 
 
 # --- what it is good for
@@ -373,7 +371,9 @@ def test_every_full_study_trains_it_at_the_budgets_of_its_table(name):
     study = named(name)
     config = next(c for c in study.models if c.name == "Adversarial")
     longer = next(c for c in study.models if c.name == "AV, trained as long")
-    assert replace(longer, name="Adversarial", loss=config.loss) == config  # nothing else is different
+    assert (
+        replace(longer, name="Adversarial", loss=config.loss, role=config.role) == config
+    )  # nothing else is different
     assert set(config.loss.threats) == {Threat.linf(), *study.tables[-1]}
     met = [t for t in study.sweeps if "Adversarial" in t.models]
     assert {t.models for t in met} == {t.models for t in study.sweeps if "MinSim" in t.models}

@@ -100,7 +100,7 @@ def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_
     finished = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")}
     # The bug is mended: in the loss, whose name is the same, and its text here too.
     monkeypatch.setattr(
-        "avrobust.training.loop.loss_at", lambda loss, at: lambda net, b, s: net(b.x).logsumexp(1).mean()
+        "avrobust.training.loop.loss_at_progress", lambda loss, at: lambda net, b, s: net(b.x).logsumexp(1).mean()
     )
     monkeypatch.setattr("avrobust.evaluation.evaluator.check", lambda *args: None)
     monkeypatch.setattr("test_failures.broken_search.__code__", (lambda model, x, y, threat, seeds: x).__code__)

@@ -112,8 +112,8 @@ def test_picture_network_normalises_inside_and_averages_over_frames() -> None:
 def test_fusions_match_their_formula(fusion: str) -> None:
     torch.manual_seed(0)
     fuse = FUSIONS[fusion](AV(audio=6, visual=6))
-    a, v = torch.randn(4, 6), torch.randn(4, 6, 2, 3, 5) if fuse.places else torch.randn(4, 6)
-    if fuse.places:
+    a, v = torch.randn(4, 6), torch.randn(4, 6, 2, 3, 5) if fuse.spatial else torch.randn(4, 6)
+    if fuse.spatial:
         rows = v.flatten(2)
         scale = 6**0.5 if fusion == "attention" else 1.0
         weight = torch.softmax((a[:, None] @ rows)[:, 0] / scale, dim=1)
@@ -126,7 +126,7 @@ def test_fusions_match_their_formula(fusion: str) -> None:
         updated = AV(audio=a * (1 + scale_a) + shift_a, visual=v * (1 + scale_v) + shift_v)
     else:
         updated = AV(audio=a * fuse.from_visual(v).sigmoid(), visual=v * fuse.from_audio(a).sigmoid())
-    beside = "concat" in fusion or fuse.places
+    beside = "concat" in fusion or fuse.spatial
     expected = torch.cat(list(updated), 1) if beside else updated.audio + updated.visual
     torch.testing.assert_close(fuse(AV(audio=a, visual=v)), expected)
     assert fuse.width == expected.shape[1]
@@ -141,11 +141,11 @@ def test_every_fusion_trains_every_weight(fusion: str) -> None:
 
 def test_places_keep_the_resolution_of_the_last_stage_but_one() -> None:
     for size, side in ((64, 4), (96, 6)):
-        net = FrameNet(resnet18(width=4), places=True).eval()
+        net = FrameNet(resnet18(width=4), spatial=True).eval()
         assert net(signals(t=3, size=size).visual).shape == (3, 32, 3, side, side)
     torch.manual_seed(0)
     backbone = resnet18(width=4)
-    net = FrameNet(backbone, places=True).eval()
+    net = FrameNet(backbone, spatial=True).eval()
     frames = signals(t=3).visual
     mean, std = (torch.tensor(c).view(3, 1, 1) for c in (IMAGENET_MEAN, IMAGENET_STD))
     for j in range(3):  # each frame has its own map
@@ -168,12 +168,12 @@ def test_attention_takes_the_weights_of_a_concat_network() -> None:
         assert torch.equal(again.eval()(x), attention(x))
 
 
-def test_only_a_resnet_can_keep_its_places() -> None:
+def test_only_a_resnet_has_spatial_features() -> None:
     vit = ViTModel(
         ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32)
     )
-    with pytest.raises(ValueError, match="expected a ResNet for attention to places, got ViTModel"):
-        FrameNet(vit, places=True)
+    with pytest.raises(ValueError, match="expected a ResNet for spatial attention, got ViTModel"):
+        FrameNet(vit, spatial=True)
 
 
 def test_a_feature_defense_stands_between_the_encoders_and_the_fusion() -> None:
@@ -230,7 +230,7 @@ def test_rebuild_makes_the_same_network_from_plain_data() -> None:
 
 
 def test_pretrained_weights_by_folder(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """A folder holds any image network; the checkpointed description no longer needs that folder."""
+    """A folder holds any image model; the checkpointed description no longer needs that folder."""
     torch.manual_seed(0)
     backbone = resnet18(width=32)
     backbone.save_pretrained(tmp_path)
@@ -248,7 +248,7 @@ def test_pretrained_weights_that_are_not_there(tmp_path) -> None:  # type: ignor
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="at least 2341 samples of sound, got 2340"):
+    with pytest.raises(ValueError, match="at least 2341 samples of audio, got 2340"):
         Conv1dNet(width=4)(torch.zeros(1, 2340))
     assert Conv1dNet(width=4).eval()(torch.zeros(1, 2341)).shape == (1, 32)
     with pytest.raises(ValueError, match=r"expected a fusion of concat, sum.*got 'max'"):

@@ -86,7 +86,7 @@ def test_a_folder_of_weights_runs_no_code(tmp_path, nobody_asks):
     (tmp_path / "config.json").write_text(json.dumps(hostile))
     assert type(pretrained(str(tmp_path))).__module__.startswith("transformers.")
     (tmp_path / "config.json").write_text(json.dumps(hostile | {"model_type": "evil"}))
-    with pytest.raises(ValueError, match=r"expected an image network of resnet, .* got 'evil'"):
+    with pytest.raises(ValueError, match=r"expected an image model of resnet, .* got 'evil'"):
         pretrained(str(tmp_path))
 
 
@@ -155,7 +155,7 @@ ODD = {
     ),
     "other settings": defense("avrobust.defenses.memory:Memory", settings={"class": "avrobust.defenses.broken:Broken"}),
     "centres without end": defense("avrobust.defenses.pcl:Centres", classes=10**12, width=10**6),
-    "a disguise of text": defense("avrobust.defenses.broken:Disguise", settings={"how": "rounded", "amount": "2"}),
+    "a disguise of text": defense("avrobust.defenses.broken:BrokenDefense", settings={"how": "rounded", "amount": "2"}),
     "no feature defense of ours": defense("avrobust.models.audio:Conv1dNet", width=64),
     "a module of torch": defense("torch.nn.modules.linear:Linear", in_features=1, out_features=1),
     "a module of os": defense("os:system", command="true"),

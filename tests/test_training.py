@@ -208,9 +208,9 @@ def test_views_that_do_not_fit() -> None:
 
 def test_a_shorter_training_slows_down_as_early_as_it_should(tmp_path, monkeypatch) -> None:
     published = recipes.PUBLISHED
-    short, once = published.lasting(20), recipes.PUBLISHED_30.lasting(1)
+    short, once = published.for_epochs(20), recipes.PUBLISHED_30.for_epochs(1)
     assert (short.epochs, short.drops) == (20, (6, 12, 18))
-    assert published.lasting(100) == published
+    assert published.for_epochs(100) == published
     assert once.factor(0, 10) == once.factor(9, 10) == 1.0
 
     asked = Mock(side_effect=KeyboardInterrupt)  # no training

@@ -57,7 +57,7 @@ class Lock:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Lock(Path(folder) / ".lock") as held:
-    ...     held.free()
+    ...     held.try_acquire()
     True
     """
 
@@ -68,7 +68,7 @@ class Lock:
         self._released = threading.Event()
         self._waited: tuple[Marker, float] | None = None  # the marker as it was last touched, and when that was seen
 
-    def free(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take it, if nobody else has it.
 
         Raises `LockError` where a marker has not been touched for `AVROBUST_LOCK_WAIT_S` seconds, by
@@ -94,7 +94,7 @@ class Lock:
         self._lock.release()
 
     def __enter__(self) -> "Lock":
-        while not self.free():
+        while not self.try_acquire():
             time.sleep(LOOK_S)
         return self
 

@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"there is no recipe {options.recipe!r}; there are {', '.join(RECIPES)}.")
     recipe = RECIPES[options.recipe]
     if options.epochs is not None:
-        recipe = recipe.lasting(options.epochs)
+        recipe = recipe.for_epochs(options.epochs)
     refuse_unknown_tracker(options.tracker)
     spec = NetSpec(2, options.modality, options.fusion, options.visual_weights)
     build(spec, options.seed)  # what cannot be had is said before clips are prepared

@@ -1,7 +1,7 @@
 """What can be done about attacks: losses to train with, and feature defenses between the encoders and the fusion."""
 
 from avrobust.defenses.adversarial import FAST, Adversarial
-from avrobust.defenses.broken import Broken, Disguise
+from avrobust.defenses.broken import Broken, BrokenDefense
 from avrobust.defenses.memory import ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
@@ -14,9 +14,9 @@ __all__ = [
     "PCL",
     "Adversarial",
     "Broken",
+    "BrokenDefense",
     "Centres",
     "Dictionary",
-    "Disguise",
     "ExFMem",
     "Lasso",
     "Memory",

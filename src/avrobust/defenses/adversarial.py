@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avrobust import engine
 from avrobust.attacks import PGD
 from avrobust.budget_check import check
-from avrobust.models.network import AVNet, Loss, loss_at
+from avrobust.models.network import AVNet, Loss, loss_at_progress
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -45,7 +45,7 @@ class Adversarial:
     >>> Adversarial(MIN_SIM, threat.subsets()).name
     'adversarial MinSim, PGD-3'
     >>> loss = Adversarial(MIN_SIM, (threat,), attack=FAST, ramp=0.5)
-    >>> [round(loss.at(progress).threats[0].audio.eps, 4) for progress in (0.05, 0.25, 0.5, 0.75)]
+    >>> [round(loss.at_progress(progress).threats[0].audio.eps, 4) for progress in (0.05, 0.25, 0.5, 0.75)]
     [0.001, 0.005, 0.01, 0.01]
     """
 
@@ -71,18 +71,18 @@ class Adversarial:
 
     def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
         """One number for the batch."""
-        return self.loss(net, self.clips(net, batch, seeds), seeds)
+        return self.loss(net, self.training_batch(net, batch, seeds), seeds)
 
-    def at(self, progress: float) -> Loss:
+    def at_progress(self, progress: float) -> Loss:
         """The loss when this share of training is done: its budgets, and what it wraps, as they are then."""
-        inner = loss_at(self.loss, progress)
+        inner = loss_at_progress(self.loss, progress)
         grown = min(1.0, progress / self.ramp) if self.ramp else 1.0
         if grown == 0:
             return inner
         threats = (Threat(*t.map(lambda ball: replace(ball, eps=ball.eps * grown))) for t in self.threats)
         return replace(self, loss=inner, threats=tuple(threats), ramp=0.0)
 
-    def clips(self, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
+    def training_batch(self, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
         """The batch as it is trained on: each clip inside the threat that it drew, at the full budgets."""
         x = batch.x.map(torch.clone)
         with _held(net):

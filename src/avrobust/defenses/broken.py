@@ -37,13 +37,13 @@ class Broken:
             raise ValueError(f"expected one of {', '.join(HOW)}, got {self.how!r}.")
 
     @torch.no_grad()
-    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Disguise":
+    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "BrokenDefense":
         """The feature defense for this network, whose features' size is taken from the first training clips."""
         f = net.embed(next(iter(clips)).x)
-        return Disguise(self, f.map(lambda s: s.float().abs().mean()))
+        return BrokenDefense(self, f.map(lambda s: s.float().abs().mean()))
 
 
-class Disguise(nn.Module):
+class BrokenDefense(nn.Module):
     """A broken feature defense: features in, (b d) each, features out."""
 
     audio: Tensor

@@ -75,7 +75,7 @@ class ExFMem:
         if wrong := [tuple(f.shape[1:]) for f in features[0] if f.ndim != 2 or not f.shape[1]]:
             raise ValueError(
                 f"expected one vector of features per clip and modality, got features of {wrong[0]}. "
-                "Use a network of both modalities, and another fusion than attention to places."
+                "Use a network of both modalities, and another fusion than spatial attention."
             )
         kept = self._chosen(labels, ids, seed)
         banks = AV(

@@ -1,6 +1,6 @@
-"""Signals in, features and logits out.  Knows no attacks.
+"""Audio-visual models: signals in, features and logits out.  Knows no attacks.
 
-`NetSpec` describes a network, `build` makes it; `AVNet` is the seam that defenses and attacks work on.
+`NetSpec` describes a network and `build` makes it; defenses and attacks work on the parts of `AVNet`.
 """
 
 from avrobust.models.audio import Conv1dNet

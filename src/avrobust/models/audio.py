@@ -1,24 +1,28 @@
-"""Encoders of sound: waveforms in [-1, 1] to features."""
+"""Audio encoders: waveforms in [-1, 1] to features."""
 
 from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# The shortest sound of which eight strides of 2 and four poolings of 2 leave one position.
+# The shortest waveform of which eight strides of 2 and four poolings of 2 leave one position.
 SHORTEST = 2341
 
 
 class Conv1dNet(nn.Module):
-    """The sound network of Tian & Xu 2021: eight 1-D convolutions on the raw waveform, then the maximum over time.
+    """The audio encoder of Tian & Xu 2021: eight 1-D convolutions on the raw waveform, then the maximum over time.
 
     Kernel 3, stride 2, padding 1, batch normalisation and ReLU after each; `width` channels in the first
     pair of convolutions, twice as many in each next pair; pooling by 2 after each pair.  The published
-    network has `width` 64 and gives 512 features.
+    network has `width` 64 and 512 features.
 
-    The convolutions are laid out as 1 x 3 kernels over a picture one pixel high, which computes the same and
-    runs about twice as fast in channels-last memory.  They have no bias, which the normalisation would cancel:
-    the published 1-D weights fit after `weight.unsqueeze(2)` and `running_mean - bias`.
+    The convolutions are 1 x 3 kernels over an image one pixel high, which computes the same and runs about twice as
+    fast in channels-last memory.  They have no bias, which the normalisation would cancel: the published 1-D weights
+    fit after `weight.unsqueeze(2)` and `running_mean - bias`.
+
+    >>> import torch
+    >>> Conv1dNet(width=16)(torch.zeros(2, 4096)).shape
+    torch.Size([2, 128])
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -40,7 +44,7 @@ class Conv1dNet(nn.Module):
         """Features of waveforms of at least 2,341 samples."""
         if wave.shape[1] < SHORTEST:
             raise ValueError(
-                f"expected at least {SHORTEST} samples of sound, got {wave.shape[1]}. "
+                f"expected at least {SHORTEST} samples of audio, got {wave.shape[1]}. "
                 "Give longer clips: the network reduces its input 4,096-fold."
             )
         # One channel fits either memory layout; these strides make every map after it channels-last.

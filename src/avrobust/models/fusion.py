@@ -1,6 +1,6 @@
-"""Ways to make one feature of two: the five that Tian & Xu 2021 compare in Table 2, and attention to places.
+"""Fusions of audio and visual features: the five that Tian & Xu 2021 compare in Table 2, and spatial attention.
 
-Below, a and v are the features of sound and picture, * is element by element, s is the logistic function, and
+Below, a and v are the features of audio and video, * is element by element, s is the logistic function, and
 U, V are learnt affine maps.  The paper names its fusions but prints no formulas: where the cited works use one
 modality to change the other, both change each other here, for the paper speaks of "updated audio and visual
 information" that is then summed or concatenated.
@@ -14,20 +14,21 @@ from avrobust.types import AV
 
 
 class Fusion(nn.Module):
-    """Two features in, one of `width` numbers out.  Built from the features' widths.
+    """The base of fusions: features of both modalities in, one vector of `width` numbers per clip out.
 
-    `places`: it takes the picture's features as a map (b d t h w) rather than as one vector per clip.
+    A fusion is built from the features' widths.  `spatial`: it takes visual features as a map (b d t h w) rather than
+    as one vector per clip.
     """
 
     width: int
-    places: bool = False
+    spatial: bool = False
 
     def __init__(self, widths: AV[int]) -> None:
         super().__init__()
 
 
 class Concat(Fusion):
-    """[a; v].  The published code puts the picture first; here sound comes first, as everywhere."""
+    """[a; v].  The published code puts video first; here audio comes first, as everywhere."""
 
     def __init__(self, widths: AV[int]) -> None:
         super().__init__(widths)
@@ -118,28 +119,28 @@ class GatedConcat(Gated):
 
 
 class Attention(Fusion):
-    """[a; sum of w_i v_i over places i]: sound says where to look (section 4.5), w = softmax(a . v_i / sqrt(d)).
+    """[a; sum of w_i v_i over positions i]: audio attends to video (section 4.5), w = softmax(a . v_i / sqrt(d)).
 
     Tian et al.: "Audio-visual event localization in unconstrained videos", ECCV 2018; Senocak et al.: "Learning to
     localize sound source in visual scenes", CVPR 2018.  The paper's softmax has no sqrt(d): on 512 features its
-    weights soon are 0 and 1, and training hardly moves them; see `RawAttention`.
+    weights soon are 0 and 1, and training hardly changes them; see `RawAttention`.
 
-    In a network without sound a learnt query stands for it, the same for every clip: what attention finds then, it
-    finds by the picture alone.
+    A visual-only network has a learnt query in place of a, the same for every clip: its attention depends on the video
+    alone.
     """
 
-    places = True
+    spatial = True
     scaled = True
 
     def __init__(self, widths: AV[int]) -> None:
         super().__init__(widths)
         if widths.audio:
             same(widths)
-        self.query = None if widths.audio else nn.Parameter(torch.zeros(widths.visual))  # all places alike at first
+        self.query = None if widths.audio else nn.Parameter(torch.zeros(widths.visual))  # uniform attention at first
         self.width = widths.audio + widths.visual
 
     def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"]:
-        """How much each place is looked at: positive, each clip's sum is 1."""
+        """The attention weight of each position: positive, with sum 1 per clip."""
         query = f.audio if self.query is None else self.query.expand(len(f.visual), -1)
         affinity = torch.einsum("bd,bdthw->bthw", query, f.visual)
         if self.scaled:
@@ -147,7 +148,7 @@ class Attention(Fusion):
         return affinity.flatten(1).softmax(1).view_as(affinity)
 
     def forward(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
-        """The sound's features beside those of the places that it points at."""
+        """The audio features beside the attended visual features."""
         seen = torch.einsum("bthw,bdthw->bd", self.heat(f), f.visual)
         return torch.cat([f.audio, seen], dim=1)
 

@@ -56,7 +56,7 @@ def pair(
     >>> net(AV(audio=torch.zeros(2, 8_000), visual=torch.zeros(2, 3, 3, 48, 64))).shape
     torch.Size([2, 10])
     """
-    fusions = [name for name, kind in FUSIONS.items() if not kind.places]  # of one vector per clip and modality
+    fusions = [name for name, kind in FUSIONS.items() if not kind.spatial]  # of one vector per clip and modality
     if fusion not in fusions:
         raise ValueError(f"expected a fusion of {', '.join(fusions)}, got '{fusion}'. Choose one of these.")
     given = processors or AV(audio=None, visual=None)

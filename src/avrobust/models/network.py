@@ -1,4 +1,4 @@
-"""The two-stream network and its seam: embed, feature defense, fuse, classify.  Knows no particular encoder, and no attacks."""
+"""The audio-visual network and its parts: embed, feature defense, fuse, classify.  Knows no particular encoder, and no attack."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,22 @@ from avrobust.types import AV, Batch, Signals
 
 
 class AVNet(nn.Module):
-    """Sound and picture in, logits out: one encoder per modality, a fusion, one linear layer.
+    """An audio-visual model: one encoder per modality, a feature defense, a fusion, one linear layer.
 
-    `forward(x)` is `classify(fuse(feature_defense(embed(x))))`; defenses and the attack engine work between these.  `feature_defense`
-    is what a defense puts between the encoders and the fusion, features in and features out; nothing by default.
-    A network that only hears, or only sees, is the same class with an `Absent` encoder on the other side.
-    The classifier starts from N(0, `classifier_std`) and zero bias.  `spec` says how to build the network
-    again: `zoo.build` gives it, a checkpoint carries it; None if the network was put together by hand.
+    `forward(x)` is `classify(fuse(feature_defense(embed(x))))`; defenses and the attack engine work between these steps.
+    `feature_defense` is any module from features to features, an identity by default.  An audio-only or visual-only
+    network is the same class with an `Absent` encoder for the other modality.  The classifier starts from
+    N(0, `classifier_std`) and zero bias.
+
+    `spec` says how to build the network again: `zoo.build` sets it and a checkpoint carries it; None for a network that
+    was put together by hand.
+
+    >>> import torch
+    >>> from avrobust.models import NetSpec, build
+    >>> net = build(NetSpec(classes=3, width=16), seed=0).eval()
+    >>> x = AV(audio=torch.zeros(2, 4096), visual=torch.zeros(2, 1, 3, 32, 32))
+    >>> net.embed(x).audio.shape, net(x).shape
+    (torch.Size([2, 128]), torch.Size([2, 3]))
     """
 
     def __init__(
@@ -42,7 +51,7 @@ class AVNet(nn.Module):
 
     @property
     def classes(self) -> int | None:
-        """How many classes it tells apart; None where the network does not say."""
+        """The number of classes; None where the network does not say."""
         return self.classifier.out_features
 
     @property
@@ -51,16 +60,16 @@ class AVNet(nn.Module):
         return AV(audio=self.audio, visual=self.visual)
 
     def embed(self, x: Signals) -> AV[Tensor]:
-        """What each encoder makes of its modality: (b d), or a map (b d t h w) where the fusion looks at places."""
+        """The features of each modality: (b d), or a map (b d t h w) for a fusion with spatial attention."""
         return self.encoders.map(lambda encoder, signal: encoder(signal), x)
 
     def represent(self, x: Signals) -> AV[Tensor]:
-        """The features that the decision is made from: `embed`, and what the feature defense makes of it."""
+        """The features behind the feature defense, from which the model decides."""
         f: AV[Tensor] = self.feature_defense(self.embed(x))
         return f
 
     def fuse(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
-        """Both features as one."""
+        """The fused features."""
         z: Tensor = self.fusion(f)
         return z
 
@@ -74,7 +83,7 @@ class AVNet(nn.Module):
         return self.classify(self.fuse(f))
 
     def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"] | None:
-        """Where the network looks, of features as `represent` gives them; None for a fusion without attention."""
+        """The attention weights for features as `represent` gives them; None for a fusion without attention."""
         return self.fusion.heat(f) if isinstance(self.fusion, Attention) else None
 
     def forward(self, x: Signals) -> Float[Tensor, "b k"]:
@@ -88,23 +97,23 @@ class Absent(nn.Module):
     width = 0
 
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b 0"]:
-        """Nothing, once per clip."""
+        """Features of width 0, one row per clip."""
         return signal.new_zeros((len(signal), 0))
 
 
-# What training pushes DOWN: one number for the batch.  The seeds name the clips, for losses that draw.
-# A loss may have two methods more.  `at(progress)` is the loss when that share of the steps is done, in [0, 1).
-# `clips(net, batch, seeds)` is the batch as the loss in the end trains on it: what validation is made of, too.
+# What training minimises: one number for the batch.  The seeds name the clips, for losses that draw random numbers.
+# A loss may have two more methods: `at_progress(share)` is the loss when that share of the steps is done, in [0, 1), and
+# `training_batch(net, batch, seeds)` is the batch that the loss trains on in the end, on which validation is made too.
 Loss = Callable[[AVNet, Batch, Seeds], Tensor]
 
 
-def loss_at(loss: Loss, progress: float) -> Loss:
-    """The loss when this share of the steps is done; itself, where it does not change."""
-    at: Callable[[float], Loss] | None = getattr(loss, "at", None)
-    return loss if at is None else at(progress)
+def loss_at_progress(loss: Loss, share: float) -> Loss:
+    """The loss when this share of the steps is done; a loss that does not change is returned as it is."""
+    changing: Callable[[float], Loss] | None = getattr(loss, "at_progress", None)
+    return loss if changing is None else changing(share)
 
 
-def loss_clips(loss: Loss, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
-    """The batch as the loss trains on it; itself, where it changes no clips."""
-    clips: Callable[[AVNet, Batch, Seeds], Batch] | None = getattr(loss, "clips", None)
-    return batch if clips is None else clips(net, batch, seeds)
+def training_batch(loss: Loss, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
+    """The batch that the loss trains on; a loss that changes no clips gets the batch itself."""
+    change: Callable[[AVNet, Batch, Seeds], Batch] | None = getattr(loss, "training_batch", None)
+    return batch if change is None else change(net, batch, seeds)

@@ -1,4 +1,4 @@
-"""Encoders of pictures: RGB frames in [0, 1] to features.  Normalising happens here, inside."""
+"""Video encoders: RGB frames in [0, 1] to features.  They normalise frames themselves."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -15,25 +15,29 @@ T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# The image networks of `transformers` that frames may be given to: all are written there, and have a pooled output.
+# The image models of `transformers` that may encode frames: their code is in that library, and they have a pooled output.
 TYPES = (
     "resnet", "regnet", "convnext", "convnextv2", "vit", "deit", "dinov2", "swin", "beit",
     "clip_vision_model", "siglip_vision_model",
 )  # fmt: skip
-# What a configuration says that changes no number, or would change what calling the network gives: left out.
+# Entries of a configuration that change no number, or would change what a call returns: left out.
 NOTES = {
     "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id",
     "problem_type", "return_dict", "output_attentions", "output_hidden_states",
 }  # fmt: skip
-MOST_LAYERS = 1_000  # a stranger's file may ask for more than there is time for
+MOST_LAYERS = 1_000  # a stranger's file may ask for more than anyone can wait for
 
 
 class FrameNet(nn.Module):
-    """An image network on each frame; a clip's feature is the mean over its frames.
+    """An image model on each frame; a clip's feature is the mean over its frames.
 
-    `backbone` is any `transformers` image model with a pooled output; it sees frames normalised with
-    `mean` and `std` per colour.  With `places`, features stay where they are, (b d t h w), and a convolutional
-    backbone's last stage keeps its resolution: 4 x 4 places of 64 pixels, 14 x 14 of 224.
+    `backbone` is any `transformers` image model with a pooled output; it gets frames normalised with `mean` and `std`
+    per colour.  With `spatial`, features keep their positions, (b d t h w), and the last stage of a ResNet keeps its
+    resolution: 4 x 4 positions of 64 pixels, 14 x 14 of 224.
+
+    >>> net = FrameNet(resnet18(width=16))
+    >>> net(torch.zeros(2, 3, 3, 32, 32)).shape
+    torch.Size([2, 128])
     """
 
     mean: Tensor
@@ -44,12 +48,12 @@ class FrameNet(nn.Module):
         backbone: PreTrainedModel,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
-        places: bool = False,
+        spatial: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.places = places
-        if places:
+        self.spatial = spatial
+        if spatial:
             _finer(backbone)
         config = backbone.config  # convolutional networks have a size per stage, transformers have one
         self.width: int = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
@@ -57,11 +61,11 @@ class FrameNet(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d *places"]:
+    def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d *positions"]:
         """Features of clips of t frames."""
         images = (frames.flatten(0, 1) - self.mean) / self.std
         out = self.backbone(images)
-        if self.places:
+        if self.spatial:
             maps: Tensor = out.last_hidden_state
             return maps.view(*frames.shape[:2], *maps.shape[1:]).transpose(1, 2)
         pooled: Tensor = out.pooler_output
@@ -80,10 +84,10 @@ def resnet18(width: int = 64) -> ResNetModel:
 
 
 def _finer(backbone: PreTrainedModel) -> None:
-    """Take the last halving of resolution out of a ResNet: the weights stay as they are."""
+    """Remove the last stride of a ResNet; its weights do not change."""
     if not isinstance(backbone, ResNetModel):
         raise ValueError(
-            f"expected a ResNet for attention to places, got {type(backbone).__name__}. "
+            f"expected a ResNet for spatial attention, got {type(backbone).__name__}. "
             "Use visual weights of a ResNet, or another fusion."
         )
     for module in backbone.encoder.stages[-1].modules():
@@ -92,11 +96,11 @@ def _finer(backbone: PreTrainedModel) -> None:
 
 
 def pretrained(name: str) -> PreTrainedModel:
-    """The image network `name` with its weights, for example "microsoft/resnet-18" (ImageNet), or a folder of one.
+    """The image model `name` with its weights, for example "microsoft/resnet-18" (ImageNet), or a folder of one.
 
-    The model hub is asked only for what is not here.  Raises OSError, saying what to do, where the weights are
-    neither here nor to be had, and `ValueError` where they are of a network that is not in `TYPES`.  Nothing that lies
-    beside the weights is run.
+    Only weights that are not in the local cache are fetched from the model hub.  Raises `OSError`, saying what to do,
+    where the weights cannot be found, and `ValueError` for a model that is not in `TYPES`.  Code beside the weights is
+    never run.
     """
     return fetch(
         name,
@@ -118,7 +122,7 @@ def fetch(name: str, load: Callable[..., T], otherwise: str) -> T:
         reason = str(error).strip().splitlines()[0]
         raise OSError(
             f"expected the weights '{name}' in a folder, in the local cache or on the model hub, got: {reason} "
-            f"Fetch them once where there is a network (hf download {name}) and give that folder's path {otherwise}"
+            f"Download them on a machine that is online (hf download {name}) and give that folder's path {otherwise}"
         ) from error
 
 
@@ -130,10 +134,10 @@ def _fetched(name: str, **where: bool) -> PreTrainedModel:
 
 
 def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
-    """The image network of a `transformers` configuration, with random weights.
+    """The image model of a `transformers` configuration, with random weights.
 
-    It may come from a stranger's file: raises `ValueError` for a network that is not in `TYPES`, and for settings that
-    such a network does not have, which may name code to run (`auto_map`, `attn_implementation`).
+    It may come from a stranger's file: raises `ValueError` for a model that is not in `TYPES`, and for settings that
+    such a model does not have, which may name code to run (`auto_map`, `attn_implementation`).
     """
     known = _known(config)
     if unknown := sorted(set(config) - known - NOTES):
@@ -148,8 +152,8 @@ def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
 
 
 def _known(config: Mapping[str, Any]) -> set[str]:
-    """The settings that shape an image network of this type."""
+    """The settings of an image model of this type."""
     kind = config.get("model_type")
     if kind not in TYPES:
-        raise ValueError(f"expected an image network of {', '.join(TYPES)}, got {brief(repr(kind), 60)}")
+        raise ValueError(f"expected an image model of {', '.join(TYPES)}, got {brief(repr(kind), 60)}")
     return set(AutoConfig.for_model(kind).to_dict()) - NOTES

@@ -1,4 +1,4 @@
-"""Networks by description: what a `NetSpec` asks for, `build` makes."""
+"""Networks from settings: `build` makes the network that a `NetSpec` describes."""
 
 import json
 from dataclasses import dataclass, fields
@@ -26,7 +26,9 @@ class NetSpec:
 
     classes: int
     modality: Literal["AV", "A", "V"] = "AV"
-    fusion: str = "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse, but may look at places
+    fusion: str = (
+        "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse, but may have spatial attention
+    )
     visual_weights: str | None = None  # e.g. "microsoft/resnet-18"; None: random ResNet-18
     width: int = 64  # channels of the encoders' first stages; their features have 8 times as many
     classifier_std: float = 1e-2  # the published code starts its classifier from 1e-4
@@ -42,17 +44,17 @@ class NetSpec:
             raise ValueError(f"expected a width that is a multiple of 16, got {self.width}. Ask for 16, 32 or 64.")
         if self.fusion not in FUSIONS:
             raise ValueError(f"expected a fusion of {', '.join(FUSIONS)}, got '{self.fusion}'. Choose one of these.")
-        looks = self.modality == "V" and FUSIONS[self.fusion].places
-        if self.modality != "AV" and self.fusion != "concat" and not looks:
+        spatial = self.modality == "V" and FUSIONS[self.fusion].spatial
+        if self.modality != "AV" and self.fusion != "concat" and not spatial:
             raise ValueError(
                 f"expected the fusion 'concat' in a network of one modality ({self.modality}), got '{self.fusion}'. "
-                "Leave the fusion out: there is nothing to fuse. A picture alone may have 'attention'."
+                "Leave the fusion out: there is nothing to fuse. A visual-only network may have 'attention'."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltSpec(NetSpec):
-    """The `NetSpec` of a network that was built, with the settings of its image network.
+    """The `NetSpec` of a network that was built, with the settings of its image model.
 
     The weights named in a spec need not stay reachable.
     """
@@ -79,27 +81,27 @@ def build(spec: NetSpec, seed: int) -> AVNet:
 def rebuild(spec: BuiltSpec) -> AVNet:
     """The network whose `AVNet.spec` this is, with weights yet to be loaded; fetches nothing.
 
-    It may come from a stranger's file (`config.from_plain`): raises `ValueError` for settings of no image network.
+    It may come from a stranger's file (`config.from_plain`): raises `ValueError` for settings of no image model.
 
     >>> net = build(NetSpec(classes=11, width=16), seed=0)
     >>> rebuild(net.spec).spec == net.spec
     True
     """
     if ("V" in spec.modality) != (spec.backbone is not None):
-        raise ValueError(f"expected the settings of an image network for video only, got the modality {spec.modality}")
+        raise ValueError(f"expected the settings of an image model for video only, got the modality {spec.modality}")
     with torch.random.fork_rng(devices=[]):
         return _assemble(spec, from_config(spec.backbone) if spec.backbone is not None else None)
 
 
 def count_parameters(net: nn.Module) -> int:
-    """How many numbers training may change."""
+    """The number of trainable weights."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 def _assemble(spec: NetSpec, backbone: PreTrainedModel | None) -> AVNet:
     encoders: AV[nn.Module] = AV(
         audio=Conv1dNet(spec.width) if "A" in spec.modality else Absent(),
-        visual=Absent() if backbone is None else FrameNet(backbone, places=FUSIONS[spec.fusion].places),
+        visual=Absent() if backbone is None else FrameNet(backbone, spatial=FUSIONS[spec.fusion].spatial),
     )
     fusion = FUSIONS[spec.fusion](encoders.map(lambda encoder: encoder.width))
     config = json.loads(backbone.config.to_json_string()) if backbone is not None else None

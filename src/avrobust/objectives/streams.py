@@ -19,7 +19,7 @@ def cosine(f: AV[Tensor]) -> PerClip:
     if f.audio.ndim != 2 or f.audio.shape != f.visual.shape:
         raise ValueError(
             f"expected features of one vector per clip and modality, got {tuple(f.audio.shape)} and "
-            f"{tuple(f.visual.shape)}. Use encoders of one width, and another fusion than attention to places."
+            f"{tuple(f.visual.shape)}. Use encoders of one width, and another fusion than spatial attention."
         )
     product: Tensor = (f.audio * f.visual).sum(1)
     lengths: Tensor = f.audio.norm(dim=1) * f.visual.norm(dim=1)

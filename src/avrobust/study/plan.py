@@ -83,7 +83,7 @@ class ModelConfig:
     @property
     def localises(self) -> bool:
         """Whether the network has a heat map over the frame."""
-        return self.network is None and FUSIONS[self.fusion].places
+        return self.network is None and FUSIONS[self.fusion].spatial
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Study:
         """
         whole = config.recipe
         own = whole.epochs if config.epochs is None else config.epochs
-        return whole.lasting(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
+        return whole.for_epochs(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
 
     def on(self, data: Orchestra | Source) -> "Study":
         """This study on these clips.  On others than its own, its title and the paper's numbers do not hold."""

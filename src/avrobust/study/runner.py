@@ -124,7 +124,7 @@ def _run_free(todo: list[tuple[Job, Lock]], advance: Advance) -> None:
         abandoned: LockError | None = None
         for number, (job, lock) in enumerate(todo):
             try:
-                if not (job.ready and lock.free()):
+                if not (job.ready and lock.try_acquire()):
                     continue
             except LockError as error:  # the others first
                 abandoned = error

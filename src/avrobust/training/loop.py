@@ -18,7 +18,7 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avrobust.models.network import AVNet, Loss, loss_at, loss_clips
+from avrobust.models.network import AVNet, Loss, loss_at_progress, training_batch
 from avrobust.progress import Advance, track_progress
 from avrobust.seeds import Seeds, digest
 from avrobust.training import checkpoint, state
@@ -152,7 +152,7 @@ class _Run:
         total = torch.zeros(3, device=self.accelerator.device)
         for batch in self.batches("val"):
             with self.autocast():
-                batch = loss_clips(self.loss, self.net, batch, Seeds(digest(self.seed, "validation"), batch.ids))
+                batch = training_batch(self.loss, self.net, batch, Seeds(digest(self.seed, "validation"), batch.ids))
                 logits = self.net(batch.x)
             total[0] += F.cross_entropy(logits.float(), batch.label, reduction="sum")
             total[1] += (logits.argmax(1) == batch.label).sum()
@@ -227,7 +227,7 @@ class _Objective(nn.Module):
         self.net, self.loss = net, loss
 
     def forward(self, batch: Batch, seeds: Seeds, progress: float) -> Tensor:
-        return loss_at(self.loss, progress)(self.net, batch, seeds)
+        return loss_at_progress(self.loss, progress)(self.net, batch, seeds)
 
 
 def _check(net: AVNet, store: Clips) -> None:

@@ -63,10 +63,10 @@ class Recipe:
             return _glide(1 / 25, 1.0, step / peak)
         return _glide(1.0, 1 / 250_000, (step - peak) / max(last - peak, 1))
 
-    def lasting(self, epochs: int) -> "Recipe":
+    def for_epochs(self, epochs: int) -> "Recipe":
         """The same in another number of epochs: where the rate falls goes along, but never to before the first.
 
-        >>> Recipe(schedule="steps", drops=(30, 60, 90), epochs=100).lasting(20).drops
+        >>> Recipe(schedule="steps", drops=(30, 60, 90), epochs=100).for_epochs(20).drops
         (6, 12, 18)
         """
         return replace(self, epochs=epochs, drops=tuple(max(1, round(d * epochs / self.epochs)) for d in self.drops))
