@@ -355,7 +355,7 @@ def test_rows_of_machines_that_give_other_numbers_are_said_to_be(tmp_path):
     same, other = {"a": told}, {"a": told, "b": told | {"precision": "bfloat16", "features": ["avx2", "amx_tile"]}}
     for i, worlds in enumerate((same, other)):
         folder = fake_run(tmp_path / str(i), clips=30, attacked=30, gallery=0, samples=0, worlds=worlds)
-        said = "computed on machines that give other numbers: CPU features avx2 or avx2, amx_tile; precision float32 or bfloat16"
+        said = "come from machines that give different numbers: CPU features avx2 or avx2, amx_tile; precision float32 or bfloat16"
         assert (said in Page(write(folder).read_text()).text) == (worlds is other)
         assert (said in report.summary(folder)) == (worlds is other)
 

@@ -1,17 +1,17 @@
-"""The machines behind numbers that are compared, and what of them numbers depend on.  Knows what records say; asks no machine."""
+"""Whether compared numbers come from machines that give different numbers.  Reads records only."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from avrobust.report.formatting import listing
 
-# Of a world, what numbers depend on: the same seed gives the same rows where these agree.
+# What numbers depend on: where these agree, the same seed gives the same rows.
 DECIDES = ("torch", "device", "cpu", "instructions", "features", "onednn_max_cpu_isa", "precision", "threads", "system")
 CALLED = {"features": "CPU features", "instructions": "CPU instructions", "onednn_max_cpu_isa": "ONEDNN_MAX_CPU_ISA"}
 
 
 def worlds_apart(*worlds: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What numbers depend on and these worlds differ in, by name: one value per world, None where it was not recorded.
+    """The entries in which these machines differ and that change numbers: one value per machine, None where not recorded.
 
     >>> worlds_apart({"torch": "2.13.0", "threads": 1, "cores": 2}, {"torch": "2.13.0", "threads": 2, "cores": 8})
     {'threads': [1, 2]}
@@ -21,19 +21,19 @@ def worlds_apart(*worlds: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def apart(*worlds: Mapping[str, Any]) -> str:
-    """That these worlds give other numbers, as a sentence; nothing where they agree.
+    """A warning that these machines give different numbers; nothing where they agree.
 
     >>> apart({"torch": "2.13.0", "threads": 1}, {"torch": "2.13.0", "threads": 2})
-    'What is compared here was computed on machines that give other numbers: threads 1 or 2.'
+    'The compared numbers come from machines that give different numbers: threads 1 or 2.'
     """
     found = worlds_apart(*worlds)
     if not found:
         return ""
-    parts = [f"{CALLED.get(name, name)} {listing(_told(values), 'or')}" for name, values in found.items()]
-    return f"What is compared here was computed on machines that give other numbers: {'; '.join(parts)}."
+    parts = [f"{CALLED.get(name, name)} {listing(_values(values), 'or')}" for name, values in found.items()]
+    return f"The compared numbers come from machines that give different numbers: {'; '.join(parts)}."
 
 
-def _told(values: list[Any]) -> list[str]:
+def _values(values: list[Any]) -> list[str]:
     words = (
         "not recorded" if v is None else ", ".join(map(str, v)) or "none" if isinstance(v, list) else str(v)
         for v in values
