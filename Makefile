@@ -48,7 +48,7 @@ $(VENV)/.docs: $(BIN)/avrobust
 
 # The site, in site/; a broken link or an unknown name is an error.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet, warnings would not count
 
 # The libraries that we compare with, without their dependencies: the ones they use are installed already, and
 # torchvision, which torchattacks requires but never imports, is not built for every torch.

@@ -1,5 +1,6 @@
 """What the documents promise runs."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -51,6 +52,11 @@ def test_the_site_has_every_guide():
     site = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs/guide").glob("*.md"):
         assert f"guide/{page.name}" in site and f"guide/{page.name}" in (ROOT / "docs/index.md").read_text()
+
+
+def test_the_api_page_names_what_exists():
+    for name in re.findall(r"^::: (\S+)", (ROOT / "docs/api.md").read_text(), re.M):
+        pkgutil.resolve_name(name)
 
 
 def test_readme_names_verbs_that_exist():
