@@ -23,7 +23,7 @@ from torch import Tensor
 from avrobust import APGD, AV, Batch, Seeds, Threat, engine
 from avrobust.attacks import Square
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
-from avrobust.evaluation.stats import mcnemar
+from avrobust.evaluation.comparison import mcnemar
 from avrobust.models.network import AVNet
 from avrobust.objectives import Objective, cross_entropy, dlr, dlr_towards
 from avrobust.types import RANGE

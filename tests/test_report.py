@@ -17,10 +17,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from avrobust import report
+from avrobust.evaluation.comparison import mcnemar
 from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import Proportion, estimate, mcnemar, percent
+from avrobust.evaluation.stats import Proportion, estimate, percent
 from avrobust.facts import AttackInfo, Budget
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
 from avrobust.report import media, page, plots

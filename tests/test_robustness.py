@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from avrobust.evaluation.comparison import clips_needed, paired
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import clips_needed, paired
 from avrobust.report import page
 from avrobust.report.load import read
 from avrobust.report.sections import robustness

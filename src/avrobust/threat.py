@@ -1,10 +1,10 @@
 """What an attacker may do, in physical units: geometry only, no search, no goal.
 
 A `Ball` is one modality's budget around the clean signal, together with the signal's own range.  A `Threat`
-is a ball per modality.  Budgets can be said in the units that people use:
+is a ball per modality.  Budgets may be given in the units of the field:
 
-    0.006             the signal's own units: full scale is 1 for sound, 1 for a pixel
-    "2/255"           a fraction, so grey levels of an 8-bit picture
+    0.006             the signal's own units: full scale is 1 for audio, 1 for a pixel
+    "2/255"           a fraction: grey levels of an 8-bit frame
     "-44.4 dBFS"      a peak level relative to full scale
     "40 dB SNR"       an L2 budget relative to the clip's own energy
     "0.006 normalised"  per channel, in units of ImageNet's standard deviation: the space of the paper's code
@@ -224,7 +224,7 @@ class Threat(AV[Ball]):
         return Threat(*self.map(lambda ball, kept: ball if kept else replace(ball, eps=0.0), keep))
 
     def subsets(self) -> tuple["Threat", ...]:
-        """This threat on sound alone, on picture alone and on both, as far as it has budgets for them."""
+        """This threat on audio alone, on visual alone and on both, as far as it has budgets for them."""
         wanted = ("A", "V", "AV") if self.subset == "AV" else (self.subset,)
         return tuple(self.only(s) for s in wanted if s != "clean")
 

@@ -1,4 +1,4 @@
-"""Which modality carries a joint attack: by what is left when either half is taken back, and by the gradient."""
+"""Which modality a joint attack owes its success to: each perturbation alone, and the gradient."""
 
 from dataclasses import replace
 
@@ -14,29 +14,30 @@ from avrobust.types import AV, Batch, Model, Signals, doubles
 
 @torch.no_grad()
 def halves(clean: engine.Victim, fooled: engine.Victim, batch: Batch, adversarial: Signals) -> dict[str, list[float]]:
-    """Whether the answer is right with one modality's half of an attack alone, the other's taken back: 1 or 0.
+    """Whether the prediction is correct with the perturbation of one modality alone, the other clean: 1 or 0.
 
-    `clean` and `fooled` are the model for the clips of `batch`, and for `adversarial`: see `engine.Victim.fix_at`.
+    `clean` and `fooled` are the model that holds the embeddings of the clips of `batch`, and of `adversarial`: see
+    `engine.Victim.fix_at`.
     """
-    sound = fooled.mix_modalities(clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
-    picture = clean.mix_modalities(fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
+    audio = fooled.mix_modalities(clean)(AV(audio=adversarial.audio, visual=batch.x.visual))
+    visual = clean.mix_modalities(fooled)(AV(audio=batch.x.audio, visual=adversarial.visual))
     return {
         f"right_{name}_half": correct(logits, batch.label).float().tolist()
-        for name, logits in (("audio", sound), ("visual", picture))
+        for name, logits in (("audio", audio), ("visual", visual))
     }
 
 
 class Slopes:
-    """What each modality's budget could add to the margin, to first order, at the clean clips of some batches.
+    """What each modality's budget could add to the margin, to first order, at the clean clips.
 
-    One gradient per batch and kind of budget: gains grow in proportion to the budget, so all sizes share it.
+    One gradient per batch and kind of budget: gains are proportional to the budget, so all sizes share it.
     """
 
     def __init__(self) -> None:
         self._per_unit: dict[tuple[object, ...], AV[NDArray[np.float64]]] = {}
 
     def audio_share(self, number: int, model: Model, batch: Batch, threat: Threat) -> list[float]:
-        """The share of sound's budget in the gain of both, in [0, 1], for each clip of batch `number`.
+        """The audio budget's share of the gain of both, in [0, 1], for each clip of batch `number`.
 
         nan where the model has no gradient there.
         """

@@ -1,8 +1,8 @@
-"""Is a clip still adversarial once it has been stored or sent?  What storing and sending do to signals, as channels.
+"""Is a clip still adversarial after it was stored or sent?  Files, resampling and codecs as channels.
 
-A perturbation lives in memory, in floating point.  What somebody plays came out of a file: whole grey levels, whole
-16-bit steps, or what a codec made of them.  A channel is any callable, signals in and signals of the same shapes out;
-those here are frozen dataclasses with a `name`, and give the same for a clip whatever its batch.
+An attack computes in floating point.  A file holds 8-bit pixels and 16-bit samples, or the output of a codec.  A channel
+is any callable from signals to signals of the same shapes; those here are frozen dataclasses with a `name`, and their
+output for a clip does not depend on its batch.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ from avrobust.types import AV, Attack, Channel, Frames, Model, Signals, Wave
 
 @dataclass(frozen=True)
 class Lossless:
-    """Files that keep all they can hold: 8 bits a colour as in `.png`, 16 bits a sample as in `.wav`.
+    """Lossless files: 8 bits per colour as in `.png`, 16 bits per sample as in `.wav`.
 
     >>> x = AV(audio=torch.tensor([[0.2 / 32768]]), visual=torch.full((1, 1, 3, 1, 1), 2.4 / 255))
     >>> Lossless()(x).map(lambda s: s.flatten()[0].item())
@@ -40,15 +40,15 @@ class Lossless:
     name: ClassVar[str] = "8 and 16 bits"
 
     def __call__(self, x: Signals) -> Signals:
-        """The nearest that files hold."""
+        """The nearest clips that files can hold."""
         return on_levels(x)
 
 
 @dataclass(frozen=True)
 class Coarser:
-    """Fewer samples and pixels on the way: sound of `rate` Hz at `to` Hz, sides of the picture times `size`; then back.
+    """Resampling: audio from `rate` Hz to `to` Hz, the sides of the frames times `size`, and back.
 
-    Both ways with a low-pass; rounded to 16 and 8 bits at either end.
+    Low-pass filtered both ways; rounded to 16 and 8 bits after each.
     """
 
     rate: int = 11025
@@ -57,11 +57,11 @@ class Coarser:
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         return f"{self.to:,} Hz, sides × {self.size:g}"
 
     def __call__(self, x: Signals) -> Signals:
-        """The same clips with less in them."""
+        """The clips after resampling."""
         sides = [round(self.size * side) or 1 for side in x.visual.shape[-2:]]
         there = on_levels(AV(_resampled(x.audio, self.rate, self.to), _resized(x.visual, *sides)))
         back = AV(_resampled(there.audio, self.to, self.rate), _resized(there.visual, *x.visual.shape[-2:]))
@@ -70,10 +70,10 @@ class Coarser:
 
 @dataclass(frozen=True)
 class Mp4:
-    """An `.mp4` file, H.264 and AAC with FFmpeg's encoders: `rate` Hz of sound, `fps` frames a second.
+    """An `.mp4` file, H.264 and AAC with FFmpeg's encoders: audio of `rate` Hz, `fps` frames per second.
 
-    `crf` is x264's quality, 23 its own choice; `audio_bitrate` in bits per second, of one channel of sound.  A rate that
-    AAC does not know goes through the next higher one that it does.
+    `crf` is x264's quality, 23 its default; `audio_bitrate` in bits per second, mono.  Audio of a rate that AAC does not
+    have is resampled to the next higher one and back.
 
     >>> Mp4(crf=28, audio_bitrate=32_000).name
     'H.264 crf 28, AAC 32 kbit/s'
@@ -86,11 +86,11 @@ class Mp4:
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
+        """Display name."""
         return f"H.264 crf {self.crf}, AAC {self.audio_bitrate / 1000:g} kbit/s"
 
     def __call__(self, x: Signals) -> Signals:
-        """What a player has of these clips."""
+        """The clips as a player decodes them."""
         rate = min((rate for rate in AAC_RATES if rate >= self.rate), default=max(AAC_RATES))
         waves = _resampled(x.audio, self.rate, rate).cpu().numpy()
         pictures = x.visual.permute(0, 1, 3, 4, 2).cpu().numpy()
@@ -106,19 +106,19 @@ class Mp4:
 
 
 def none(model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-    """No attack: the clips as they are."""
+    """No attack: the clean clips."""
     return x
 
 
 @dataclass(frozen=True, repr=False)
 class Sent:
-    """`attack`, and then what `channel` leaves of its clips, untouched modality included; by itself, of clean clips.
+    """The clips of `attack` after `channel`, which also changes a modality that was not attacked; by default, clean clips.
 
-    With `known`, the attacker knows the channel and attacks the model `behind` it.  To stay inside the budget after
-    rounding as well, which that does not, send what `Quantized` made.
+    With `known`, the attack is adaptive: it attacks the model `behind` the channel.  Its clips may leave the budget when
+    they are rounded; send the clips of `Quantized` if they must not.
 
-    It is no attack inside a threat: nothing keeps a codec inside a budget.  `mode` "sent" keeps its rows out of the
-    tables of attacks; the row without an attack says what the channel itself costs.
+    No budget holds after a channel, as nothing keeps a codec inside one.  `mode` "sent" keeps these rows out of the tables
+    of attacks; the row without an attack states the cost of the channel itself.
 
     >>> from avrobust.attacks import PGD
     >>> Sent(Lossless(), PGD()).name, Sent(Lossless(), PGD(), known=True).name, Sent(Mp4()).name
@@ -137,7 +137,7 @@ class Sent:
 
     @property
     def name(self) -> str:
-        """How a table calls it: "attack > channel"."""
+        """Display name: "attack > channel"."""
         return f"{display_name(self.attack)}{', knowing' if self.known else ''} > {display_name(self.channel)}"
 
     @property
@@ -147,17 +147,17 @@ class Sent:
 
     @property
     def steps(self) -> int:
-        """What it costs, in gradient steps."""
+        """The cost in gradient steps."""
         return int(getattr(self.attack, "steps", 1))
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
-        """What arrives of the adversarial clips, shaped as `x`."""
+        """The adversarial clips after the channel, shaped as `x`."""
         model = behind(self.channel, model, x.map(lambda s: s[:1])) if self.known else model
         return self.channel(self.attack(model, x, y, threat, seeds))
 
 
 def _resampled(wave: Wave, rate: int, to: int) -> Float[Tensor, "b m"]:
-    """The sound at another rate, from the same first sample on; in [-1, 1]."""
+    """The audio at another rate, from the same first sample on; in [-1, 1]."""
     if rate == to:
         return wave
     other = torch.from_numpy(signal.resample_poly(wave.cpu().numpy(), to, rate, axis=1))
@@ -165,6 +165,6 @@ def _resampled(wave: Wave, rate: int, to: int) -> Float[Tensor, "b m"]:
 
 
 def _resized(frames: Frames, high: int, wide: int) -> Float[Tensor, "b t 3 high wide"]:
-    """The pictures with other sides; in [0, 1]."""
+    """The frames with other sides; in [0, 1]."""
     flat = F.interpolate(frames.flatten(0, 1), (high, wide), mode="bicubic", antialias=True, align_corners=False)
     return flat.view(*frames.shape[:3], high, wide).clamp(0, 1)

@@ -1,7 +1,7 @@
-"""Rows of a study, regrouped: for each model, attack and budget, one table of (seeds, clips) per column.
+"""Rows by condition: for each model, attack and budget, one table of (seeds, clips) per column.
 
-Knows the columns of a row; knows no statistics.  A clip that could not be read is left out of the tables and
-stays in the count of listed clips.
+Knows the columns of rows; knows no statistics.  A clip that could not be read is not in the tables, but is counted among
+the listed clips.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from avrobust.facts import BUDGET_COLUMNS, AttackInfo, Budget
 
-NOBODY_S = AttackInfo()  # clean clips, and attacks of which nothing is known
+UNKNOWN = AttackInfo()  # clean clips, and attacks of which nothing is known
 
 
 @dataclass(frozen=True, order=True)
@@ -29,9 +29,9 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What came out under one condition: (seeds, clips) per column, for the clips read with every seed.
+    """The predictions under one condition: (seeds, clips) per column, for the clips read with every seed.
 
-    `listed` counts the clips that were asked for, readable or not.
+    `listed` counts all clips of the evaluation, readable or not.
     """
 
     condition: Condition
@@ -40,7 +40,7 @@ class Predictions:
     clips: tuple[str, ...]
     listed: int
     columns: Mapping[str, np.ndarray]
-    info: AttackInfo = NOBODY_S
+    info: AttackInfo = UNKNOWN
 
     def __getitem__(self, column: str) -> np.ndarray:
         return self.columns[column]
@@ -102,11 +102,11 @@ def _fact(value: Any, missing: Any) -> Any:
     return missing if value is None or value != value else type(missing)(value)
 
 
-def shared(*answers: Predictions) -> tuple[Predictions, ...]:
-    """The same answers, cut to the seeds and clips that all of them have."""
-    seeds = [s for s in answers[0].seeds if all(s in a.seeds for a in answers)]
-    clips = sorted(set.intersection(*(set(a.clips) for a in answers)))
-    return tuple(a.subset(seeds, clips) for a in answers)
+def shared(*every: Predictions) -> tuple[Predictions, ...]:
+    """The same predictions, cut to the seeds and clips that all of them have."""
+    seeds = [s for s in every[0].seeds if all(s in a.seeds for a in every)]
+    clips = sorted(set.intersection(*(set(a.clips) for a in every)))
+    return tuple(a.subset(seeds, clips) for a in every)
 
 
 def curves(conditions: Iterable[Condition]) -> list[tuple[Condition, ...]]:

@@ -10,9 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from avrobust.evaluation.comparison import Paired, paired
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.flags import SIGNIFICANT
-from avrobust.evaluation.stats import Estimate, Paired, avg_attacked, estimate, paired
+from avrobust.evaluation.stats import Estimate, avg_attacked, estimate
 from avrobust.report.formatting import ATTACKED, at, listing
 from avrobust.report.run import SUBSETS, Level, Run
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from avrobust.evaluation.comparison import p_value
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import p_value, percent
+from avrobust.evaluation.stats import percent
 from avrobust.files import write_bytes
 from avrobust.progress import duration
 from avrobust.report import formatting

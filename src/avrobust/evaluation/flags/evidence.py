@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from avrobust.evaluation.comparison import Paired, holm, paired
 from avrobust.evaluation.conditions import Condition, Predictions, shared
-from avrobust.evaluation.stats import Paired, estimate, holm, paired, percent
+from avrobust.evaluation.stats import estimate, percent
 
 Table = Mapping[Condition, Predictions]
 Level = Literal["note", "warning", "alarm"]

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from avrobust.evaluation.comparison import Paired, clips_needed, paired
 from avrobust.evaluation.conditions import Predictions, shared
-from avrobust.evaluation.stats import Estimate, Paired, clips_needed, paired
+from avrobust.evaluation.stats import Estimate
 from avrobust.report.claims import mean_attacked
 from avrobust.report.formatting import listing
 from avrobust.report.run import SUBSETS, Level, Run
