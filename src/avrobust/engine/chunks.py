@@ -1,4 +1,4 @@
-"""A batch of many clips, a few at a time: memory is that of a few, and batches are full to the end."""
+"""Chunks: a search holds many clips, and the network takes a few at a time, in full chunks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,19 +18,22 @@ HALF_A_MILLION = 2.0**19
 
 @dataclass
 class ChunkSize:
-    """How many clips a network takes at a time: those that hold `numbers` samples and pixels, one at least.
+    """How many clips a network takes at a time: as many as hold `numbers` samples and pixels together, at least one.
 
-    Where a GPU's memory does not suffice for that many, half as many from then on.
+    When a GPU runs out of memory, the size is halved from then on.
+
+    >>> ChunkSize(8).map(AV(torch.zeros(5, 3), torch.zeros(5, 1)), lambda on: on)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
     """
 
     numbers: float = math.inf
 
     def map(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
-        """What `work` makes of stretches of the clips, about equally long."""
+        """The results of `work` on consecutive chunks of about equal length.  Raises `OutOfMemoryError` if one clip is too many."""
         count, size = len(x.audio), sum(s.shape[1:].numel() for s in x)
         while True:
-            pieces = max(1, math.ceil(count / max(1, self.numbers // size))) if self.numbers < math.inf else 1
-            clips = math.ceil(count / pieces)
+            chunks = max(1, math.ceil(count / max(1, self.numbers // size))) if self.numbers < math.inf else 1
+            clips = math.ceil(count / chunks)
             try:
                 return [work(slice(k, k + clips)) for k in range(0, max(count, 1), max(clips, 1))]
             except torch.OutOfMemoryError:
@@ -40,10 +43,10 @@ class ChunkSize:
 
 
 def cat(parts: Sequence[Tensor]) -> Tensor:
-    """The clips of all parts, in their order; of one, no copy."""
+    """All parts concatenated along the clips; no copy if there is one part."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def joined(parts: Sequence[AV[Tensor]]) -> AV[Tensor]:
-    """The same of both modalities."""
+    """`cat` for both modalities."""
     return AV(audio=cat([p.audio for p in parts]), visual=cat([p.visual for p in parts]))

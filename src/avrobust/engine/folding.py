@@ -1,6 +1,6 @@
-"""The same network with fewer operations and less memory, checked on an example: BatchNorm folded, ReLU in its place.
+"""The same network with fewer operations and less memory, verified on an example: BatchNorm folded, ReLU in place.
 
-What would change the answer stays as it was, layer by layer.
+A layer whose change would change the answer stays as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from avrobust.engine.recognise import agree, with_noise
 from avrobust.types import Signals
 
-# Runs a network on some clips; gives all that has to stay the same.
+# Runs a network on some clips; returns everything that has to stay the same.
 Answer = Callable[[Signals], list[Tensor]]
-# What autograd calls the operations whose gradient does not ask for their output.
+# Autograd's names of operations whose gradient does not need their output.
 FORGETFUL = frozenset({"ConvolutionBackward0", "AddBackward0", "AddmmBackward0"})
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
@@ -35,7 +35,7 @@ def fold_batchnorm(net: nn.Module, answer: Answer, example: Signals) -> int:
 
     def after_conv(module: nn.Module, _: object, out: Tensor) -> None:
         outputs.append(out)
-        produced[id(out)] = module, out._version  # which grows where somebody writes into it
+        produced[id(out)] = module, out._version  # which grows with every in-place operation
         calls[module] = calls.get(module, 0) + 1
 
     def before_norm(module: nn.Module, args: tuple[Tensor, ...]) -> None:

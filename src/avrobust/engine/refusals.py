@@ -1,7 +1,7 @@
-"""Whether a gradient that is wanted is there: the path from a signal to what an attacker raises.
+"""Missing and broken gradients: is there a path from a signal to the objective?
 
-A model may ignore a signal, and then there is no gradient to be had.  A model that depends on a signal and gives no
-gradient for it hides: a search would return the clip as it was, and the model would look robust.
+A model may ignore a signal; then its gradient is zero.  A model that depends on a signal without a gradient hides: a
+search would return the clean clip, and the model would look robust.  That is refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,18 +11,18 @@ from torch import Tensor
 
 from avrobust.types import AV, RANGE, InputError, PerClip, Signals
 
-# All that an objective and the logits behind it say of some signals.
+# The objective and the logits at some signals.
 Answer = Callable[[Signals], Sequence[Tensor]]
-SAME = 1e-5  # answers that agree to this share of their size are the same
-NOISE = 10.0  # times what asking again changes: what changes more was changed by the signal
+SAME = 1e-5  # relative difference below which two answers are the same
+NOISE = 10.0  # times the difference between two runs: a larger difference comes from the signal
 
 
 class GradientError(InputError):
-    """A gradient that a search needs is not there, or not finite."""
+    """A gradient that a search needs is missing or not finite."""
 
 
 def no_path(signal: str, cause: str) -> GradientError:
-    """The refusal of a model from whose answer no gradient leads back to a signal."""
+    """The error for a model whose answer has no gradient with respect to a signal."""
     return GradientError(
         f"expected a model through which gradients reach the {signal}, got {cause}. Look between signals and logits for "
         "torch.no_grad, inference mode, .detach(), .item() and NumPy, or attack without gradients: Square."
@@ -30,7 +30,7 @@ def no_path(signal: str, cause: str) -> GradientError:
 
 
 def depends(answer: Answer, x: Signals, signal: str) -> bool:
-    """Whether the answer changes with the audio, or the visual, signals `x`, as far as large changes show.
+    """Whether the answer changes when one modality of `x` is replaced by noise, another clip, and its negative.
 
     >>> x = AV(torch.rand(2, 8), torch.rand(2, 1, 3, 4, 4))
     >>> depends(lambda x: [x.audio.round()], x, "audio"), depends(lambda x: [x.audio.round()], x, "visual")
@@ -42,7 +42,7 @@ def depends(answer: Answer, x: Signals, signal: str) -> bool:
 
 
 def _changed(x: Signals, signal: str) -> Iterator[Signals]:
-    """The clips with noise instead of one signal, with the next clip's, and with its negative."""
+    """The clips with one modality replaced: by noise, by the next clip's, by its negative."""
     (low, high), s = getattr(RANGE, signal), getattr(x, signal)
     noise = torch.rand(s.shape, generator=torch.Generator().manual_seed(0)).to(s)
     for other in (low + (high - low) * noise, s.roll(1, 0), low + high - s):
@@ -50,7 +50,7 @@ def _changed(x: Signals, signal: str) -> Iterator[Signals]:
 
 
 def _asked(answer: Answer, x: Signals) -> list[Tensor]:
-    """Without gradients, and with the same draws each time, as far as they are torch's."""
+    """The answer without gradients, and with torch's random state the same each time."""
     devices = [x.audio.device] if x.audio.is_cuda else []
     with torch.no_grad(), torch.random.fork_rng(devices):
         torch.manual_seed(0)
@@ -58,13 +58,13 @@ def _asked(answer: Answer, x: Signals) -> list[Tensor]:
 
 
 def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """The largest difference, as a share of the size of what differs."""
+    """The largest relative difference."""
     pairs = [(p, q) for p, q in zip(a, b, strict=True) if p.numel()]
     return max((float((p - q).abs().max() / p.abs().max().clamp_min(1e-30)) for p, q in pairs), default=0.0)
 
 
 def check_finite(value: PerClip, grad: Signals, names: Sequence[str]) -> None:
-    """Refuse values that are no number, and gradients that are not finite; `names` are the clips'."""
+    """Raise `GradientError` for values that are nan, and gradients that are not finite; `names` are the clips'."""
     for what, bad in [("value", value.isnan())] + [
         (f"gradient for the {name}", ~g.flatten(1).isfinite().all(1)) for name, g in grad.items()
     ]:

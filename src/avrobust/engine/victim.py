@@ -23,27 +23,27 @@ ValueAndGrad = tuple[PerClip, Signals, Bool[Tensor, " b"]]
 class Victim(ABC):
     """A model under attack.  Calling it gives logits, as the model itself does.
 
-    A search asks for `output`, `value_and_grad`, `value`, `subset` and `fix_unattacked`; adaptive attacks also for `ways` and
-    `averaged`.  What the evaluation asks for costs nothing where it does not apply.
+    A search uses `output`, `value_and_grad`, `value`, `subset` and `fix_unattacked`; adaptive attacks also use `ways` and
+    `averaged`.  The caches that the evaluation asks for do nothing where they do not apply.
     """
 
     @property
     def precision(self) -> torch.dtype:
-        """The arithmetic in which the model runs, where it is ours to choose."""
+        """The precision in which the engine runs the model."""
         return torch.float32
 
     @property
     def any_batch(self) -> bool:
-        """Whether clips of several batches may be given at once: the model takes as many at a time as fit into memory."""
+        """Whether batches may be joined: the victim chunks them itself, and each clip's answer is independent of its batch."""
         return False
 
     @abstractmethod
     def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
-        """The model's answer to the clips `x`, with what an objective `needs` besides logits, where the model has it."""
+        """The model's answer to the clips `x`, with what an objective `needs` besides logits, as far as the model has it."""
 
     @abstractmethod
     def subset(self, clips: Any) -> "Victim":
-        """The same victim for some of the clips that it holds something about, by any index of them."""
+        """The same victim with its cache for some of the clips only, by any index."""
 
     @abstractmethod
     def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "Victim":
@@ -62,10 +62,10 @@ class Victim(ABC):
 
     @abstractmethod
     def ways(self, x: Signals) -> "tuple[Way, ...]":
-        """What to take gradients of where the model's own are of no use: see `attacks.adaptive`."""
+        """Ways around the model's defense: see `attacks.adaptive`."""
 
     def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
-        """What `work` makes of the clips; a user's own model gets the whole batch: its size was their choice."""
+        """The results of `work`, chunk by chunk; any callable gets the whole batch, as the user chose its size."""
         return [work(slice(None))]
 
     def __call__(self, x: Signals) -> Tensor:
@@ -174,31 +174,31 @@ class Victim(ABC):
     # What the evaluation shares between attacks.
 
     def cache_embeddings(self, x: Signals) -> "Victim":
-        """The same victim, both embeddings of the clean `x` kept for every attack on these clips to share."""
+        """The same victim with both embeddings of the clean `x` cached, shared by all attacks on these clips."""
         return self
 
     def cache_clean_gradients(self, x: Signals, y: Labels) -> "Victim":
-        """The same victim, its gradients at the clean `x` kept too: as much memory as `x`, for each objective."""
+        """The same victim with its gradients at the clean `x` cached: as much memory as `x`, for each objective."""
         return self
 
     def without_cache(self) -> "Victim":
-        """The same victim, about any clips."""
+        """The same victim without any cache, for any clips."""
         return self
 
     def fix_at(self, x: Signals) -> "Victim":
-        """The same victim for the clips `x` alone, both embeddings kept."""
+        """The same victim for the clips `x` only, both embeddings cached."""
         return self
 
     def mix_modalities(self, visual: Any) -> "Victim":
-        """The same victim with its visual embeddings as `visual` keeps them: two results of `fix_at`, for the same clips."""
+        """The same victim with the visual embeddings that `visual` has cached; both are results of `fix_at` for the same clips."""
         return self
 
     def join(self, others: Sequence[Any]) -> "Victim":
-        """The same victim with what `others`, of other clips, keep as well."""
+        """The same victim with the embeddings that `others` have cached for other clips as well."""
         return self
 
 
-# Makes of the victim for the clips at hand what gradients are taken of instead.
+# From the victim, for its clips, to the victim that gradients are taken of instead.
 Way = Callable[[Victim], Victim]
 
 

@@ -1,4 +1,4 @@
-"""Features of both modalities as a picture (Figure 5), and in numbers.  Arrays in, numbers out."""
+"""Features of both modalities: t-SNE for a figure, and class separation in numbers.  Arrays in, numbers out."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ Classes = Int[np.ndarray, " n"]
 
 
 def embed(audio: Points, visual: Points, seed: int) -> tuple[Places, Places]:
-    """Both modalities' features in one plane, by t-SNE (van der Maaten & Hinton 2008).
+    """Both modalities' features in one plane, by t-SNE (van der Maaten & Hinton 2008): (audio, visual), (n 2) each.
 
-    Clips that are near each other there are near each other in truth; distances between far groups mean little.
+    Clips that are close in the plane are close in feature space; distances between distant groups mean little.
     """
     n = len(audio)
     perplexity = min(30.0, (2 * n - 1) / 3)
@@ -26,10 +26,10 @@ def embed(audio: Points, visual: Points, seed: int) -> tuple[Places, Places]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How one modality's features lie.  Distances are of angle (cosine), which the features' size leaves alone.
+    """How well one modality's features separate the classes, by cosine distance, which ignores the features' length.
 
-    `silhouette` of the classes, in [-1, 1]: 1 is far apart.  `within` and `between`: mean distance of two clips of one
-    class, and of two different ones.  nan where there is no such pair.
+    `silhouette` of the classes, in [-1, 1]: 1 is fully separated.  `within` and `between`: mean distance of two clips of the
+    same class, and of different classes; nan where there is no such pair.
     """
 
     silhouette: float
@@ -38,7 +38,7 @@ class Spread:
 
 
 def spread(points: Points, label: Classes) -> Spread:
-    """Of features and their classes.
+    """The class separation of features.
 
     >>> found = spread(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]), np.array([0, 0, 1, 1]))
     >>> found.silhouette > 0.9, found.within < 0.1 * found.between

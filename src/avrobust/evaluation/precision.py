@@ -1,4 +1,4 @@
-"""What attacks lose that are crafted in a low precision: steps too small for its numbers, and strength."""
+"""What attacks lose in low precision: steps that are too small for its numbers, and strength."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import Batch, Model, doubles
 
-CLIPS = 16  # attacked once more
+CLIPS = 16  # that are attacked in both precisions
 SEARCH = PGD(steps=10, objective=margin)
 
 
@@ -26,9 +26,9 @@ def is_low(victim: engine.Victim) -> bool:
 def compare(model: Model, low: engine.Victim, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
     """The same attack crafted in the precision of `low` and in float32, judged by `model` itself; plain data.
 
-    On `clips` clips, those that stand: `standing` of the first, `standing_float32` of the second.  `gained`: how far the
-    first raises the margin, as a share of how far the second does; 1 where that finds nothing.  `room`: by modality,
-    how many numbers of the low precision lie within the budget, at the middle one of the signals' values.
+    Of `clips` clips, `standing` survive the first and `standing_float32` the second.  `gained`: the margin that the first
+    gains, as a share of the second's gain; 1 where that is 0.  `room`: per modality, how many numbers of the low precision
+    lie within the budget, at the median of the signal's values.
     """
     batch = batch.subset(range(min(CLIPS, len(batch))))
     x, y = batch.x, batch.label
@@ -55,7 +55,7 @@ def compare(model: Model, low: engine.Victim, batch: Batch, threat: Threat, seed
 
 
 def _room(ball: Ball, s: Tensor, dtype: torch.dtype) -> float:
-    """How many steps from one number of `dtype` to the next the budget allows a single value."""
+    """The budget of a single value, in steps from one number of `dtype` to the next."""
     budget = float(doubles(ball.weight(s)).mean()) * ball.eps
     if ball.norm == "l2":
         budget /= math.sqrt(s[0].numel())

@@ -1,4 +1,4 @@
-"""What a model is like to an attacker, asked of the model itself: the questions that rows of answers cannot settle."""
+"""Probes of a model: what rows of predictions cannot show about randomness, batches, gradients and ignored modalities."""
 
 from typing import Any
 
@@ -12,20 +12,19 @@ from avrobust.objectives import Objective, cross_entropy, margin
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Batch, Model, Signals
 
-CLIPS = 64  # asked of: enough for shares of a few per cent
-AGAIN = 5  # times: what answers otherwise now and then should be caught
-SAME = 1e-3  # logits that agree to this share of their size are the same
+CLIPS = 64  # that are probed: enough for shares of a few per cent
+AGAIN = 5  # runs on the same clips: a model that is rarely random should be caught
+SAME = 1e-3  # relative difference below which logits are the same
 FAINT = 1e-6  # of the margin's gradient: where cross entropy has less, float32 has nothing left
 
 
 def probe(model: Model, batch: Batch) -> dict[str, Any]:
-    """Ask `model` about at most `CLIPS` clips of the batch; plain data, shares of these `clips` in [0, 1].
+    """Probe `model` on at most `CLIPS` clips of the batch; plain data, shares of these `clips` in [0, 1].
 
-    `random`: the logits differ when the model is asked again.  `sociable`: they differ when the clip is alone in its
-    batch.  `faint`: the gradient of cross entropy is zero or lost in rounding, while that of the margin is not.
-    `flat`: the gradient of the margin is zero too, or no number; these two per modality.  `ignores`: whether no
-    logit at all changes when a modality is another clip's, of another class where there is one.  `moved`: the number of
-    clips whose answer then changes.
+    `random`: the logits differ between two runs.  `sociable`: they differ when the clip is alone in its batch.  `faint`: the
+    gradient of cross entropy is zero or lost in rounding, while that of the margin is not.  `flat`: the gradient of the
+    margin is zero too, or not finite; these two per modality.  `ignores`: no logit changes when a modality is replaced by
+    another clip's, of another class if there is one.  `moved`: the number of clips whose prediction then changes.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -45,7 +44,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
     return {
         "clips": len(y),
         "random": random,
-        # What is random differs alone as well; that says nothing of its company.
+        # A random model differs alone as well; that says nothing about its batch.
         "sociable": 0.0 if random else _share(_differ(first, alone)),
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()),
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),

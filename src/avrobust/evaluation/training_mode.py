@@ -1,6 +1,6 @@
-"""Layers in training mode, wherever a model keeps them: dropout answers at random, batch statistics mix clips.
+"""Layers in training mode, anywhere inside a model: dropout is random, batch statistics mix clips.
 
-A model may be any callable: a lambda, a bound method, a partial.  What it can reach is looked through.
+A model may be any callable: a lambda, a bound method, a partial.  Every module that it can reach is checked.
 """
 
 import functools
@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import nn
 
-DEPTH = 6  # of what holds what
-MANY = 5_000  # things looked at: a model that reaches more is not looked through to its end
+DEPTH = 6  # of nested objects
+MANY = 5_000  # objects that are checked; a model that reaches more is not checked to the end
 
 
 def in_training(model: object) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that `model` reaches and that answer otherwise in training mode, and are in it; with their names.
+    """(name, module) of every module that `model` reaches, is in training mode, and computes something else in it.
 
-    A module counts if what it computes looks at `training`; the model itself, if it is a module, in any case.
+    A module counts if its code reads `training`; the model itself, if it is a module, always counts.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
     >>> [name for name, _ in in_training(lambda x: net(x))]

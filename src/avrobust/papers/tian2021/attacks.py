@@ -3,10 +3,10 @@
 They differ from the papers that they implement, and from `avrobust.attacks.gradient`, in these ways:
 - pixels are perturbed in ImageNet-normalised space, so a budget of 0.006 is a third of a grey level;
 - every iterative attack takes 10 steps of eps / 8, without a random start, and keeps the last iterate;
-- FGSM clamps the picture to [0, 1] and leaves the sound unclamped;
+- FGSM clamps the frames to [0, 1] and leaves the audio unclamped;
 - MIM divides its gradient by the L1 norm of the whole batch, so clips depend on their neighbours;
 - MIM steps first and takes its bounds, v - eps to v + eps, around the *stepped* value v, so that they never bind.  The
-  lower one is floored at -1 for sound and at 0 for *normalised* pixels, which is the channel mean: a pixel darker than
+  lower one is floored at -1 for audio and at 0 for *normalised* pixels, which is the channel mean: a pixel darker than
   it is raised by eps after each step, whatever the gradient says, until it is there.  Ten steps go up to 1.25 times
   the budget, and up to 11.25 times where a pixel is dark.
 """
@@ -111,7 +111,7 @@ class Published:
                 u = u.map(lambda v, e, m: v + e / 8 * m.sign(), eps, momentum)
                 u = u.map(_within_published_bounds, eps, FLOOR)
                 u = u.map(torch.clamp, low_u, high_u)
-        # Our addition, against rounding: the result is a picture and a sound again (FGSM's sound excepted).
+        # Our addition, against rounding: the result lies in the signals' range again (except FGSM's audio).
         adversarial = signals(u)
         clamp = AV(audio=self.method != "FGSM", visual=True)
         return adversarial.map(lambda s, r, on: s.clamp(*r) if on else s, RANGE, clamp)
@@ -123,7 +123,7 @@ def _within_published_bounds(v: Tensor, eps: float, floor: float) -> Tensor:
 
 
 def _normalisation(x: Signals) -> tuple[Signals, Signals]:
-    """(origin, unit) per modality of the space in which the published code attacks: sound is left as it is."""
+    """(origin, unit) per modality of the space in which the published code attacks: audio is not normalised."""
     one = x.audio.new_tensor(1.0)
     return (
         AV(audio=one * 0, visual=x.visual.new_tensor(IMAGENET_MEAN).view(-1, 1, 1)),
