@@ -1,8 +1,7 @@
-"""What people bring to the harness, as what it works on: batches, attacks, and a model that answers in logits.
+"""Inputs of an evaluation in any plain form, as batches, attacks, threats and seeds.
 
-What only names or counts things is taken in any plain form: containers, labels, ids, NumPy arrays.  What would change
-the numbers that the model gets (layout, scale, channels, precision) is not touched: `checks` refuses it, and says which
-line of code is missing.
+Containers, labels, ids and NumPy arrays are converted.  Nothing that would change the numbers that the model gets (layout,
+scale, channels, precision) is converted: `checks` refuses it, and names the missing line of code.
 """
 
 import inspect
