@@ -193,7 +193,7 @@ def test_limits_are_nested_and_ordered() -> None:
 
 
 def test_views_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"clip 'v0': expected at least 9000 samples of sound, got 8000\. Prepare"):
+    with pytest.raises(ValueError, match=r"clip 'v0': expected at least 9000 samples of audio, got 8000\. Prepare"):
         next(batches(Toys(), "val", View(samples=9000, size=32), 4))
     with pytest.raises(ValueError, match=r"clip 'v0': expected frames of at least 64 pixels, got 40 x 40\. Prepare"):
         next(batches(Toys(), "val", View(samples=4096, size=64), 4))

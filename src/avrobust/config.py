@@ -36,9 +36,9 @@ LIBRARIES = sys.stdlib_module_names | {
 def to_plain(value: object, *, by_shape: Collection[object] = ()) -> Any:
     """A value as plain data (JSON) that is the same in every process.
 
-    Dataclasses are told by class and fields, functions by name, paths as text.  Four kinds of value say what they are
-    without a way back: a function made by another function (with what it was made with), any other object (with all
-    that it holds), arrays and tensors (by their digest).  Tensors among `by_shape` are told by their shape alone.
+    Dataclasses become their class and fields, functions their name, paths text.  Some values have no way back: a function
+    made by another function (told with its closure), any other object (with its attributes), arrays and tensors (by
+    digest).  Tensors among `by_shape` become their shape, and come back as zeros.
 
     >>> from avrobust.types import AV
     >>> to_plain(AV(audio=1.0, visual=to_plain))
@@ -144,7 +144,7 @@ class ConfigError(ValueError):
 
 
 def from_plain(told: Any, kind: Any = object, *, allow: Sequence[str] = ()) -> Any:
-    """The value that `to_plain` told of, as a value of `kind` (a type; object: whatever it is).
+    """The value that `to_plain` described, as a value of `kind` (a type; object: any).
 
     Builds dataclasses, and modules of torch where `kind` asks for them: of this package; or of the user's own modules
     that the program has imported by itself, or that lie in packages named in `allow`, which are imported for it.  Never a class or function of a library, nor one that a module merely holds under another name.
@@ -181,9 +181,9 @@ def from_plain(told: Any, kind: Any = object, *, allow: Sequence[str] = ()) -> A
 
 
 def parse(kind: type[T], told: object, *, extra: Literal["forbid", "ignore"] = "forbid", finite: bool = True) -> T:
-    """`told`, which came out of JSON, as a value of `kind`: a dataclass, a `TypedDict`, or any other type.
+    """Data from JSON as a value of `kind`: a dataclass, a `TypedDict`, or any other type.
 
-    Types have to be those of `kind`: text is no number.  `extra` is what becomes of names that `kind` does not have;
+    Types are strict: text is no number.  `extra` says whether names that `kind` does not have are refused or ignored;
     `finite` refuses NaN and infinity.  Raises `ConfigError` that says where, what was expected and what came.
 
     >>> from avrobust.media import ClipSpec

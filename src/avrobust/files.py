@@ -1,6 +1,6 @@
 """Files that are whole or not there: written beside their place under a hidden name, then renamed.
 
-A process that is killed leaves at most a hidden draft.  `locks` says who may write; this module only writes.
+A killed process leaves at most a hidden draft.  `locks` decides which process writes.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
-"""One process at a time: locks beside what they guard, gone with the process that holds them.
+"""One process at a time: lock files, released when the process that holds them ends.
 
-Where a disk has no locks, as some that several machines share, filelock leaves a marker file that names its process
-and host instead.  One that a host left behind when it went down stays for ever, and no other host can know.  So who
-holds a marker touches it now and then, and who waits for one says so, and gives up when it is no longer touched.
+On a disk without locks, as some network disks, `filelock` writes a marker file that names its process and host
+instead.  If that host crashes, the marker stays for ever, and no other host can tell.  So a process that holds a
+marker touches it regularly, and a process that waits for one says so, and gives up when the marker is no longer
+touched.
 """
 
 import os
@@ -18,19 +19,19 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-LOOK_S = 0.2  # between two looks at whether it is free
+LOOK_S = 0.2  # between two attempts to take a lock
 TOUCH_S = 20.0  # between two touches of a marker that is held
-# So long a marker of another host may go untouched before it counts as left behind.
+# A marker of another host that was not touched for so long counts as left behind.
 GIVE_UP_S = 300.0
 
 
 class LockError(ValueError):
-    """What another process seems to have left behind: it says who, since when, and what to delete."""
+    """A lock that another process seems to have left behind: says which process, since when, and what to delete."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What a marker file says of the process that made it."""
+    """The process that wrote a marker file."""
 
     pid: str
     host: str
@@ -38,7 +39,7 @@ class Marker:
 
     @classmethod
     def read(cls, path: Path) -> "Marker | None":
-        """None where the file is a lock of the system's, or gone."""
+        """The marker in a file; None for a lock of the operating system, or no file."""
         try:
             pid, host, *_ = [*path.read_text(errors="replace").split("\n"), "", ""]
             touched_s = path.stat().st_mtime
@@ -48,12 +49,12 @@ class Marker:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it is of another host: one of this host that died is taken away by filelock."""
+        """Whether it is of another host; `filelock` removes markers of processes of this host that died."""
         return self.host.split("?")[0] != socket.gethostname()
 
 
 class Lock:
-    """A lock on `path` that one may enter again while one holds it.
+    """A lock on `path`, which its holder may enter again.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Lock(Path(folder) / ".lock") as held:
@@ -69,7 +70,7 @@ class Lock:
         self._waited: tuple[Marker, float] | None = None  # the marker as it was last touched, and when that was seen
 
     def try_acquire(self) -> bool:
-        """Take it, if nobody else has it.
+        """Take the lock and return True; False if another process holds it.
 
         Raises `LockError` where a marker has not been touched for `AVROBUST_LOCK_WAIT_S` seconds, by
         default five minutes.
@@ -87,7 +88,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give it back, as often as it was taken."""
+        """Release the lock, once for each time it was taken."""
         self._depth -= 1
         if self._depth == 0:
             self._released.set()
@@ -109,7 +110,7 @@ class Lock:
                 os.utime(self.path)
 
     def _look(self) -> None:
-        """Say for whom one waits, once; give up when that is in vain."""
+        """Print once which process is waited for; raise when its marker is no longer touched."""
         there = Marker.read(self.path)
         if there is None:
             self._waited = None
@@ -129,7 +130,7 @@ class Lock:
             )
 
     def _now_s(self) -> float:
-        """The time by the clock of the disk, which need not be ours."""
+        """The time by the disk's clock, which may differ from ours."""
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.now")
         try:
             beside.touch()

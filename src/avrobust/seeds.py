@@ -1,6 +1,6 @@
-"""Randomness that belongs to (seed, clip, purpose), never to the batch.
+"""Random numbers that depend on (seed, clip, purpose), never on the batch.
 
-Batch size, order, sharding and resuming therefore do not change what a clip gets.
+Batch size, order, sharding and resuming therefore do not change the draws of a clip.
 """
 
 import hashlib
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
-# A tensor. It is not named so here, for processes that only draw numbers should not have to load torch.
+# A tensor, not named so: processes that only draw numbers do not load torch.
 T = TypeVar("T")
 
 
-def digest(*parts: object) -> int:
+def stable_hash(*parts: object) -> int:
     """A 63-bit number that depends on all parts and on nothing else (not on PYTHONHASHSEED).
 
-    >>> digest(0, "clip", "noise") == digest(0, "clip", "noise") != digest(1, "clip", "noise")
+    >>> stable_hash(0, "clip", "noise") == stable_hash(0, "clip", "noise") != stable_hash(1, "clip", "noise")
     True
     """
     text = "\x1f".join(str(p) for p in parts)
@@ -41,7 +41,7 @@ class Seeds:
 
     def generator(self, i: int, *purpose: object) -> np.random.Generator:
         """The generator of clip number `i` for `purpose`."""
-        return np.random.default_rng(digest(self.seed, self.ids[i], *purpose))
+        return np.random.default_rng(stable_hash(self.seed, self.ids[i], *purpose))
 
     def uniform(self, like: T, *purpose: object) -> T:
         """Uniform in [-1, 1], shaped, typed and placed as `like`, whose first axis is the clips."""

@@ -1,7 +1,7 @@
-"""Which code of a user's own stands behind a value, by what it says: an edited attack is another attack.
+"""The user's own source files behind a value, by their digests: an edited attack is another attack.
 
-The package's own code has its version, and the libraries' have theirs.  What is left are the files that define the
-functions and classes in a value, and the user's own files that those import, wherever in them.
+This package and libraries are covered by their versions.  What is left are the files that define the functions and
+classes in a value, and the user's own files that those import, at any depth.
 """
 
 import ast
@@ -25,14 +25,14 @@ class _File(NamedTuple):
     imports: tuple[str, ...]  # what its text imports, as far as that may be a module
 
 
-# A file as it was when it was met first; met anew where its module was loaded anew, as notebooks do.
+# Files as they were when their modules were loaded; read again where a module was reloaded, as notebooks do.
 _FILES: dict[str, tuple[object, _File]] = {}
 
 
 def sources(*values: object) -> dict[str, str]:
-    """The user's own modules behind these values, and a digest of each one's text; nothing is imported.
+    """The user's own modules behind these values, with a digest of each file; nothing is imported.
 
-    A function or class without a file, as in a notebook, has a digest of its own code.
+    A function or class without a file, as in a notebook, has a digest of its compiled code.
 
     >>> sources(max, Path, [1, "two"])
     {}

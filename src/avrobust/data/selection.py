@@ -8,7 +8,7 @@ from avrobust.data.frames import FRAMES_PER_SECOND, numbered
 from avrobust.data.kinetics_sounds import CLASSES, folder_name, listed_classes
 from avrobust.data.manifest import Manifest
 from avrobust.media import MediaError, probe
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 
 
 def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> Manifest:
@@ -28,7 +28,7 @@ def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, flo
     split_of: dict[str, str] = {}
     for label in manifest.classes:
         # A video with clips of two classes stays in the split of the first.
-        order = sorted(sources[label] - split_of.keys(), key=lambda source: digest(seed, source, "split"))
+        order = sorted(sources[label] - split_of.keys(), key=lambda source: stable_hash(seed, source, "split"))
         test, val = (round(share * len(order)) for share in (shares[2], shares[1]))
         split_of |= dict.fromkeys(order[:test], "test")
         split_of |= dict.fromkeys(order[test : test + val], "val")

@@ -20,7 +20,7 @@ from avrobust.data.manifest import Manifest
 from avrobust.media import ClipSpec
 from avrobust.media.audio import decode_audio
 from avrobust.media.probe import probe
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 
 Properties = Mapping[str, float | str]
 
@@ -56,7 +56,7 @@ class Shortcut:
 def sample(entries: Sequence[Entry], most: int = SAMPLE) -> list[Entry]:
     """At most `most` clips, equally many of each class, chosen by their names."""
     classes: dict[str, list[Entry]] = defaultdict(list)
-    for e in sorted(entries, key=lambda e: digest(0, e.id, "shortcut")):
+    for e in sorted(entries, key=lambda e: stable_hash(0, e.id, "shortcut")):
         classes[e.label].append(e)
     turns = [(turn, e) for of in classes.values() for turn, e in enumerate(of)]
     return [e for _, e in sorted(turns, key=lambda pair: pair[0])[:most]]

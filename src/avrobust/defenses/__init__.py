@@ -1,4 +1,4 @@
-"""What can be done about attacks: losses to train with, and feature defenses between the encoders and the fusion."""
+"""Defenses: losses to train with, and feature defenses between the encoders and the fusion."""
 
 from avrobust.defenses.adversarial import FAST, Adversarial
 from avrobust.defenses.broken import Broken, BrokenDefense

@@ -1,4 +1,4 @@
-"""Adversarial training for two-stream models: a loss, taken on clips that are attacked as training goes (Madry 2018)."""
+"""Adversarial training of audio-visual models: a loss on clips that are attacked during training (Madry et al. 2018)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import Attack, Batch, Signals
 
-# Steps of 2.5 budgets in all; the last iterate, as a forward pass to keep the best would cost half a step more.
+# The steps sum to 2.5 budgets.  The last iterate, because keeping the best would cost half a step more.
 THREE_STEPS = PGD(steps=3, keep="last")
 # A single step from a random start, longer than the budget (Wong et al. 2020).
 FAST = PGD(steps=1, step=1.25, keep="last")
@@ -24,21 +24,21 @@ FAST = PGD(steps=1, step=1.25, keep="last")
 
 @dataclass(frozen=True)
 class Adversarial:
-    """`loss` on adversarial clips: each clip of a batch meets one of `threats`, crafted against the network as it is.
+    """`loss` on adversarial clips: each clip of a batch is attacked inside one of `threats`, against the current network.
 
-    Which one is drawn by seed and clip, so sound, picture and both have their turns with budgets of their own
-    (`threat.subsets()` are one threat's); `Threat.linf()` among them leaves its share of clips clean.  Clips are
-    crafted in evaluation mode, so that none depends on its batch mates, and trained on in training mode.  Over the
-    first `ramp` of training (a share in [0, 1)) the budgets grow from 0.
+    The threat is drawn by seed and clip, so audio, video and both are attacked in turn, each with its own budgets
+    (`threat.subsets()` are those of one threat); `Threat.linf()` among them leaves its share of clips clean.  Clips are
+    attacked in evaluation mode, so that none depends on its batch, and trained on in training mode.  Over the first
+    `ramp` of training (a share in [0, 1)) the budgets grow from 0.
 
-    Training keeps the weights that are best on validation clips attacked likewise, at the full budgets: by clean ones
-    it would prefer epochs that have learnt little of it (Rice et al. 2020, on stopping early).
+    Training keeps the weights that are best on validation clips attacked in the same way, at the full budgets: clean
+    validation clips would favour epochs with little robustness (Rice et al. 2020, on early stopping).
 
-    On the orchestra, as the standard study has it (`FAST`, three epochs from a finished network; one seed), PGD-10 at
-    Table 1's budgets, four times the picture's, % of 120 clips: clean 80.8 [73, 87], A 65.8 [57, 74], V 66.7 [58, 75],
-    AV 68.3 [60, 76].  The network that trained as long without: 85.8 [78, 91], 35.0 [27, 44], 67.5 [59, 75],
-    53.3 [44, 62].  So it helps where sound is attacked, and costs clean accuracy.  A step took 1.9 times as long as a
-    plain one; with PGD-3, 2.8 times.
+    On the orchestra, in the standard study (`FAST`, three epochs from a finished network; one seed), PGD-10 at the
+    budgets of Table 1, times four for video, accuracy in % of 120 clips: clean 80.8 [73, 87], audio attacked 65.8
+    [57, 74], video 66.7 [58, 75], both 68.3 [60, 76].  The undefended network, trained for the same number of extra
+    epochs: 85.8 [78, 91], 35.0 [27, 44], 67.5 [59, 75], 53.3 [44, 62].  So it helps where audio is attacked, and costs
+    clean accuracy.  A step took 1.9 times as long as a plain one; with PGD-3, 2.8 times.
 
     >>> from avrobust.defenses import MIN_SIM
     >>> threat = Threat.linf(audio=0.01, visual="4/255")
@@ -70,11 +70,11 @@ class Adversarial:
         return f"adversarial{kind}, {getattr(self.attack, 'name', self.attack)}"
 
     def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
-        """One number for the batch."""
+        """The loss of the batch, one number."""
         return self.loss(net, self.training_batch(net, batch, seeds), seeds)
 
     def at_progress(self, progress: float) -> Loss:
-        """The loss when this share of training is done: its budgets, and what it wraps, as they are then."""
+        """The loss when this share of training is done, with the budgets and the inner loss of that time."""
         inner = loss_at_progress(self.loss, progress)
         grown = min(1.0, progress / self.ramp) if self.ramp else 1.0
         if grown == 0:
@@ -83,14 +83,14 @@ class Adversarial:
         return replace(self, loss=inner, threats=tuple(threats), ramp=0.0)
 
     def training_batch(self, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
-        """The batch as it is trained on: each clip inside the threat that it drew, at the full budgets."""
+        """The batch with each clip attacked inside the threat that it drew, at the full budgets."""
         x = batch.x.map(torch.clone)
         with _held(net):
             victim = _as_trained(net, batch.x)
             for threat, clips in self._drawn(seeds):
                 mine = torch.tensor(clips, device=batch.label.device)
                 own, names = batch.x.map(lambda s, mine=mine: s[mine]), seeds.subset(clips)
-                # One call per threat, so that a stream that it leaves alone is computed once.
+                # One call per threat, so that the stream that it does not attack is computed once.
                 found = self.attack(victim, own, batch.label[mine], threat, names)
                 check(threat, own, found, names.ids, self.name)
                 for whole, part in zip(x, found, strict=True):
@@ -98,7 +98,7 @@ class Adversarial:
         return Batch(x, batch.label, batch.ids)
 
     def _drawn(self, seeds: Seeds) -> Iterator[tuple[Threat, list[int]]]:
-        """Each threat that touches something, with the numbers of the clips that drew it."""
+        """Each threat with a budget, with the indices of the clips that drew it."""
         draws = [int(seeds.generator(i, "threat").integers(len(self.threats))) for i in range(len(seeds.ids))]
         for k, threat in enumerate(self.threats):
             if threat.subset != "clean" and k in draws:
@@ -107,7 +107,7 @@ class Adversarial:
 
 @contextmanager
 def _held(net: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode and its weights without gradients; afterwards all is as it was."""
+    """The network in evaluation mode and its weights without gradients; both are restored afterwards."""
     training = {module: module.training for module in net.modules()}
     learning = [p for p in net.parameters() if p.requires_grad]
     # Without gradients: an autocast that casts a weight while nobody records would keep that cast for training.

@@ -1,6 +1,6 @@
-"""Defenses that do not defend, to test a harness with: each makes weak attacks fail, and none makes a model robust.
+"""Defenses that are broken on purpose, to test an evaluation: each makes weak attacks fail, none makes a model robust.
 
-They stand where a feature defense stands, between the encoders and the fusion, so that one trained network serves for all.
+They are feature defenses, between the encoders and the fusion, so that one trained network serves for all of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from avrobust.models.network import AVNet
 from avrobust.types import AV, Batch
 
-# What is done to features, given how much and how large features are.
+# How features are changed: (features, amount, mean size of features) -> features.
 HOW: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
-    # Steps as wide as `amount` features: the gradient is 0 everywhere (Athalye et al. 2018: shattered gradients).
+    # Rounded to multiples of `amount` times the mean size: the gradient is 0 everywhere (Athalye et al. 2018: shattered gradients).
     "rounded": lambda f, amount, size: (f / (amount * size)).round() * (amount * size),
-    # Noise of `amount` features, drawn anew at every call (stochastic gradients).
+    # Noise of `amount` times the mean size, drawn anew at every call (stochastic gradients).
     "noisy": lambda f, amount, size: f + amount * size * torch.randn_like(f),
     # Logits so large that softmax is 0 or 1, and cross entropy flat (Carlini & Wagner 2017 on distillation).
     "saturated": lambda f, amount, size: f * amount,
-    # Features relative to those of the clips that happen to be in the batch.
+    # Minus `amount` times the batch mean: the output depends on the other clips of the batch.
     "sociable": lambda f, amount, size: f - amount * f.mean(0),
 }
 
 
 @dataclass(frozen=True)
 class Broken:
-    """One of `HOW`, and how much of it."""
+    """Settings: the kind, a name in `HOW`, and its amount."""
 
     how: str
     amount: float
@@ -38,13 +38,13 @@ class Broken:
 
     @torch.no_grad()
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "BrokenDefense":
-        """The feature defense for this network, whose features' size is taken from the first training clips."""
+        """The feature defense of this network; the size of features is measured on the first batch of training clips."""
         f = net.embed(next(iter(clips)).x)
         return BrokenDefense(self, f.map(lambda s: s.float().abs().mean()))
 
 
 class BrokenDefense(nn.Module):
-    """A broken feature defense: features in, (b d) each, features out."""
+    """A broken feature defense: features in, (b d) each, features out; `size` is the mean size of each modality's."""
 
     audio: Tensor
     visual: Tensor
@@ -57,10 +57,10 @@ class BrokenDefense(nn.Module):
 
     @property
     def size(self) -> AV[Tensor]:
-        """How large each modality's features are."""
+        """The mean absolute feature of each modality."""
         return AV(self.audio, self.visual)
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
-        """The features in their disguise."""
+        """The changed features."""
         bend = HOW[self.settings.how]
         return f.map(lambda s, size: bend(s, self.settings.amount, size), self.size)

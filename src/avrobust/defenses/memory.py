@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from avrobust.defenses.sparse import Dictionary, Lasso, Solution, Solver
 from avrobust.models.network import AVNet
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 from avrobust.types import AV, Batch
 
 LASSO = Lasso()
@@ -22,12 +22,13 @@ LASSO = Lasso()
 
 @dataclass(frozen=True)
 class ExFMem:
-    """How a memory is filled and read.
+    """Settings of a memory: how it is filled and read.
 
-    `columns` training clips are kept, the same number of each class (`choose` "class") or any ("random"), drawn by
-    name and seed.  `unit`: columns of length 1.  `weight` is the Lasso's (half the paper's lambda), or, if
-    `relative`, that share of the weight from which on a feature's code is all zeros.  `blend` is the share of the
-    reconstruction in what goes on; the paper's text has 1, its code 0.5.
+    The features of `columns` training clips are kept, the same number of each class (`choose` "class") or any
+    ("random"), drawn by clip name and seed.  `unit`: columns of length 1.  `weight` is the weight of the Lasso's L1 term
+    (half the paper's lambda), or, if `relative`, a share of the smallest weight at which a feature's code is all zeros.
+    `blend` is the share of the reconstruction in the output; the paper's text has 1, its code 0.5.  `solver` computes the
+    codes.
     """
 
     columns: int = 330
@@ -52,10 +53,10 @@ class ExFMem:
             )
 
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Memory":
-        """A memory of what `net` (in evaluation mode, without a feature defense) makes of training clips.
+        """A memory of the features that `net` (in evaluation mode, without a feature defense) has for training clips.
 
-        Sound and picture of a column come from the same clip.  Where a class has too few clips, all of it is kept,
-        and the memory is that much smaller.
+        The audio and visual features of a column come from the same clip.  A class with too few clips is kept whole, and
+        the memory is smaller.
         """
         if net.training:
             raise ValueError(
@@ -87,7 +88,7 @@ class ExFMem:
         return Memory(self, banks)
 
     def _chosen(self, labels: list[int], ids: list[str], seed: int) -> list[int]:
-        drawn = sorted(range(len(ids)), key=lambda i: digest(seed, "memory", ids[i]))
+        drawn = sorted(range(len(ids)), key=lambda i: stable_hash(seed, "memory", ids[i]))
         if self.choose == "random":
             return sorted(drawn[: self.columns])
         share = -(-self.columns // len(set(labels)))
@@ -102,10 +103,10 @@ class ExFMem:
 
 
 class Memory(nn.Module):
-    """A filled memory, as the feature defense of an `AVNet`: noisy features in, (b d) each, cleaner ones out.
+    """A filled memory, the feature defense of a network: features in, (b d) each, denoised features out.
 
-    Works around any two features: `net.feature_defense = ExFMem().fill(net, batches, seed)`, with or without training on.
-    The banks (d m) stay as they are; an encoder that is trained on moves away from them, as in the published code.
+    `net.feature_defense = ExFMem().fill(net, batches, seed)`, with or without further training.  The banks (d m) do not
+    change; an encoder that is trained further moves away from them, as in the published code.
     """
 
     audio: Tensor
@@ -123,7 +124,7 @@ class Memory(nn.Module):
         return AV(self.audio, self.visual)
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
-        """Each feature, `blend` of it replaced by what the memory makes of it."""
+        """Each feature, with the share `blend` replaced by its reconstruction."""
         share, banks = self.settings.blend, self.banks
         with torch.autocast(f.audio.device.type, enabled=False):  # a code in bfloat16 would solve nothing
             f = f.map(lambda s, bank: s.to(bank.dtype), banks)
@@ -132,7 +133,7 @@ class Memory(nn.Module):
             )
 
     def codes(self, f: AV[Tensor]) -> AV[Solution]:
-        """The sparse codes of both features, and what finding them took."""
+        """The sparse codes of both features, with iterations and gaps."""
         return AV(audio=self._code("audio", f.audio), visual=self._code("visual", f.visual))
 
     def _code(self, name: str, f: Tensor) -> Solution:
@@ -147,7 +148,7 @@ class Memory(nn.Module):
         return s.solver(f, dictionary, weight, name)
 
     def _dictionary(self, name: str) -> Dictionary:
-        """Products and eigenvalue, once per bank: anew only when its numbers or its device changed."""
+        """Products and eigenvalue of a bank, computed again only when its numbers or its device changed."""
         bank: Tensor = getattr(self, name)
         state = (bank.data_ptr(), bank._version, bank.device)
         known = _DICTIONARIES.setdefault(self, {})
@@ -162,7 +163,7 @@ _DICTIONARIES: "WeakKeyDictionary[Memory, dict[str, tuple[tuple[Any, ...], Dicti
 
 @torch.no_grad()
 def diagnosis(net: AVNet, clips: Iterable[Batch]) -> dict[str, dict[str, float]]:
-    """How sparse the codes of these clips are, what they leave over and what they cost; means over clips, by modality.
+    """How sparse the codes of these clips are, their residuals and costs; means over clips, by modality.
 
     `nonzero`: coefficients that are not 0; `residual`: |f - D h| / |f|; `iterations`; `gap` (nan where not computed).
     """

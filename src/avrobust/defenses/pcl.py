@@ -1,9 +1,9 @@
-"""PCL, prototype conformity: each clip near its class's centre, far from the others' (Mustafa et al., ICCV 2019).
+"""PCL, prototype conformity loss: each clip near the centre of its class, far from the others (Mustafa et al., ICCV 2019).
 
 The paper and its code differ: the code squares the distances, leaves out those between centres, keeps two sets of
 centres, and weighs the terms 1 and 1e-4.  Tian & Xu 2021 compare with it and do not say which one; their code holds
-two left-over learning rates.  Both are here by name.  It is known to fall to adaptive attacks; it is here because
-the paper's Table 3 has it.
+two left-over learning rates.  Both are here by name.  Adaptive attacks are known to break it; it is here because
+it is in the paper's Table 3.
 """
 
 from collections.abc import Iterable
@@ -28,8 +28,8 @@ class PCL:
 
     Other than in their code: one set of centres instead of two; one layer, the fused features, instead of two; and
     `attract` is 1e-2 instead of 1, as the squared distance of 512 features that nobody normalised dwarfs the cross
-    entropy.  The centres are no weights of the network, and move with a step of their own (`rate`, 0.5 as theirs) down
-    the first term's gradient.  They start from the class means of the first clips that they see.
+    entropy.  The centres are buffers, not weights: they follow the gradient of the first term with a learning rate of
+    their own (`rate`, 0.5 as in their code), and start from the class means of the first clips.
     """
 
     form: Literal["code", "paper"] = "code"
@@ -43,7 +43,7 @@ class PCL:
         return f"PCL, {self.form} form"
 
     def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
-        """One number for the batch; in training mode the centres follow."""
+        """The loss of the batch, one number; in training mode the centres are updated."""
         if not isinstance(net.feature_defense, Centres):
             raise ValueError(
                 "expected a network with centres for PCL, got one without. Set net.feature_defense = Centres.of(net)."
@@ -74,15 +74,15 @@ class PCL:
 
 @dataclass(frozen=True)
 class Prototypes:
-    """The setting that gives a network its centres, as `ExFMem` gives it a memory."""
+    """Settings without choices: gives a network its `Centres`, as `ExFMem` gives it a memory."""
 
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Centres":
-        """Centres for this network; they find their places in training."""
+        """Centres for this network, to be placed in training."""
         return Centres.of(net)
 
 
 class Centres(nn.Module):
-    """A feature defense that lets features pass, and holds one centre (d) per class for the loss."""
+    """A feature defense that does not change features; it holds one centre (d) per class for the loss."""
 
     centres: Tensor
     begun: Tensor
@@ -104,7 +104,7 @@ class Centres(nn.Module):
 
     @torch.no_grad()
     def begin(self, z: Tensor, label: Tensor) -> None:
-        """Put centres that have seen nothing yet on the mean of their class in this batch."""
+        """Place centres without clips so far at the mean of their class in this batch."""
         for k in sorted(set(label.tolist())):
             if not self.begun[k]:
                 self.centres[k], self.begun[k] = z[label == k].mean(0), 1

@@ -1,4 +1,4 @@
-"""MinSim and MaxSim: training losses on the cosine between the features of sound and picture."""
+"""MinSim and MaxSim: training losses with the cosine similarity of audio and visual features."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ from avrobust.types import Batch
 class Similarity:
     """Cross entropy plus `weight` times the mean cosine of both features (Tian & Xu 2021, eq. 2 and 3).
 
-    `MIN_SIM` (weight 1) drives the modalities apart, as the paper proposes; `MAX_SIM` (weight -1) brings them
-    together: the paper's 1 - cosine, whose 1 has no gradient.  The features are those behind the feature defense, as published.
+    `MIN_SIM` (weight 1) minimises the similarity, as the paper proposes; `MAX_SIM` (weight -1) maximises it: the paper's
+    1 - cosine, whose 1 has no gradient.  The features are those behind the feature defense, as published.
     """
 
     weight: float
@@ -28,7 +28,7 @@ class Similarity:
         return ("MinSim" if self.weight > 0 else "MaxSim") + size
 
     def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
-        """One number for the batch."""
+        """The loss of the batch, one number."""
         f = net.represent(batch.x)
         return F.cross_entropy(net.decide(f), batch.label) + self.weight * cosine(f.map(Tensor.float)).mean()
 

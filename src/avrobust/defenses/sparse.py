@@ -1,4 +1,4 @@
-"""Sparse codes: the Lasso of many features over one dictionary.  Pure functions; know no networks.
+"""Sparse codes: the Lasso of many features over one dictionary.  Pure functions, without networks.
 
 For each feature f, the code is the h that minimises
 
@@ -27,7 +27,7 @@ RIDGE = 1e-9  # of the mean squared length of an atom
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """Atoms (d m), with what every solution over them needs: their products, and the largest eigenvalue of those."""
+    """Atoms (d m) with their products and the largest eigenvalue of those, which every solution needs."""
 
     atoms: Atoms
     gram: Float[Tensor, "m m"]

@@ -10,7 +10,7 @@ from avrobust.corruptions import Corruption
 from avrobust.evaluation.conditions import Predictions, shared, tabulate
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import Estimate, bootstrap
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _summary(
     severities = sorted({c.severity for c in corruptions})
     of_kind = {kind: [i for i, c in enumerate(corruptions) if c.kind == kind] for kind in kinds}
     of_severity = {s: [i for i, c in enumerate(corruptions) if c.severity == s] for s in severities}
-    seed = digest("natural", model, subset)
+    seed = stable_hash("natural", model, subset)
 
     def mean(on: Sequence[int]) -> Estimate:
         return bootstrap(correct, lambda clean, *acc: sum(acc[i] for i in on) / len(on), seed=seed)

@@ -13,7 +13,7 @@ from avrobust.models.frontends import AudioFrontEnd, VisualFrontEnd, audio_front
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet
 from avrobust.models.visual import fetch
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 from avrobust.types import AV
 
 Modality = Literal["audio", "visual"]
@@ -61,7 +61,7 @@ def pair(
         raise ValueError(f"expected a fusion of {', '.join(fusions)}, got '{fusion}'. Choose one of these.")
     given = processors or AV(audio=None, visual=None)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(digest(seed, "network"))
+        torch.manual_seed(stable_hash(seed, "network"))
         loaded = AV(audio, visual).map(_loaded, given, AV("audio", "visual"))
         frames = getattr(loaded.visual.model.config, "num_frames", None)
         encoders: AV[nn.Module] = AV(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.models.network import AVNet
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 from avrobust.types import AV, Signals
 
 Factory = Callable[..., nn.Module]
@@ -86,7 +86,7 @@ def build_own(factory: str | Factory, settings: Mapping[str, Any], classes: int,
     """
     make = imported(factory) if isinstance(factory, str) else factory
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(digest(seed, "network"))
+        torch.manual_seed(stable_hash(seed, "network"))
         made = make(classes=classes, **settings)
     if not isinstance(made, nn.Module):
         raise ValueError(

@@ -12,7 +12,7 @@ from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import Absent, AVNet
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
-from avrobust.seeds import digest
+from avrobust.seeds import stable_hash
 from avrobust.types import AV
 
 
@@ -72,7 +72,7 @@ def build(spec: NetSpec, seed: int) -> AVNet:
     1570251
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(digest(seed, "network"))
+        torch.manual_seed(stable_hash(seed, "network"))
         if "V" not in spec.modality:
             return _assemble(spec, None)
         return _assemble(spec, pretrained(spec.visual_weights) if spec.visual_weights else resnet18(spec.width))

@@ -1,4 +1,4 @@
-"""Weights from clips: views of them, recipes, the loop, checkpoints."""
+"""Training: views of clips, recipes, the loop, checkpoints."""
 
 from avrobust.training.checkpoint import CheckpointError, load, save, weights_sha256
 from avrobust.training.identity import TrainingError

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors only, for a checkpoint from a stranger must not run code.
 
-What belongs to the weights (how to build the network, what it was trained on, how good it is) is one JSON text in
-the file's own header.  Files are written beside their place and then moved there: they are whole or not there.
+The header of the file holds one JSON text: how to build the network, how and on what it was trained, how accurate it
+is.  Files are whole or not there.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class CheckpointError(ValueError):
 
 
 def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
-    """Write the network's weights, its feature defense's included, with `meta` (plain data) and how to build both.
+    """Write the weights of the network and its feature defense, with `meta` (plain data) and how to build both.
 
     A feature defense of your own is saved by the name of its class, with plain settings: see `defenses.saving`.  One that
     would not come back as it is raises `CheckpointError`.
@@ -46,9 +46,9 @@ def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
 def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = ()) -> tuple[AVNet, Meta]:
     """The network of a checkpoint, in evaluation mode, and its metadata.
 
-    The network is built as the checkpoint says.  Give `net` where it cannot say (a network put together by hand):
-    the weights go into it, and it is given back.  `allow` names packages from which a feature defense that is not this
-    package's own may be imported; without it, only one whose module your program has imported by itself is made.
+    The network is built as the checkpoint says.  For a network that was put together by hand, which it cannot build,
+    give `net`: the weights go into it, and it is returned.  `allow` names packages from which a user's feature defense
+    may be imported; without it, its module must have been imported by your program.
     """
     tensors, meta = read(path)
     if net is None:
@@ -141,7 +141,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _header(file: Any, path: Path | str) -> Meta:
-    """The plain data in a file's header, nested no deeper than anything that is written there."""
+    """The plain data in a file's header, nested no deeper than what `write` writes."""
     try:
         meta = json.loads((file.metadata() or {}).get("avrobust", "{}"))
     except (ValueError, RecursionError) as error:
@@ -193,7 +193,7 @@ def check_fits(tensors: Mapping[str, Tensor], net: nn.Module, path: Path | str, 
 
 
 def weights_sha256(net: nn.Module) -> str:
-    """A name for the weights themselves: their names, shapes, types and bytes, in any memory layout.
+    """A digest of the weights: their names, shapes, types and bytes, in any memory layout.
 
     >>> weights_sha256(nn.Linear(2, 2)) == weights_sha256(nn.Linear(2, 2))
     False

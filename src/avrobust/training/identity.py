@@ -51,7 +51,7 @@ def _content(store: Clips, id: str) -> str:
 
 
 def refuse_another(path: Path, asked: Mapping[str, Any]) -> None:
-    """Raise a TrainingError where a file of another training lies at `path`, and say how the two differ."""
+    """Raise a `TrainingError`, saying how the two differ, if `path` is a file of another training."""
     if not path.exists():
         return
     there, here = flat(checkpoint.read_meta(path)), flat(asked)

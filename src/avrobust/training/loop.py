@@ -1,8 +1,8 @@
-"""Training: the loop, what it leaves on disk, and how it goes on after a kill.
+"""The training loop, which continues after a kill.
 
 `accelerate` chooses the device, and spreads the work where its launcher (`accelerate launch`, `torchrun`) starts
-several processes.  Whatever is random depends on (seed, epoch, clip) and (seed, step), so a training that was
-killed and taken up again ends with the same weights: bit for bit on a CPU.
+several processes.  All random numbers depend on (seed, epoch, clip) and (seed, step), so a training that was
+killed and continued ends with the same weights: bit for bit on a CPU.
 """
 
 import time
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from avrobust.models.network import AVNet, Loss, loss_at_progress, training_batch
 from avrobust.progress import Advance, track_progress
-from avrobust.seeds import Seeds, digest
+from avrobust.seeds import Seeds, stable_hash
 from avrobust.training import checkpoint, state
 from avrobust.training.identity import TrainingError, flat, identity, refuse_another
 from avrobust.training.recipe import Recipe, cross_entropy, set_rates
@@ -42,16 +42,15 @@ def train(
     tracker: str | None = None,
     save_every_s: float = 30.0,
 ) -> Trained:
-    """Train `net` in place on the "train" clips, and keep the weights that are best on the "val" clips.
+    """Train `net` in place on the "train" clips; keep the weights that are best on the "val" clips.
 
-    `loss` gets the network, not its logits, so that it may ask for features too; write it as a function or a
-    frozen dataclass, whose repr then stands in the checkpoint.  One that changes over training, or trains on other
-    clips than it is given, says so with the methods that `Loss` names.  `tracker` is one that accelerate knows, such
-    as "tensorboard".
+    `loss` gets the network rather than its logits, so that it can use features too; write it as a function or a frozen
+    dataclass, whose settings the checkpoint then carries.  A loss that changes during training, or changes the clips,
+    has the methods that `Loss` names.  `tracker` is a name that `accelerate` knows, such as "tensorboard".
 
-    A folder `out` with the same training in it is loaded if that is finished, and taken up where it was saved
-    last if not (every `save_every_s` seconds).  Another training in it is a TrainingError; so are splits without
-    clips, classes that the network was not made for, and a loss that is not finite.
+    If `out` holds the same training, it is loaded if finished and otherwise continued from its last state (saved every
+    `save_every_s` seconds).  Raises `TrainingError` if `out` holds another training, for splits without clips, for a
+    number of classes that is not the network's, and for a loss that is not finite.
     """
     out = Path(out)
     _check(net, store)
@@ -125,12 +124,12 @@ class _Run:
         return (batch.to(device) for batch in (made if device.type == "cpu" else prefetched(made)))
 
     def step(self, epoch: int, batch: Batch) -> None:
-        """One batch forth and back."""
-        torch.manual_seed(digest(self.seed, "step", self.at.step, self.shard[0]))  # dropout and its like
+        """One step of the optimiser."""
+        torch.manual_seed(stable_hash(self.seed, "step", self.at.step, self.shard[0]))  # dropout and its like
         set_rates(self.optimizer, self.recipe.factor(self.at.step, self.per_epoch))
         progress = self.at.step / (self.recipe.epochs * self.per_epoch)
         with self.autocast():
-            value = self.objective(batch, Seeds(digest(self.seed, "loss", epoch), batch.ids), progress)
+            value = self.objective(batch, Seeds(stable_hash(self.seed, "loss", epoch), batch.ids), progress)
         if not isfinite(value.item()):
             raise TrainingError(
                 f"expected a finite loss, got {value.item()} in step {self.at.step} (epoch {epoch + 1}). "
@@ -146,13 +145,15 @@ class _Run:
     def validate(self) -> tuple[float, float]:
         """The mean cross entropy and the accuracy on the "val" clips, at the centre view, as the loss trains on them.
 
-        The same draws after every epoch, and the loss as it is in the end: epochs can be compared.
+        The same draws after every epoch and the final form of the loss, so that epochs can be compared.
         """
         self.net.eval()
         total = torch.zeros(3, device=self.accelerator.device)
         for batch in self.batches("val"):
             with self.autocast():
-                batch = training_batch(self.loss, self.net, batch, Seeds(digest(self.seed, "validation"), batch.ids))
+                batch = training_batch(
+                    self.loss, self.net, batch, Seeds(stable_hash(self.seed, "validation"), batch.ids)
+                )
                 logits = self.net(batch.x)
             total[0] += F.cross_entropy(logits.float(), batch.label, reduction="sum")
             total[1] += (logits.argmax(1) == batch.label).sum()
@@ -161,7 +162,7 @@ class _Run:
         return loss / count, correct / count
 
     def close(self, number: int, val_loss: float, val_accuracy: float) -> None:
-        """Note the epoch in the curve, and its weights if they are the best so far."""
+        """Add the epoch to the curve, and keep its weights if they are the best so far."""
         at = self.at
         at.seconds = time.monotonic() - self.began
         epoch = Epoch(
@@ -187,7 +188,7 @@ class _Run:
         return torch.autocast(device.type, torch.bfloat16, enabled=low)
 
     def save_if_due(self) -> None:
-        """Write the position, if that was long ago."""
+        """Write the state, if the last one is old."""
         if time.monotonic() - self.saved < self.save_every_s:
             return
         self.at.seconds = time.monotonic() - self.began
@@ -196,7 +197,7 @@ class _Run:
         self.saved = time.monotonic()
 
     def finish(self) -> Trained:
-        """Leave the best weights, in the network and on disk, and clear up."""
+        """Put the best weights into the network and on disk, and remove the state."""
         at, accelerator = self.at, self.accelerator
         checkpoint.put(at.best, self.net, self.out / STATE)
         if accelerator.is_main_process:
@@ -220,7 +221,7 @@ class _Run:
 
 
 class _Objective(nn.Module):
-    """Network and loss as one module: data parallelism wraps it, and whatever the loss asks of the network is inside."""
+    """Network and loss as one module, for data parallelism: all that the loss computes with the network is inside."""
 
     def __init__(self, net: AVNet, loss: Loss) -> None:
         super().__init__()

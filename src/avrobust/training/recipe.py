@@ -1,4 +1,4 @@
-"""How to train: optimiser, learning rates, their schedule, how long, in what precision."""
+"""How to train: optimiser, learning rates and their schedule, epochs, precision."""
 
 from dataclasses import dataclass, replace
 from math import cos, pi
@@ -47,7 +47,7 @@ class Recipe:
             )
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
-        """What the learning rates are multiplied by in step number `step` of the whole training.
+        """The factor of the learning rates in step `step` of the whole training.
 
         onecycle: from 1/25 up to 1 and down to 1/250,000 along half cosines, as `torch`'s OneCycleLR.
 
@@ -64,7 +64,7 @@ class Recipe:
         return _glide(1.0, 1 / 250_000, (step - peak) / max(last - peak, 1))
 
     def for_epochs(self, epochs: int) -> "Recipe":
-        """The same in another number of epochs: where the rate falls goes along, but never to before the first.
+        """This recipe with another number of epochs; its drops move in proportion, never to before the first epoch.
 
         >>> Recipe(schedule="steps", drops=(30, 60, 90), epochs=100).for_epochs(20).drops
         (6, 12, 18)
@@ -72,7 +72,7 @@ class Recipe:
         return replace(self, epochs=epochs, drops=tuple(max(1, round(d * epochs / self.epochs)) for d in self.drops))
 
     def dtype(self, device: torch.device) -> torch.dtype:
-        """What convolutions and matrix products are computed in; the weights themselves stay float32."""
+        """The type of convolutions and matrix products; weights stay float32."""
         low = self.precision == "bfloat16" or (self.precision == "auto" and fast_bfloat16(device))
         return torch.bfloat16 if low else torch.float32
 
@@ -108,7 +108,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def cross_entropy(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
-    """The mean cross entropy of a batch: the loss that training uses unless told otherwise."""
+    """The mean cross entropy of a batch: the default loss."""
     return F.cross_entropy(net(batch.x), batch.label)
 
 

@@ -1,8 +1,8 @@
-"""What a network gets to hear and see of a prepared clip, and batches of it.
+"""Views: the part of a prepared clip that a model gets, and batches of them.
 
-A view is a stretch of the sound and frames spread evenly over that same stretch, so that sound and picture stay
-aligned in time.  Training draws the stretch, the crop, a mirror image and the volume per (seed, epoch, clip);
-evaluation takes the centre.
+A view is a segment of the audio, and frames spread evenly over the same segment, so that audio and video stay aligned.
+Training draws the segment, the crop, a horizontal flip and the volume per (seed, epoch, clip); evaluation takes the
+centre.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ import torch
 
 from avrobust.media.decode import Clip
 from avrobust.media.spec import ClipSpec
-from avrobust.seeds import Seeds, digest
+from avrobust.seeds import Seeds, stable_hash
 from avrobust.types import AV, Batch
 
 VOLUME = (0.5, 1.5)  # as in the published code
@@ -23,9 +23,9 @@ VOLUME = (0.5, 1.5)  # as in the published code
 
 @runtime_checkable
 class Clips(Protocol):
-    """Labelled clips, as `data.store.Store` has them; anything with these five will do.
+    """Labelled clips: a `data.store.Store`, or any object with these five.
 
-    Training reads every clip once more to know it again, unless a method `digest(id)` says what a clip holds.
+    Training reads every clip once to recognise it, unless a method `stable_hash(id)` names what a clip holds.
     """
 
     @property
@@ -39,7 +39,7 @@ class Clips(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """The part of a clip that a network gets.
+    """The part of a clip that a model gets.
 
     The published setting is `View(samples=65535, frames=1, size=224)`, at 11,025 Hz.
     """
@@ -56,26 +56,26 @@ class View:
 
 @dataclass(frozen=True)
 class Augment:
-    """Draw the view of each clip anew: what is drawn depends on (seed, epoch, clip) and on nothing else."""
+    """Random views: the draws depend on (seed, epoch, clip) and on nothing else."""
 
     seed: int
     epoch: int
 
     def seeds(self, ids: Sequence[str]) -> Seeds:
         """The draws of these clips in this epoch."""
-        return Seeds(digest(self.seed, "view", self.epoch), tuple(ids))
+        return Seeds(stable_hash(self.seed, "view", self.epoch), tuple(ids))
 
 
 def cut(clip: Clip, spec: ClipSpec, view: View, generator: np.random.Generator | None = None) -> AV[np.ndarray]:
-    """The view of a clip: sound float32 (n) in [-1, 1], picture uint8 (t size size 3).
+    """The view of a clip: audio float32 (n) in [-1, 1], video uint8 (t size size 3).
 
-    Without a generator it is the centre.  With one: any stretch, any crop, mirrored half of the time, volume
-    times U(0.5, 1.5) and then cut off at full scale.
+    Without a generator it is the centre.  With one: any segment, any crop, flipped half of the time, volume times
+    U(0.5, 1.5) and then clipped at full scale.
     """
     spare = AV(audio=len(clip.wave) - view.samples, visual=min(clip.frames.shape[1:3]) - view.size)
     if spare.audio < 0:
         raise ValueError(
-            f"expected at least {view.samples} samples of sound, got {len(clip.wave)}. "
+            f"expected at least {view.samples} samples of audio, got {len(clip.wave)}. "
             "Prepare longer clips, or ask for a shorter view."
         )
     if spare.visual < 0:
@@ -113,19 +113,19 @@ def window(spec: ClipSpec, view: View) -> tuple[float, float, float, float]:
 
 
 def subset(ids: Sequence[str], limit: int | None) -> tuple[str, ...]:
-    """At most `limit` of the clips, drawn by name, in their order.  A smaller limit gives a part of a larger one.
+    """At most `limit` of the clips, drawn by name, in their order.  A smaller limit gives a subset of a larger one.
 
     >>> subset(["a", "b", "c"], 5), len(subset(["a", "b", "c"], 2))
     (('a', 'b', 'c'), 2)
     """
     if limit is None or limit >= len(ids):
         return tuple(ids)
-    kept = set(sorted(ids, key=lambda id: digest("limit", id))[:limit])
+    kept = set(sorted(ids, key=lambda id: stable_hash("limit", id))[:limit])
     return tuple(id for id in ids if id in kept)
 
 
 def count_batches(clips: int, batch_size: int) -> int:
-    """Training batches per epoch: whole ones only, for normalisation needs company; one if there are fewer clips."""
+    """Training batches per epoch: whole batches only, as batch normalisation needs them; one if there are fewer clips."""
     return max(1, clips // batch_size)
 
 
@@ -153,7 +153,7 @@ def batches(
         )
     count = -(-len(ids) // batch_size)
     if augment is not None:
-        ids = tuple(sorted(ids, key=lambda id: digest(augment.seed, "order", augment.epoch, id)))
+        ids = tuple(sorted(ids, key=lambda id: stable_hash(augment.seed, "order", augment.epoch, id)))
         count = count_batches(len(ids), batch_size)
     for i in range(start, count):
         mine = ids[i * batch_size : (i + 1) * batch_size][shard[0] :: shard[1]]

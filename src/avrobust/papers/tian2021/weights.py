@@ -1,13 +1,13 @@
-"""Checkpoints that the code of Tian & Xu 2021 wrote (YapengTian/AV-Robustness-CVPR21), as networks of this package.
+"""Checkpoints of the code of Tian & Xu 2021 (YapengTian/AV-Robustness-CVPR21) as networks of this package.
 
-That code keeps a network as three files of tensors by name, and its dictionaries as two more:
+The code saves a network as three files of tensors by name, and its dictionaries as two more:
 
     sound_best.pth       `features.N`: Conv1d with bias, BatchNorm1d, ReLU and MaxPool1d in one row
     frame_best.pth       `features.N`: torchvision's ResNet-18 without its last layer, its parts numbered in a row
-    classifier_best.pth  `fc1`: one linear layer on [picture; sound]
-    Dv_best.pth, Da_best.pth    (512 m) each, of picture and of sound; beside the weights of the stage before
+    classifier_best.pth  `fc1`: one linear layer on [video; audio]
+    Dv_best.pth, Da_best.pth    (512 m) each, of video and of audio; beside the weights of the first stage
 
-Nothing but tensors is unpickled, for a checkpoint from a stranger must not run code.
+Only tensors are unpickled, because a checkpoint from a stranger must not run code.
 """
 
 import re
@@ -45,7 +45,7 @@ _ORDER = {
 }
 CLASSES = {dataset: tuple(names.split()) for dataset, names in _ORDER.items()}
 
-# What that code's networks get: 5.9 s of sound, and the frame in the middle of it.
+# The input of that code's networks: 5.9 s of audio, and the frame in its middle.
 VIEW = View(samples=65535, frames=1, size=224)
 CLIP = ClipSpec(seconds=VIEW.samples / 11025, rate=11025, fps=11025 / VIEW.samples, size=VIEW.size)
 
@@ -55,13 +55,13 @@ def load_published(
 ) -> AVNet:
     """The network in `sound_<name>.pth`, `frame_<name>.pth` and `classifier_<name>.pth` of a folder, to be evaluated.
 
-    It gives the logits of that network in evaluation mode, its classes in that network's order, on sound (b n) in
-    [-1, 1] and RGB frames (b t 3 h w) in [0, 1] that are not yet normalised: ours normalises them itself.  That
-    code knows t = 1; of more frames, the mean of their features goes on.
+    Its logits are those of that network in evaluation mode, with that code's order of classes, for audio (b n) in
+    [-1, 1] and RGB frames (b t 3 h w) in [0, 1], not normalised: our network normalises them itself.  That code has
+    t = 1; with more frames, their features are averaged.
 
     With `memory`, for example `defenses.MEMORIES["ave"]` or another `ExFMem`, the dictionaries `Dv_best.pth` and
-    `Da_best.pth` guard it: the first `memory.columns` of their columns.  They come from the folder `banks`, by
-    default the same.  That code's second stage has its weights in a new folder and its dictionaries in the first's.
+    `Da_best.pth` are its feature defense: the first `memory.columns` of their columns.  They are read from the folder
+    `banks`, by default the same.  That code's second stage has weights in a new folder, and dictionaries in the first.
 
     Raises `CheckpointError` that names the file: not there, damaged, more than tensors, or of another network.
     """
@@ -76,14 +76,14 @@ def load_published(
 
     rows = head["fc1.weight"].shape[:1] if "fc1.weight" in head else ()
     net = build(NetSpec(classes=max([2, *rows])), seed=0)
-    slots, biases = _sound(net.audio)
+    slots, biases = _audio(net.audio)
     _fill(slots, weights.audio, path.audio)
     for normalised, bias in biases.items():
         slots[normalised] -= bias  # (z + b) - m = z - (m - b)
-    _fill(_picture(net.visual), weights.visual, path.visual)
+    _fill(_visual(net.visual), weights.visual, path.visual)
     columns = torch.empty(net.classifier.weight.shape)
     _fill({"fc1.weight": columns, "fc1.bias": net.classifier.bias.detach()}, head, last)
-    net.classifier.weight.detach().copy_(columns.roll(FEATURES, dims=1))  # [picture; sound] becomes [sound; picture]
+    net.classifier.weight.detach().copy_(columns.roll(FEATURES, dims=1))  # [video; audio] becomes [audio; video]
     if memory is not None:
         net.feature_defense = Memory(memory, _banks(folder if banks is None else Path(banks), memory.columns))
     return net.eval()
@@ -109,8 +109,8 @@ def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[AVNet, Met
     )
 
 
-def _sound(encoder: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Where the published sound network's tensors belong in ours, by their names, which number the same row.
+def _audio(encoder: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Where the tensors of the published audio network belong in ours, by their names, which number the same row.
 
     Also the biases that ours has no place for, by the name of the mean that takes them up.
     """
@@ -125,8 +125,8 @@ def _sound(encoder: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return slots, biases
 
 
-def _picture(encoder: nn.Module) -> dict[str, Tensor]:
-    """Where the published picture network's tensors belong in ours, by their names."""
+def _visual(encoder: nn.Module) -> dict[str, Tensor]:
+    """Where the tensors of the published video network belong in ours, by their names."""
     backbone = encoder.get_submodule("backbone").state_dict()
     return {f"features.{_theirs(name)}": tensor for name, tensor in backbone.items()}
 
