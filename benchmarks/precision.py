@@ -18,7 +18,7 @@ from measure import RUNS, write
 from avrobust import evaluate
 from avrobust.engine import Precision
 from avrobust.papers.tian2021.budgets import TABLE1_X4
-from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
+from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
 
 ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOMENTUM)))
 

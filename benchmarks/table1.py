@@ -27,7 +27,7 @@ from methods import PEERS, SIZES, Method, Problem, Search, available
 
 from avrobust import AV, Batch, engine, evaluate
 from avrobust.papers.tian2021.budgets import TABLE1
-from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
+from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.types import Model
 
 SEARCHES = (Search("FGSM"), Search("PGD", 10, random_start=True), Search("MIM", 10))

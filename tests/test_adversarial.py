@@ -17,7 +17,7 @@ from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.report.record import RunRecord
 from avrobust.report.run import Run
 from avrobust.report.sections.defenses import defense_tables
-from avrobust.study.jobs import about_model
+from avrobust.study.record import about_model
 from avrobust.training import cross_entropy, load
 from nets import clips, network
 from test_training import RECIPE, Counted, assert_same, killed_at, run, weights

@@ -25,7 +25,7 @@ from avrobust.training import View
 
 ABOUT = f"""Run an experiment, from videos to a report.
 
-NAME is one of {", ".join(STUDIES)}, or module:name of your own study. Without --data it runs on the procedural
+NAME is one of {", ".join(STUDIES)}, my_study.py or module:name of your own. Without --data it runs on the procedural
 orchestra; tian2021_music, tian2021_kinetics_sounds and tian2021_ave need your videos. After an interruption, the same
 command continues.
 
@@ -33,6 +33,7 @@ examples:
   avrobust study quick
   avrobust study quick --data my_clips/ --out runs/mine --epochs 24
   avrobust study tian2021_music --data /media/MUSIC
+  avrobust study my_study.py --seeds 0 1 2
   avrobust study quick --data words.csv --label digit --start t0 --end t1 --clip.seconds 0.5 --view.samples 5000
 """
 
@@ -54,7 +55,7 @@ class RunOptions:
 @dataclass(frozen=True)
 class Options:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """Study to run."""
+    """Study to run: a name, a file that defines `study`, or module:name."""
     out: Maybe[Path] = None
     """Folder of the run; default runs/NAME."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED ...")] = (0,)

@@ -1,4 +1,4 @@
-"""What is wrong with a study and can be known before any work is said then, not after hours of preparing clips."""
+"""Checks of a study before any work: an error should not come after hours of preparing clips."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ from avrobust.types import AV, Signals
 
 
 def check(study: Study, clips: Mapping[str, int], out: Path, *, data: Path, tracker: str | None = None) -> None:
-    """Raise a ValueError or an OSError that says what to do.
+    """Raise a `ValueError` or an `OSError` for a study that cannot run.
 
-    `clips` counts those of each split, as listed.  Networks that are not trained yet are built and asked about a blank
-    clip: with image weights that cannot be had, or a view that they or the clips are too small for, none would be.
+    `clips` are the numbers of listed clips by split.  Every network that is not trained yet is built and run on a blank
+    clip, which finds unavailable image weights, a view that is too small, and a user's network of another form.
     """
     refuse_unknown_tracker(tracker)
     for folder in (out, data):
@@ -59,7 +59,7 @@ def _check_network(config: ModelConfig, x: Signals) -> None:
 
 
 def _blank(study: Study) -> Signals:
-    """What the study's networks would get of a clip that is silent and dark."""
+    """The view of a silent, black clip."""
     spec = study.clip
     wave, frames = np.zeros(spec.samples, np.float32), np.zeros((spec.frames, spec.size, spec.size, 3), np.uint8)
     seen = cut(Clip(wave, frames, (0.0, 0.0, 1.0, 1.0), ()), spec, study.view)

@@ -1,4 +1,4 @@
-"""What a study costs, said before it begins: trainings, passes through networks, disk, and time on this machine."""
+"""The cost of a study before it starts: trainings, passes through networks, disk, and time on this machine."""
 
 import time
 from collections import Counter
@@ -36,11 +36,11 @@ class Cost:
     weights: int
 
     def seconds(self, per_pass: Mapping[str, float]) -> float:
-        """How long the passes take, where one of each takes so long."""
+        """The duration of all passes, from that of one pass of each kind."""
         return sum(n * per_pass[part] for part, n in self.passes.items())
 
     def __str__(self) -> str:
-        """In two sentences, for a person to decide."""
+        """Two sentences for the user."""
         passes = sum(self.passes.values())
         number = f"{passes / 1e6:.2g} million" if passes >= 1e6 else f"{passes:,.0f}"
         return (
@@ -127,7 +127,7 @@ def _timed(config: ModelConfig, study: Study, device: torch.device) -> float:
 
 
 def _numbers(config: ModelConfig) -> int:
-    """How many numbers its network has."""
+    """The size of its network's state."""
     plain = replace(config, visual_weights=None)  # of a ResNet-18, whatever it starts from
     with torch.device("meta"):  # shapes without numbers
         return sum(t.numel() for t in plain.build(classes=11, seed=0).state_dict().values())

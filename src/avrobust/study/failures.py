@@ -1,6 +1,6 @@
-"""What fails in a study is written down and left out: one model's bug does not stop the others' measurements.
+"""Failures of a study are recorded and left out: a bug in one model does not stop the measurement of others.
 
-A disk that is full or closed is no model's matter, and stops the run; so does Ctrl-C.
+A full or read-only disk stops the run; so does Ctrl-C.
 """
 
 import errno
@@ -20,10 +20,14 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 CLOSED = {errno.EACCES, errno.EPERM}
 
 
+def failed_now(record: RunFile) -> set[str]:
+    """The names that failed in this run, in any of its processes; those that failed in an earlier run are tried again."""
+    return {name for name, told in failures(record.about).items() if float(told.get("at", 0)) >= record.began_s}
+
+
 def failed(record: RunFile, name: str) -> bool:
-    """Whether `name` failed in this run, in any of its processes; what failed in an earlier one is tried again."""
-    told = failures(record.about).get(name)
-    return told is not None and float(told.get("at", 0)) >= record.began_s
+    """Whether `name` failed in this run, in any of its processes."""
+    return name in failed_now(record)
 
 
 def failures(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,14 +1,14 @@
 """One model of a study with one seed: trained, attacked, examined.  What is finished is never computed again."""
 
 import json
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
 
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
-from avrobust.config import name_of
 from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
@@ -20,15 +20,13 @@ from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.files import write_json
 from avrobust.models.network import AVNet
-from avrobust.models.zoo import count_parameters
-from avrobust.objectives import display_name
 from avrobust.progress import track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
-from avrobust.study.failures import failed, left_out
+from avrobust.study.failures import failed, failed_now, left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
-from avrobust.study.record import RunFile, world, world_name
+from avrobust.study.record import RunFile, about_model, world, world_name
 from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
 
@@ -52,28 +50,28 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its training lies."""
+        """The folder of its training."""
         return self._weights_of(self.config.name).parent
 
-    @property
+    @cached_property
     def sources(self) -> tuple[str, ...]:
-        """The models whose weights it needs: what its training starts from, and what clips are made for."""
+        """The models whose weights it needs: the one its training starts from, and those that attacks transfer from."""
         attacks = [cell.attack for cell in self.study.cells(self.config.name, self.seed)]
         foreign = [attack.source for attack in attacks if isinstance(attack, Transfer)]
         return tuple(dict.fromkeys([*filter(None, [self.config.start]), *foreign]))
 
     @property
     def name(self) -> str:
-        """What its folder is called, and its failure if it fails."""
+        """The name of its folder, and of its failure."""
         return self.folder.name
 
     @property
     def ready(self) -> bool:
-        """Whether those are there, or known not to come."""
+        """Whether the weights that it needs exist, or their models have failed."""
         return all((w := self._weights_of(s)).exists() or failed(self.record, w.parent.name) for s in self.sources)
 
     def run(self) -> None:
-        """Train it, attack it, look at it; what fails is written down and left out."""
+        """Train, attack and examine the model; a failure is recorded, and the study goes on without it."""
         if not failed(self.record, self.name):
             with left_out(self.record, self.name, self.config.name, self.seed, "training and measuring it"):
                 self._run()
@@ -104,7 +102,7 @@ class Job:
                     showcase.located(study, net, self.store, places, self.out / "strips" / name, self.device)
 
     def train(self) -> Trained:
-        """Its training, or what there is of it."""
+        """The finished training; one that was interrupted goes on."""
         study, config = self.study, self.config
         if config.epochs == 0:
             checkpoint.save(net := self.start(), path := self._weights_of(config.name), {})
@@ -137,13 +135,44 @@ class Job:
         return net
 
     def measure(self, net: AVNet, *, also: Measure | None = None) -> None:
-        """Compute the cells of the trained network that are not there yet."""
-        study, config, seed = self.study, self.config, self.seed
+        """Compute the missing cells of the trained network."""
+        study, name, seed = self.study, self.config.name, self.seed
+        source = cache(self._source)
+        cells = self._keyed(net, also, source)
+        if other := set_aside(self.out, name, seed, cells):
+            self.record.update(set_aside=other)
+        lost = failed_now(self.record)
+        todo = {
+            key: cell
+            for key, cell in cells.items()
+            if self._failure(cell) not in lost and not is_whole(cell_folder(self.out, key))
+        }
+        if not todo:
+            return
+        evaluator = cache(lambda limit: Evaluator(net, self.tested(limit), name=name, also=also))
+        here = world_name(world(self.device))
+        total = sum(cell.steps + 1 for cell in todo.values())
+        with track_progress(f"attacking {name} (seed {seed})", total, visible=self.progress, count=False) as advance:
+            for key, cell in todo.items():
+                advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
+                if cell.attack is None:
+                    write_cell(self.out, key, cell, self._clean(cell, evaluator, localises=also is not None), here)
+                else:
+                    with left_out(self.record, self._failure(cell), name, seed, f"{cell.attack_name} on {cell.threat}"):
+                        attack = cell.attack
+                        if isinstance(attack, Transfer):
+                            attack = replace(attack, model=source(attack.source))
+                        rows = evaluator(study.attacked).under(attack, cell.threat, seed, sent=cell.sent)
+                        write_cell(self.out, key, cell, rows, here)
+                advance(cell.steps + 1)
+
+    def _keyed(self, net: AVNet, also: Measure | None, source: Callable[[str], AVNet]) -> dict[str, Cell]:
+        """The cells of the model by the names of their folders: all that their rows depend on is in these."""
+        study = self.study
         about = [
             weights_sha256(net), self.store.sha256, study.view, study.attacked, study.batch,
             saving.describe(net.feature_defense), sources(net.feature_defense, {type(m) for m in net.modules()}), also,
         ]  # fmt: skip
-        source = cache(self._source)
 
         def key(cell: Cell) -> str:
             if not isinstance(cell.attack, Transfer):
@@ -152,50 +181,29 @@ class Job:
                 return cell.key(*about, None)  # its source failed, and so will it
             return cell.key(*about, weights_sha256(source(cell.attack.source)))
 
-        cells = {key(cell): cell for cell in study.cells(config.name, seed)}
-        if other := set_aside(self.out, config.name, seed, cells):
-            self.record.update(set_aside=other)
-        todo = {
-            name: cell
-            for name, cell in cells.items()
-            if not is_whole(cell_folder(self.out, name)) and not failed(self.record, f"{self.name}-{cell.key()}")
-        }
-        if not todo:
-            return
+        return {key(cell): cell for cell in study.cells(self.config.name, self.seed)}
 
-        attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=config.name, also=also))
-        here = world_name(world(self.device))
-        total = sum(cell.steps + 1 for cell in todo.values())
-        title = f"attacking {config.name} (seed {seed})"
-        with track_progress(title, total, visible=self.progress, count=False) as advance:
-            for name, cell in todo.items():
-                advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
-                if cell.attack is None:
-                    everyone = Evaluator(net, every := self.tested(None), name=cell.model, also=also)
-                    parts = [everyone.clean(seed), unreadable(self.store, cell)]
-                    if config.modality == "AV":  # a heat map, and answers, should move with what is heard and seen
-                        asked, parts_of_clips = (everyone, "A") if also else (attacked(), "AV")
-                        # A single clip has no other to swap with, a single class none that sounds elsewhere.
-                        controls: list[Attack] = [Swap(every), Mute()] if sum(map(len, every)) > 1 else [Mute()]
-                        if also:
-                            controls.append(Noise())
-                            if len({int(k) for b in every for k in b.label}) > 1:
-                                controls.append(Elsewhere(every))
-                        parts += [asked.under(c, ANYTHING.only(m), seed) for c in controls for m in parts_of_clips]
-                    rows = Rows.concat(parts)
-                    write_cell(self.out, name, cell, rows, here)
-                else:
-                    subject, doing = attacked(), f"{cell.attack_name} on {cell.threat}"
-                    with left_out(self.record, f"{self.name}-{cell.key()}", config.name, seed, doing):
-                        attack = cell.attack
-                        if isinstance(attack, Transfer):
-                            attack = replace(attack, model=source(attack.source))
-                        rows = subject.under(attack, cell.threat, seed, sent=cell.sent)
-                        write_cell(self.out, name, cell, rows, here)
-                advance(cell.steps + 1)
+    def _failure(self, cell: Cell) -> str:
+        """The name under which a failure of this cell is recorded, whatever weights it had."""
+        return f"{self.name}-{cell.key()}"
+
+    def _clean(self, cell: Cell, evaluator: Callable[[int | None], Evaluator], *, localises: bool) -> Rows:
+        """Rows of all clean test clips, of unreadable ones, and of controls: predictions and heat maps should follow the clip."""
+        every = self.tested(None)
+        parts = [evaluator(None).clean(self.seed), unreadable(self.store, cell)]
+        if self.config.modality == "AV":
+            # A single clip has no other to swap with; clips of a single class, none with another source.
+            controls: list[Attack] = [Swap(every), Mute()] if sum(map(len, every)) > 1 else [Mute()]
+            if localises:
+                controls.append(Noise())
+                if len({int(k) for b in every for k in b.label}) > 1:
+                    controls.append(Elsewhere(every))
+            on, subsets = (evaluator(None), "A") if localises else (evaluator(self.study.attacked), "AV")
+            parts += [on.under(c, ANYTHING.only(m), self.seed) for c in controls for m in subsets]
+        return Rows.concat(parts)
 
     def about(self, trained: Trained, net: AVNet) -> dict[str, object]:
-        """What run.json says of it; the probes are kept beside its weights."""
+        """The model for run.json; the probes are cached beside its weights."""
         kept, sha256 = self.folder / "about.json", weights_sha256(net)
         try:
             told = json.loads(kept.read_text())
@@ -273,28 +281,3 @@ class Job:
 def weights_of(out: Path, name: str, seed: int) -> Path:
     """Where a run keeps a trained model's weights."""
     return out / "models" / f"{name}-{seed}" / "net.safetensors"
-
-
-def network_name(config: ModelConfig) -> str | None:
-    """The name of a user's own network; None for the package's."""
-    return config.network if config.network is None or isinstance(config.network, str) else name_of(config.network)
-
-
-def about_config(config: ModelConfig) -> dict[str, object]:
-    """A model that is to be trained, as run.json tells of it."""
-    return {
-        "kind": config.modality, "fusion": None if config.network else config.fusion, "network": network_name(config), "recipe": config.recipe.name,
-        "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
-        "start": config.start, "role": config.role, "localises": config.localises,
-    }  # fmt: skip
-
-
-def about_model(config: ModelConfig, trained: Trained) -> dict[str, object]:
-    """A trained model, as run.json tells of it."""
-    best = trained.curve[trained.best_epoch - 1] if trained.curve else None
-    return about_config(config) | {
-        "parameters": count_parameters(trained.net),
-        "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch,
-        "val": best and best.val_accuracy,
-        "curve": [asdict(e) for e in trained.curve],
-    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a study is: data, models, attacks, threats, seeds.  Frozen values; nothing runs here."""
+"""A study as a value: data, models, sweeps of attacks over threats, seeds.  Nothing runs here."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -88,10 +88,14 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every one of `models` under every one of `attacks` inside every one of `threats`.
+    """Each of `models` under each of `attacks` within each of `threats`.
 
-    With `sent`, what is left of the clips after each of these channels, and of clean ones, instead of tables of attacks.
-    An attack that stops where the model is wrong makes clips that anything undoes: give one that goes on.
+    With `sent`, adversarial and clean clips are also measured after each of these channels, such as compression.  Give
+    attacks without early stopping then: a clip that just crosses the decision boundary is restored by any channel.
+
+    >>> from avrobust.attacks import PGD
+    >>> Sweep(models=("AV",), attacks=(PGD(),), threats=Threat.linf(audio=0.01, visual=0.01).subsets()).models
+    ('AV',)
     """
 
     models: tuple[str, ...]
@@ -102,7 +106,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Cell:
-    """One model under one attack inside one threat (no attack: clean), for one seed: what is computed at once."""
+    """One model, one seed, one attack within one threat (no attack: clean clips): the unit that is computed and stored."""
 
     model: str
     seed: int
@@ -112,12 +116,12 @@ class Cell:
 
     @property
     def attack_name(self) -> str:
-        """How a table calls the attack."""
+        """The attack's display name."""
         return display_name(self.attack) if self.attack else "none"
 
     @property
     def steps(self) -> int:
-        """Gradient steps per clip: what the cell costs, to first order."""
+        """Gradient steps per clip: the cost of the cell, to first order."""
         return getattr(self.attack, "steps", 1) * getattr(self.attack, "restarts", 1) if self.attack else 0
 
     @property
@@ -126,7 +130,7 @@ class Cell:
         return {"avrobust": avrobust.__version__} | sources(self.attack, self.sent)
 
     def key(self, *about: object) -> str:
-        """The name of the cell's folder: everything that its rows depend on, `about` the weights and clips included.
+        """The name of the cell's folder, a digest of all that its rows depend on; `about` are the weights and clips.
 
         The code is part of that: the version of this package, and the files of an attack of one's own.
         """
@@ -135,17 +139,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment: it is its own configuration and record.
+    """An experiment: models, sweeps of attacks, data and seeds.
 
-    `clip` says what is prepared of each video, `view` what a model gets of it.  Clean accuracy is measured on all
-    test clips, attacks on `attacked` of them (None: all), the same for every model.  `epochs` is how long a training
-    of the recipe's own length takes instead: shorter ones shrink or grow with it, so what "trained as long" still
-    did.  `tables` are the threats that stand together in a table, one per subset; `defenses` those
-    of the tables of fusions and defenses; `showcase` is the one at which the report's gallery shows clips.
-    `embedded` names the models whose features are drawn (Figure 5).  `title` None is the question and the data's name.
-    `listed` is how many clips of train, val and test there are where data are yet to be given, as far as is known.
-    `paper` is what this repeats, `benchmark` its dataset whose printed numbers stand beside: only where task and data are
-    the paper's.
+    `clip` is what is prepared of each video, `view` the part that a model receives.  Clean accuracy is measured on all test
+    clips, robust accuracy on the first `attacked` of them (None: all), the same for every model.  `epochs` replaces the
+    length of a full training; shorter trainings change in proportion.  Each of `tables` is one table's threats, one per
+    subset; each of `defenses` those of a table of fusions and defenses.  `showcase` is the threat of the report's gallery.
+    `embedded` names the models whose features are drawn (Figure 5).  Without `title`, the report's title is the question
+    and the data's name.  `listed` are the numbers of train, val and test clips of a dataset that the user has to provide.
+    `paper` is the paper that the study repeats, and `benchmark` the dataset whose printed numbers the report compares with:
+    only where task and data are the paper's.
     """
 
     name: str

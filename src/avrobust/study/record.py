@@ -7,17 +7,22 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import avrobust
-from avrobust.config import digest
+from avrobust.config import digest, name_of
 from avrobust.files import write_json
 from avrobust.locks import Lock
+from avrobust.models.zoo import count_parameters
+from avrobust.objectives import display_name
 from avrobust.report import record as run_record
 from avrobust.report.worlds import DECIDES
+from avrobust.study.plan import ModelConfig
+from avrobust.training import Trained
 from avrobust.training.recipe import fast_bfloat16
 
 
@@ -145,3 +150,28 @@ class RunFile:
 
     def _write(self, about: Mapping[str, Any]) -> None:
         write_json(self.path, {"version": run_record.VERSION, **about})
+
+
+def network_name(config: ModelConfig) -> str | None:
+    """The name of a user's own network; None for the package's."""
+    return config.network if config.network is None or isinstance(config.network, str) else name_of(config.network)
+
+
+def about_config(config: ModelConfig) -> dict[str, object]:
+    """A model that is to be trained, for run.json."""
+    return {
+        "kind": config.modality, "fusion": None if config.network else config.fusion, "network": network_name(config), "recipe": config.recipe.name,
+        "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
+        "start": config.start, "role": config.role, "localises": config.localises,
+    }  # fmt: skip
+
+
+def about_model(config: ModelConfig, trained: Trained) -> dict[str, object]:
+    """A trained model, for run.json."""
+    best = trained.curve[trained.best_epoch - 1] if trained.curve else None
+    return about_config(config) | {
+        "parameters": count_parameters(trained.net),
+        "seconds": round(trained.seconds, 1), "epochs": len(trained.curve), "best_epoch": trained.best_epoch,
+        "val": best and best.val_accuracy,
+        "curve": [asdict(e) for e in trained.curve],
+    }  # fmt: skip

@@ -1,7 +1,7 @@
-"""Runs a study: data, models, report.  Whatever is finished is never computed again.
+"""Runs a study: check it, prepare its clips, train and attack its models, write its report.  Finished work is kept.
 
-Several processes may run the same study in the same folder, on one machine or on several that share it: each takes
-what no other is at work on, and ends when all of it is done.
+Several processes may run the same study in the same folder, on one machine or on several that share it: each takes jobs
+that no other process holds, and ends when all jobs are done.
 """
 
 import json
@@ -30,9 +30,9 @@ from avrobust.study import showcase
 from avrobust.study.checks import check
 from avrobust.study.cost import announced, counted
 from avrobust.study.failures import writing
-from avrobust.study.jobs import Job, about_config
+from avrobust.study.jobs import Job
 from avrobust.study.plan import Study
-from avrobust.study.record import RunExistsError, RunFile, code, world, world_name
+from avrobust.study.record import RunExistsError, RunFile, about_config, code, world, world_name
 from avrobust.threat import Threat
 
 
@@ -45,32 +45,53 @@ def run(
     progress: bool = True,
     tracker: str | None = None,
 ) -> Path:
-    """Do what `study` asks, in the folder `out`; returns the report's path.
+    """Run `study` in the folder `out`; returns the report's path.
 
-    `data` is where the orchestra's videos and prepared clips are kept, for other runs to share.  An interrupted
-    run goes on where it was: datasets clip by clip, trainings from their last state, cells one by one.
+    `data` is the folder of the orchestra's videos and of prepared clips, which runs share.  An interrupted run goes on:
+    datasets clip by clip, trainings from their last state, sweeps cell by cell.
 
-    A model or an attack that fails is left out, written down in run.json and in the folder `failures`, and tried
-    again by the next run.  Raises `OSError` that names the place where nothing can be written.
+    A model or an attack that fails is left out, recorded in run.json and in the folder `failures`, and tried again by the
+    next run.  Raises `ValueError` for a study or clips that cannot be used, before anything is written, and `OSError` that
+    names the place where nothing can be written.
     """
     with writing(out):
-        return _run(study, out, data, command, progress, tracker)
+        listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
+        check(study, counted(listed) if listed else announced(study) or {}, out, data=data, tracker=tracker)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        record = _begin(study, listed, out, device, command)
+        manifest, store = _clips(study, listed, data, record, progress)
+        run_jobs(
+            [
+                Job(study, config, seed, out, manifest, store, record, device, progress, tracker)
+                for seed in study.seeds
+                for config in study.models
+            ]
+        )
+        with Lock(out / ".report.lock"):
+            with record.timed("showcase"):
+                showcase.samples(store, out / "samples")
+            return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
 
 
-def _run(study: Study, out: Path, data: Path, command: str, progress: bool, tracker: str | None) -> Path:
-    # What is wrong with a user's clips, or with the study, is said before the folder is taken.
-    listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
-    title = study.title or f"{study.question} {listed.name if listed else 'The orchestra'}"
-    check(study, counted(listed) if listed else announced(study) or {}, out, data=data, tracker=tracker)
-    record = RunFile(out, describe_study(study))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    here = world(device)
+def _begin(study: Study, listed: Manifest | None, out: Path, device: torch.device, command: str) -> RunFile:
+    """The record of a run that begins or goes on."""
+    record, here = RunFile(out, describe_study(study)), world(device)
     record.update(
-        name=study.name, title=title, paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(), world=here, worlds={world_name(here): here},
+        name=study.name, title=study.title or f"{study.question} {listed.name if listed else 'The orchestra'}",
+        paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(),
+        world=here, worlds={world_name(here): here}, sources=sources(study),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
-        tables=levels(study.tables), defenses=levels(study.defenses), sources=sources(study),
+        tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
+    # Before any cells, so that a report of a running study knows every model.
+    record.begin("models", {config.name: about_config(config) for config in study.models})
+    return record
 
+
+def _clips(
+    study: Study, listed: Manifest | None, data: Path, record: RunFile, progress: bool
+) -> tuple[Manifest, Store]:
+    """The study's clips, listed and prepared; recorded, and refused where the run began with others."""
     data.mkdir(parents=True, exist_ok=True)
     with writing(data), Lock(data / ".lock"):
         with record.timed("videos"):
@@ -82,33 +103,20 @@ def _run(study: Study, out: Path, data: Path, command: str, progress: bool, trac
     store.require_classes(*SPLITS)
     refuse_other_clips(record, store, manifest)
     record.update(data=about_data(store, manifest))
-    # Who they are, before any of their cells: a report of what there is so far takes none for another.
-    record.begin("models", {config.name: about_config(config) for config in study.models})
-
-    run_jobs(
-        [
-            Job(study, config, seed, out, manifest, store, record, device, progress, tracker)
-            for seed in study.seeds
-            for config in study.models
-        ]
-    )
-    with Lock(out / ".report.lock"):
-        with record.timed("showcase"):
-            showcase.samples(store, out / "samples")
-        return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
+    return manifest, store
 
 
 def run_jobs(jobs: Sequence[Job]) -> None:
-    """Do all of these, but for what other processes are at work on; wait for that, and take over what they leave.
+    """Run all jobs; wait for those that other processes hold, and take over those that they leave unfinished.
 
-    Raises `ValueError` if one needs weights that none before it makes.
+    Raises `ValueError` if a job needs weights that no earlier job makes.
     """
     made: set[tuple[str, int]] = set()
     for job in jobs:
         if missing := [name for name in job.sources if (name, job.seed) not in made]:
             raise ValueError(
-                f"{job.config.name} needs the weights of {missing[0]}, expected that earlier among the "
-                "models. Put it before."
+                f"{job.config.name} needs the weights of {missing[0]}, expected {missing[0]} before it in the study's models. "
+                "Move it to the front."
             )
         made.add((job.config.name, job.seed))
     for job in jobs:
@@ -143,12 +151,12 @@ def _run_free(todo: list[tuple[Job, Lock]], advance: Advance) -> None:
 
 
 def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]]]:
-    """The budgets that stand together in tables, as run.json tells of them."""
+    """The budgets that stand together in tables, for run.json."""
     return [{t.subset: [t.audio.eps, t.visual.eps] for t in level} for level in tables]
 
 
 def describe_study(study: Study) -> dict[str, object]:
-    """What decides the numbers, as plain data; its title, what is announced and whom it is compared with do not."""
+    """The parts of a study that its numbers depend on, as plain data: without titles and printed numbers."""
     asked: dict[str, object] = to_plain(study)
     return {
         k: v
@@ -158,7 +166,7 @@ def describe_study(study: Study) -> dict[str, object]:
 
 
 def about_data(store: Store, manifest: Manifest) -> dict[str, object]:
-    """The clips, as run.json tells of them."""
+    """The clips, for run.json."""
     return {
         "name": store.name, "root": str(store.root), "store": str(store.path), "classes": list(store.classes),
         "counts": {split: list(store.counts(split)) for split in ("train", "val", "test")},

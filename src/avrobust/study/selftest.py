@@ -11,9 +11,8 @@ undecided; Adversarial 66.0 -> 58.3, and it stands.
 
 from avrobust.attacks import AVAutoAttack, Square
 from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
-from avrobust.study.attacks import ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.small import CLIP, VIEW
+from avrobust.study.shared import CLIP, ONE_STEP, TEN_STEPS, VIEW
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 

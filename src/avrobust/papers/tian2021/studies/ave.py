@@ -4,7 +4,7 @@
 Paper: no numbers on AVE.  Ours: not measured; the videos are not free to pass on.
 With `--lists DIR`, the csv files of the authors' code, the splits are theirs, without the clips that stand in them
 twice: a clip of both train and test is tested only, which leaves 3294 / 401 / 402 of 3339 / 402 / 402 rows.  Prepared
-clips take 15 MB each, 61 GB in all; with `--clip.fps 2` it is 17 GB, and picture and sound are up to 1/4 s apart.
+clips take 15 MB each, 61 GB in all; with `--clip.fps 2` it is 17 GB, and audio and video are up to 1/4 s apart.
 """
 
 from avrobust.data.source import Source

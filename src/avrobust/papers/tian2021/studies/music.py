@@ -1,7 +1,7 @@
 """Every table and figure of Tian & Xu 2021 on MIT-MUSIC: 11 instruments, 312 / 104 / 104 solos.
 
     avrobust study tian2021_music --data /media/MUSIC
-Paper, Table 1: clean 88.46, sound alone 59.62, picture alone 81.73 | A, V at 0.012, AV at 0.006 of each:
+Paper, Table 1: clean 88.46, audio-only 59.62, visual-only 81.73 | A, V at 0.012, AV at 0.006 of each:
 FGSM 50.00, 25.00, 15.38 | PGD 13.46, 1.92, 0.00 | MIM 6.73, 1.92, 0.00.
 Table 3, FGSM at 0.006, clean | A, V, AV: none 88.46 | 51.92, 45.19, 15.38; MinSim+ExFMem 90.38 | 73.08, 53.85, 42.31.
 Ours: not measured; the videos are not free to pass on.

@@ -4,8 +4,8 @@
 
 Five fusions (Table 2), every defense (Table 3), localisation with the paper's attention and the scaled one (Figure 4),
 features with and without MinSim (Figure 5).  Networks, clips and budgets are those of the quick study.  MinSim and
-MaxSim train from scratch, as in the paper; PCL and ExFMem go on from a finished network, so a row that only trained as
-long stands beside them.  So does adversarial training, which is not in the paper: the same steps from the same network.
+MaxSim train from scratch, as in the paper; PCL and ExFMem continue from a trained network and are compared with the
+undefended network after as many extra epochs.  So is adversarial training, which is not in the paper.
 
 Ours, three seeds of 120 attacked clips, PGD-10 at 0.006 / 0.024, clean | A, V, AV | RI: none 82.8 | 56, 75, 43; trained
 as long 84.3 | 58, 76, 49 | +4.5 [-2.7, +12.0]; MinSim 81.3 | 56, 77, 47 | +3.5 [-4.2, +11.0]; ExFMem 82.5 | 56, 77,
@@ -25,8 +25,8 @@ from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X
 from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.studies.quick import CURVES
 from avrobust.papers.tian2021.studies.quick import study as quick
-from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Sweep
+from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.threat import Threat
 from avrobust.training.recipe import OURS, Recipe, cross_entropy
 
@@ -53,7 +53,7 @@ def model_configs(
 ) -> tuple[ModelConfig, ...]:
     """The paper's networks: the base and its parts, fusions, defenses, localisers.
 
-    And two of ours: one trained adversarially, and a localiser that never heard a sound.
+    And two of ours: one trained adversarially, and a localiser without audio.
 
     `more` are the epochs of what goes on from a finished network, `again` is its recipe; `memory` is the one that is solved, `published` the
     one that runs as in the published code, with its name.  `threats` are those of adversarial training, beside clean

@@ -13,8 +13,8 @@ from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.printed import PAPER
 from avrobust.papers.tian2021.recipes import PUBLISHED, PUBLISHED_30, PUBLISHED_30_AVE, PUBLISHED_30_KINETICS
 from avrobust.papers.tian2021.studies.standard import FUSIONS, POINTING, defenses, model_configs
-from avrobust.study.attacks import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.study.plan import ModelConfig, Study, Sweep
+from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
 from avrobust.training.recipe import Recipe
 from avrobust.training.views import View
 

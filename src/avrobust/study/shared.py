@@ -1,0 +1,12 @@
+"""Attacks and inputs that several studies share."""
+
+from avrobust.attacks import FGSM, MIM, PGD
+from avrobust.media import ClipSpec
+from avrobust.training.views import View
+
+# Tables count which clips survive, so a clip that is wrong is left alone.
+ONE_STEP, TEN_STEPS, MOMENTUM = FGSM(), PGD(stop=True), MIM(stop=True)
+
+# Inputs of the orchestra on which small networks are trained and attacked within minutes on a CPU.
+CLIP = ClipSpec(seconds=1.75, rate=11025, fps=4, size=72)
+VIEW = View(samples=12_288, frames=1, size=64)
