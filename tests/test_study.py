@@ -257,7 +257,7 @@ def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path
         assert (first.entered, second.entered, third.entered) == (0, 0, 1)
     worker.join()
     assert (first.entered, second.entered, third.entered) == (1, 1, 1)
-    with pytest.raises(ValueError, match="b needs the weights of a, expected that earlier"):
+    with pytest.raises(ValueError, match="b needs the weights of a, expected a before it"):
         run_jobs([second, first])
 
 
