@@ -279,6 +279,7 @@ def test_the_page_shows_what_the_rows_say(threat, tmp_path):
     by_row = [accuracy[a * 4 + v] for v in reversed(range(4)) for a in range(4)]
     assert [f"{100 * p.value:.1f} {100 * p.low:.1f} {100 * p.high:.1f}" for p in by_row] == [" ".join(s) for s in shown]
     assert text.count("<svg") == 3
+    assert "The smallest cell has 18 clips" in text  # its flags stand above the numbers
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)  # nothing is fetched from elsewhere
     assert budget_grid.summary(GridResult.read(rows)).count("\n") >= 6
 

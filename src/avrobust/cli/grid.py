@@ -76,6 +76,6 @@ def measure(options: Options, rows: Path, command: str) -> None:
         "step_db": grid.step_db, "floor_db": grid.floor_db, "seed": run.seed, "data": store.name,
         "listed": listed, "unread": listed - readable, "prepared": str(store.path),
         "seconds": time.perf_counter() - start, "command": command, "rows": rows.name, "page": options.out.name,
-        "code": code(), "world": world(device),
+        "code": code(), "world": world(device), "evaluated": evaluator.about,
     }  # fmt: skip
     found.save(rows, about)

@@ -83,7 +83,7 @@ class BudgetGrid:
 
 
 @dataclass(frozen=True, eq=False)
-class GridResult:
+class EvaluatedBudgets:
     """Every clip under every threat: `rows` with one more column, `how` (see `frontier`).
 
     `attacks` counts the attacks that ran, one per clip.  Of the implied answers, `checked` were tested by an attack, one
@@ -110,7 +110,7 @@ def evaluate_budgets(
     seed: int = 0,
     recheck: bool = True,
     advance: Callable[[int], object] = lambda decided: None,
-) -> GridResult:
+) -> EvaluatedBudgets:
     """Whether an attack fools each clip inside each of these threats: a grid, a curve, a ladder, or all of them together.
 
     An attack that takes a perturbation to start from begins where the clip's last attack ended, scaled to the budgets at
@@ -153,7 +153,7 @@ def evaluate_budgets(
     while (todo >= 0).any():
         follow(todo, afresh=True)
     missed = int(known.fooled[again, drawn[again]].sum())
-    return GridResult(known.rows(display_name(attack)), search.attacks, len(again), missed)
+    return EvaluatedBudgets(known.rows(display_name(attack)), search.attacks, len(again), missed)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from avrobust.evaluation.conditions import Condition, Predictions, tabulate
+from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.stats import Proportion, percent
 from avrobust.facts import Budget, ModalityBudget
 from avrobust.progress import duration
@@ -49,6 +50,15 @@ class GridResult:
             raise RunError(
                 f"{path}: expected the rows of a budget grid: {error}. Pass what `avrobust grid` wrote."
             ) from None
+
+    @cached_property
+    def flags(self) -> tuple[Flag, ...]:
+        """What raises doubt in these numbers, gravest first."""
+        known = self.about.get("evaluated", {})
+        classes = known.get("classes", {})
+        labels = 1 + max((int(p["label"].max()) for p in self.table.values() if p["label"].size), default=1)
+        seen = max(classes.values(), default=labels)
+        return flags(Evidence(self.table, seen, probes=known.get("probes", {}), classes_of=classes))
 
     @property
     def top(self) -> Budget:
@@ -199,5 +209,6 @@ def summary(grid: GridResult) -> str:
             half(grid),
             f"Of {tried.n} implied predictions that were computed after all, {tried.n - tried.k} were wrong.",
             *filter(None, [unread(grid)]),
+            *(f"{f.level}: {f.text}" for f in grid.flags if f.level != "note"),
         ]
     )

@@ -19,6 +19,7 @@ def html(grid: GridResult) -> str:
         "title": f"What budget fools {numbers.name(grid.about['model'])}?",
         "answer": numbers.answer(grid),
         "unread": numbers.unread(grid),
+        "flags": [f for f in grid.flags if f.level != "note"],
         "corners": {s: (p.condition.budget, estimate(p["correct"])) for s, p in corners.items()},
         "budgets": {modality: grid.budgets(modality) for modality in ("audio", "visual")},
         "cells": [[estimate(p["correct"]) for p in row] for row in cells],
