@@ -369,7 +369,7 @@ def test_clips_that_cannot_be_read_are_said_on_top(videos, loud, capsys, tmp_pat
     assert main(words(folder, loud)) == 0
     said = f"1 of 8 clips could not be read and are not counted: avrobust show {folder / 'prepared'}"
     out = capsys.readouterr().out
-    assert "Per cent of 7 clips" in out and said in out
+    assert "Robust accuracy on 7 clips" in out and said in out
     page = loud.read_text()
     assert 0 < page.index(said) < page.index('<section id="grid">')
 
