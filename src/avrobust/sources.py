@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -114,6 +114,7 @@ def _name(module: str) -> str:
     return "__main__" if module == "__mp_main__" else module
 
 
+@cache
 def _is_own(path: Path | None) -> bool:
     """Whether a file is neither this package's nor installed beside it."""
     return path is not None and not any(path.is_relative_to(p) for p in (HERE, *INSTALLED))
@@ -130,8 +131,14 @@ def _path(name: str) -> Path | None:
             if spec is None:
                 return None
             origin, places = spec.origin, spec.submodule_search_locations
-    path = Path(origin).resolve() if origin else None
-    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+    return _resolved(origin) if origin else None
+
+
+@cache
+def _resolved(origin: str) -> Path | None:
+    """The file of a module's text, looked up once: a study asks for the sources of every cell."""
+    path = Path(origin).resolve()
+    return path if path.suffix == ".py" and path.is_file() else None
 
 
 def _read(name: str, path: Path) -> _File:
