@@ -94,12 +94,12 @@ def min_beats_max(run: Run, level: Level) -> Claim:
 
 def full_defense_is_best(run: Run, level: Level) -> Claim:
     full = run.role("full_defense")
-    every = run.defenses if full else []
+    every = run.defenses if full in run.defenses else []  # of a run that is still going, it may lack its predictions
     halves = {m: _half(run.clean(m), p) for m, p in zip(every, _attacked(run, every, level), strict=True)}
     found = [
         c
         for other in every
-        if full and other != full
+        if full is not None and other != full
         for c in compare(f"{other}, mean of clean and attacked", halves[other], full, halves[full])
     ]
     text = "MinSim with ExFMem has the best relative improvement of all defenses, more training alone included."

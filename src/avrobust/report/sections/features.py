@@ -15,7 +15,8 @@ from avrobust.report.media import png
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 
-PARTS = ("audio", "visual", "tsne_audio", "tsne_visual")
+PLANES = ("tsne_audio", "tsne_visual")
+PARTS = ("audio", "visual", *PLANES)
 SIDE, DPI = 4.4, 170  # inches, dots per inch
 
 
@@ -61,7 +62,7 @@ def _kept(file: str, classes: int) -> dict[str, np.ndarray]:
     label = kept["label"]
     whole = label.ndim == 1 and label.dtype.kind in "iu" and all(kept[p].ndim == 2 for p in PARTS)
     whole = whole and all(len(kept[p]) == len(label) and np.isfinite(kept[p].astype(float)).all() for p in PARTS)
-    whole = whole and all(kept[p].shape[1] == 2 for p in PARTS if p.startswith("tsne"))
+    whole = whole and all(kept[p].shape[1] == 2 for p in PLANES)
     if not (whole and len(label) and label.min() >= 0 and label.max() < classes):
         raise RunError(
             f"{file}: expected finite features of clips of {classes} classes, got "

@@ -45,14 +45,9 @@ class Example:
 
 
 def examples(run: Path, room: Room) -> list[Example]:
-    """The attacked clips of a run, in the order of their folders' numbers."""
+    """The attacked clips of a run, in the order of their folders' names."""
     folders = (f.parent for f in run.glob("gallery/*/clip.json") if (f.parent / "adv.png").exists())
-    return [_example(folder, room) for folder in sorted(folders, key=_number)]
-
-
-def _number(folder: Path) -> tuple[int, str]:
-    head, _, _ = folder.name.partition("-")
-    return (int(head) if head.isdigit() else 10**9, folder.name)
+    return [_example(folder, room) for folder in sorted(folders)]
 
 
 def _example(folder: Path, room: Room) -> Example:
