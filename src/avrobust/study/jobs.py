@@ -149,20 +149,20 @@ class Job:
         }
         if not todo:
             return
-        evaluator = cache(lambda limit: Evaluator(net, self.tested(limit), name=name, also=also))
+        attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=name, also=also))
         here = world_name(world(self.device))
         total = sum(cell.steps + 1 for cell in todo.values())
         with track_progress(f"attacking {name} (seed {seed})", total, visible=self.progress, count=False) as advance:
             for key, cell in todo.items():
                 advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
                 if cell.attack is None:
-                    write_cell(self.out, key, cell, self._clean(cell, evaluator, localises=also is not None), here)
+                    write_cell(self.out, key, cell, self._clean(cell, net, also, attacked), here)
                 else:
                     with left_out(self.record, self._failure(cell), name, seed, f"{cell.attack_name} on {cell.threat}"):
                         attack = cell.attack
                         if isinstance(attack, Transfer):
                             attack = replace(attack, model=source(attack.source))
-                        rows = evaluator(study.attacked).under(attack, cell.threat, seed, sent=cell.sent)
+                        rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
                         write_cell(self.out, key, cell, rows, here)
                 advance(cell.steps + 1)
 
@@ -187,18 +187,20 @@ class Job:
         """The name under which a failure of this cell is recorded, whatever weights it had."""
         return f"{self.name}-{cell.key()}"
 
-    def _clean(self, cell: Cell, evaluator: Callable[[int | None], Evaluator], *, localises: bool) -> Rows:
+    def _clean(self, cell: Cell, net: AVNet, also: Measure | None, attacked: Callable[[], Evaluator]) -> Rows:
         """Rows of all clean test clips, of unreadable ones, and of controls: predictions and heat maps should follow the clip."""
         every = self.tested(None)
-        parts = [evaluator(None).clean(self.seed), unreadable(self.store, cell)]
+        # Not kept for the other cells: its clips may take much more memory than the attacked ones.
+        everyone = Evaluator(net, every, name=self.config.name, also=also)
+        parts = [everyone.clean(self.seed), unreadable(self.store, cell)]
         if self.config.modality == "AV":
             # A single clip has no other to swap with; clips of a single class, none with another source.
             controls: list[Attack] = [Swap(every), Mute()] if sum(map(len, every)) > 1 else [Mute()]
-            if localises:
+            if also:
                 controls.append(Noise())
                 if len({int(k) for b in every for k in b.label}) > 1:
                     controls.append(Elsewhere(every))
-            on, subsets = (evaluator(None), "A") if localises else (evaluator(self.study.attacked), "AV")
+            on, subsets = (everyone, "A") if also else (attacked(), "AV")
             parts += [on.under(c, ANYTHING.only(m), self.seed) for c in controls for m in subsets]
         return Rows.concat(parts)
 
