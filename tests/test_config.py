@@ -67,7 +67,7 @@ class Mine:
         Mine(),
         Mine((), AV(1.0, None)),
     ],
-    ids=repr,
+    ids=lambda setting: type(setting).__name__,
 )
 def test_settings_come_back_from_json(value):
     plain = json.loads(json.dumps(to_plain(value)))

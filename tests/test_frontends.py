@@ -13,7 +13,7 @@ import transformers
 from numpy.typing import NDArray
 
 from avrobust import AV
-from avrobust.data.orchestra import score, sound
+from avrobust.data.orchestra import audio, score
 from avrobust.models import frontends as f
 
 GREY = 1 / 255
@@ -77,7 +77,7 @@ def by_visual_processor(processor, frames: NDArray[np.uint8]) -> torch.Tensor:
 def music(rate: int, seconds: float = 1.3, name: str = "cello") -> NDArray[np.float32]:
     """A solo with a silent stretch."""
     rng = np.random.default_rng(0)
-    wave = sound.perform(name, score.compose(name, seconds, rng), round(seconds * rate), rate, rng)
+    wave = audio.perform(name, score.compose(name, seconds, rng), round(seconds * rate), rate, rng)
     wave = 0.7 * wave / np.abs(wave).max()
     wave[: rate // 5] = 0
     return wave.astype(np.float32)

@@ -117,7 +117,11 @@ def test_two_streams_are_told_by_what_a_model_can_do(make, embeds):
     assert engine.as_victim(victim, ONE) is victim
 
 
-@pytest.mark.parametrize("make", [Disagrees, Swayed, Double, hooked, loud_only, lambda: linear], ids=repr)
+@pytest.mark.parametrize(
+    "make",
+    [Disagrees, Swayed, Double, hooked, loud_only, lambda: linear],
+    ids=["disagrees", "swayed", "double", "hooked", "loud only", "no module"],
+)
 def test_a_shortcut_that_may_be_wrong_is_not_taken(make):
     assert isinstance(engine.as_victim(make(), ONE), engine.BlackBox)
 
