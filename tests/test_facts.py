@@ -40,8 +40,6 @@ OUTSIDE = {
     "report/media.py": "bytes of files",
     "report/plots.py": "SVG",
     "report/sections/curves.py": "a formatted number",
-    "report/sections/features.py": "keys of a file",
-    "report/sections/gallery.py": "names of folders",
 }
 DISPLAYED = {"attack", "attack_name", "budget", "channel", "model", "name", "objective", "threat", "title", "words"}
 

@@ -92,7 +92,7 @@ def test_without_sound_attention_has_a_query_of_its_own():
     rows = Evaluator(net, [batch], also=also).under(PGD(steps=2), THREAT)
     assert not np.isnan(rows.column("mass")).any()
     for modality, fusion in (("A", "attention"), ("V", "film")):
-        with pytest.raises(ValueError, match=r"there is nothing to fuse\. A picture"):
+        with pytest.raises(ValueError, match=r"there is nothing to fuse\. A visual-only"):
             NetSpec(classes=4, modality=modality, fusion=fusion)
 
 

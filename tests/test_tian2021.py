@@ -529,6 +529,6 @@ def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
     assert study.data == Source(tmp_path, dataset="kinetics_sounds", classes="ks27")
     assert len(manifest) == 27
     assert (
-        main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path), "--classes", "None"]) == 0
+        main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path), "--classes", "all"]) == 0
     )
     assert len(asked[-1][1]) == 28

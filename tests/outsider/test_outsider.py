@@ -19,7 +19,7 @@ def test_the_five_lines(capsys):
     assert len(lines) == 6  # a header, clean, A, V, AV; and what raises doubt
     assert lines[5].startswith("alarm: The smallest cell has 12 clips")
     assert "100.0 % of 12" in lines[1]
-    assert lines[4].split()[1:3] == ["PGD-40", "AV"]
+    assert lines[4].split()[1:3] == ["PGD-40", "audio"] and "visual linf" in lines[4]
 
 
 def test_their_own_attack_is_a_function():

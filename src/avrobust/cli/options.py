@@ -108,7 +108,7 @@ class Clips:
     data: Maybe[Path] = None
     """Folder of <class>/<video>.mp4, a folder with a manifest.csv, or a csv table."""
     classes: Maybe[str] = None
-    """Use only these classes: names separated by commas, a text file with one name per line, or ks27, ks31, ks32 or ks34 (the class lists of Kinetics-Sounds). For your own model (module:name), list them in the order of its outputs."""
+    """Use only these classes: names separated by commas, a text file with one name per line, or ks27, ks31, ks32 or ks34 (the class lists of Kinetics-Sounds); all keeps every class. For your own model (module:name), list them in the order of its outputs."""
     middle: Maybe[float] = None
     """Use only the middle part of each video, of this many seconds; set --clip.seconds to the same value."""
     columns: Columns = field(default_factory=Columns)
@@ -140,7 +140,7 @@ class Clips:
             lists=self.own if lists is None else Lists(lists, dataset),
             dataset=dataset,
             names=self.published.names,
-            classes=self.classes,
+            classes=None if self.classes == "all" else self.classes,
             middle=self.middle,
             **asdict(self.columns),
         )

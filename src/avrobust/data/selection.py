@@ -52,7 +52,7 @@ def keep_classes(manifest: Manifest, names: str) -> Manifest:
     if missing := [name for key, name in wanted.items() if key not in have]:
         raise ManifestError(
             f"{manifest.name}: expected clips of {len(wanted)} classes ({names}), got none of {', '.join(missing)}. "
-            "Name the classes that are there, or keep all of them (--classes None)."
+            "Name the classes that are there, or keep all of them (--classes all)."
         )
     entries = (e for e in manifest.entries if folder_name(e.label) in wanted)
     return replace(
