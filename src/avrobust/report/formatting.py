@@ -1,4 +1,4 @@
-"""Budgets, counts and durations as people write them."""
+"""Budgets and counts as people write them."""
 
 import math
 import re
@@ -101,20 +101,6 @@ def signed(value: float) -> str:
     ('+5.1', '−20.0')
     """
     return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the largest units that matter.
-
-    >>> duration(8.2), duration(200), duration(7500)
-    ('8 s', '3 min 20 s', '2 h 5 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def listing(items: Sequence[str], last: str = "and") -> str:
