@@ -1,7 +1,7 @@
 """What rows say of attacks that never ran: the facts behind the names that tests give them."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from avrobust.facts import AttackInfo, Budget, ModalityBudget
 
@@ -14,10 +14,9 @@ def facts_of(attack: str) -> dict[str, object]:
     if not m:
         return asdict(AttackInfo())
     family, steps, objective, source = m.groups()
-    on_answer = objective != "heat_shift"
-    return asdict(
-        AttackInfo(family, int(steps or 1), 1, objective or "cross_entropy", on_answer=on_answer, source=source or "")
-    )
+    search = {"Square": "queries", "AVAutoAttack": "worst case"}.get(family, "gradient")
+    info = AttackInfo(family, int(steps or 1), 1, objective or "cross_entropy", search=search)
+    return asdict(replace(info, on_answer=objective != "heat_shift", source=source or ""))
 
 
 def budget_of(audio: float = 0.0, visual: float = 0.0, norm: str = "linf", visual_unit: str = "linear") -> Budget:

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-ALONG_THE_GRADIENT = ("FGSM", "PGD", "MIM", "APGD")
+# How an attack searches: along the model's gradient, by queries alone, or by several searches one after the other.
+Kind = Literal["gradient", "queries", "worst case", ""]
 
 
 @dataclass(frozen=True)
 class AttackInfo:
     """The facts of an attack; of one that somebody else wrote nothing is known, and nothing expected.
 
-    `family`: "FGSM", "PGD", "MIM", "APGD", "Square", "AVAutoAttack", or "" for somebody else's.  `objective`: what it
-    raises, for display; `on_answer`: whether that is about which class the model answers.  `source`: the model that its
-    clips were made for, "" for the model at hand.  `variant`: "quantized" for clips that a file can hold, "alternating" where modalities move in turn.
+    `family`: the name in `attacks.ATTACKS`, or "" for a user's own.  `search`: how it searches.  `objective`: what it
+    raises, for display; `on_answer`: whether that is about which class the model predicts.  `source`: the model that its
+    clips were crafted on, "" for the attacked model itself.  `variant`: "quantized" for clips that a file can hold,
+    "alternating" where modalities move in turn.
 
     Of clips that went through a channel: `crafted_by`, the display name of the attack that made them ("none" for clean
     clips); `channel`, its display name, "" before any channel; `adaptive`: whether the search knew the channel.
@@ -30,26 +32,27 @@ class AttackInfo:
     crafted_by: str = ""
     channel: str = ""
     adaptive: bool = False
+    search: Kind = ""
 
     @property
     def single_step(self) -> bool:
         """Whether it takes one step along the gradient."""
-        return self.family in ALONG_THE_GRADIENT and self.steps == 1
+        return self.search == "gradient" and self.steps == 1
 
     @property
     def climbs(self) -> bool:
         """Whether it is one search along the gradient of the model at hand, after another answer."""
-        return self.family in ALONG_THE_GRADIENT and self.on_answer and not self.source
+        return self.search == "gradient" and self.on_answer and not self.source
 
     @property
     def strongest(self) -> bool:
         """Whether it is the worst case over all searches on the model at hand."""
-        return self.family == "AVAutoAttack" and not self.source and not self.variant
+        return self.search == "worst case" and not self.source and not self.variant
 
     @property
     def plain(self) -> bool:
         """Whether it is its family's own search: the usual objective, on the model at hand, no variant."""
-        usual = "margin" if self.family == "Square" else "cross_entropy"
+        usual = "margin" if self.search == "queries" else "cross_entropy"
         return bool(self.family) and not (self.source or self.variant) and self.objective in ("", usual)
 
 

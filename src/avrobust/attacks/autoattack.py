@@ -62,7 +62,7 @@ class AVAutoAttack:
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return AttackInfo("AVAutoAttack", self.steps, on_answer=True)
+        return AttackInfo("AVAutoAttack", self.steps, on_answer=True, search="worst case")
 
     @property
     def name(self) -> str:

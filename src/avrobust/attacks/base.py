@@ -4,7 +4,7 @@ import operator
 from dataclasses import replace
 from typing import Any
 
-from avrobust.facts import AttackInfo
+from avrobust.facts import AttackInfo, Kind
 from avrobust.objectives import (
     Objective,
     Raised,
@@ -34,11 +34,17 @@ def attack_info(attack: Any) -> AttackInfo:
 
 
 def search_info(
-    family: str, steps: int, objective: Objective | Raised, *, restarts: int = 1, variant: str = ""
+    family: str,
+    steps: int,
+    objective: Objective | Raised,
+    *,
+    restarts: int = 1,
+    variant: str = "",
+    search: Kind = "gradient",
 ) -> AttackInfo:
     """The facts of a search that raises one objective."""
     on_answer = objective in (cross_entropy, margin, dlr) or type(objective) is WithSimilarity
-    return AttackInfo(family, steps, restarts, display_name(objective), on_answer, variant=variant)
+    return AttackInfo(family, steps, restarts, display_name(objective), on_answer, variant=variant, search=search)
 
 
 def wrapped_info(attack: Any, **facts: str) -> AttackInfo:

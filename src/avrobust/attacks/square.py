@@ -56,7 +56,7 @@ class Square:
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return search_info("Square", self.queries, self.objective)
+        return search_info("Square", self.queries, self.objective, search="queries")
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from avrobust.attacks.quantized import on_levels
 from avrobust.budget_check import check
 from avrobust.cli import options as shared
 from avrobust.cli.model import LoadedModel, class_names, load_model
-from avrobust.cli.options import Budget, Group, Maybe, Packages, parse
+from avrobust.cli.options import ATTACK_HELP, Budget, Group, Maybe, Packages, parse
 from avrobust.engine import as_judge
 from avrobust.evaluation.checks import check_logits
 from avrobust.evaluation.distortion import distortion
@@ -59,8 +59,7 @@ class Options:
     """Checkpoint, folder of weights that the paper's code wrote, or module:name of your own model."""
     out: Path
     """New folder for the results."""
-    attack: str = "PGD-40"
-    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
+    attack: Annotated[str, tyro.conf.arg(help=ATTACK_HELP)] = "PGD-40"
     label: Maybe[str] = None
     """True class; default: the model's prediction for the clean clip."""
     target: Maybe[str] = None

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from avrobust.cli.model import EvaluationOptions, new
-from avrobust.cli.options import Maybe, attack, parse
+from avrobust.cli.options import ATTACK_HELP, Maybe, attack, parse
 from avrobust.evaluation.evaluator import Evaluator, tasks
 from avrobust.evaluation.schema import Rows
 from avrobust.progress import track_progress
@@ -32,8 +32,11 @@ Below the table stand flags: reasons to doubt its numbers (docs/flags.md).
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EvaluationOptions):
-    attacks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ATTACK ...")] = ("FGSM", "PGD-10", "MIM-10")
-    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
+    attacks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ATTACK ...", help=ATTACK_HELP)] = (
+        "FGSM",
+        "PGD-10",
+        "MIM-10",
+    )
     out: Maybe[Path] = None
     """Write one row per clip and attack to this Parquet file."""
     strict: bool = False

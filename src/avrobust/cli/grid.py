@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from avrobust.cli.model import EvaluationOptions, new
-from avrobust.cli.options import attack, parse
+from avrobust.cli.options import ATTACK_HELP, attack, parse
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.objectives import display_name
@@ -35,8 +35,7 @@ class Options(EvaluationOptions):
     """Checkpoint, folder of weights that the paper's code wrote, module:name, or the rows of an earlier grid."""
     out: Path
     """Page to write; the rows go beside it, as .parquet."""
-    attack: str = "PGD-10"
-    """FGSM, PGD-40, PGD-40x5 (steps, restarts), MIM-10, APGD-50, Square-1000, AVAutoAttack, or module:name."""
+    attack: Annotated[str, tyro.conf.arg(help=ATTACK_HELP)] = "PGD-10"
     levels: int = 8
     """Number of equal steps from 0 to the largest budget, for each modality."""
     step_db: float = 1.0

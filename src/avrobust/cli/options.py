@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.attacks import by_name
+from avrobust.attacks import ATTACKS, by_name
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
@@ -29,6 +29,7 @@ T = TypeVar("T")
 Group = Annotated[T, tyro.conf.OmitArgPrefixes]
 # Options that are off unless they are given: the help shows no default.
 Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
+ATTACK_HELP = f"{', '.join(ATTACKS)}, with numbers as in PGD-40x5 (steps, restarts), or module:name."
 Packages = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PACKAGE ...", help_behavior_hint="")]
 
 

@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
         # the budget of each modality; see `facts.ModalityBudget`.  `threat` is for display
         "norm_audio": _S, "eps_audio": _F, "unit_audio": _S, "norm_visual": _S, "eps_visual": _F, "unit_visual": _S, "threat": _S,
         # what is known of the attack; see `attacks.base.AttackInfo`
-        "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S,
+        "family": _S, "steps": _I, "restarts": _I, "objective": _S, "on_answer": _B, "source": _S, "variant": _S, "search": _S,
         "crafted_by": _S, "channel": _S, "adaptive": _B,
         # the clip and its predictions; status is "ok", or the reason why there is no prediction
         "clip": _S, "label": _I, "status": _S,

@@ -125,7 +125,7 @@ def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
 
 def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
     """A search without gradients has no advantage, unless gradients are useless."""
-    pairs = seen.same_task(lambda blind, slope: blind.info.family == "Square" and slope.info.climbs)
+    pairs = seen.same_task(lambda blind, slope: blind.info.search == "queries" and slope.info.climbs)
     for blind, slope, r in seen.stronger(pairs):
         text = (
             f"{blind.attack}, which uses no gradient, beats {slope.attack} on {where(blind)}: robust accuracy "
