@@ -30,7 +30,7 @@ from avrobust.study.record import RunFile, about_model, world, world_name
 from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
 
-DRAWN = 400  # test clips in a picture of features: more of them hide each other
+DRAWN = 400  # test clips in a figure of features: more of them hide each other
 
 
 @dataclass(frozen=True, eq=False)

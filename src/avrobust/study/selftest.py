@@ -1,12 +1,12 @@
-"""Does the harness see through defenses that do not defend, and leave standing the one that does?
+"""Does the evaluation rate broken defenses as broken, and an adversarially trained model as robust?
 
     avrobust selftest          # some minutes on two AVX2 cores without a GPU
 One small network behind feature defenses that are broken on purpose: features rounded (no gradient), scaled until
 softmax saturates (no gradient left), made noisy, mixed with those of the batch.  PCL, which is known to fall to
 attacks that adapt.  And adversarial training, which is known to hold.
-Ours, 48 attacked clips, means over sound, picture and both, FGSM -> worst case: no defense 45.1 -> 28.5; Rounded
+Ours, 48 attacked clips, means over attacks on audio, video and both, FGSM -> worst case: no defense 45.1 -> 28.5; Rounded
 72.9 -> 27.8, Saturated 72.9 -> 28.5, Noisy 45.1 -> 27.1, Sociable 52.1 -> 33.3, all of them flagged; PCL 45.8 -> 34.7,
-undecided; Adversarial 66.0 -> 58.3, and it stands.
+undecided; Adversarial 66.0 -> 58.3, rated more robust.
 """
 
 from avrobust.attacks import AVAutoAttack, Square

@@ -1,6 +1,6 @@
 """What a report shows of the clips themselves: samples of the data, and some clips before and after an attack.
 
-Pictures are written with 8 bits and sounds with 16, as any player needs them; the difference picture is made from
+Frames are written with 8 bits and audio with 16, as any player needs them; the difference image is made from
 the exact signals.
 """
 
@@ -31,7 +31,7 @@ PER_SUBSET, CANDIDATES, PER_CLASS, STRIPS, SIDE = 3, 24, 2, 5, 160
 
 
 def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.device) -> None:
-    """Some clips under PGD at the study's showcase threat, on sound, on picture and on both; fooled ones first."""
+    """Some clips under PGD at the study's showcase threat, on audio, video and both; misclassified ones first."""
     if out.exists():
         return
     with draft(out, folder=True, locked=True) as part:
@@ -134,7 +134,7 @@ def _over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
 
 
 def samples(store: Store, out: Path) -> None:
-    """A few clips of each class as they are on disk: one frame and the sound, from test clips where there are some."""
+    """A few clips of each class as they are on disk: one frame and the audio, from test clips where there are some."""
     if out.exists():
         return
     with draft(out, folder=True, locked=True) as part:
