@@ -141,14 +141,18 @@ class Ball:
 
     def distance(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
         """How far `adversarial` lies from the clean `x`, per clip, in the units of `eps`, in double precision."""
+        if adversarial.device == x.device and torch.equal(adversarial, x):  # an unattacked modality, mostly
+            return np.zeros(len(x))
         # Clip by clip: doubles of a whole batch would not fit into a processor's cache.
         pairs = zip(adversarial.detach(), x.detach(), strict=True)
         return np.array([self._length(doubles(a) - (clean := doubles(s)), clean) for a, s in pairs], dtype=np.float64)
 
     def slack(self, x: Tensor) -> NDArray[np.float64]:
         """What rounding x + delta to float32 can add to the distance, per clip."""
-        clips = map(doubles, x.detach())
-        return np.array([self._length(np.broadcast_to(ROUNDING, s.shape), s) for s in clips], dtype=np.float64)
+        rounding = np.broadcast_to(ROUNDING, x.shape[1:])
+        if self.scale != "signal":  # the same for all clips
+            return np.full(len(x), self._length(rounding, rounding))
+        return np.array([self._length(rounding, doubles(s)) for s in x.detach()], dtype=np.float64)
 
     def allowed(self, x: Tensor) -> NDArray[np.float64]:
         """The largest distance that counts as inside, per clip."""
