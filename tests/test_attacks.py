@@ -483,6 +483,7 @@ NO_SETTINGS = [
     (lambda: check_settings(steps=(2.0, 1)), "steps should be a whole number, got 2.0"),
     (lambda: check_settings(queries=("9", 1)), "queries should be a whole number, got '9'"),
     (lambda: as_objective("ce"), "objective should be a function"),
+    (lambda: as_objective(lambda model, x, y: x), r"objective should be a function \(out, labels\)"),
     (lambda: as_objective(WithSimilarity), "objective should be a function"),
     (lambda: Published("PGD", steps=0), "steps should be at least 1"),
 ]

@@ -3,6 +3,7 @@
 An objective gets a model's `Output` and the labels, never the model.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -69,12 +70,25 @@ def as_objective(given: Any) -> Objective:
     if not isinstance(given, type):
         if isinstance(given, Objective):
             return given
-        if callable(given):
+        if callable(given) and _takes_two(given):
             return Loss(display_name(given), given)
     raise ValueError(
         "objective should be a function (out, labels) -> one number per clip, or have the methods value(out, labels) and "
         f"success(out, labels), got {given!r}. Use one of avrobust.objectives, or write your own."
     )
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function may be called with (out, labels), as far as it says."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # made by a compiler
+        return True
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def needs_of(objective: Any) -> tuple[Need, ...]:
