@@ -517,6 +517,35 @@ def test_rows_of_a_user_s_own_have_the_same_page(run_dir, tmp_path):
         report.write(mine)
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"classes": 3}, "at classes: expected an object"),
+        ({"probes": {"late fusion": [1]}}, "at probes.late fusion: expected an object"),
+        ([1], "expected facts by model"),
+        ({"probes": {"late fusion": {"clips": "many"}}}, "at models.late fusion.probe"),
+    ],
+)
+def test_facts_beside_a_stranger_s_rows_are_refused_by_the_file_s_name(about, said, run_dir, tmp_path):
+    rows = Rows.load(next(run_dir.glob("cells/*/rows.parquet")))
+    models = pa.array(["late fusion"] * len(rows))
+    data = rows.data.set_column(rows.data.column_names.index("model"), "model", models)
+    pq.write_table(data.replace_schema_metadata({b"avrobust": json.dumps(about).encode()}), tmp_path / "rows.parquet")
+    with pytest.raises(RunError, match=rf"rows\.parquet: .*{said}"):
+        read(tmp_path / "rows.parquet")
+
+
+def test_corrupted_clips_are_no_attack_s(run_dir):
+    rows = Rows.concat([Rows.load(f) for f in sorted(run_dir.glob("cells/*/rows.parquet"))])
+    attacked = rows.where(attack="FGSM", model="AV")
+    columns = {"attack": pa.array(["rain 5"] * len(attacked)), "mode": pa.array(["corruption"] * len(attacked))}
+    rained = attacked.data
+    for name, values in columns.items():
+        rained = rained.set_column(rained.column_names.index(name), name, values)
+    run = read(Rows.concat([rows, Rows(rained)]))
+    assert "rain 5" not in run.infos and run.infos.keys() == read(rows).infos.keys()
+
+
 def test_attack_success_is_over_the_clips_that_were_correct(run_dir, parsed):
     run = read(run_dir)
     level = run.levels[0]

@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Budget, Clips, Group, Maybe, Packages, device, load, prepared
+from avrobust.cli.options import Budget, Clips, Group, Maybe, Packages, device, prepared
 from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
@@ -20,6 +20,7 @@ from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store
 from avrobust.evaluation.door import check_answer, check_model
 from avrobust.media import ClipSpec
+from avrobust.models.own import imported
 from avrobust.papers.tian2021.weights import load_any
 from avrobust.threat import Threat
 from avrobust.training import View, batches, checkpoint
@@ -112,7 +113,7 @@ class EvaluationOptions:
 def load_model(text: str, spec: ClipSpec, view: View, allow: Sequence[str], where: torch.device) -> LoadedModel:
     """The model that `text` names, on a device; `spec` and `view` are for models that cannot say what they take."""
     if ":" in text and not Path(text).exists():
-        check_model(model := load(text))  # before any work
+        check_model(model := imported(text))  # before any work
         found = LoadedModel(model, spec, view, ())
     else:
         found = from_checkpoint(text, allow)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,6 +18,7 @@ from avrobust.data.store import Store
 from avrobust.data.workers import cores, extra_processes
 from avrobust.locks import Lock
 from avrobust.media import ClipSpec
+from avrobust.models.own import imported
 from avrobust.papers.tian2021.lists import Dataset, Lists
 from avrobust.threat import Threat
 from avrobust.types import Attack
@@ -154,7 +154,7 @@ def attack(text: str) -> Attack:
     'PGD-40x5'
     """
     if ":" in text:
-        own: Attack = load(text)
+        own: Attack = imported(text)
         return own
     return by_name(text)
 
@@ -197,15 +197,3 @@ def device(name: str | None) -> torch.device:
             f"expected a device that PyTorch can use here, got {name!r} ({reason}). Use cpu, cuda, cuda:1 or mps."
         ) from error
     return found
-
-
-def load(text: str) -> Any:
-    """Import the object that `module:name` names."""
-    module, _, name = text.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"cannot import {text!r}: {error}. Write module:name, with the module in the working directory or on "
-            "Python's path."
-        ) from error

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from avrobust.facts import BUDGET_COLUMNS, AttackInfo, Budget
 
+# The modes of rows that are no attack's: they stand in no table of attacks, and no flag is about them.
+NO_ATTACK = ("control", "sent", "corruption")
 UNKNOWN = AttackInfo()  # clean clips, and attacks of which nothing is known
 
 
@@ -100,6 +102,14 @@ def _predictions(condition: Condition, place: dict[int, dict[str, int]], columns
 def _fact(value: Any, missing: Any) -> Any:
     """One value of a column as what its default is; rows of clean clips have none."""
     return missing if value is None or value != value else type(missing)(value)
+
+
+def by_mode(
+    every: Mapping[Condition, Predictions],
+) -> tuple[dict[Condition, Predictions], dict[str, dict[Condition, Predictions]]]:
+    """The predictions on clean and attacked clips; and, for each mode in `NO_ATTACK`, those on its clips."""
+    apart = {mode: {c: p for c, p in every.items() if p.mode == mode} for mode in NO_ATTACK}
+    return {c: p for c, p in every.items() if p.mode not in NO_ATTACK}, apart
 
 
 def shared(*every: Predictions) -> tuple[Predictions, ...]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avrobust.evaluation.conditions import tabulate
+from avrobust.config import parse
+from avrobust.evaluation.conditions import by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.stats import Proportion
 from avrobust.facts import BUDGET_COLUMNS, Budget
@@ -67,6 +68,14 @@ def _family(kind: pa.DataType) -> str:
     return "text" if text else next((name for name, fits in families.items() if fits(kind)), str(kind))
 
 
+@dataclass(frozen=True)
+class _About:
+    """`Rows.about`, as a file may state it."""
+
+    classes: dict[str, int] = field(default_factory=dict)
+    probes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """A table with one line per clip, model, attack and threat; `data` is an Arrow table of `SCHEMA`.
@@ -117,12 +126,13 @@ class Rows:
                     "Another version, or another program, wrote it: evaluate again."
                 )
         metadata = there.metadata or {}
-        about = json.loads(metadata.get(ABOUT, b"{}"))
-        if not isinstance(about, dict):
-            raise ValueError(f"{path}: expected names and values beside its rows, got a {type(about).__name__}")
+        try:
+            about = parse(_About, json.loads(metadata.get(ABOUT, b"{}")), extra="ignore", finite=False)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected facts by model beside its rows, {error}. Evaluate again.") from None
         if (version := metadata.get(SCHEMA_VERSION, str(VERSION).encode()).decode()) != str(VERSION):
             raise ValueError(f"{path}: expected rows of schema version {VERSION}, got {version}. Evaluate again.")
-        return cls(pq.read_table(path, schema=SCHEMA), about)
+        return cls(pq.read_table(path, schema=SCHEMA), {key: told for key, told in vars(about).items() if told})
 
     def check(self) -> None:
         """Raise `ValueError` where a row lacks what every row has, or an answer lacks whether it is right."""
@@ -219,12 +229,10 @@ class Rows:
     def _flags(self) -> tuple[Flag, ...]:
         if not len(self):
             return ()
-        every = tabulate(self.data)
-        controls = {c: p for c, p in every.items() if p.mode == "control"}
-        table = {c: p for c, p in every.items() if p.mode not in ("control", "sent", "corruption")}
+        table, apart = by_mode(tabulate(self.data))
         classes: Mapping[str, int] = self.about.get("classes", {})
         seen = max(classes.values(), default=0) or 1 + int(np.nanmax(self.column("label").astype(float)))
-        return flags(Evidence(table, seen, controls, self.about.get("probes", {}), classes_of=classes))
+        return flags(Evidence(table, seen, apart["control"], self.about.get("probes", {}), classes_of=classes))
 
 
 def _known(name: str) -> str:

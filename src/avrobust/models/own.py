@@ -104,7 +104,8 @@ def imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise ValueError(
-            f"expected module:name with the module on Python's path, got {name!r}: {error}. Check both names."
+            f"expected module:name, with the module in the working directory or on Python's path, got {name!r}: {error}. "
+            "Check both names."
         ) from error

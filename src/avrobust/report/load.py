@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from avrobust.config import brief, parse
-from avrobust.evaluation.conditions import tabulate
+from avrobust.evaluation.conditions import by_mode, tabulate
 from avrobust.evaluation.schema import Rows
 from avrobust.report import record
 from avrobust.report.paper import Paper
@@ -32,7 +32,11 @@ def read(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPERS) -> 
         return _of_rows(source)
     path = Path(source)
     if path.suffix == ".parquet":
-        return _of_rows(_load(path))
+        rows = _load(path, advice="Give a file that Rows.save wrote.")
+        try:
+            return _of_rows(rows)
+        except ValueError as e:
+            raise RunError(f"{path}: {e}") from None
     try:
         about, _ = record.read(path / "run.json")
     except (FileNotFoundError, NotADirectoryError):
@@ -60,21 +64,28 @@ def _of_rows(rows: Rows) -> Run:
 
 
 def _run(rows: Rows, about: RunRecord) -> Run:
-    every = tabulate(rows.data)
-    controls, sent = ({c: p for c, p in every.items() if p.mode == mode} for mode in ("control", "sent"))
-    table = {c: p for c, p in every.items() if c not in controls and c not in sent}
-    return Run(about, table, controls, sent, outputs=max(rows.about.get("classes", {}).values(), default=0))
+    table, apart = by_mode(tabulate(rows.data))
+    return Run(
+        about, table, apart["control"], apart["sent"], outputs=max(rows.about.get("classes", {}).values(), default=0)
+    )
 
 
-def _load(file: Path, classes: Sequence[str] = ()) -> Rows:
+def _load(
+    file: Path, classes: Sequence[str] = (), advice: str = "Delete this cell's folder and run the study again."
+) -> Rows:
     try:
         rows = Rows.load(file)
+    except (pa.ArrowException, OSError) as e:
+        raise RunError(f"{file}: expected rows as Parquet, {brief(e, 400)}. {advice}") from None
+    except ValueError as e:  # names the file
+        raise RunError(f"{brief(e, 400)} {advice}") from None
+    try:
         rows.check()
         labels = rows.column("label")
         if classes and len(rows) and not (labels.min() >= 0 and labels.max() < len(classes)):
-            raise ValueError(f"labels of {len(classes)} classes, got labels from {labels.min()} to {labels.max()}")
-        return rows
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise RunError(
-            f"{file}: expected rows as Parquet, {brief(e, 400)}. Delete this cell's folder and run the study again."
-        ) from None
+            raise ValueError(
+                f"expected labels of {len(classes)} classes, got labels from {labels.min()} to {labels.max()}"
+            )
+    except ValueError as e:
+        raise RunError(f"{file}: {brief(e, 400)}. {advice}") from None
+    return rows

@@ -12,6 +12,7 @@ from avrobust.config import brief, parse
 VERSION = 2
 
 Kind = Literal["AV", "A", "V"]
+# What a model is to its study: the undefended model that defenses are compared with; all of a paper's defenses at once.
 Role = Literal["baseline", "full_defense"]
 Level = dict[Literal["A", "V", "AV", "clean"], tuple[float, float]]  # the (audio, visual) budgets, by subset
 

@@ -19,6 +19,7 @@ from avrobust.models.own import Factory, build_own
 from avrobust.models.zoo import NetSpec, build
 from avrobust.objectives import display_name
 from avrobust.report.paper import Paper
+from avrobust.report.record import Role
 from avrobust.sources import sources
 from avrobust.threat import Threat
 from avrobust.training.recipe import OURS, Recipe, cross_entropy
@@ -31,10 +32,6 @@ class FeatureDefense(Protocol):
     """Settings of what stands between encoders and fusion: `fill` makes the module from a network and its clips."""
 
     def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> nn.Module: ...
-
-
-# What a model is to its study: the undefended model that defenses are compared with; all of a paper's defenses at once.
-Role = Literal["baseline", "full_defense"]
 
 
 @dataclass(frozen=True)
