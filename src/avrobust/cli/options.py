@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
+from threadpoolctl import threadpool_limits
 
 from avrobust.allocator import keep_memory
 from avrobust.attacks import ATTACKS, by_name
@@ -73,7 +74,8 @@ def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool)
 def _with_threads(count: int, work: Callable[[bool], T], quiet: bool = True) -> T:
     torch.set_num_threads(count)
     keep_memory()
-    return work(quiet)
+    with threadpool_limits(count):  # NumPy's and SciPy's libraries have threads of their own, which wait busily
+        return work(quiet)
 
 
 @dataclass(frozen=True)
