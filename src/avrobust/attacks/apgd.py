@@ -69,11 +69,10 @@ class APGD:
         self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, *, start: Signals | None = None
     ) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
-        if threat.subset == "clean":
-            return x
-        search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
-        delta = restarted(search, self.ascend, restarts=self.restarts, random=True, start=start)
-        return engine.shift(x, delta, threat)
+        return restarted(
+            self.ascend, model, x, y, threat, seeds, self.objective,
+            stop=self.stop, restarts=self.restarts, random=True, start=start,
+        )  # fmt: skip
 
     def ascend(self, search: Search, delta: Signals) -> None:
         """One run from `delta`, by the objective of the search."""

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from avrobust import engine
 from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.attacks.search import Search, restarted
 from avrobust.config import concise
@@ -87,11 +86,10 @@ class PGD:
         self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, *, start: Signals | None = None
     ) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
-        if threat.subset == "clean":
-            return x
-        search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
-        delta = restarted(search, self._ascend, restarts=self.restarts, random=self.random_start, start=start)
-        return engine.shift(x, delta, threat)
+        return restarted(
+            self._ascend, model, x, y, threat, seeds, self.objective,
+            stop=self.stop, restarts=self.restarts, random=self.random_start, start=start,
+        )  # fmt: skip
 
     def _ascend(self, search: Search, delta: Signals) -> None:
         velocity = None

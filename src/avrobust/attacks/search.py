@@ -166,12 +166,26 @@ class Search:
 
 
 def restarted(
-    search: Search, run: Callable[[Search, Signals], None], *, restarts: int, random: bool, start: Signals | None
+    run: Callable[[Search, Signals], None],
+    model: Model,
+    x: Signals,
+    y: Labels,
+    threat: Threat,
+    seeds: Seeds,
+    objective: Any,
+    *,
+    stop: bool,
+    restarts: int,
+    random: bool,
+    start: Signals | None,
 ) -> Signals:
-    """The best perturbation that some runs of a search find, each on the clips that the ones before left active.
+    """The best clips that some runs of a search find, each on the clips that the ones before left active.
 
     A run begins at a random place of the threat if `random`, else at the clean clips; `start` replaces the first random one.
     """
+    if threat.subset == "clean":
+        return x
+    search = Search.of(model, x, y, threat, seeds, objective, stop)
     for restart in range(restarts):
         if not len(search):
             break
@@ -182,7 +196,7 @@ def restarted(
         else:
             delta = random_start(search.active, restart)
         run(search, delta)
-    return search.best.delta
+    return engine.shift(x, search.best.delta, threat)
 
 
 def random_start(active: ActiveSet, restart: int) -> Signals:

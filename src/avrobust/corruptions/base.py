@@ -1,7 +1,9 @@
 """Corruptions in the form of attacks: any model, any shape, five severities, the same noise for the same (seed, clip).
 
-The fifteen kinds and their declared strengths are those of AVRobustBench (arXiv 2506.00358).  Where its published code
-departs from what it declares, we follow the declaration:
+The fifteen kinds are those of AVRobustBench (arXiv 2506.00358), and so are the strengths that it declares: signal-to-noise
+ratios, the noise on frames, JPEG qualities, the ends of the low-pass (8 and 1 kHz), rotations and silences.  The strengths of
+video under weather and people, and the low-pass in between, are ours.  Where its published code departs from what it
+declares, we follow the declaration:
 
 - Audio noise has the declared signal-to-noise ratio; the code takes the number of the severity for decibels.
 - Nothing is fixed at 224 pixels: lengths grow with the short side of the frames.

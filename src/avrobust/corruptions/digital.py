@@ -9,7 +9,7 @@ from avrobust.corruptions.sound import Wave, at_snr, band
 from avrobust.corruptions.vision import Film
 
 SNR_DB = (40, 30, 20, 10, 0)
-LOW_PASS_HZ = (8000, 6000, 4000, 2000, 1000)
+LOW_PASS_HZ = (8000, 6000, 4000, 2000, 1000)  # the ends are declared, the steps between are ours
 SIGMA = (0.08, 0.12, 0.18, 0.26, 0.38)
 FLIPPED = (0.03, 0.06, 0.09, 0.17, 0.27)  # share of the pixels
 PHOTONS = (60, 25, 12, 5, 3)  # at full scale
