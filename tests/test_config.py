@@ -25,8 +25,8 @@ from avrobust.types import AV
 LINF = Threat.linf(audio=0.01, visual="2/255")
 
 
-def push(model, x, y):
-    return model(x)[:, 0]
+def push(out, y):
+    return out.logits[:, 0]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ PARSING = {"startswith", "endswith", "split", "rsplit", "partition", "rpartition
 OUTSIDE = {
     "attacks/__init__.py": "an attack as typed on the command line: PGD-10x5",
     "units.py": "a budget as typed: 2/255, -44 dBFS",
-    "cli/options.py": "module:name",
     "cli/studies.py": "a study as typed: a name, a file, module:name",
     "config.py": "module:name, messages of pydantic",
     "models/own.py": "module:name",

@@ -23,8 +23,8 @@ def mine(model, x, y, threat, seeds):
 class Search:
     def __call__(self, model, x, y, threat, seeds):
         return x
-def push(model, x, y):
-    return model(x)[:, 0]
+def push(out, y):
+    return out.logits[:, 0]
 """
 
 

@@ -106,6 +106,6 @@ def imported(name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise ValueError(
-            f"expected module:name, with the module in the working directory or on Python's path, got {name!r}: {error}. "
+            f"expected module:name with the module in the working directory or on Python's path, got {name!r}: {error}. "
             "Check both names."
         ) from error
