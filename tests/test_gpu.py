@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from avrobust import AV, APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, evaluate
+from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, evaluate
 from avrobust.attacks import ANYTHING, Quantized
 from avrobust.corruptions import KINDS, Corruption
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
