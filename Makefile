@@ -1,4 +1,4 @@
-# make study · make test · make worlds · make check · make docs · make bench · make install: each creates the environment that it needs.
+# make study · make test · make worlds · make check · make docs · make bench · make bench-gpu · make install: each creates the environment that it needs.
 # Needs Python 3.11 or newer, make and a C compiler. `PYTHON=python3.12 make study` uses another Python.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BENCH  ?= --size quick
 CLIPS  ?= 40
 BIN    := $(VENV)/bin
 
-.PHONY: study test worlds check docs bench install format golden clean
+.PHONY: study test worlds check docs bench bench-gpu install format golden clean
 .DEFAULT_GOAL := study
 
 # constraints.txt pins the tested versions; pyproject.toml names the requirements.
@@ -65,6 +65,10 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/roofline.py $(BENCH)
 	$(BIN)/python benchmarks/sparse.py
 	$(BIN)/python benchmarks/figures.py
+
+# What needs a GPU, in eight minutes: tests, a study, attacks beside other libraries, the price of low precision.
+bench-gpu: $(VENV)/.bench
+	PYTHON=$(BIN)/python benchmarks/gpu.sh
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -100,13 +100,17 @@ def table1(run: Run) -> str:
 
 
 def precision(run: Run) -> str:
-    """The change of robust accuracy in low precision."""
-    a, (full, low) = run["asked"], sorted(run["rows"], key=lambda r: r["precision"], reverse=True)
-    lines = [[row["precision"], *correct_counts(row)] for row in (full, low)]
-    points = [100 * (x - y) / a["clips"] for x, y in zip(low["correct"], full["correct"], strict=True)][1:]
-    title = f"Gradients in either precision, predictions in float32: {a['model']} of {a['run']}; correctly classified of {a['clips']} clips"
-    said = f"bfloat16 minus float32, in points of robust accuracy: {min(points):+.1f} to {max(points):+.1f}."
-    return f"**{title}**; {origin(run)}.\n\n{table(['', *CORRECT], lines)}\n\n{said}"
+    """Robust accuracy under attacks whose gradients were taken in each precision."""
+    a, rows = run["asked"], run["rows"]
+    names, seconds = list(dict.fromkeys(r["precision"] for r in rows)), {}
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for r in rows:
+        lines.setdefault((r["budgets"], r["attack"]), {})[r["precision"]] = " · ".join(map(str, r["correct"]))
+        seconds[r["precision"]] = seconds.get(r["precision"], 0.0) + r["seconds"]
+    title = f"Gradients in each precision, predictions in float32: {a['model']} of {a['run']}; correctly classified of {a['clips']} clips, audio · visual · joint"
+    body = [[*key, *(told.get(name, "–") for name in names)] for key, told in lines.items()]
+    body.append(["all", "seconds", *(short(seconds[name]) for name in names)])
+    return f"**{title}**; {origin(run)}.\n\n{table(['budgets', 'attack', *names], body)}"
 
 
 def roofline(run: Run) -> str:

@@ -1,26 +1,44 @@
-"""Are attacks with bfloat16 gradients as strong?  Table 1 on a trained model, with gradients in either precision.
+"""Are attacks with gradients of low precision as strong?  The paper's budgets on a trained model, in each precision.
 
     .venv/bin/python benchmarks/precision.py runs/standard --clips 200
+    .venv/bin/python benchmarks/precision.py runs/quick --study quick --tf32    # on a GPU
 
-FGSM, PGD-10 and MIM-10 attack audio, visual and both, at the paper's budgets with four times the visual budget, which
-fools more clips.  The model predicts in float32, as in any evaluation.  No special hardware is needed, but without it
-bfloat16 takes about ten times as long as float32.
+FGSM, PGD-10, MIM-10 and AVAutoAttack attack audio, visual and both at the paper's budgets, and with four times the visual
+budget, which fools more clips.  Adversarial clips are made in each precision and always judged in float32.  With `--tf32`,
+also with TF32 convolutions and matrix products, which PyTorch uses for convolutions on a GPU unless it is told not to.  No
+special hardware is needed, but without it bfloat16 takes about ten times as long as float32.
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from time import perf_counter
 
 import study_models
-from measure import RUNS, write
+import torch
+from measure import RUNS, device, synchronise, write
 
-from avrobust import evaluate
-from avrobust.engine import Precision
-from avrobust.papers.tian2021.budgets import TABLE1_X4
+from avrobust import AVAutoAttack, Seeds, engine
+from avrobust.evaluation.stats import Proportion
+from avrobust.objectives import correct, display_name
+from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4
 from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
 
 ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOMENTUM)))
+BUDGETS = {"the paper's": TABLE1, "four times the visual budget": TABLE1_X4}
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """TF32 in convolutions and matrix products, or float32 in both."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def main() -> None:
@@ -29,16 +47,34 @@ def main() -> None:
     parser.add_argument("--study", default="standard")
     parser.add_argument("--model", default="AV")
     parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--tf32", action="store_true", help="TF32 too: needs a GPU")
+    parser.add_argument("--worst-case", action="store_true", help="AVAutoAttack too")
     parser.add_argument("--out", type=Path, default=RUNS)
     args = parser.parse_args()
-    clips, net = study_models.test_clips(args.run, args.study, args.clips), study_models.load(args.run, args.model)
-    rows = []
-    for precision in (p for p in get_args(Precision) if p != "auto"):
-        cells = evaluate(net, [clips], ATTACKS, TABLE1_X4, precision=precision).cells()
-        rows.append({"precision": precision, "correct": [cell.accuracy().k for cell in cells]})
-        print(f"{precision}: correct of {args.clips}: {rows[-1]['correct']}", flush=True)
-    asked = {"run": args.run.name, "model": args.model, "clips": args.clips}
-    write(args.out / "precision.json", "precision", asked, rows)
+    here = device()
+    clips = study_models.test_clips(args.run, args.study, args.clips).to(here)
+    net = study_models.load(args.run, args.model).to(here)
+    seeds, rows = Seeds(0, clips.ids), []
+    settings = [("float32", False), *([("float32", True)] if args.tf32 else []), ("bfloat16", False)]
+    for precision, low in settings:
+        name = "TF32" if low else precision
+        for budgets, threats in BUDGETS.items():
+            for attack in (*ATTACKS, *([AVAutoAttack()] if args.worst_case else [])):
+                counts, began = [], perf_counter()
+                for threat in threats:
+                    with tf32(low):
+                        victim = engine.surrogate(net, clips.x.map(lambda s: s[:1]), precision)
+                        x = attack(victim, clips.x, clips.label, threat, seeds)
+                    with torch.no_grad(), tf32(False):
+                        counts.append(int(correct(net(x), clips.label).sum()))
+                synchronise()
+                spent = perf_counter() - began
+                row = {"precision": name, "budgets": budgets, "attack": display_name(attack), "correct": counts}
+                rows.append(row | {"clips": len(clips), "seconds": spent})
+                shown = " · ".join(str(Proportion(k, len(clips))) for k in counts)
+                print(f"{name:<9}{budgets:<30}{display_name(attack):<14}{shown}  {spent:.1f} s", flush=True)
+                asked = {"run": args.run.name, "model": args.model, "clips": len(clips)}
+                write(args.out / "precision.json", "precision", asked, rows)  # all so far: it may be stopped
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in eight minutes: tests, a study, attacks beside other libraries, the price of low precision.
+#
+#     make bench-gpu
+#     PYTHON=python3 benchmarks/gpu.sh            # in an environment of your own, with the package and the peers
+#
+# Each part has its time limit; a part that fails does not stop the others.  Writes runs/bench/gpu.json: all figures, and how
+# each part ended.  Exits with 1 if one of them failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-.venv/bin/python}
+OUT=${OUT:-runs/bench}
+mkdir -p "$OUT"
+ended=()
+
+part() { # NAME SECONDS COMMAND ...
+    local name=$1 limit=$2 began=$SECONDS code=0
+    shift 2
+    echo "== $name (at most $limit s)"
+    timeout --signal=INT --kill-after=10 "$limit" "$@" 2>&1 | tee "$OUT/$name.log" | tail -n 25
+    code=${PIPESTATUS[0]}
+    echo "== $name: exit status $code after $((SECONDS - began)) s"
+    ended+=("$name=$code,$((SECONDS - began))")
+}
+
+"$PYTHON" -c 'import torch; assert torch.cuda.is_available(), "expected a GPU that PyTorch can use, got none"' || exit 1
+part tests 100 "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests
+part study 150 "$PYTHON" -m avrobust study quick --out "$OUT/gpu-quick" --cache "$OUT/data"
+part precision 110 "$PYTHON" benchmarks/precision.py "$OUT/gpu-quick" --study quick --tf32 --worst-case --clips 100 --out "$OUT"
+part attacks 70 "$PYTHON" benchmarks/attacks.py --size paper --batch 32 --attacks PGD-10 --repeats 3 --out "$OUT"
+part table1 60 "$PYTHON" benchmarks/table1.py --size paper --clips 200 --out "$OUT"
+"$PYTHON" benchmarks/gpu.py "$OUT" "${ended[@]}"
