@@ -113,6 +113,19 @@ def precision(run: Run) -> str:
     return f"**{title}**; {origin(run)}.\n\n{table(['budgets', 'attack', *names], body)}"
 
 
+def pair(run: Run) -> str:
+    """The worst case on a pair of encoders, beside a library's."""
+    a = run["asked"]
+
+    def line(r: Row) -> list[str]:
+        return [SUBSETS[r["on"]], r["method"], beside(r["seconds"], r["faster"]), beside(r["memory_mb"], r["memory"]), str(r["correct"])]  # fmt: skip
+
+    title = f"AVAutoAttack on AST + ViT ({a['size']}), {a['clips']} clips, {a['steps']} steps, {a['queries']} queries"
+    return f"**{title}**; {origin(run)}.\n\n" + table(
+        ["attacked", "", "seconds", "MB", "correct"], map(line, run["rows"])
+    )
+
+
 def roofline(run: Run) -> str:
     """Speed, and shares of time."""
     size, batch = run["asked"]["size"], run["asked"]["batch"]
@@ -206,7 +219,7 @@ def searches(run: Run) -> str:
 
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options, "sparse": sparse,
-    "precision": precision, "strength": strength, "searches": searches,
+    "precision": precision, "pair": pair, "strength": strength, "searches": searches,
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@
 #     make bench-gpu
 #     PYTHON=python3 benchmarks/gpu.sh            # in an environment of your own, with the package and the peers
 #
+#     PARTS="tests pair" make bench-gpu           # some of it
+#
 # Each part has its time limit; a part that fails does not stop the others.  Writes runs/bench/gpu.json: all figures, and how
 # each part ended.  Exits with 1 if one of them failed.
 set -uo pipefail
@@ -11,11 +13,13 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 OUT=${OUT:-runs/bench}
 mkdir -p "$OUT"
+only=" ${PARTS:-tests study precision attacks table1 pair} "
 ended=()
 
 part() { # NAME SECONDS COMMAND ...
     local name=$1 limit=$2 began=$SECONDS code=0
     shift 2
+    [[ $only == *" $name "* ]] || return 0
     echo "== $name (at most $limit s)"
     timeout --signal=INT --kill-after=10 "$limit" "$@" 2>&1 | tee "$OUT/$name.log" | tail -n 25
     code=${PIPESTATUS[0]}
@@ -24,9 +28,10 @@ part() { # NAME SECONDS COMMAND ...
 }
 
 "$PYTHON" -c 'import torch; assert torch.cuda.is_available(), "expected a GPU that PyTorch can use, got none"' || exit 1
-part tests 100 "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests
-part study 150 "$PYTHON" -m avrobust study quick --out "$OUT/gpu-quick" --cache "$OUT/data"
-part precision 110 "$PYTHON" benchmarks/precision.py "$OUT/gpu-quick" --study quick --tf32 --worst-case --clips 100 --out "$OUT"
-part attacks 70 "$PYTHON" benchmarks/attacks.py --size paper --batch 32 --attacks PGD-10 --repeats 3 --out "$OUT"
-part table1 60 "$PYTHON" benchmarks/table1.py --size paper --clips 200 --out "$OUT"
+part tests 90 "$PYTHON" -m pytest -q -n 8 -m gpu -p no:cacheprovider tests/test_gpu.py
+part study 120 "$PYTHON" -m avrobust study quick --out "$OUT/gpu-quick" --cache "$OUT/data"
+part precision 80 "$PYTHON" benchmarks/precision.py "$OUT/gpu-quick" --study quick --tf32 --worst-case --clips 100 --out "$OUT"
+part attacks 60 "$PYTHON" benchmarks/attacks.py --size paper --batch 32 --attacks PGD-10 --repeats 3 --out "$OUT"
+part table1 50 "$PYTHON" benchmarks/table1.py --size paper --clips 200 --out "$OUT"
+part pair 80 "$PYTHON" benchmarks/pair.py --size base --clips 2 --queries 20 --out "$OUT"
 "$PYTHON" benchmarks/gpu.py "$OUT" "${ended[@]}"

@@ -104,16 +104,7 @@ class Problem:
                 module.momentum = 1.0  # the statistics of the next batch alone
         with torch.no_grad():
             net.train()(x.map(lambda s: s[:8]))
-            net.eval()
-            parts = zip(*(s.split(8) for s in x), strict=True)
-            f = torch.cat([torch.cat(list(net.embed(AV(*part))), 1) for part in parts])
-            margin = 10 ** torch.linspace(-2, 1, clips)[torch.randperm(clips, generator=draw)]
-            wanted = torch.nn.functional.one_hot(torch.arange(clips) % CLASSES, CLASSES) * margin[:, None]
-            weight = torch.linalg.pinv(f - f.mean(0)) @ (wanted - wanted.mean(0))
-            net.classifier.weight.copy_(weight.T)
-            net.classifier.bias.copy_(wanted.mean(0) - f.mean(0) @ weight)
-            y = (f @ weight + net.classifier.bias).argmax(1)
-        return cls(net, x, y)
+        return cls(net.eval(), x, fit_margins(net, x, draw))
 
     def save(self, file: Path) -> None:
         """Write weights and clips, so that other processes attack the same ones."""
@@ -135,6 +126,19 @@ class Problem:
     def first(self, clips: int) -> "Problem":
         """The first of the clips."""
         return Problem(self.net, self.x.map(lambda s: s[:clips]), self.y[:clips])
+
+
+@torch.no_grad()
+def fit_margins(net: AVNet, x: Signals, draw: torch.Generator) -> Tensor:
+    """Give `net` the smallest classifier with which the clips have margins from 0.01 to 10; returns their classes."""
+    parts, clips = zip(*(s.split(8) for s in x), strict=True), len(x.audio)
+    f = torch.cat([torch.cat(list(net.embed(AV(*part))), 1) for part in parts])
+    margin = 10 ** torch.linspace(-2, 1, clips)[torch.randperm(clips, generator=draw)]
+    wanted = torch.nn.functional.one_hot(torch.arange(clips) % CLASSES, CLASSES).to(f) * margin.to(f)[:, None]
+    weight = torch.linalg.pinv(f - f.mean(0)) @ (wanted - wanted.mean(0))
+    net.classifier.weight.copy_(weight.T)
+    net.classifier.bias.copy_(wanted.mean(0) - f.mean(0) @ weight)
+    return (f @ weight + net.classifier.bias).argmax(1)
 
 
 # Packing: libraries attack one tensor in [0, 1]
