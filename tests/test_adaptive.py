@@ -68,6 +68,7 @@ def test_probes_tell_them_apart(defended):
         "flat": {"audio": 0.0, "visual": 0.0},
     }
     own = probe(engine.as_victim(net, clips(1).x), batch)
+    assert min(own.pop("explained").values()) > 0.95
     assert (
         own == {"clips": 40, "moved": own["moved"], "ignores": {"audio": False, "visual": False}} | quiet
         and min(own["moved"].values()) > 10

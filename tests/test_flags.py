@@ -215,9 +215,9 @@ def test_a_modality_is_ignored(changed, rises):
         assert "audio" in found["a modality is ignored"].text
 
 
-def probed(random=0.0, sociable=0.0, faint=0.0, flat=0.0):
+def probed(random=0.0, sociable=0.0, faint=0.0, flat=0.0, explained=1.0):
     return {"clips": 64, "random": random, "sociable": sociable,
-            "faint": {"audio": faint, "visual": 0.0}, "flat": {"audio": flat, "visual": 0.0}}  # fmt: skip
+            "faint": {"audio": faint, "visual": 0.0}, "flat": {"audio": flat, "visual": 0.0}, "explained": {"audio": explained, "visual": 1.0}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,8 @@ def probed(random=0.0, sociable=0.0, faint=0.0, flat=0.0):
     [
         (probed(random=0.5), "random outputs"),
         (probed(sociable=0.25), "output depends on batch mates"),
+        (probed(explained=0.5), "gradients mislead"),
+        (probed(explained=None), None),
         (probed(faint=0.5), "gradients vanish"),
         (probed(flat=0.5), "gradients vanish"),
         (probed(faint=0.03, flat=0.03), None),

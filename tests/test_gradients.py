@@ -85,6 +85,28 @@ def test_a_path_that_is_cut_is_refused_with_its_modality(cut, modality):
     assert probe(model, BATCH)["flat"][modality] == 1
 
 
+PARTIAL = {
+    "a faint path beside": lambda s: 1e-6 * s.flip(1) + s.detach(),
+    "a path that cancels": lambda s: s.detach() + 0.1 * (s.flip(1) - s.flip(1).detach()),
+    "half of the clip": lambda s: torch.cat([s[:, : s.shape[1] // 2].detach(), s[:, s.shape[1] // 2 :]], 1),
+    "rounded to 16 bits": lambda s: (s * 32767).round() / 32767,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", PARTIAL.values(), ids=PARTIAL)
+def test_a_path_of_which_a_part_is_cut_raises_an_alarm(cut):
+    net = network()
+
+    def alarms(model):
+        rows = evaluate(model, [BATCH], [PGD(steps=1)], BOTH)
+        return {f.name for f in rows.flags() if f.level == "alarm"} & {"gradients mislead", "gradients vanish"}
+
+    assert alarms(lambda x: net(AV(cut(x.audio), x.visual)))
+    # What passes the whole gradient through a rounding has the gradient of the model beneath.
+    assert not alarms(net)
+    assert not alarms(lambda x: net(AV(x.audio + (x.audio.mul(32767).round() / 32767 - x.audio).detach(), x.visual)))
+
+
 def test_logits_that_ask_for_no_gradient_at_all():
     for model in (torch.no_grad()(linear), functools.partial(torch.inference_mode()(linear))):
         for attack in SEARCHES:

@@ -10,12 +10,16 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.objectives import Objective, cross_entropy, margin
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, Batch, Model, Signals
+from avrobust.types import AV, RANGE, Batch, Model, Signals, doubles
 
 CLIPS = 64  # that are probed: enough for shares of a few per cent
 AGAIN = 5  # runs on the same clips: a model that is rarely random should be caught
 SAME = 1e-3  # relative difference below which logits are the same
 FAINT = 1e-6  # of the margin's gradient: where cross entropy has less, float32 has nothing left
+TRIED = 16  # clips that are moved a little, to see whether the logits follow their gradient
+STEPS = (1e-3, 1e-2)  # by how much: the first where rounding allows it; 0.01 is 2.6 of 255 grey levels
+DIRECTIONS = 4  # of each clip and step
+LINEAR = 0.25  # of a difference: with a larger second difference, curvature or rounding decides it
 
 
 def probe(model: Model, batch: Batch) -> dict[str, Any]:
@@ -25,6 +29,7 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
     gradient of cross entropy is zero or lost in rounding, while that of the margin is not.  `flat`: the gradient of the
     margin is zero too, or not finite; these two per modality.  `ignores`: no logit changes when a modality is replaced by
     another clip's, of another class if there is one.  `moved`: the number of clips whose prediction then changes.
+    `explained`: see `explained`; None where `random`.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -50,7 +55,53 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
         "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
         "moved": dict(others.map(lambda z: int((z.argmax(1) != first.argmax(1)).sum())).items()),
+        "explained": {name: None if random else explained(model, x, y, name) for name, _ in x.items()},
     }
+
+
+def explained(model: Model, x: Signals, y: Tensor, modality: str) -> float | None:
+    """How much of what small random changes of one modality do to the logits its gradient explains, in [0, 1].
+
+    1 is a gradient that can be trusted; where a part of the path is cut, its share of the changes is missing.  Central
+    differences of a random mixture of the logits against the gradient of that mixture, on a few clips; only where they
+    are linear (second differences are small).  None where that is so for less than half of them: rounding or curvature
+    hides the answer.
+
+    >>> x, y = AV(torch.rand(4, 50), torch.rand(4, 1, 3, 4, 4)), torch.zeros(4, dtype=torch.long)
+    >>> def cut(x):
+    ...     return 3 * x.audio.detach()[:, :2] + x.audio[:, 2:4]
+    >>> explained(lambda x: x.audio.sin(), x, y, "audio") > 0.99, explained(cut, x, y, "audio") < 0.3
+    (True, True)
+    """
+    few, y = x.map(lambda s: s[:TRIED]), y[:TRIED]
+    low, high = getattr(RANGE, modality)
+    centre = getattr(few, modality).clamp(low + STEPS[-1], high - STEPS[-1])  # room for steps to either side
+
+    def at(s: Tensor) -> Signals:
+        return AV(**(dict(few.items()) | {modality: s}))
+
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        middle = model(at(centre)).flatten(1)
+    mixture = torch.randn(middle.shape[1], generator=draw).to(middle)
+    threat = Threat.linf(**{modality: 1.0})
+    grads = engine.raw_gradient(model, lambda out, y: out.logits.flatten(1) @ mixture, at(centre), y, threat)
+    gradient = getattr(grads, modality)
+    for step in STEPS:
+        found, told = [], []
+        for _ in range(DIRECTIONS):
+            signs = (torch.randint(0, 2, centre.shape, generator=draw) * 2 - 1).to(centre) * step
+            with torch.no_grad():
+                there, back = ((model(at(centre + side)).flatten(1) - middle) @ mixture for side in (signs, -signs))
+            linear = (there + back).abs() < LINEAR * (there - back).abs()
+            found.append(torch.where(linear, (there - back) / 2, torch.nan))
+            told.append((gradient * signs).flatten(1).sum(1))
+        seen, promised = doubles(torch.cat(found)), doubles(torch.cat(told))
+        kept = np.isfinite(seen)
+        if 2 * kept.sum() > len(seen):
+            seen, promised = seen[kept], promised[kept]
+            return float(max(0.0, 1 - ((seen - promised) ** 2).sum() / (seen**2).sum()))
+    return None
 
 
 def _sizes(model: Model, objective: Objective, x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:

@@ -57,6 +57,7 @@ class Probe:
     flat: Parts
     ignores: dict[str, bool] = field(default_factory=dict)
     moved: Parts | None = None
+    explained: dict[str, float | None] = field(default_factory=dict)
     low: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 

@@ -32,6 +32,7 @@ from avrobust.evaluation.flags.measurement import (
 from avrobust.evaluation.flags.models import (
     crafted_in_low_precision,
     depends_on_batch,
+    gradient_misleads,
     gradient_vanishes,
     ignored_modality,
     random_outputs,
@@ -60,6 +61,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     random_outputs,
     depends_on_batch,
     gradient_vanishes,
+    gradient_misleads,
     crafted_in_low_precision,
     localises_no_better_than_the_centre,
 )

@@ -10,6 +10,7 @@ from avrobust.evaluation.stats import Estimate, estimate, percent
 
 IGNORED = 0.1  # of the predictions; a modality that decides fewer is hardly used
 WEAKER = 0.9  # of the margin that float32 gains
+EXPLAINED = 0.8  # of small changes of the logits; networks and front ends with a whole path reach 0.97 and more
 
 
 def ignored_modality(seen: Evidence) -> Iterable[Flag]:
@@ -69,6 +70,22 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
                     f"{_share(p, faint)}, while the margin has. Attack the margin."
                 )
                 yield Flag("gradients vanish", "alarm", text, model)
+
+
+def gradient_misleads(seen: Evidence) -> Iterable[Flag]:
+    """A gradient that is not the logits' own, as where a part of the path is cut, leads attacks elsewhere."""
+    for model, p in seen.probes.items():
+        for part, modality in MODALITIES.items():
+            share = p.get("explained", {}).get(modality)
+            # A gradient that is zero has its own flag, and of an ignored modality there is none.
+            skipped = part not in seen.input_of(model) or seen.ignores(model, modality) or p["flat"][modality] > ENOUGH
+            if share is None or share >= EXPLAINED or skipped:
+                continue
+            text = (
+                f"The gradient of {model} with respect to {modality} explains {percent(share)} % of what small changes of "
+                f"{modality} do to its logits: part of the path is cut or replaced. Attacks that follow it are too weak."
+            )
+            yield Flag("gradients mislead", "alarm", text, model)
 
 
 def crafted_in_low_precision(seen: Evidence) -> Iterable[Flag]:
