@@ -1,11 +1,11 @@
-"""Devices without double precision (Apple's MPS), emulated: any tensor of doubles raises, as it does there."""
+"""Devices other than a CPU, emulated: Apple's MPS, on which any tensor of doubles raises, and a GPU, which should not wait."""
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Square, Threat, evaluate
+from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Seeds, Square, Threat, engine, evaluate
 from avrobust.attacks import Quantized
 from avrobust.budget_check import check
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
@@ -70,3 +70,41 @@ def test_a_budget_is_held_to_five_digits_whatever_the_device():
         with pytest.raises(ValueError, match="left its audio budget"):
             check(Threat.linf(audio=0.02, visual=0.03), over, moved, batch.ids, "mine")
         check(Threat.linf(audio=0.02001, visual=0.03), over, moved, batch.ids, "mine")
+
+
+class Questions(TorchDispatchMode):
+    """What makes a GPU wait for all that it was asked to do: its numbers are wanted here, or some of ours there."""
+
+    WAIT = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "lift_fresh", "lift_fresh_copy")
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name, parts = func._schema.name.removeprefix("aten::"), [a for a in args if isinstance(a, list | tuple)]
+        by_mask = name.startswith("index") and any(
+            getattr(s, "dtype", None) == torch.bool for part in parts for s in part
+        )
+        if name in self.WAIT or by_mask:
+            self.asked.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("attack", [PGD, MIM, lambda steps: APGD(steps, stop=False)], ids=["PGD", "MIM", "APGD"])
+@pytest.mark.parametrize("threat", [LINF, tian2021.threat(0.01, 0.01)], ids=["linf", "normalised"])
+def test_a_step_makes_a_gpu_wait_twice(attack, threat):
+    batch, net = clips(6), network()
+    surrogate = surrogates_for(net, batch)
+
+    def asked(steps):
+        with Questions() as questions:
+            attack(steps=steps)(surrogate, batch.x, batch.label, threat, Seeds(0, batch.ids))
+        return len(questions.asked)
+
+    assert asked(8) - asked(7) == asked(7) - asked(6) == 2
+
+
+def surrogates_for(net, batch):
+    surrogate = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
+    return surrogate.cache_embeddings(batch.x).cache_clean_gradients(batch.x, batch.label)

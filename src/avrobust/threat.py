@@ -101,7 +101,8 @@ class Ball:
         """The scale, shaped to multiply `x`."""
         if self.scale == "signal":
             return _norm(x, self.norm).clamp_min(1e-12)
-        w = x.new_tensor(self.scale)
+        # Filled on the device: a copy of numbers from here would make a GPU wait, in each step of a search.
+        w = torch.cat([x.new_full((1,), each) for each in self.scale])
         return w if len(self.scale) == 1 else w.view(-1, 1, 1)
 
     def ascent(self, grad: Tensor, x: Tensor) -> Tensor:

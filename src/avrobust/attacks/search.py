@@ -1,7 +1,7 @@
 """What all searches share: the active set, each clip's best so far, starts, restarts and stopping.  Knows no norms."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Labels, Model, PerClip, Signals
 
-# Some of the clips: a mask, or all of them.
-Index = Bool[Tensor, " b"] | slice
 Numbers = Int[Tensor, " m"]  # of some clips in the batch that a search was given
+# Some of the clips: their numbers, a mask, or a stretch of them.
+Index = Numbers | Bool[Tensor, " b"] | slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +48,18 @@ class ActiveSet:
         return len(self.clips)
 
     def subset(self, on: Index) -> "ActiveSet":
-        """The clips where `on`, or a stretch of them."""
-        if isinstance(on, Tensor) and bool(on.all()):
+        """Some of the clips."""
+        if isinstance(on, Tensor) and on.dtype == torch.bool:
+            on = on.nonzero()[:, 0]  # once: each index by a mask would make a GPU wait
+        if isinstance(on, Tensor) and len(on) == len(self):
             return self
-        seeds = self.seeds.subset(torch.arange(len(self), device=self.y.device)[on])
+        seeds = self.seeds.subset(torch.arange(len(self), device=self.y.device)[on].tolist())
         victim, threat = self.victim.subset(on), self.threat.for_clips(on)
         return ActiveSet(victim, subset(self.x, on), self.y[on], threat, seeds, self.clips[on], self.ignored)
+
+    def under_way(self) -> "ActiveSet":
+        """The same clips after a step: no later one begins at the clean clips."""
+        return replace(self, victim=self.victim.without_clean_gradients())
 
     def value_and_grad(self, objective: Objective, delta: Signals) -> engine.ValueAndGrad:
         """The objective at x + delta, its gradient, and on which clips the attacker has surely succeeded.
@@ -81,8 +87,11 @@ class BestSoFar:
     def update_if_better(self, clips: Numbers, value: PerClip, delta: Signals) -> Bool[Tensor, " m"]:
         """Keep `delta` for those of the `clips` on which `value` beats what was there; says which."""
         self._value = self._value.to(torch.promote_types(self._value.dtype, value.dtype))
-        better: Tensor = value > self._value[clips]
-        self._keep(clips[better], value[better], delta.map(lambda d: d[better]))
+        before = self._value[clips]
+        better: Tensor = value > before
+        # Chosen, not indexed by a mask: nobody waits for a GPU to say how many these are.
+        chosen = delta.map(lambda d, kept: torch.where(engine.per_clip(better, d), d, kept[clips]), self.delta)
+        self._keep(clips, torch.where(better, value, before), chosen)
         return better
 
     def finalize(self, clips: Numbers, delta: Signals) -> None:
@@ -138,6 +147,7 @@ class Search:
         if not len(self):
             return torch.zeros(0), delta, delta, *state
         value, grad, won = self.active.value_and_grad(self.objective, delta)
+        self.active = self.active.under_way()
         on, _ = self._count(value, won, delta)
         return value[on], *(subset(s, on) for s in (grad, delta, *state))
 
@@ -157,12 +167,13 @@ class Search:
     def _count(self, value: PerClip, won: Tensor, delta: Signals) -> tuple[Index, Tensor]:
         better = self.best.update_if_better(self.active.clips, value, delta)
         done = value.isposinf() | won if self.stop else value.isposinf()
-        if not bool(done.any()):
+        if not bool(done.any()):  # the question for which a GPU waits in each step, beside that of `engine.checked`
             return slice(None), better
+        left, ended = (~done).nonzero()[:, 0], done.nonzero()[:, 0]
         # What succeeded, which is not always the best by the objective.
-        self.best.finalize(self.active.clips[done], subset(delta, done))
-        self.active = self.active.subset(~done)
-        return ~done, better
+        self.best.finalize(self.active.clips[ended], subset(delta, ended))
+        self.active = self.active.subset(left)
+        return left, better
 
 
 def restarted(

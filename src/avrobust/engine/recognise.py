@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.chunks import HALF_A_MILLION, ChunkSize
+from avrobust.engine.draws import same_draws
 from avrobust.engine.twostream import Embed, Known, TwoStream, encoder_by_encoder
 from avrobust.engine.victim import Victim
 from avrobust.models.network import AVNet
@@ -86,32 +87,31 @@ def _embeds(model: Any, example: Signals) -> Embed | None:
     """How to embed clips with a network whose code says nothing, the cheapest way first; None if it is not two streams."""
     if not len(example.audio):
         return None
-    clips = with_noise(example)
+    clips, tried = with_noise(example), partial(_tried, device=example.audio.device)
     defense = getattr(model, "feature_defense", None) or (lambda f: f)
-    whole = _tried(lambda: list(AV(*model.embed(clips.map(torch.clone)))))
-    answer = _tried(lambda: [BlackBox(model)(clips.map(torch.clone))])
-    apart = _tried(lambda: [BlackBox(lambda x: model.decide(defense(AV(*model.embed(x)))))(clips.map(torch.clone))])
+    whole = tried(lambda: list(AV(*model.embed(clips.map(torch.clone)))))
+    answer = tried(lambda: [BlackBox(model)(clips.map(torch.clone))])
+    apart = tried(lambda: [BlackBox(lambda x: model.decide(defense(AV(*model.embed(x)))))(clips.map(torch.clone))])
     if whole is None or not agree(answer, apart) or any(f.dtype != torch.float32 for f in whole):
         return None
     # A stream that sees the other one changes when that is attacked: there is nothing to cache.
     other = clips.map(lambda s, bounds: sum(bounds) - s, RANGE)
-    audio = _tried(lambda: [AV(*model.embed(AV(clips.audio.clone(), other.visual))).audio])
-    visual = _tried(lambda: [AV(*model.embed(AV(other.audio, clips.visual.clone()))).visual])
+    audio = tried(lambda: [AV(*model.embed(AV(clips.audio.clone(), other.visual))).audio])
+    visual = tried(lambda: [AV(*model.embed(AV(other.audio, clips.visual.clone()))).visual])
     if not agree(whole[:1], audio) or not agree(whole[1:], visual):
         return None
     silent, blind = AV(torch.empty(0), None), AV(None, torch.empty(0))
     for embeds in (encoder_by_encoder, ALONE, BESIDE_ONE):
-        alone = _tried(lambda e=embeds: [e(model, clips, blind).audio, e(model, clips, silent).visual])  # type: ignore[misc]
+        alone = tried(lambda e=embeds: [e(model, clips, blind).audio, e(model, clips, silent).visual])  # type: ignore[misc]
         if agree(whole, alone):
             return embeds
     return BESIDE_ALL
 
 
-def _tried(work: Callable[[], list[Tensor]]) -> list[Tensor] | None:
+def _tried(work: Callable[[], list[Tensor]], device: torch.device) -> list[Tensor] | None:
     """What `work` gives, with the same draws each time as far as they are torch's; None where it fails."""
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(0)
+        with same_draws(device):
             return work()
     except torch.OutOfMemoryError:
         raise

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from avrobust.engine.draws import same_draws
 from avrobust.types import AV, RANGE, InputError, PerClip, Signals
 
 # The objective and the logits at some signals.
@@ -51,9 +52,7 @@ def _changed(x: Signals, signal: str) -> Iterator[Signals]:
 
 def _asked(answer: Answer, x: Signals) -> list[Tensor]:
     """The answer without gradients, and with torch's random state the same each time."""
-    devices = [x.audio.device] if x.audio.is_cuda else []
-    with torch.no_grad(), torch.random.fork_rng(devices):
-        torch.manual_seed(0)
+    with torch.no_grad(), same_draws(x.audio.device):
         return [part.detach().float().nan_to_num(nan=1e30) for part in answer(x)]
 
 

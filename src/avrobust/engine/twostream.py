@@ -174,6 +174,9 @@ class TwoStream(Victim):
     def cache_clean_gradients(self, x: Signals, y: Labels) -> "TwoStream":
         return replace(self, clean_gradients=CleanGradientCache(x, y))
 
+    def without_clean_gradients(self) -> "TwoStream":
+        return replace(self, clean_gradients=None)
+
     def without_cache(self) -> "TwoStream":
         return replace(self, known=UNKNOWN, clean=None, clean_gradients=None)
 

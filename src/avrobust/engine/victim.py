@@ -181,6 +181,10 @@ class Victim(ABC):
         """The same victim with its gradients at the clean `x` cached: as much memory as `x`, for each objective."""
         return self
 
+    def without_clean_gradients(self) -> "Victim":
+        """The same victim for a search that has left the clean clips: each step would look whether it is there again."""
+        return self
+
     def without_cache(self) -> "Victim":
         """The same victim without any cache, for any clips."""
         return self

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,8 @@ class _Search:
         """Attack these clips, each inside the budgets of its cell, from where their last attacks ended."""
         some, threats = self.clips.subset(clips), [self.known.threats[cell] for cell in cells]
         budgets = AV(*self.known.eps[cells].T)
-        threat = Threat(*threats[0].map(PerClipBall.of, budgets))
+        on_device = partial(PerClipBall.of, device=some.batch.label.device)
+        threat = Threat(*threats[0].map(on_device, budgets))
         start = None if afresh else self._start(some.batch, threat, budgets)
         made = some.attacked(self.attack, threat, self.seed, start)
         rows = self._rows(some, made, threats)
@@ -232,14 +234,14 @@ class PerClipBall(Ball):
     shares: Tensor | None = None
 
     @classmethod
-    def of(cls, ball: Ball, budgets: Float[np.ndarray, " n"]) -> Ball:
+    def of(cls, ball: Ball, budgets: Float[np.ndarray, " n"], device: torch.device) -> Ball:
         """The ball of clips with these budgets; a plain one where all are equal, which any attack can use."""
         if not ball.active:
             return ball
         eps = float(budgets.max())
         if bool((budgets == eps).all()):
             return replace(ball, eps=eps)
-        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, torch.tensor((budgets / eps).tolist()))
+        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, torch.tensor((budgets / eps).tolist(), device=device))
 
     def for_clips(self, clips: Any) -> Ball:
         """The ball of some of the clips."""

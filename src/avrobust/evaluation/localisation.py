@@ -49,7 +49,7 @@ class Localisation:
                 "expected a model with a heat map, got one without. Use the fusion 'attention', give the model a method "
                 "heat(features), or return avrobust.types.Output(logits, heat=heat)."
             )
-        heat, clean = out.heat, before.heat
+        heat, clean = out.heat.cpu(), before.heat.cpu()  # small, and measured map by map
         return columns(
             heat.mean(1) * heat.shape[1],
             [self.boxes.get(id) for id in batch.ids],
