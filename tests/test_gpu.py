@@ -3,20 +3,31 @@
 Without CUDA these tests compare the CPU with itself: so they can be tried anywhere before a GPU is at hand.
 """
 
+import math
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, evaluate
-from avrobust.attacks import ANYTHING, Quantized
+from avrobust import (
+    APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Published, Seeds, Square, Threat, cross_entropy, engine, evaluate,
+)  # fmt: skip
+from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Quantized, Swap, Transfer
 from avrobust.corruptions import KINDS, Corruption
+from avrobust.corruptions.missing import Gap, Missing
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
+from avrobust.evaluation.channels import Coarser, Lossless, Sent
 from avrobust.evaluation.evaluator import Evaluator
+from avrobust.evaluation.localisation import Localisation
+from avrobust.models import NetSpec, build
+from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report.record import read
 from avrobust.study.runner import run
 from avrobust.training import load
-from nets import clips, defended, network, reordered
+from nets import clips, defended, in_batches, network, pointing_net, reordered
 from test_victims import BATCH as VICTIMS
 from test_victims import Theirs
 from tiny_study import study
@@ -136,6 +147,81 @@ def test_corruptions_are_those_of_the_cpu(kind):
     for a, b in zip(here, there, strict=True):
         assert b.device.type == GPU.type
         assert torch.equal(a, b.cpu())
+
+
+def test_controls_channels_transfer_and_heat_maps():
+    model, batch = network().to(GPU), clips(8).to(GPU)
+    batches = in_batches(batch, 4)
+    controls = [Mute(), Noise(), Swap(batches), Elsewhere(batches), Gap(0.3), Missing(0.5)]
+    assert len(evaluate(model, batches, controls, ANYTHING).data) == 8 * (1 + 3 * len(controls))
+    there = network(1).to(GPU)
+    evaluate(model, batches, [Transfer("other", PGD(steps=2), there), Sent(Coarser(), PGD(steps=2))], LINF)
+    evaluate(model, batches, [Sent(Lossless(), PGD(steps=2), known=True)], LINF)
+    evaluate(model, batches, [Published("PGD"), Published("MIM")], tian2021.threat(0.01, 0.01))
+    places = Localisation(dict.fromkeys(batch.ids, (0.0, 0.0, 0.5, 0.5)))
+    rows = Evaluator(pointing_net().to(GPU), batches, also=places).under(PGD(steps=2), LINF)
+    assert np.isfinite(rows.column("pointing")).all()
+
+
+@pytest.mark.parametrize("attack", [PGD, MIM, lambda steps: APGD(steps, stop=False)], ids=["PGD", "MIM", "APGD"])
+def test_a_step_waits_for_the_gpu_twice(attack):
+    if GPU.type == "cpu":
+        pytest.skip("a CPU does not wait; see test_devices")
+    net, batch = network().to(GPU), clips(6).to(GPU)
+    surrogate = engine.surrogate(net, batch.x.map(lambda s: s[:1])).cache_embeddings(batch.x)
+
+    def waits(steps):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                attack(steps=steps)(surrogate, batch.x, batch.label, LINF, Seeds(0, batch.ids))
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(warning.message) for warning in seen)
+
+    waits(6)  # sets up what is set up once
+    assert waits(8) - waits(7) == 2
+
+
+def test_a_search_that_does_not_fit_goes_on_with_fewer_clips():
+    if GPU.type == "cpu":
+        pytest.skip("needs a device whose memory ends; see test_attacks")
+    net = build(NetSpec(classes=4, width=16), seed=0).eval().to(GPU)
+    draw = torch.Generator().manual_seed(0)
+    x = AV(torch.rand(96, 16_000, generator=draw) - 0.5, torch.rand(96, 1, 3, 96, 96, generator=draw))
+    batch = Batch(x, torch.arange(96) % 4).to(GPU)
+    surrogate = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
+
+    def crafted(share):
+        victim = replace(surrogate, chunk_size=engine.ChunkSize())
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(share)
+        try:
+            return PGD(steps=2)(victim, batch.x, batch.label, LINF, Seeds(0, batch.ids)), victim.chunk_size.numbers
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+    crafted(1.0)
+    torch.cuda.reset_peak_memory_stats()
+    kept = torch.cuda.memory_allocated()
+    whole, numbers = crafted(1.0)
+    assert numbers == math.inf
+    allowed = kept + 0.4 * (torch.cuda.max_memory_allocated() - kept)
+    fewer, numbers = crafted(allowed / torch.cuda.get_device_properties(0).total_memory)
+    assert numbers < math.inf
+    for a, b, ball in zip(fewer, whole, LINF, strict=True):
+        assert (a - b).abs().mean() < 0.02 * ball.eps
+
+
+def test_sparse_codes_are_those_of_the_cpu():
+    net = defended()
+    with torch.no_grad():
+        f = net.embed(clips(12).x)
+        here = net.feature_defense.codes(f)
+        there = net.feature_defense.to(GPU).codes(f.map(lambda s: s.to(GPU)))
+    for a, b in zip(here, there, strict=True):
+        assert torch.allclose(a.codes, b.codes.cpu(), atol=1e-4)
 
 
 def test_a_study_trains_attacks_and_goes_on(tmp_path, cache):

@@ -241,7 +241,9 @@ class PerClipBall(Ball):
         eps = float(budgets.max())
         if bool((budgets == eps).all()):
             return replace(ball, eps=eps)
-        return cls(eps, ball.norm, ball.scale, ball.low, ball.high, torch.tensor((budgets / eps).tolist(), device=device))
+        return cls(
+            eps, ball.norm, ball.scale, ball.low, ball.high, torch.tensor((budgets / eps).tolist(), device=device)
+        )
 
     def for_clips(self, clips: Any) -> Ball:
         """The ball of some of the clips."""
