@@ -13,8 +13,21 @@ import torch
 from torch import nn
 
 from avrobust import (
-    APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Published, Seeds, Square, Threat, cross_entropy, engine, evaluate,
-)  # fmt: skip
+    APGD,
+    AV,
+    FGSM,
+    MIM,
+    PGD,
+    AVAutoAttack,
+    Batch,
+    Published,
+    Seeds,
+    Square,
+    Threat,
+    cross_entropy,
+    engine,
+    evaluate,
+)
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Quantized, Swap, Transfer
 from avrobust.corruptions import KINDS, Corruption
 from avrobust.corruptions.missing import Gap, Missing
