@@ -74,12 +74,13 @@ def mux(
         if audio:
             sound = out.add_stream(audio, rate=rate, layout="mono")
             streams.append(sound)
+        packets: list[Any] = []
         if video:
             for number, pixels in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
                 frame.pts, frame.time_base = (round(times[number] * 1000) if times else number), clock
-                out.mux(picture.encode(frame))
-            out.mux(picture.encode())
+                packets += picture.encode(frame)
+            packets += picture.encode()
         if audio:
             heard = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
             heard.sample_rate = rate
@@ -91,8 +92,10 @@ def mux(
                 missing = round(gap[1] * rate) if at >= gap[0] * rate else 0
                 part.pts, part.time_base = at + missing, Fraction(1, rate)
                 at += part.samples
-                out.mux(sound.encode(part))
-            out.mux(sound.encode())
+                packets += sound.encode(part)
+            packets += sound.encode()
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
     return path
 
 

@@ -18,6 +18,7 @@ from avrobust.data.shortcuts import sample, shortcuts
 from avrobust.media import write_mp4, write_wav
 from avrobust.papers.tian2021 import lists as paper_lists
 from movies import mux
+from stubborn import damaged
 
 
 def clip(path: Path, seed: int) -> None:
@@ -49,7 +50,7 @@ def clean(tmp_path) -> Manifest:
 
 
 def test_nothing_is_found_on_a_clean_set(clean):
-    found = audit(clean, progress=False)
+    found = audit(clean, workers=1, progress=False)
     nothing = (
         found.shared_clips,
         found.shared_videos,
@@ -90,7 +91,7 @@ def test_everything_planted_is_found(clean):
         Entry("dog/sound", "dog", "train", Path("dog/sound.wav")),
         replace(clean.entries[3], id="dog/edited", sha256="0" * 64),
     ]
-    found = audit(replace(clean, entries=clean.entries + tuple(planted)), progress=False)
+    found = audit(replace(clean, entries=clean.entries + tuple(planted)), workers=1, progress=False)
     assert found.shared_clips == {("train", "val"): ("cat/0",)}
     assert found.repeated == {"val": ("cat/0",)}
     assert found.shared_videos == {("train", "test"): ("cut-video-1",)}
@@ -112,7 +113,7 @@ def test_everything_planted_is_found(clean):
 def test_what_cannot_be_read_is_not_had(clean):
     (clean.root / "cat/0.mp4").write_bytes(b"")
     (clean.root / "cat/1.mp4").unlink()
-    text = audit(clean, progress=False).summary()
+    text = audit(clean, workers=1, progress=False).summary()
     assert "train: 1 of 2 clips readable" in text
     assert "test: 1 of 2 clips readable" in text
     assert "unreadable: cat/0: " in text
@@ -126,7 +127,7 @@ def test_why_a_file_gives_no_sound_is_said(clean):
     data[24:28] = (1).to_bytes(4, "little")
     (clean.root / "s.wav").write_bytes(data)
     entry = replace(clean.entries[0], audio=Path("s.wav"))
-    reason = audit(replace(clean, entries=(entry,)), progress=False).unreadable["cat/0"]
+    reason = audit(replace(clean, entries=(entry,)), workers=1, progress=False).unreadable["cat/0"]
     assert "s.wav: its audio has 1 Hz, expected 1000 to 768000 Hz" in reason
 
 
@@ -165,14 +166,14 @@ SHORTCUTS = {
 
 @pytest.mark.parametrize("fact", SHORTCUTS)
 def test_one_number_that_tells_the_classes_apart_is_found(tmp_path, fact):
-    found = audit(clips_of(tmp_path, 12, SHORTCUTS[fact]), progress=False)
+    found = audit(clips_of(tmp_path, 12, SHORTCUTS[fact]), workers=1, progress=False)
     assert fact in {shortcut.name for shortcut in found.shortcuts}
     assert f"SHORTCUT: {fact} alone predicts the class: 24 of 24 clips" in found.summary()
     assert not found.clean
 
 
 def test_classes_that_are_made_alike_have_no_shortcut(tmp_path):
-    found = audit(clips_of(tmp_path, 20, lambda wave, frames: (wave, frames, {})), progress=False)
+    found = audit(clips_of(tmp_path, 20, lambda wave, frames: (wave, frames, {})), workers=1, progress=False)
     assert found.shortcuts == ()
     assert found.sampled == 40
 
@@ -217,27 +218,39 @@ def test_a_sample_is_of_each_class_alike_and_by_names_alone():
 
 def test_numbers_that_folders_repeat_are_no_leak(tmp_path):
     (tmp_path / "clips.csv").write_text("video,label,split\ntrain/dog/000.mp4,dog,train\ntest/cat/000.mp4,cat,test\n")
-    assert not audit(Manifest.read(tmp_path / "clips.csv"), progress=False).shared_videos
+    assert not audit(Manifest.read(tmp_path / "clips.csv"), workers=1, progress=False).shared_videos
 
 
 def test_a_disk_that_fails_ends_no_audit(clean, monkeypatch):
-    monkeypatch.setattr("avrobust.data.audit.probe", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
-    found = audit(clean, progress=False)
+    monkeypatch.setattr("avrobust.data.examine.probe", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    found = audit(clean, workers=1, progress=False)
     assert len(found.unreadable) == len(clean)
     assert all("Input/output error" in reason for reason in found.unreadable.values())
+
+
+def test_a_file_that_kills_or_hangs_its_process_costs_one_clip(clean, monkeypatch):
+    monkeypatch.setattr("avrobust.data.audit.examine", damaged)
+    monkeypatch.setattr("avrobust.data.audit.TIME_LIMIT", 2.0)
+    found = audit(clean, workers=2, progress=False)
+    root = clean.root / "cat"
+    assert found.unreadable == {
+        "cat/0": f"{root / '0.mp4'}: opening killed its process",
+        "cat/1": f"{root / '1.mp4'}: opening took longer than 2 s",
+    }
+    assert found.sampled == 2
 
 
 def test_a_folder_without_numbered_frames_is_no_picture(tmp_path):
     (tmp_path / "v").mkdir()
     (tmp_path / "v/cover.jpg").touch()
     write_wav(tmp_path / "v.wav", np.zeros(100, np.float32), 8000)
-    found = audit(Manifest(tmp_path, (Entry("v", "dog", "test", Path("v"), Path("v.wav")),)), progress=False)
+    found = audit(Manifest(tmp_path, (Entry("v", "dog", "test", Path("v"), Path("v.wav")),)), workers=1, progress=False)
     assert found.unreadable["v"].endswith("v: has no numbered frames")
 
 
 def test_the_leaks_of_the_published_lists(real_data):
     folder = real_data / "lists/AV-Robustness-CVPR21"
-    found = audit(paper_lists.ave(folder), progress=False)
+    found = audit(paper_lists.ave(folder), workers=1, progress=False)
     assert {pair: len(ids) for pair, ids in found.shared_clips.items()} == {
         ("train", "test"): 8,
         ("train", "val"): 10,
@@ -246,13 +259,13 @@ def test_the_leaks_of_the_published_lists(real_data):
     assert {split: len(ids) for split, ids in found.repeated.items()} == {"train": 27, "val": 1}
     assert "LEAK: 8 clips" in found.summary()
     for clean in (paper_lists.music, paper_lists.kinetics_sounds):
-        found = audit(clean(folder), progress=False)
+        found = audit(clean(folder), workers=1, progress=False)
         assert not (found.shared_clips or found.repeated or found.shared_videos)
 
 
 def test_used_once_the_published_lists_leak_no_more(real_data):
     lists = paper_lists.ave(real_data / "lists/AV-Robustness-CVPR21")
-    found = audit(lists.unique(), progress=False)
+    found = audit(lists.unique(), workers=1, progress=False)
     assert not (found.shared_clips or found.repeated or found.shared_videos)
     assert sum(found.counts["test"].values()) == 402
 
@@ -263,7 +276,7 @@ def test_how_much_of_a_list_is_there(real_data, tmp_path):
     for e in test[:96]:
         (tmp_path / e.video).parent.mkdir(exist_ok=True)
         shutil.copy(real_data / "media_samples/bbb_1s_vp8_vorbis.webm", (tmp_path / e.video).with_suffix(".webm"))
-    found = audit(paper_lists.music(lists, tmp_path), progress=False)
+    found = audit(paper_lists.music(lists, tmp_path), workers=1, progress=False)
     assert "test: 96 of 104 clips readable" in found.summary()
     assert "train: 0 of 312 clips readable" in found.summary()
     assert len(found.copies[0]) == 96
@@ -272,5 +285,5 @@ def test_how_much_of_a_list_is_there(real_data, tmp_path):
 def test_real_sets_are_clean(real_data):
     for name in ("grid_s1_words", "instruments_av"):
         whole = Manifest.read(real_data / name / "manifest.csv")
-        found = audit(replace(whole, entries=whole.entries[::20]), progress=False)
+        found = audit(replace(whole, entries=whole.entries[::20]), workers=1, progress=False)
         assert not (found.shared_clips or found.shared_videos or found.missing or found.unreadable or found.copies)

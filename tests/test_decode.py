@@ -1,6 +1,7 @@
 """Files that we write, with contents that we know, come back as the right clips; bad ones as named errors."""
 
 import pickle
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from scipy.io import wavfile
 
 from avrobust.media import ClipSpec, MediaError, decode, encode_mp4, probe, write_mp4, write_png, write_wav
+from avrobust.media.reader import Reader
 from movies import FPS, RATE, clicks_and_flashes, grey, mux, peak, tone, white
 
 SECOND = ClipSpec(seconds=1.0, rate=11025, fps=FPS, size=32)
@@ -99,6 +101,52 @@ def test_any_start_gives_the_same_as_reading_from_the_front(events):
         first = round(start * 11025)
         assert np.abs(part.wave - whole.wave[first : first + 11025]).max() < 0.01
         assert (part.frames == whole.frames[round(start * FPS) :][:FPS]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "video", "audio", "exact"),
+    [
+        ("a.mp4", "libx264", "aac", True),
+        ("a.mkv", "libx264", "libmp3lame", True),
+        (
+            "a.ts",
+            "libx264",
+            "mp2",
+            False,
+        ),  # FFmpeg's mp2 decoder carries its rounding from frame to frame: 1.2 of 32768
+        ("a.mpg", "mpeg2video", "mp2", True),
+    ],
+)
+def test_a_clip_far_inside_a_file_is_the_same_without_decoding_what_is_before(
+    tmp_path, monkeypatch, name, video, audio, exact
+):
+    rng = np.random.default_rng(0)
+    frames = np.repeat(grey(rng.integers(0, 256, 40)), FPS, axis=0)  # 40 s; a keyframe each 18 s, and B-frames between
+    frames[np.arange(len(frames)), 0, np.arange(len(frames)) % 64] = 255
+    options = (
+        {"sc_threshold": "0", "bf": "3", "b_strategy": "0", "preset": "ultrafast"}
+        if video == "libx264"
+        else {"bf": "2"}
+    )
+    path = mux(tmp_path / name, video, audio, rng.normal(0, 0.1, 40 * RATE), frames, gop=18 * FPS, options=options)
+    counts = Counter()
+    real = Reader._decode
+
+    def counted(reader, packet):
+        decoded, reason = real(reader, packet)
+        counts[reader.kind] += len(decoded)
+        return decoded, reason
+
+    monkeypatch.setattr(Reader, "_decode", counted)
+    part = decode(path, SECOND, start=38.3)
+    assert counts["video"] < 6 * FPS
+    monkeypatch.setattr("avrobust.media.reader.LEADS", {"audio": (), "video": ()})
+    monkeypatch.setattr(Reader, "_from_keyframe", lambda reader, at: reader._packets())
+    counts.clear()
+    whole = decode(path, SECOND, start=38.3)
+    assert counts["video"] > 35 * FPS
+    assert (part.frames == whole.frames).all()
+    assert np.abs(part.wave - whole.wave).max() <= (0 if exact else 1e-4)
 
 
 def test_variable_frame_rate_shows_what_is_on(tmp_path):

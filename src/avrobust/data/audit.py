@@ -5,30 +5,24 @@ Works on lists without media, too: then every clip is missing, and leaks between
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
 
 from avrobust.data.entry import SPLITS, Entry
-from avrobust.data.frames import numbered
+from avrobust.data.examine import Files, Finding, Properties, examine
 from avrobust.data.manifest import Manifest
-from avrobust.data.shortcuts import Properties, Shortcut, properties, sample, shortcuts
-from avrobust.data.workers import cores
+from avrobust.data.shortcuts import Shortcut, sample, shortcuts
+from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.files import sha256
-from avrobust.media.container import Kind
-from avrobust.media.errors import MediaError
-from avrobust.media.probe import probe
-from avrobust.media.reader import Reader
 from avrobust.progress import track_progress
 
 Pair = tuple[str, str]  # two splits
-T = TypeVar("T")
 
 SAMPLING = 60.0  # s after which no more clips are tested for shortcuts
+TIME_LIMIT = 120.0  # s after which opening a clip's files, and measuring them, is given up
 
 
 @dataclass(frozen=True)
@@ -101,14 +95,18 @@ class Audit:
         yield from (f"SHORTCUT: {shortcut}{of}" for shortcut in self.shortcuts)
 
 
-def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
+def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = True) -> Audit:
     """Check a manifest: its rows, and those of its files that are on disk.
 
     Files are opened, not decoded; only files of equal size are compared.  Damage further inside a file is found by
     `prepare`.  Shortcuts are looked for in a sample (see `data.shortcuts`), within a minute.
 
+    `workers` processes open files side by side, as those of `prepare` do (default: one for each core).  A file that kills its
+    process, or holds it up for two minutes, counts as unreadable.  `workers=1` opens the files in this process, without a
+    time limit.
+
     >>> clips = [Entry("a", "dog", split, Path("a.mp4")) for split in ("train", "test")]
-    >>> print(audit(Manifest(Path("pets"), tuple(clips)), progress=False).summary())
+    >>> print(audit(Manifest(Path("pets"), tuple(clips)), workers=1, progress=False).summary())
     pets: 2 clips
       train: 0 of 1 clips readable; 1 class of 1 clip
       test: 0 of 1 clips readable; 1 class of 1 clip
@@ -124,9 +122,8 @@ def audit(manifest: Manifest, *, progress: bool = True) -> Audit:
     known = {e.source for e in entries if e.id in leaked}
     on_disk = [e for e in entries if all(path.exists() for path in manifest.paths(e))]
     absent = {e.id for e in entries} - {e.id for e in on_disk}
-    unreadable = _unreadable(manifest, on_disk, progress)
+    unreadable, sampled = _examined(manifest, on_disk, workers, progress)
     readable = [e for e in on_disk if e.id not in unreadable]
-    sampled = _sampled(manifest, readable, progress)
     return Audit(
         name=manifest.name,
         counts={s: Counter(e.label for e in entries if e.split == s) for s in ids},
@@ -163,27 +160,38 @@ def _lost_classes(split: str, on_disk: Iterable[Entry], readable: Iterable[Entry
     return tuple(sorted(present - left))
 
 
-def _sampled(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> list[tuple[Entry, Properties]]:
-    """The properties of a sample of the clips, without clips that cannot be decoded, which `prepare` reports."""
+def _examined(
+    manifest: Manifest, entries: Sequence[Entry], workers: int | None, progress: bool
+) -> tuple[dict[str, str], list[tuple[Entry, Properties]]]:
+    """Why clips are unreadable, by id, and the properties of a sample of the clips."""
     chosen, until = sample(entries), time.monotonic() + SAMPLING
+    order = list(dict.fromkeys([*chosen, *entries]))  # the sample first: it has a minute
 
-    def measured(e: Entry) -> Properties | None:
-        with suppress(MediaError, OSError):
-            return properties(manifest, e) if time.monotonic() < until else None
-        return None
+    def tasks() -> Iterator[Files]:
+        for number, e in enumerate(order):
+            audio = None if e.audio is None else manifest.root / e.audio
+            measured = number < len(chosen) and time.monotonic() < until
+            yield Files(manifest.root / e.video, audio, e.start, e.end, measured)
 
-    found = _in_threads(measured, chosen, f"measuring {len(chosen)} clips of {manifest.name}", progress)
-    return [(e, values) for e, values in zip(chosen, found, strict=True) if values is not None]
-
-
-def _in_threads(work: Callable[[Entry], T], entries: Sequence[Entry], title: str, progress: bool) -> list[T]:
-    """`work` for each entry, in threads, because FFmpeg runs outside of Python's lock."""
-    found: list[T] = []
-    with ThreadPoolExecutor(cores()) as pool, track_progress(title, len(entries), visible=progress) as advance:
-        for result in pool.map(work, entries):
-            found.append(result)
+    problems: dict[str, str] = {}
+    properties: list[tuple[Entry, Properties]] = []
+    title = f"opening the files of {manifest.name}"
+    with track_progress(title, len(order), visible=progress) as advance:
+        for e, finding in zip(order, _findings(tasks(), workers), strict=True):
+            if finding.problem is not None:
+                problems[e.id] = finding.problem
+            elif finding.properties is not None:
+                properties.append((e, finding.properties))
             advance()
-    return found
+    return {e.id: problems[e.id] for e in entries if e.id in problems}, properties
+
+
+def _findings(tasks: Iterable[Files], workers: int | None) -> Iterator[Finding]:
+    if workers == 1:
+        yield from map(examine, tasks)
+        return
+    for files, found in in_processes(examine, tasks, workers or cores(), limit_s=lambda task: TIME_LIMIT):
+        yield Finding(f"{files.video}: opening {found.reason}") if isinstance(found, Lost) else found
 
 
 def _repeats(ids: Iterable[str]) -> tuple[str, ...]:
@@ -204,42 +212,6 @@ def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, 
         with suppress(OSError):  # reported as unreadable
             same[sha256(path)].append(path)
     return tuple(tuple(e for path in paths for e in users[path]) for paths in same.values() if len(paths) > 1)
-
-
-def _unreadable(manifest: Manifest, entries: Sequence[Entry], progress: bool) -> dict[str, str]:
-    reasons = _in_threads(lambda e: _problem(manifest, e), entries, f"opening the files of {manifest.name}", progress)
-    return {e.id: reason for e, reason in zip(entries, reasons, strict=True) if reason}
-
-
-def _problem(manifest: Manifest, e: Entry) -> str | None:
-    """Why a clip cannot be read from its files, as far as opening them shows."""
-    video, *apart = manifest.paths(e)
-    try:
-        if video.is_dir():
-            has_video, has_audio = bool(numbered(video)), False
-        else:
-            file = probe(video)
-            has_video, has_audio = file.video is not None, file.audio is not None
-        if apart:
-            has_audio = probe(apart[0]).audio is not None
-    except (MediaError, OSError) as error:
-        return str(error)
-    if not has_audio:
-        return _why(apart[0] if apart else video, "audio")
-    return None if has_video else _why(video, "video")
-
-
-def _why(path: Path, kind: Kind) -> str:
-    """Why a file has no audio or no video."""
-    if path.is_dir():
-        missing = "audio file beside its frames" if kind == "audio" else "numbered frames"
-        return f"{path}: has no {missing}"
-    with suppress(OSError):
-        try:
-            Reader(path, kind).container.close()
-        except MediaError as error:
-            return str(error)
-    return f"{path}: has no {kind} stream"
 
 
 def _total(classes: Mapping[str, int]) -> int:

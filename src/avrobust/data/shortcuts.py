@@ -5,10 +5,9 @@ alone: a clip's class is predicted from the clips with the nearest value, withou
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, fisher_exact
 
 from avrobust.data.entry import Entry
-from avrobust.data.manifest import Manifest
-from avrobust.media import ClipSpec
-from avrobust.media.audio import decode_audio
-from avrobust.media.probe import probe
+from avrobust.data.examine import Properties
 from avrobust.seeds import stable_hash
 
-Properties = Mapping[str, float | str]
-
 SAMPLE = 300  # clips that are measured at most: some 20 s of computing
-RATE = 16_000  # Hz
-SECONDS = 10.0  # of audio that are decoded at each end of a clip
-QUIET = 0.1  # of the clip's peak; anything below is silence
 ENOUGH = 8  # clips with a property
 # How good a prediction is a shortcut: the share of the way from always guessing the largest class to being always right;
 # for one class, the rate of hits minus the rate of false alarms.
@@ -60,49 +51,6 @@ def sample(entries: Sequence[Entry], most: int = SAMPLE) -> list[Entry]:
         classes[e.label].append(e)
     turns = [(turn, e) for of in classes.values() for turn, e in enumerate(of)]
     return [e for _, e in sorted(turns, key=lambda pair: pair[0])[:most]]
-
-
-def properties(manifest: Manifest, e: Entry) -> Properties:
-    """The properties of a clip's files, by name.  Raises MediaError and OSError."""
-    audio, video = manifest.root / (e.audio or e.video), manifest.root / e.video
-    file = probe(audio)
-    size = audio.stat().st_size
-    found: dict[str, float | str] = {"file size": float(size), "container": file.container}
-    if file.audio is not None:
-        found |= {
-            "audio codec": file.audio.codec,
-            "sample rate": float(file.audio.rate),
-            "number of channels": file.audio.channels,
-        }
-    end = e.end if e.end is not None else file.seconds
-    if end is not None and end > e.start:
-        found["duration"] = end - e.start
-        found["bit rate"] = size / file.seconds if file.seconds else np.nan
-        if file.audio is not None:
-            found |= _silence_and_loudness(audio, e.start, end)
-    if video.is_file() and (stream := (file if video == audio else probe(video)).video):
-        found |= {
-            "video codec": stream.codec,
-            "frame size": stream.width * stream.height,
-            "aspect ratio": stream.width / stream.height,
-        }
-        found |= {"frame rate": stream.fps} if stream.fps else {}
-    return found
-
-
-def _silence_and_loudness(path: Path, start: float, end: float) -> Properties:
-    """Silence at both ends in seconds, and the loudness between in dB of full scale."""
-    spec = ClipSpec(seconds=min(SECONDS, end - start), rate=RATE, short="pad")
-    first, _ = decode_audio(path, spec, start, None)
-    last = first if spec.seconds == end - start else decode_audio(path, spec, end - spec.seconds, None)[0]
-    lead, trail = (np.flatnonzero(np.abs(w) > QUIET * np.abs(w).max()) for w in (first, last[::-1]))
-    if not (len(lead) and len(trail)):
-        return {"loudness": -120.0}
-    return {
-        "duration of leading silence": float(lead[0] / RATE),
-        "duration of trailing silence": float(trail[0] / RATE),
-        "loudness": float(10 * np.log10(np.square(first[lead[0] : lead[-1] + 1], dtype=np.float64).mean())),
-    }
 
 
 def _is_known(value: float | str | None) -> bool:

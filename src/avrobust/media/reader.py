@@ -20,12 +20,13 @@ from avrobust.media.bounds import COMPUTING, check_frame, check_stream, check_ti
 from avrobust.media.container import Kind, is_image, missing_bytes, open_media, pick_stream, start_of
 from avrobust.media.errors import MediaError, raise_if_temporary
 
-# Where to seek, in seconds before the wanted time, until a whole frame lies early enough; None: no seek.
-LEADS: dict[Kind, tuple[float | None, ...]] = {"audio": (1.0, 10.0, None), "video": (0.0, 10.0, None)}
+# Where to seek, in seconds before the wanted time, until a whole frame lies early enough.  A file without an index may hold
+# its last keyframe minutes before: each lead is so much longer than the last one that all together decode little in vain.
+LEADS: dict[Kind, tuple[float, ...]] = {"audio": (1.0, 10.0), "video": (0.0, 10.0, 60.0, 360.0, 2160.0)}
 # What a decoder and a low-pass filter need before the first wanted sample (Opus 0.08 s, MP3 up to 0.3 s).
 WARM_UP: dict[Kind, float] = {"audio": 0.5, "video": 0.0}
 NEAR = 0.5  # s from the file's start that are not worth a seek
-UNSEEKABLE = {"mpeg"}  # after a seek, MPEG program streams are some frames off
+UNSEEKABLE = {"mpeg"}  # after a seek, MPEG program streams are some frames off; they are read from the front
 TICK = 1e-6  # s: less than any container's clock resolves, more than a float loses
 TRUNCATED = 0.2  # s that a file may end before the declared duration, which is often rough
 
@@ -81,10 +82,13 @@ class Reader:
         """The frames in order, from `at` seconds or earlier, with damage where it was met.
 
         Seeks where that helps, and further back where the file's index is wrong, so that the first frame is early enough
-        whenever the file has one.  Ends with a Damage when the data end before the declared duration.
+        whenever the file has one.  Where a seek is not exact, video before the last keyframe is read and not decoded.  Ends
+        with a Damage when the data end before the declared duration.
         """
+        if self.container.format.name in UNSEEKABLE:
+            return self._read(None, at if self.kind == "video" else 0.0)
         for lead in LEADS[self.kind]:
-            if lead is None or at - lead <= NEAR or self.container.format.name in UNSEEKABLE:
+            if at - lead <= NEAR:
                 break
             items = self._read(at - lead)
             first = next(items, None)
@@ -101,8 +105,8 @@ class Reader:
         duration = self.container.duration
         check_times(self.path, start_of(self.container), None if duration is None else duration / av.time_base)
 
-    def _read(self, begin: float | None) -> Iterator[Decoded | Damage]:
-        """The frames after a seek to `begin`, from the first complete one on; all frames if `begin` is None."""
+    def _read(self, begin: float | None, skip_to: float = 0.0) -> Iterator[Decoded | Damage]:
+        """The frames after a seek to `begin`, from the first complete one on; without a seek all frames that `skip_to` needs."""
         stream, zero = self.stream, start_of(self.container)
         if begin is not None:
             try:
@@ -111,7 +115,7 @@ class Reader:
                 return  # no index: the caller tries without one
         whole = started = begin is None
         now = latest = begin or 0.0
-        for packet in self._packets():
+        for packet in self._from_keyframe(skip_to) if skip_to > NEAR else self._packets():
             self._check_time()
             if stream.duration is None and isinstance(packet, Packet) and packet.pts is not None:
                 latest = max(latest, float((packet.pts + (packet.duration or 0)) * packet.time_base) - zero)
@@ -153,6 +157,24 @@ class Reader:
         except (OSError, FFmpegError) as error:
             raise_if_temporary(error, self.path)
             yield error
+
+    def _from_keyframe(self, at: float) -> Iterator[Any]:
+        """The packets from the last keyframe before the time `at` on."""
+        early = at + start_of(self.container)
+        waiting: list[Any] = []
+        packets = self._packets()
+        for packet in packets:
+            waiting.append(packet)
+            if not isinstance(packet, Packet):
+                break
+            if packet.stream is self.stream and packet.pts is not None:
+                now = float(packet.pts * packet.time_base)
+                if now > early:
+                    break
+                if packet.is_keyframe:
+                    waiting = [packet]
+        yield from waiting
+        yield from packets
 
     def _decode(self, packet: Any) -> tuple[list[Any], str]:
         """The frames that a packet completes, and why there are none where there should be some."""
