@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -106,10 +107,11 @@ def precision(run: Run) -> str:
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for r in rows:
         lines.setdefault((r["budgets"], r["attack"]), {})[r["precision"]] = " · ".join(map(str, r["correct"]))
-        seconds[r["precision"]] = seconds.get(r["precision"], 0.0) + r["seconds"]
+        seconds[r["precision"]] = seconds.get(r["precision"], 0.0) + (r["seconds"] or math.nan)
     title = f"Gradients in each precision, predictions in float32: {a['model']} of {a['run']}; correctly classified of {a['clips']} clips, audio · visual · joint"
     body = [[*key, *(told.get(name, "–") for name in names)] for key, told in lines.items()]
-    body.append(["all", "seconds", *(short(seconds[name]) for name in names)])
+    if not any(map(math.isnan, seconds.values())):
+        body.append(["all", "seconds", *(short(seconds[name]) for name in names)])
     return f"**{title}**; {origin(run)}.\n\n{table(['budgets', 'attack', *names], body)}"
 
 
