@@ -26,6 +26,7 @@ OUTSIDE = {
     "training/checkpoint.py": "names of tensors, bytes of files",
     "training/recipe.py": "names of tensors",
     "training/state.py": "names of tensors",
+    "models/torch_file.py": "names of tensors, messages of torch",
     "papers/tian2021/weights.py": "names of tensors and files",
     "evaluation/precision.py": "a torch.dtype",
     "locks.py": "lock files",

@@ -13,8 +13,7 @@ from torch import nn
 
 from avrobust.models.visual import TYPES, from_config, pretrained, resnet18
 from avrobust.models.zoo import NetSpec, build
-from avrobust.training import checkpoint
-from avrobust.training.checkpoint import CheckpointError, load, save
+from avrobust.training import CheckpointError, checkpoint, load, save
 from avrobust.types import AV
 from their_defense import Blend, Faded, Quantised, Settings
 

@@ -15,6 +15,10 @@ from typing import Any
 DRAFTS = ".*.part"  # the pattern of their names
 
 
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used: it names the file, what is wrong, and what to do."""
+
+
 @contextmanager
 def draft(path: Path | str, *, folder: bool = False, locked: bool = False) -> Iterator[Path]:
     """A draft of `path` to write to: a file, or with `folder` an empty folder.

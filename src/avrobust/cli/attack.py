@@ -23,8 +23,7 @@ from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.objectives import Targeted
 from avrobust.seeds import Seeds
-from avrobust.training import View
-from avrobust.training.checkpoint import CheckpointError
+from avrobust.training import CheckpointError, View
 from avrobust.training.views import cut
 from avrobust.types import AV, Attack, Batch, Model, Signals
 

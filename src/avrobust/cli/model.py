@@ -23,7 +23,7 @@ from avrobust.media import ClipSpec
 from avrobust.models.own import imported
 from avrobust.papers.tian2021.weights import load_any
 from avrobust.threat import Threat
-from avrobust.training import View, batches, checkpoint
+from avrobust.training import CheckpointError, View, batches
 from avrobust.types import Batch, Model
 
 
@@ -129,14 +129,14 @@ def from_checkpoint(path: Path | str, allow: Sequence[str] = ()) -> LoadedModel:
     """
     net, meta = load_any(path, allow=allow)
     if not {"clip", "view"} <= meta.keys():
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{path}: expected a checkpoint that `avrobust train` wrote, got weights that do not say which "
             "clips they were trained on. Train it with `avrobust train`."
         )
     try:
         clip, view = from_plain(meta["clip"], ClipSpec), from_plain(meta["view"], View)
     except ConfigError as error:
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{path}: expected a checkpoint of this version of the package, got another: {error}. Train it anew."
         ) from error
     return LoadedModel(net, clip, view, tuple(meta.get("classes", ())))

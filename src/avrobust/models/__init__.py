@@ -3,6 +3,7 @@
 `NetSpec` describes a network and `build` makes it; defenses and attacks work on the parts of `AVNet`.
 """
 
+from avrobust.models import published
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import FUSIONS, Fusion
@@ -26,6 +27,7 @@ __all__ = [
     "build",
     "count_parameters",
     "pair",
+    "published",
     "rebuild",
     "visual_frontend",
 ]

@@ -1,6 +1,7 @@
 """Training: views of clips, recipes, the loop, checkpoints."""
 
-from avrobust.training.checkpoint import CheckpointError, load, save, weights_sha256
+from avrobust.files import CheckpointError
+from avrobust.training.checkpoint import load, save, weights_sha256
 from avrobust.training.identity import TrainingError
 from avrobust.training.loop import train
 from avrobust.training.recipe import Recipe, cross_entropy

@@ -18,16 +18,12 @@ from torch import Tensor, nn
 
 from avrobust.config import brief, from_plain, to_plain
 from avrobust.defenses import saving
-from avrobust.files import draft
+from avrobust.files import CheckpointError, draft
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import BuiltSpec, rebuild
 
 Meta = dict[str, Any]
 DEEPEST = 32  # levels of a header: a recipe in a training takes four
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used: it names the file, what is wrong, and what to do."""
 
 
 def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:

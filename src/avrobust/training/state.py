@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.config import ConfigError, parse
-from avrobust.files import write_bytes
+from avrobust.files import CheckpointError, write_bytes
 from avrobust.models.network import AVNet
 from avrobust.training import checkpoint
-from avrobust.training.checkpoint import CheckpointError
 
 DONE = "net.safetensors"  # the best weights, once training is finished
 STATE = "state.safetensors"  # where training stands, until then

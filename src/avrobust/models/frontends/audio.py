@@ -186,7 +186,7 @@ class LogMel(nn.Module):
         s = self.settings
         frames = self._frames(self._fit(wave))
         window = torch.hann_window(s.frame, periodic=not s.kaldi, dtype=wave.dtype, device=wave.device)
-        power = torch.view_as_real(torch.fft.rfft(frames * window, n=s.fft)).square().sum(-1)
+        power = _power(frames * window, s.fft)
         log = (power @ self.filters.to(wave)).clamp_min(s.floor).log() * (s.decibels / math.log(s.log))
         if s.depth is not None:
             log = torch.maximum(log, log.amax((1, 2), keepdim=True) - s.depth)
@@ -225,6 +225,13 @@ class LogMel(nn.Module):
         frames = wave.unfold(1, s.frame, s.hop)
         frames = frames - frames.mean(-1, keepdim=True)
         return frames - 0.97 * torch.cat([frames[..., :1], frames[..., :-1]], -1)
+
+
+def _power(frames: Tensor, fft: int) -> Tensor:
+    """The power of each frequency; MKL refuses no clips at all."""
+    if not len(frames):
+        return frames.new_zeros((*frames.shape[:-1], fft // 2 + 1))
+    return torch.view_as_real(torch.fft.rfft(frames, n=fft)).square().sum(-1)
 
 
 def _precise(wave: Tensor) -> Tensor:

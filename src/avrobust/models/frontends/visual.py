@@ -22,6 +22,9 @@ class FrameSettings:
     resize: int | tuple[int, int] | None = None  # the shorter side's pixels, or (height, width)
     filter: Filter = "bilinear"
     crop: tuple[int, int] | None = None  # (height, width) of the centre that is kept; smaller frames get a black border
+    crop_to_even: bool = (
+        False  # of an odd number of lines beyond it, an even number is cut first, as torchvision rounds
+    )
     scale: float = 1.0  # of values in [0, 1], before normalisation
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -68,7 +71,7 @@ class VisualFrontEnd(nn.Module):
             if s.resize is not None:
                 images = resize(images, s.size(*images.shape[2:]), s.filter)
             if s.crop is not None:
-                images = centre_crop(images, s.crop)
+                images = centre_crop(images, s.crop, s.crop_to_even)
             images = (images * s.scale - self.mean) / self.std
         return images.view(*frames.shape[:2], *images.shape[1:])
 
@@ -94,16 +97,24 @@ def resize(images: Float[Tensor, "b c h w"], size: tuple[int, int], filter: Filt
     return images
 
 
-def centre_crop(images: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c i j"]:
+def centre_crop(
+    images: Float[Tensor, "b c h w"], size: tuple[int, int], to_even: bool = False
+) -> Float[Tensor, "b c i j"]:
     """The images' centre of this (height, width); a black border where they are smaller.
+
+    Of an odd number of lines beyond it, the smaller half is cut first, as `transformers` with Pillow does; `to_even`: the
+    even half, as torchvision does.
 
     >>> centre_crop(torch.arange(5.0).view(1, 1, 1, 5), (1, 2))
     tensor([[[[1., 2.]]]])
+    >>> centre_crop(torch.arange(5.0).view(1, 1, 1, 5), (1, 2), to_even=True)
+    tensor([[[[2., 3.]]]])
     """
     for axis, wanted in ((2, size[0]), (3, size[1])):
         here = images.shape[axis]
         if here > wanted:
-            images = images.narrow(axis, (here - wanted) // 2, wanted)
+            first = round((here - wanted) / 2) if to_even else (here - wanted) // 2
+            images = images.narrow(axis, first, wanted)
         else:
             border = (wanted - here + 1) // 2, (wanted - here) // 2
             images = nn.functional.pad(images, (*border, 0, 0) if axis == 3 else (0, 0, *border))

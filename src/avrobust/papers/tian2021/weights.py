@@ -10,8 +10,6 @@ The code saves a network as three files of tensors by name, and its dictionaries
 Only tensors are unpickled, because a checkpoint from a stranger must not run code.
 """
 
-import re
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,12 @@ from torch import Tensor, nn
 
 from avrobust.config import to_plain
 from avrobust.defenses.memory import ExFMem, Memory
+from avrobust.files import CheckpointError
 from avrobust.media.spec import ClipSpec
+from avrobust.models import torch_file
 from avrobust.models.network import AVNet
 from avrobust.models.zoo import NetSpec, build
-from avrobust.training.checkpoint import CheckpointError, Meta, load
+from avrobust.training.checkpoint import Meta, load
 from avrobust.training.views import View
 from avrobust.types import AV
 
@@ -153,19 +153,13 @@ def _theirs(name: str) -> str:
 
 def _fill(slots: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
     """Copy the tensors of `path` to where they belong; all of them fit, or none is copied."""
-    here = {name: tuple(tensor.shape) for name, tensor in slots.items()}
-    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = [
-        f"'{name}' is {there.get(name, 'missing')} instead of {here.get(name, 'absent')}"
-        for name in here | there
-        if here.get(name) != there.get(name)
-    ]
-    if wrong:
-        rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(
-            f"{path}: expected the published network's tensors, got those of another: {'; '.join(wrong[:3])}{rest}. "
-            "Give the file that the published code wrote for this part of its network."
-        )
+    torch_file.check_names(
+        weights,
+        slots,
+        path,
+        "the published network",
+        "the file that the published code wrote for this part of its network",
+    )
     for name, slot in slots.items():
         slot.copy_(weights[name])
 
@@ -173,7 +167,7 @@ def _fill(slots: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path
 def _banks(folder: Path, columns: int) -> AV[Tensor]:
     """The first columns (512 m) of both dictionaries."""
     path = AV(audio=folder / "Da_best.pth", visual=folder / "Dv_best.pth")
-    banks: AV[Any] = path.map(_read)
+    banks: AV[Any] = path.map(lambda file: torch_file.read(_there(file)))
     for (_, bank), (_, file) in zip(banks.items(), path.items(), strict=True):
         if not isinstance(bank, Tensor) or bank.ndim != 2 or len(bank) != FEATURES:
             came = f"one of {tuple(bank.shape)}" if isinstance(bank, Tensor) else f"a {type(bank).__name__}"
@@ -190,24 +184,12 @@ def _banks(folder: Path, columns: int) -> AV[Tensor]:
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names, without the `module.` that DataParallel writes before them."""
-    found = _read(path)
-    if not isinstance(found, Mapping):
-        raise CheckpointError(
-            f"{path}: expected tensors by name, got a {type(found).__name__}. Give a file of net.state_dict()."
-        )
-    other = [f"'{name}' is a {type(t).__name__}" for name, t in found.items() if not isinstance(t, Tensor)]
-    if other:
-        raise CheckpointError(
-            f"{path}: expected tensors by name and nothing else, got more: {'; '.join(other[:3])}. "
-            "Save the state_dict of this part alone: torch.save(net.state_dict(), path)."
-        )
-    wrapped = all(str(name).startswith("module.") for name in found)
-    return {str(name).removeprefix("module." if wrapped else ""): t for name, t in found.items()}
+    """The tensors of a file by their names."""
+    return torch_file.named_tensors(_there(path))
 
 
-def _read(path: Path) -> Any:
-    """What a file of torch.save holds, on the CPU, if that is tensors and plain containers of them."""
+def _there(path: Path) -> Path:
+    """The file, if it is there."""
     if not path.is_file():
         part = path.stem.split("_")[0]
         beside = ", ".join(sorted(file.name for file in path.parent.glob(f"{part}_*.pth"))) or f"no {part}_*.pth"
@@ -219,20 +201,4 @@ def _read(path: Path) -> Any:
                 else "Give the folder, and name='latest' for sound_latest.pth and so on."
             )
         )
-    if tarfile.is_tarfile(path):  # of torch before 0.1.10; before torch 2.6, weights_only did not restrain them
-        raise CheckpointError(
-            f"{path}: expected a file of torch 1 or later, got a tar archive, which can run anything when it is opened. "
-            "Save it anew with a later torch where you trust it."
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can go wrong in any way
-        if (found := re.search(r"GLOBAL (\S+)", str(error))) is not None:
-            raise CheckpointError(
-                f"{path}: expected tensors and nothing else, got a pickle that would run {found[1]} when it is opened. "
-                "Where you trust it, save its state_dict alone: torch.save(net.state_dict(), path)."
-            ) from error
-        raise CheckpointError(
-            f"{path}: expected a file of torch.save, got one cut short, damaged or of another kind "
-            f"({type(error).__name__}). Copy it again."
-        ) from error
+    return path
