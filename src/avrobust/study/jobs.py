@@ -27,7 +27,7 @@ from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, w
 from avrobust.study.failures import failed, failed_now, left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
 from avrobust.study.record import RunFile, about_model, world, world_name
-from avrobust.training import Trained, batches, checkpoint, load, train, weights_sha256, window
+from avrobust.training import Trained, View, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.types import AV, Attack, Batch
 
 DRAWN = 400  # test clips in a figure of features: more of them hide each other
@@ -84,7 +84,7 @@ class Job:
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
         net = self._load(self.config, trained.path).to(self.device)
-        places = self.localisation() if self.config.localises else None
+        places = localisation(self.manifest, self.store, study.view) if self.config.localises else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
             if first:  # it stands for the others, too
@@ -96,10 +96,11 @@ class Job:
                 self.write_features(net)
         if first:
             with record.timed("showcase"):
+                shown = showcase.Shown.of(net, self.tested(showcase.CANDIDATES), study.showcase, self.seed, self.store)
                 if self.config == study.models[0]:
-                    showcase.attacked(study, net, self.store, self.out / "gallery", self.device)
+                    showcase.attacked(shown, self.out / "gallery")
                 if places:
-                    showcase.located(study, net, self.store, places, self.out / "strips" / name, self.device)
+                    showcase.located(shown, places, self.out / "strips" / name)
 
     def train(self) -> Trained:
         """The finished training; one that was interrupted goes on."""
@@ -194,14 +195,7 @@ class Job:
         everyone = Evaluator(net, every, name=self.config.name, also=also)
         parts = [everyone.clean(self.seed), unreadable(self.store, cell)]
         if self.config.modality == "AV":
-            # A single clip has no other to swap with; clips of a single class, none with another source.
-            controls: list[Attack] = [Swap(every), Mute()] if sum(map(len, every)) > 1 else [Mute()]
-            if also:
-                controls.append(Noise())
-                if len({int(k) for b in every for k in b.label}) > 1:
-                    controls.append(Elsewhere(every))
-            on, subsets = (everyone, "A") if also else (attacked(), "AV")
-            parts += [on.under(c, ANYTHING.only(m), self.seed) for c in controls for m in subsets]
+            parts += controls(everyone if also else attacked(), every, self.seed, localises=also is not None)
         return Rows.concat(parts)
 
     def about(self, trained: Trained, net: AVNet) -> dict[str, object]:
@@ -222,20 +216,6 @@ class Job:
         """The first `limit` test clips, or all of them."""
         study = self.study
         return [b.to(self.device) for b in batches(self.store, "test", study.view, study.batch, limit=limit)]
-
-    def localisation(self) -> Localisation:
-        """The boxes of the test clips as the models see them: of what sounds, and of a silent thing of its size."""
-        store, shown = self.store, window(self.store.spec, self.study.view)
-
-        def seen(id: str, box: Box | None) -> Box | None:
-            kept = store.cropped(id, box) if box else None
-            return box_in_window(kept, shown) if kept else None
-
-        tested = {e.id: e for e in self.manifest.entries if e.split == "test" and e.id in store}
-        return Localisation(
-            boxes={id: seen(id, e.box) for id, e in tested.items()},
-            rivals={id: seen(id, e.rival) for id, e in tested.items()},
-        )
 
     def write_features(self, net: AVNet) -> None:
         """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
@@ -278,6 +258,32 @@ class Job:
 
     def _weights_of(self, name: str) -> Path:
         return weights_of(self.out, name, self.seed)
+
+
+def controls(evaluator: Evaluator, pool: list[Batch], seed: int, *, localises: bool) -> list[Rows]:
+    """Rows of the clips of `evaluator` with a modality replaced: predictions and heat maps should follow the clip."""
+    # A single clip has no other to swap with; clips of a single class, none with another source.
+    tried: list[Attack] = [Swap(pool), Mute()] if sum(map(len, pool)) > 1 else [Mute()]
+    if localises:
+        tried.append(Noise())
+        if len({int(k) for b in pool for k in b.label}) > 1:
+            tried.append(Elsewhere(pool))
+    return [evaluator.under(c, ANYTHING.only(m), seed) for c in tried for m in ("A" if localises else "AV")]
+
+
+def localisation(manifest: Manifest, store: Store, view: View, split: str = "test") -> Localisation:
+    """The boxes of the clips of a split as models see them: of what sounds, and of a silent thing of its size."""
+    shown = window(store.spec, view)
+
+    def seen(id: str, box: Box | None) -> Box | None:
+        kept = store.cropped(id, box) if box else None
+        return box_in_window(kept, shown) if kept else None
+
+    tested = {e.id: e for e in manifest.entries if e.split == split and e.id in store}
+    return Localisation(
+        boxes={id: seen(id, e.box) for id, e in tested.items()},
+        rivals={id: seen(id, e.rival) for id, e in tested.items()},
+    )
 
 
 def weights_of(out: Path, name: str, seed: int) -> Path:

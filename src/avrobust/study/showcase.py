@@ -4,7 +4,9 @@ Frames are written with 8 bits and audio with 16, as any player needs them; the 
 the exact signals.
 """
 
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,27 +23,61 @@ from avrobust.evaluation.localisation import Localisation
 from avrobust.files import draft, write_json
 from avrobust.media import write_png, write_wav
 from avrobust.media.errors import MediaError
-from avrobust.models.network import AVNet
+from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
-from avrobust.study.plan import Study
-from avrobust.training import batches
-from avrobust.types import AV, Batch, Signals
+from avrobust.threat import Threat
+from avrobust.types import AV, Attack, Batch, Model, Signals
 
 PER_SUBSET, CANDIDATES, PER_CLASS, STRIPS, SIDE = 3, 24, 2, 5, 160
 
 
-def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.device) -> None:
-    """Some clips under PGD at the study's showcase threat, on audio, video and both; misclassified ones first."""
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Some clips, the model that answers them, and the attack on them; `classes` names its outputs, `rate` is the audio's."""
+
+    model: Model
+    batch: Batch
+    threat: Threat
+    seed: int
+    classes: Sequence[str]
+    rate: int
+    attack: Attack = field(default_factory=PGD)
+
+    @classmethod
+    def of(cls, model: Model, clips: Iterable[Batch], threat: Threat, seed: int, store: Store) -> "Shown":
+        """The first clips of some batches, under PGD: strong but quick, as no number is made of it."""
+        few: list[Batch] = []
+        for batch in clips:
+            if (left := CANDIDATES - sum(map(len, few))) <= 0:
+                break
+            few.append(batch.subset(range(min(len(batch), left))))
+        return cls(model, Batch.join(few), threat, seed, store.classes, store.spec.rate)
+
+    @cached_property
+    def judge(self) -> engine.Victim:
+        """The model itself."""
+        return engine.as_judge(self.model, self.batch.x.map(lambda s: s[:1]))
+
+    @cached_property
+    def adversarial(self) -> dict[str, Signals]:
+        """The adversarial clips by attacked subset."""
+        x, y, ids = self.batch.x, self.batch.label, self.batch.ids
+        craft = engine.surrogate(self.model, x.map(lambda s: s[:1])).cache_embeddings(x)
+        return {t.subset: self.attack(craft, x, y, t, Seeds(self.seed, ids)) for t in self.threat.subsets()}
+
+
+def attacked(shown: Shown, out: Path) -> None:
+    """Some clips under attack, on audio, video and both; misclassified ones first."""
     if out.exists():
         return
     with draft(out, folder=True, locked=True) as part:
-        number = 0
-        batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-        for threat in study.showcase.subsets():
-            craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
-            adversarial = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
+        number, batch = 0, shown.batch
+        with torch.no_grad():
+            before = shown.judge(batch.x).softmax(1)
+        for threat in shown.threat.subsets():
+            adversarial = shown.adversarial[threat.subset]
             with torch.no_grad():
-                before, after = net(batch.x).softmax(1), net(adversarial).softmax(1)
+                after = shown.judge(adversarial).softmax(1)
             far = distortion(threat, batch.x, adversarial)
             for i in _choose(before, after, batch.label):
                 y = int(batch.label[i])
@@ -49,13 +85,13 @@ def attacked(study: Study, net: AVNet, store: Store, out: Path, device: torch.de
                 folder = part / f"{number:02d}"
                 folder.mkdir(parents=True)
                 about = {
-                    "clip": batch.ids[i], "attack": PGD().name, "subset": threat.subset, "budget": asdict(threat.budget),
-                    "label": store.classes[y],
-                    "pred_clean": store.classes[int(before[i].argmax())], "pred": store.classes[int(after[i].argmax())],
+                    "clip": batch.ids[i], "attack": display_name(shown.attack), "subset": threat.subset, "budget": asdict(threat.budget),
+                    "label": shown.classes[y],
+                    "pred_clean": shown.classes[int(before[i].argmax())], "pred": shown.classes[int(after[i].argmax())],
                     "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
-                    "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": store.spec.rate,
+                    "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": shown.rate,
                 }  # fmt: skip
-                about["amplified"] = _write(folder, batch, adversarial, i, store.spec.rate)
+                about["amplified"] = _write(folder, batch, adversarial, i, shown.rate)
                 write_json(folder / "clip.json", about)
 
 
@@ -82,22 +118,17 @@ def _write(folder: Path, batch: Batch, adversarial: Signals, i: int, rate: int) 
     return round(amplified, 1) if np.any(delta) else 0.0
 
 
-def located(study: Study, net: AVNet, store: Store, places: Localisation, out: Path, device: torch.device) -> None:
-    """Where a network that points looks, clean and under PGD at the showcase threat: strips as in the paper's Figure 4.
+def located(shown: Shown, places: Localisation, out: Path) -> None:
+    """Where a model that points looks, clean and under attack: strips as in the paper's Figure 4.
 
     Clips that are right when clean, those with a silent rival first; PGD raises the recognition loss alone.
     """
     if out.exists():
         return
     with draft(out, folder=True, locked=True) as part:
-        batch = next(batches(store, "test", study.view, CANDIDATES, limit=CANDIDATES)).to(device)
-        example = batch.x.map(lambda s: s[:1])
-        judge, craft = engine.as_judge(net, example), engine.surrogate(net, example).cache_embeddings(batch.x)
-        shown: dict[str, Signals] = {"clean": batch.x}
-        for threat in study.showcase.subsets():
-            shown[threat.subset] = PGD()(craft, batch.x, batch.label, threat, Seeds(study.seeds[0], batch.ids))
+        batch, seen = shown.batch, {"clean": shown.batch.x} | shown.adversarial
         with torch.no_grad():
-            answers = {name: judge.output(x, ("heat",)) for name, x in shown.items()}
+            answers = {name: shown.judge.output(x, ("heat",)) for name, x in seen.items()}
             heat = {name: out.heat.mean(1) * out.heat.shape[1] for name, out in answers.items() if out.heat is not None}
             predicted = {name: out.logits.argmax(1) for name, out in answers.items()}
         right = (predicted["clean"] == batch.label).nonzero().flatten().tolist()
@@ -107,15 +138,15 @@ def located(study: Study, net: AVNet, store: Store, places: Localisation, out: P
             folder, id = part / f"{number:02d}", batch.ids[i]
             folder.mkdir(parents=True)
             about = {
-                "clip": id, "label": store.classes[int(batch.label[i])], "attack": PGD().name,
+                "clip": id, "label": shown.classes[int(batch.label[i])], "attack": display_name(shown.attack),
                 "box": places.boxes.get(id), "rival": places.rivals.get(id), "places": list(heat["clean"].shape[1:]),
-                "budget": asdict(study.showcase.budget),
-                "pred": {name: store.classes[int(p[i])] for name, p in predicted.items()},
+                "budget": asdict(shown.threat.budget),
+                "pred": {name: shown.classes[int(p[i])] for name, p in predicted.items()},
             }  # fmt: skip
             for name in ("clean", "AV"):  # to be heard in the report's Figure 1
-                if name in shown:
-                    write_wav(folder / f"{name}.wav", shown[name].audio[i].cpu().numpy(), store.spec.rate)
-            for name, x in shown.items():
+                if name in seen:
+                    write_wav(folder / f"{name}.wav", seen[name].audio[i].cpu().numpy(), shown.rate)
+            for name, x in seen.items():
                 frame = x.visual[i, 0].permute(1, 2, 0).cpu().numpy()
                 write_png(folder / f"{name}.png", frame)
                 write_png(folder / f"{name}-heat.png", _over(frame, heat[name][i].cpu()))
