@@ -6,7 +6,7 @@
 #
 #     PARTS="tests pair" make bench-gpu           # some of it
 #
-# Each part has its time limit; a part that fails does not stop the others.  Writes runs/bench/gpu.json: all figures, and how
+# Each part has its time limit; a part that fails does not stop the others.  Writes runs/gpu.json: all figures, and how
 # each part ended.  Exits with 1 if one of them failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
