@@ -93,7 +93,9 @@ def test_a_folder_of_weights_runs_no_code(tmp_path, nobody_asks):
 def test_every_allowed_image_network_gives_features(kind):
     small = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     small |= {"intermediate_size": 16, "embed_dim": 8, "num_heads": [2, 2], "window_size": 2, "groups_width": 8}
-    small |= {"embedding_size": 16, "depths": [1, 1] if kind == "swin" else [1] * 4, "hidden_sizes": [8, 8, 8, 16]}
+    small |= {"embedding_size": 16, "hidden_sizes": [8, 8, 8, 16]}
+    small |= {"depths": [1, 1] if kind in ("swin", "efficientnet-lite") else [1] * 4}
+    small |= {"kernel_sizes": [3, 5], "strides": [1, 2], "expand_ratios": [1, 6]}
     from avrobust.models.visual import FrameNet, _known
 
     net = FrameNet(

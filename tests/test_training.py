@@ -49,7 +49,7 @@ from avrobust.training import (
 )
 from avrobust.training.recipe import set_rates
 from avrobust.training.views import cut, prefetched, subset
-from avrobust.types import Batch
+from avrobust.types import AV, Batch
 
 SPEC = ClipSpec(seconds=1.0, rate=8000, fps=4.0, size=40)
 VIEW = View(samples=4096, frames=2, size=32)
@@ -382,6 +382,14 @@ def test_training_learns_and_leaves_what_it_says(straight: Trained) -> None:
     )
     assert from_plain(meta["recipe"], Recipe) == RECIPE
     assert from_plain(meta["loss"]) is cross_entropy
+
+
+def test_an_encoder_with_rate_0_is_frozen(tmp_path: Path) -> None:
+    """Its BatchNorm statistics too, which need no gradient to move."""
+    trained = run(tmp_path / "AV", replace(RECIPE, epochs=1, lr=AV(audio=2e-3, visual=0.0)))
+    before, after = weights(build(SMALL, 0)), weights(trained.net)
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"audio", "classifier"}
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch(straight: Trained) -> None:

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
 from avrobust.config import brief
+from avrobust.models.efficientnet import LITE0, lite0
 
 T = TypeVar("T")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# The image models of `transformers` that may encode frames: their code is in that library, and they have a pooled output.
+# The image models that may encode frames: their code is in `transformers` or here, and they have a pooled output.
 TYPES = (
     "resnet", "regnet", "convnext", "convnextv2", "vit", "deit", "dinov2", "swin", "beit",
-    "clip_vision_model", "siglip_vision_model",
+    "clip_vision_model", "siglip_vision_model", "efficientnet-lite",
 )  # fmt: skip
 # Entries of a configuration that change no number, or would change what a call returns: left out.
 NOTES = {
@@ -31,8 +32,8 @@ MOST_LAYERS = 1_000  # a stranger's file may ask for more than anyone can wait f
 class FrameNet(nn.Module):
     """An image model on each frame; a clip's feature is the mean over its frames.
 
-    `backbone` is any `transformers` image model with a pooled output; it gets frames normalised with `mean` and `std`
-    per colour.  With `spatial`, features keep their positions, (b d t h w), and the last stage of a ResNet keeps its
+    `backbone` is any `transformers` image model with a pooled output; it gets frames normalised per colour with `mean` and
+    `std`, or else with those of its configuration (`image_mean`, `image_std`), or ImageNet's.  With `spatial`, features keep their positions, (b d t h w), and the last stage of a ResNet keeps its
     resolution: 4 x 4 positions of 64 pixels, 14 x 14 of 224.
 
     >>> net = FrameNet(resnet18(width=16))
@@ -46,8 +47,8 @@ class FrameNet(nn.Module):
     def __init__(
         self,
         backbone: PreTrainedModel,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
         spatial: bool = False,
     ) -> None:
         super().__init__()
@@ -58,6 +59,8 @@ class FrameNet(nn.Module):
         config = backbone.config  # convolutional networks have a size per stage, transformers have one
         self.width: int = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
         # Constants of the architecture, not weights: they stay out of checkpoints.
+        mean = mean or getattr(config, "image_mean", IMAGENET_MEAN)
+        std = std or getattr(config, "image_std", IMAGENET_STD)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -98,10 +101,12 @@ def _finer(backbone: PreTrainedModel) -> None:
 def pretrained(name: str) -> PreTrainedModel:
     """The image model `name` with its weights, for example "microsoft/resnet-18" (ImageNet), or a folder of one.
 
-    Only weights that are not in the local cache are fetched from the model hub.  Raises `OSError`, saying what to do,
-    where the weights cannot be found, and `ValueError` for a model that is not in `TYPES`.  Code beside the weights is
-    never run.
+    "efficientnet-lite0" (ImageNet) comes from a package, the extra `avrobust[imagenet]`.  Of the others, only weights that
+    are not in the local cache are fetched from the model hub.  Raises `OSError`, saying what to do, where the weights
+    cannot be found, and `ValueError` for a model that is not in `TYPES`.  Code beside the weights is never run.
     """
+    if name == LITE0:
+        return lite0()
     return fetch(
         name,
         _fetched,

@@ -91,6 +91,7 @@ class _Run:
         self.net.to(self.accelerator.device)
         if self.recipe.channels_last:
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe.set_training(self.net)  # before the optimiser, which takes what is not frozen
         self.optimizer = self.recipe.build_optimizer(self.net)
         found = self.out / STATE
         self.at = state.load(found, self.net, self.optimizer, self.per_epoch) if found.exists() else Position()
@@ -101,7 +102,7 @@ class _Run:
 
     def epoch(self, number: int, advance: Advance) -> None:
         """Train from the position to the end of this epoch, then validate."""
-        self.net.train()
+        self.recipe.set_training(self.net)
         start = self.at.step % self.per_epoch
         for batch in self.batches("train", augment=Augment(self.seed, number), start=start):
             if self.at.step % self.per_epoch:

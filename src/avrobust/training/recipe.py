@@ -23,7 +23,8 @@ class Recipe:
     76 s for an audio-visual network of width 32, on 1,100 clips of 64 pixels and 12,288 samples and two AVX2 cores.
 
     `lr` are the highest learning rates of the encoders, `lr_head` of the fusion and classifier; the schedule
-    scales all of them alike.  `batch` counts the clips of one step over all processes.
+    scales all of them alike.  An encoder with rate 0 is frozen: its weights stay, it drops out nothing, and its BatchNorm
+    keeps its statistics.  `batch` counts the clips of one step over all processes.
     """
 
     name: str = "ours"
@@ -75,6 +76,13 @@ class Recipe:
         """The type of convolutions and matrix products; weights stay float32."""
         low = self.precision == "bfloat16" or (self.precision == "auto" and fast_bfloat16(device))
         return torch.bfloat16 if low else torch.float32
+
+    def set_training(self, net: AVNet) -> None:
+        """Put the network in training mode, except the encoders that are frozen."""
+        net.train()
+        for modality, rate in zip(("audio", "visual"), self.lr, strict=True):
+            if rate == 0:
+                getattr(net, modality).eval().requires_grad_(False)
 
     def build_optimizer(self, net: AVNet) -> torch.optim.Optimizer:
         """The optimiser of the network's trainable weights: one group per encoder, and one for all others.
