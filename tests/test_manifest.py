@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from avrobust.data import layouts, selection
+from avrobust.data import lists as published
 from avrobust.data.entry import SPLITS, Entry, ManifestError
 from avrobust.data.manifest import Manifest
 from avrobust.data.source import Source
@@ -145,10 +146,10 @@ def test_times_and_paths_are_checked_where_they_are_read(tmp_path, row, says):
 def test_lists_of_others_are_checked_too(tmp_path):
     path = table(tmp_path, "dog,abcdefghijk,0,inf,train", header="label,youtube_id,time_start,time_end,split")
     with pytest.raises(ManifestError, match=r"manifest\.csv line 2"):
-        layouts.youtube(path)
+        published.read(path)
     path.write_text("")
     with pytest.raises(ManifestError, match="expected at least one clip"):
-        layouts.youtube(path)
+        published.read(path)
 
 
 def test_a_missing_column_a_missing_file_and_another_encoding(tmp_path):
@@ -214,7 +215,7 @@ def test_lists_of_youtube_ids_know_one_video_in_two_classes(tmp_path):
     assert (train.source, test.source, val.source) == ("abcd_123456", "abcd_123456", "short")
 
     (tmp_path / "vgg.csv").write_text("abcd_123456,30,dog,train\nabcd_123456,50,cat,test\n")
-    assert {e.source for e in layouts.youtube(tmp_path / "vgg.csv").entries} == {"abcd_123456"}
+    assert {e.source for e in published.read(tmp_path / "vgg.csv").entries} == {"abcd_123456"}
 
     (tmp_path / "media/cat").mkdir(parents=True)
     (tmp_path / "media/cat/abcd_123456.mp4").touch()

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from av.container import InputContainer
 from av.error import err_check
@@ -223,6 +224,35 @@ def test_other_labels_and_splits_need_no_decoding(manifest, tmp_path, decoded):
     assert len(decoded) == count
     assert store.counts("val") == (4, 7)
     assert store.label("clip0") == 1
+
+
+def test_multi_label_clips_and_their_tags_come_back(manifest, tmp_path):
+    first, second, third, *_ = manifest.entries
+    clips = (
+        replace(first, label=("cat", "dog"), tags=("audible", "both")),
+        replace(second, label=("bird",), split="train", tags=("visible",)),
+        replace(third, label=(), split="train", tags=()),
+    )
+    single = made(manifest, tmp_path / "out").sha256
+    store = made(replace(manifest, entries=clips, classes=("dog", "cat", "bird")), tmp_path / "out")
+    assert [store.label(id) for id in store.ids()] == [(1.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
+    assert [store.tags(id) for id in store.ids()] == [{"cat": "audible", "dog": "both"}, {"bird": "visible"}, {}]
+    assert store.sha256 != single
+    assert store.unreadable_classes("train") == {}
+
+
+def test_a_table_of_another_version_is_refused_and_prepared_again(manifest, tmp_path, decoded):
+    out = made(manifest, tmp_path / "out").path
+    count = len(decoded)
+    table = pq.read_table(out / "table.parquet")
+    about = json.loads(table.schema.metadata[b"avrobust"]) | {"version": 1}
+    pq.write_table(table.replace_schema_metadata({"avrobust": json.dumps(about)}), out / "table.parquet")
+    with pytest.raises(
+        StoreError, match=r"table\.parquet: .* got one of version 1\. Prepare again; finished clips are kept"
+    ):
+        Store.open(out)
+    made(replace(manifest, entries=manifest.entries[:4]), out)
+    assert len(decoded) == count
 
 
 def test_processes_give_the_same_store(manifest, tmp_path):

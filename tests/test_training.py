@@ -582,6 +582,24 @@ def test_what_a_feature_defense_learns_is_trained() -> None:
     assert trained == {id(p) for p in net.parameters()}
 
 
+class ManyToys(Toys):
+    """As `Toys`, but a clip is of its own class and of the first one."""
+
+    def label(self, id: str) -> tuple[float, ...]:
+        return tuple(float(k in (0, int(id[1:]) % 3)) for k in range(3))
+
+    def __getitem__(self, id: str) -> Clip:
+        return Toys()[id]
+
+
+def test_multi_label_clips_make_batches_and_no_training(tmp_path):
+    (batch,) = batches(ManyToys(3, 3), "val", VIEW, 3)
+    assert batch.label.dtype == torch.float32
+    assert batch.label.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    with pytest.raises(TrainingError, match="expected clips of one class each, got multi-label clips"):
+        train(build(SMALL, 0), ManyToys(), RECIPE, view=VIEW, out=tmp_path, seed=0, progress=False)
+
+
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
     def nothing(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
         return net(batch.x).sum() * torch.nan

@@ -162,9 +162,8 @@ def numbered(manifest: Manifest, asked: str) -> Manifest:
     ):
         if some:
             print(f"{what}: {', '.join(some)}")
-    entries = tuple(
-        replace(e, label=known[folder_name(e.label)]) for e in manifest.entries if folder_name(e.label) in known
-    )
+    renamed = {label: known[key] for key, label in there.items() if key in known}
+    entries = tuple(kept for e in manifest.entries if (kept := e.kept(renamed)) is not None)
     return replace(manifest, entries=entries, classes=names)
 
 

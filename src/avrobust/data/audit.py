@@ -31,6 +31,7 @@ class Audit:
 
     name: str
     counts: Mapping[str, Mapping[str, int]]  # split → class → clips listed
+    listed: Mapping[str, int]  # split → clips listed: of several labels, a clip counts in each class
     readable: Mapping[str, int]  # split → clips of which every file can be opened
     shared_clips: Mapping[Pair, tuple[str, ...]]  # ids that are in both splits
     shared_videos: Mapping[Pair, tuple[str, ...]]  # source videos with different clips in both splits
@@ -56,7 +57,7 @@ class Audit:
         """The counts and findings as text, a line each; leaks come first."""
         return "\n".join(
             [
-                f"{self.name}: {sum(map(_total, self.counts.values()))} clips",
+                f"{self.name}: {sum(self.listed.values())} clips",
                 *self._count_lines(),
                 *self._finding_lines(),
             ]
@@ -64,9 +65,10 @@ class Audit:
 
     def _count_lines(self) -> Iterable[str]:
         for split, classes in self.counts.items():
-            (most, high), (least, low) = Counter(classes).most_common()[0], Counter(classes).most_common()[-1]
+            ordered = Counter(classes).most_common() or [("none", 0)]
+            (most, high), (least, low) = ordered[0], ordered[-1]
             balance = f"{low} ({least}) to {high} ({most}) clips" if low < high else _counted(low, "clip")
-            yield f"  {split}: {self.readable[split]} of {_total(classes)} clips readable; {_counted(len(classes), 'class', 'classes')} of {balance}"
+            yield f"  {split}: {self.readable[split]} of {self.listed[split]} clips readable; {_counted(len(classes), 'class', 'classes')} of {balance}"
 
     def _finding_lines(self) -> Iterable[str]:
         everywhere = {label for classes in self.counts.values() for label in classes}
@@ -99,7 +101,8 @@ def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = Tr
     """Check a manifest: its rows, and those of its files that are on disk.
 
     Files are opened, not decoded; only files of equal size are compared.  Damage further inside a file is found by
-    `prepare`.  Shortcuts are looked for in a sample (see `data.shortcuts`), within a minute.
+    `prepare`.  Shortcuts are looked for in a sample (see `data.shortcuts`), within a minute,
+    where clips have one class each.
 
     `workers` processes open files side by side, as those of `prepare` do (default: one for each core).  A file that kills its
     process, or holds it up for two minutes, counts as unreadable.  `workers=1` opens the files in this process, without a
@@ -126,7 +129,8 @@ def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = Tr
     readable = [e for e in on_disk if e.id not in unreadable]
     return Audit(
         name=manifest.name,
-        counts={s: Counter(e.label for e in entries if e.split == s) for s in ids},
+        counts={s: Counter(label for e in entries if e.split == s for label in e.labels) for s in ids},
+        listed={s: sum(e.split == s for e in entries) for s in ids},
         readable={s: sum(e.split == s for e in readable) for s in ids},
         shared_clips=shared,
         shared_videos={
@@ -156,7 +160,9 @@ def _common(sets: Mapping[str, set[str]]) -> dict[Pair, set[str]]:
 
 def _lost_classes(split: str, on_disk: Iterable[Entry], readable: Iterable[Entry]) -> tuple[str, ...]:
     """The classes of a split with files of which none is readable."""
-    present, left = ({e.label for e in entries if e.split == split} for entries in (on_disk, readable))
+    present, left = (
+        {label for e in entries if e.split == split for label in e.labels} for entries in (on_disk, readable)
+    )
     return tuple(sorted(present - left))
 
 
@@ -164,7 +170,8 @@ def _examined(
     manifest: Manifest, entries: Sequence[Entry], workers: int | None, progress: bool
 ) -> tuple[dict[str, str], list[tuple[Entry, Properties]]]:
     """Why clips are unreadable, by id, and the properties of a sample of the clips."""
-    chosen, until = sample(entries), time.monotonic() + SAMPLING
+    chosen = [] if manifest.multilabel else sample(entries)  # a shortcut predicts the one class of a clip
+    until = time.monotonic() + SAMPLING
     order = list(dict.fromkeys([*chosen, *entries]))  # the sample first: it has a minute
 
     def tasks() -> Iterator[Files]:
@@ -212,10 +219,6 @@ def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, 
         with suppress(OSError):  # reported as unreadable
             same[sha256(path)].append(path)
     return tuple(tuple(e for path in paths for e in users[path]) for paths in same.values() if len(paths) > 1)
-
-
-def _total(classes: Mapping[str, int]) -> int:
-    return sum(classes.values())
 
 
 def _some(names: Iterable[str], one: str, many: str | None = None) -> str:

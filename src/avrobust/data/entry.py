@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avrobust.data.youtube import id_of_cut
 from avrobust.media.bounds import SECONDS
 
 SPLITS = ("train", "val", "test")
+TAGS = ("audible", "visible", "both")  # where a class of a clip can be perceived
+Label = str | tuple[str, ...]  # the class of a clip; of a multi-label clip its classes, which may be none
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in [0, 1] of the upright frame
 
 
@@ -21,6 +23,8 @@ class ManifestError(ValueError):
 class Entry:
     """One clip.
 
+    `label` is the class, or the tuple of the classes of a multi-label clip.  `tags` may say for each of `labels` where it can
+    be perceived: "audible", "visible" or "both".
     `video` and `audio` are paths relative to the manifest's root; `audio=None` takes the audio of `video`.  `video` may
     be a folder of numbered frames (see `data.frames`).  `start` and `end` are seconds in the files; `end=None` is the
     file's end.  `box` is where the source of the audio is visible.  `extra` keeps a table's other columns, without empty
@@ -31,7 +35,7 @@ class Entry:
     """
 
     id: str
-    label: str
+    label: Label
     split: str
     video: Path
     audio: Path | None = None
@@ -40,11 +44,21 @@ class Entry:
     box: Box | None = None
     sha256: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.id or not self.label:
+        if not self.id or not all((*self.labels, self.label != "")):
             raise ManifestError(
                 f"expected an id and a label, got {self.id!r} and {self.label!r}. Name every clip and its class."
+            )
+        if len(set(self.labels)) < len(self.labels):
+            raise ManifestError(
+                f"expected every label of a clip once, got {', '.join(self.labels)}. Remove one of them."
+            )
+        if self.tags and (len(self.tags) != len(self.labels) or set(self.tags) - set(TAGS)):
+            raise ManifestError(
+                f"expected {', '.join(TAGS)} for each of {len(self.labels)} labels, got {', '.join(self.tags)}. Tag every "
+                "label, or none."
             )
         if self.split not in SPLITS:
             raise ManifestError(
@@ -69,6 +83,24 @@ class Entry:
                     f"expected a box x0 y0 x1 y1 with x0 < x1 and y0 < y1 in [0, 1], got {box}. Divide pixels by the "
                     "frame's width and height."
                 )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the clip: one, unless the dataset is multi-label."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    def kept(self, names: Mapping[str, str]) -> "Entry | None":
+        """The clip with those of its classes that are in `names`, called as there; None if it has none of them.
+
+        >>> Entry("a", ("dog", "cat"), "train", Path("a.mp4")).kept({"dog": "hound"}).label
+        ('hound',)
+        """
+        on = [i for i, label in enumerate(self.labels) if label in names]
+        if not on:
+            return None
+        labels = tuple(names[self.labels[i]] for i in on)
+        tags = tuple(self.tags[i] for i in on) if self.tags else ()
+        return replace(self, label=labels[0] if isinstance(self.label, str) else labels, tags=tags)
 
     @property
     def source(self) -> str:

@@ -36,16 +36,27 @@ class Manifest:
                 f"{self.root}: expected at least one clip, got none. Check the folder, the list, or the split."
             )
         if not self.classes:
-            object.__setattr__(self, "classes", tuple(sorted({e.label for e in self.entries})))
+            object.__setattr__(self, "classes", tuple(sorted({label for e in self.entries for label in e.labels})))
         if not self.name:
             object.__setattr__(self, "name", self.root.name)
         known = set(self.classes)
         for entry in self.entries:
-            if entry.label not in known:
-                raise ManifestError(f"clip '{entry.id}': {unknown_label(entry.label, self.classes)}")
+            for label in entry.labels:
+                if label not in known:
+                    raise ManifestError(f"clip '{entry.id}': {unknown_label(label, self.classes)}")
+            if isinstance(entry.label, tuple) != self.multilabel:
+                raise ManifestError(
+                    f"clip '{entry.id}': expected clips of one class each or multi-label clips, got both. Give every clip a "
+                    "tuple of its classes."
+                )
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a clip may be of several classes."""
+        return isinstance(self.entries[0].label, tuple)
 
     @classmethod
     def read(
@@ -62,7 +73,8 @@ class Manifest:
     ) -> "Manifest":
         """The clips of a csv file with a header; paths in it are relative to `root`, by default its own folder.
 
-        Required columns are `video` and the label's; `id` (default: the video's path without its suffix), `audio`,
+        Required columns are `video` and the label's, or of multi-label clips `labels`, with semicolons between them; `tags` may
+        say in the same order where each can be perceived (see `Entry`).  `id` (default: the video's path without its suffix), `audio`,
         `start`, `end` (s), `box` or `bbox` and `sha256` are optional; all others are kept as `extra`.  `label`, `split`,
         `start`, `end` name the columns to use; `split=None` puts every clip in train (`selection.divide` then splits
         them).  With `classes`, another label is an error.  `repeats=True` keeps a clip that is listed twice, for an audit.

@@ -23,7 +23,7 @@ from avrobust.data.entry import Entry, ManifestError
 from avrobust.data.frames import numbered, read_clip
 from avrobust.data.manifest import Manifest
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
-from avrobust.data.store import ABOUT, OK, TABLE, Store, read_spec, read_table
+from avrobust.data.store import ABOUT, OK, TABLE, VERSION, Store, read_spec, read_table
 from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.files import DRAFTS, write_bytes, write_json
 from avrobust.media import ClipSpec
@@ -39,6 +39,7 @@ NUMBERS = pa.list_(pa.float64())
 COLUMNS = pa.schema(
     {
         **dict.fromkeys(("id", "label", "split", "video", "audio"), pa.string()),
+        **{"labels": TEXTS, "tags": TEXTS},  # of multi-label clips in place of `label`; see `Entry`
         **{"start": pa.float64(), "end": pa.float64(), "box": NUMBERS, "rival": NUMBERS},
         **{"status": pa.string(), "notes": TEXTS, "window": NUMBERS},
         **{"key": pa.string(), "digest": pa.string(), "shard": pa.string(), "row": pa.int32()},
@@ -246,9 +247,15 @@ def _write_table(
             failure = failed.get(task.key, STOPPED)
             outcome = {"status": failure.reason, "key": task.key if failure.permanent else None}
         audio = None if entry.audio is None else entry.audio.as_posix()
-        listed = {name: getattr(entry, name) for name in ("id", "label", "split", "start", "end", "box", "rival")}
+        listed = {name: getattr(entry, name) for name in ("id", "split", "start", "end", "box", "rival", "tags")}
+        listed |= {"labels" if manifest.multilabel else "label": entry.label}
         rows.append({**listed, "video": entry.video.as_posix(), "audio": audio, **outcome})
-    about = {"name": manifest.name, "root": str(manifest.root.resolve()), "classes": manifest.classes}
+    about = {
+        "version": VERSION,
+        "name": manifest.name,
+        "root": str(manifest.root.resolve()),
+        "classes": manifest.classes,
+    }
     table = pa.Table.from_pylist(rows, COLUMNS.with_metadata({"avrobust": json.dumps(about)}))
     file = BytesIO()
     pq.write_table(table, file)

@@ -12,7 +12,7 @@ from avrobust.seeds import stable_hash
 
 
 def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> Manifest:
-    """The same clips, divided anew into train, val and test by `shares`, each class by itself.
+    """The same clips, divided anew into train, val and test by `shares`, each class by itself; of several, a clip's first.
 
     Clips of one source video stay together.  The split of a video depends on `seed` and on the names, not on their order.
     A class of one or two videos is all train at the default shares.
@@ -24,9 +24,9 @@ def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, flo
     """
     sources: dict[str, set[str]] = defaultdict(set)
     for e in manifest.entries:
-        sources[e.label].add(e.source)
+        sources[next(iter(e.labels), "")].add(e.source)
     split_of: dict[str, str] = {}
-    for label in manifest.classes:
+    for label in (*manifest.classes, ""):
         # A video with clips of two classes stays in the split of the first.
         order = sorted(sources[label] - split_of.keys(), key=lambda source: stable_hash(seed, source, "split"))
         test, val = (round(share * len(order)) for share in (shares[2], shares[1]))
@@ -54,10 +54,10 @@ def keep_classes(manifest: Manifest, names: str) -> Manifest:
             f"{manifest.name}: expected clips of {len(wanted)} classes ({names}), got none of {', '.join(missing)}. "
             "Name the classes that are there, or keep all of them (--classes all)."
         )
-    entries = (e for e in manifest.entries if folder_name(e.label) in wanted)
+    renamed = {label: wanted[folder_name(label)] for label in manifest.classes if folder_name(label) in wanted}
     return replace(
         manifest,
-        entries=tuple(replace(e, label=wanted[folder_name(e.label)]) for e in entries),
+        entries=tuple(kept for e in manifest.entries if (kept := e.kept(renamed)) is not None),
         classes=tuple(sorted(wanted.values())),
         name=f"kinetics_sounds-{names}" if names in CLASSES else manifest.name,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, fisher_exact
 
-from avrobust.data.entry import Entry
+from avrobust.data.entry import Entry, Label
 from avrobust.data.examine import Properties
 from avrobust.seeds import stable_hash
 
@@ -46,7 +46,7 @@ class Shortcut:
 
 def sample(entries: Sequence[Entry], most: int = SAMPLE) -> list[Entry]:
     """At most `most` clips, equally many of each class, chosen by their names."""
-    classes: dict[str, list[Entry]] = defaultdict(list)
+    classes: dict[Label, list[Entry]] = defaultdict(list)
     for e in sorted(entries, key=lambda e: stable_hash(0, e.id, "shortcut")):
         classes[e.label].append(e)
     turns = [(turn, e) for of in classes.values() for turn, e in enumerate(of)]
@@ -70,8 +70,8 @@ def shortcuts(clips: Iterable[tuple[Entry, Properties]]) -> tuple[Shortcut, ...]
 
 
 def _tested(name: str, entries: Sequence[Entry], values: Sequence[float | str], chance: float) -> list[Shortcut]:
-    classes = sorted({e.label for e in entries})
-    labels = np.array([classes.index(e.label) for e in entries])
+    classes = sorted({label for e in entries for label in e.labels})
+    labels = np.array([classes.index(e.labels[0]) for e in entries])
     votes, prior = _votes(values, labels, np.array([e.source for e in entries]), len(classes))
     count, largest = len(labels), np.bincount(labels).max() / len(labels)
     correct = int((votes.argmax(axis=1) == labels).sum())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from avrobust.data import layouts, public, selection
+from avrobust.data import layouts, lists, public, selection
 from avrobust.data.entry import ManifestError
 from avrobust.data.manifest import Manifest
 
@@ -13,8 +13,8 @@ from avrobust.data.manifest import Manifest
 class Source:
     """Clips on a user's disk.
 
-    `path` is a csv table, a folder with a `manifest.csv`, a folder of `<class>/<video>.mp4`, or the folder of a dataset in
-    `public.LAYOUTS`; None is not known yet.
+    `path` is a csv table, a folder with a `manifest.csv`, a folder of `<class>/<video>.mp4`, the folder of a dataset in
+    `public.LAYOUTS`, or a list in `lists.FORMATS` or the folder that holds it; None is not known yet.
     With `lists`, which reads the published splits of a dataset, it is the folder of media.  `names` is a json list like
     MIT-MUSIC's, of the clips to use.  `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some
     classes only: a list of `kinetics_sounds.CLASSES` such as "ks27", or class names separated by commas.  `dataset` names
@@ -58,8 +58,8 @@ class Source:
             return manifest if repeats else manifest.unique()
         table = self.path / "manifest.csv" if self.path.is_dir() else self.path
         if table.is_file():
-            if layouts.youtube_format(table):
-                manifest = layouts.youtube(table)
+            if lists.format_of(table):
+                manifest = lists.read(table)
                 return manifest if repeats else manifest.unique()
             return Manifest.read(
                 table, label=self.label, split=self.split, start=self.start, end=self.end, repeats=repeats
@@ -70,5 +70,8 @@ class Source:
             )
         if (layout := public.layout_of(self.path)) is not None:
             manifest = layout.read(self.path)
+            return manifest if repeats else manifest.unique()
+        if self.names is None and (found := lists.inside(self.path)):
+            manifest = lists.read(*found)
             return manifest if repeats else manifest.unique()
         return layouts.folder(self.path, listed=self.names)

@@ -18,12 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avrobust.data.entry import Box
+from avrobust.data.entry import Box, Label
 from avrobust.data.shards import Shard, StoreError, read_shard
 from avrobust.media import ClipSpec
 from avrobust.media.decode import Clip
 
 ABOUT, TABLE = "store.json", "table.parquet"
+VERSION = 2  # of the table
 OK = "ok"
 
 
@@ -81,9 +82,18 @@ class Store:
         rows = zip(self._index, self._column("split"), self._column("status"), strict=True)
         return tuple(id for id, s, status in rows if status == OK and split in (None, s))
 
-    def label(self, id: str) -> int:
-        """The number of the clip's class."""
-        return self._class_number[self._column("label")[self._row(id)]]
+    def label(self, id: str) -> int | tuple[float, ...]:
+        """The number of the clip's class; of a multi-label clip 1.0 for each class that it has and 0.0 for the others."""
+        label = self._label(self._row(id))
+        if isinstance(label, str):
+            return self._class_number[label]
+        return tuple(float(name in label) for name in self.classes)
+
+    def tags(self, id: str) -> dict[str, str]:
+        """Where the classes of a clip can be perceived, by class: "audible", "visible" or "both"; empty if unknown."""
+        row = self._row(id)
+        tags = self._column("tags")[row]
+        return dict(zip(self._labels(row), tags, strict=True)) if tags else {}
 
     def digest(self, id: str) -> str:
         """A hash of the clip's samples and pixels, as they were when it was prepared."""
@@ -118,9 +128,10 @@ class Store:
     def unreadable_classes(self, split: str) -> dict[str, str]:
         """The classes of a split without a readable clip, each with the reason of its first clip."""
         rows = [
-            (label, status)
-            for label, s, status in zip(*(self._column(c) for c in ("label", "split", "status")), strict=True)
+            (label, self._column("status")[row])
+            for row, s in enumerate(self._column("split"))
             if s == split
+            for label in self._labels(row)
         ]
         readable = {label for label, status in rows if status == OK}
         return {label: status for label, status in reversed(rows) if label not in readable}
@@ -143,9 +154,18 @@ class Store:
     @cached_property
     def sha256(self) -> str:
         """A hash of everything that results depend on: classes, labels, splits, boxes, every sample and pixel."""
-        columns = (self._column(name) for name in ("id", "label", "split", "digest", "window", "box", "rival"))
-        rows = sorted("\t".join(map(str, row)) for row in zip(*columns, strict=True))
+        labels = [self._label(row) for row in range(self.table.num_rows)]
+        split, *others = (self._column(name) for name in ("split", "digest", "window", "box", "rival"))
+        rows = sorted("\t".join(map(str, row)) for row in zip(self._column("id"), labels, split, *others, strict=True))
         return hashlib.sha256("\n".join([json.dumps(self.classes), *rows]).encode()).hexdigest()
+
+    def _label(self, row: int) -> Label:
+        label: str | None = self._column("label")[row]
+        return tuple(self._column("labels")[row]) if label is None else label
+
+    def _labels(self, row: int) -> tuple[str, ...]:
+        label = self._label(row)
+        return (label,) if isinstance(label, str) else label
 
     def _row(self, id: str) -> int:
         if id not in self._index:
@@ -204,11 +224,10 @@ def read_table(path: Path) -> pa.Table:
     """The table of the store at `path`.  Raises StoreError if it is missing, damaged, or of another version."""
     try:
         table = pq.read_table(path / TABLE)
-        found = ", ".join(c for c in ("status", "digest", "window", "box", "rival") if c not in table.column_names)
-        found = f"one without {found}" if found else ""
-        if b"avrobust" not in (table.schema.metadata or {}):
-            found = found or "one without classes"
-    except (pa.ArrowException, OSError) as error:
+        about = json.loads((table.schema.metadata or {}).get(b"avrobust", b"{}"))
+        version = about.get("version", 1)
+        found = "" if version == VERSION else f"one of version {version}"
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         found = str(error)
     if found:
         raise StoreError(

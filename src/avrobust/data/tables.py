@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from avrobust.data.entry import Entry, ManifestError, read_box, read_number
+from avrobust.data.entry import Entry, Label, ManifestError, read_box, read_number
 from avrobust.files import write_bytes
 
 _COLUMNS = ("id", "label", "split", "video", "audio", "start", "end", "box", "sha256")
+_LABELS, _TAGS = "labels", "tags"  # instead of "label", of multi-label clips; where each label can be perceived
+_JOINT = ";"  # between labels, and between tags: names of classes have commas
 _SEPARATORS = ",;\t|"  # a comma, and what spreadsheets write instead
 
 
@@ -32,8 +34,8 @@ def read_entries(
     for line, row in _rows(path, [c for c in ("video", label, split, start, end) if c is not None]):
         try:
             entry = _entry(row, columns, root)
-            if classes is not None and entry.label not in classes:
-                raise ManifestError(unknown_label(entry.label, classes))
+            if classes is not None and (unknown := [name for name in entry.labels if name not in classes]):
+                raise ManifestError(unknown_label(unknown[0], classes))
             if entry.id in lines and not repeats:
                 raise ManifestError(
                     f"expected every id once, got '{entry.id}' again (first on line {lines[entry.id]}). Rename or "
@@ -49,18 +51,23 @@ def read_entries(
 
 
 def write_entries(entries: Iterable[Entry], path: Path | str) -> None:
-    """Write clips as a table, whole or not at all."""
+    """Write clips as a table, whole or not at all.  Raises ManifestError for several labels of which one has a semicolon."""
     entries = list(entries)
     extras = sorted({key for e in entries for key in e.extra})
+    tagged = [_TAGS] if any(e.tags for e in entries) else []
+    columns = [_LABELS if c == "label" and isinstance(entries[0].label, tuple) else c for c in _COLUMNS]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *extras])
+    writer.writerow([*columns, *tagged, *extras])
     for e in entries:
+        if isinstance(e.label, tuple) and any(_JOINT in label for label in e.label):
+            raise ManifestError(f"clip '{e.id}': expected labels without {_JOINT!r}, got {e.label}. Rename the class.")
         audio = "" if e.audio is None else e.audio.as_posix()
         box = "" if e.box is None else " ".join(map(repr, e.box))
         end = "" if e.end is None else repr(e.end)
-        fixed = [e.id, e.label, e.split, e.video.as_posix(), audio, repr(e.start), end, box, e.sha256 or ""]
-        writer.writerow([*fixed, *(e.extra.get(key, "") for key in extras)])
+        label = e.label if isinstance(e.label, str) else _JOINT.join(e.label)
+        fixed = [e.id, label, e.split, e.video.as_posix(), audio, repr(e.start), end, box, e.sha256 or ""]
+        writer.writerow([*fixed, *(_JOINT.join(e.tags) for _ in tagged), *(e.extra.get(key, "") for key in extras)])
     write_bytes(path, text.getvalue().encode())
 
 
@@ -79,7 +86,7 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, st
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=_separator(path, needed))
             header = [name.strip() for name in next(reader, [])]
-            if missing := [c for c in needed if c not in header]:
+            if missing := [c for c in needed if not _has(header, c)]:
                 raise ManifestError(
                     f"{path}: expected a column {' and '.join(map(repr, missing))}, got {', '.join(header) or 'nothing'}. "
                     "Add it, or name the column to use instead."
@@ -101,13 +108,17 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, st
         raise ManifestError(f"{path}: expected a csv table in UTF-8, got: {error}. Save it as such.") from None
 
 
+def _has(header: Sequence[str], name: str) -> bool:
+    return name in header or (name == "label" and _LABELS in header)
+
+
 def _separator(path: Path, needed: Sequence[str]) -> str:
     """The first separator with which the header has every needed column."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
     for separator in _SEPARATORS:
         header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-        if all(name in header for name in needed):
+        if all(_has(header, name) for name in needed):
             return separator
     return max(_SEPARATORS, key=first.count)  # for the error to name the columns
 
@@ -117,10 +128,14 @@ def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -
     video = _relative(cells["video"], root)
     audio = _relative(cells["audio"], root) if cells.get("audio") else None
     end = cells.get(columns["end"] or "")
-    known = {*_COLUMNS, "bbox", *columns.values()}
+    known = {*_COLUMNS, _TAGS, "bbox", *columns.values()}
+    label: Label = cells.get(columns["label"] or "", "")
+    if columns["label"] == "label" and "label" not in cells:
+        known.add(_LABELS)
+        label = _listed(cells[_LABELS])
     return Entry(
         id=cells.get("id") or video.with_suffix("").as_posix(),
-        label=cells[columns["label"] or "label"],
+        label=label,
         split=cells[columns["split"]] if columns["split"] else "train",
         video=video,
         audio=None if audio == video else audio,
@@ -129,7 +144,12 @@ def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -
         box=read_box(cells.get("box") or cells.get("bbox") or ""),
         sha256=cells.get("sha256") or None,
         extra={key: value for key, value in cells.items() if key and value and key not in known},
+        tags=_listed(cells.get(_TAGS, "")),
     )
+
+
+def _listed(cell: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in cell.split(_JOINT)) if cell else ()
 
 
 def _relative(cell: str, root: Path) -> Path:

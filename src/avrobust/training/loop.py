@@ -240,6 +240,11 @@ def _check(net: AVNet, store: Clips) -> None:
                 f"expected clips in the split '{split}', got none. "
                 "Check the manifest and what preparing it reported: training needs 'train' and 'val'."
             )
+    if not isinstance(store.label(store.ids("train")[0]), int):
+        raise TrainingError(
+            "expected clips of one class each, got multi-label clips. Train such a network with your own code; "
+            "avrobust evaluates it."
+        )
     if net.classes not in (None, len(store.classes)):
         raise TrainingError(
             f"expected a network for the {len(store.classes)} classes of the data, got one for "

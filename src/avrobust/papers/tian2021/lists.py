@@ -101,7 +101,7 @@ def _placed(entries: list[Entry], root: Path) -> Iterator[Entry]:
     if (root / "frames").is_dir():
         folders = {folder_name(path.name): path.name for path in (root / "frames").iterdir()}
         for e in entries:
-            video = Path(folders.get(folder_name(e.label), e.label), e.video.name)
+            video = Path(folders.get(folder_name(e.labels[0]), e.labels[0]), e.video.name)
             yield replace(e, video="frames" / video, audio=("audio" / video).with_suffix(".wav"))
         return
     placed = list(located(entries, root))
