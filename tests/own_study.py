@@ -5,6 +5,7 @@ from torch import nn
 
 from avrobust import FGSM, PGD
 from avrobust.defenses import MIN_SIM, PCL, ExFMem, Prototypes
+from avrobust.models import OwnSpec
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.types import AV
 from tiny_study import BOTH
@@ -42,21 +43,20 @@ def of_audio(classes: int) -> nn.Module:
     )
 
 
-MINE = {"network": TwoStreams, "settings": {"width": 4}}
+MINE = OwnSpec(TwoStreams, {"width": 4})
 study = Study(
     name="own",
     title="A study of networks of one's own",
     models=(
-        ModelConfig("Mine", **MINE, role="baseline"),
-        ModelConfig("MinSim", **MINE, loss=MIN_SIM),
-        ModelConfig(
-            "MinSim+ExFMem", **MINE, start="MinSim", epochs=1, loss=MIN_SIM, feature_defense=ExFMem(columns=22)
-        ),
-        ModelConfig("PCL", **MINE, epochs=1, loss=PCL(), feature_defense=Prototypes()),
-        ModelConfig("Block", modality="A", network="own_study:of_audio"),
+        ModelConfig("Mine", MINE, role="baseline"),
+        ModelConfig("MinSim", MINE, loss=MIN_SIM),
+        ModelConfig("MinSim+ExFMem", MINE, start="MinSim", epochs=1, loss=MIN_SIM, feature_defense=ExFMem(columns=22)),
+        ModelConfig("PCL", MINE, epochs=1, loss=PCL(), feature_defense=Prototypes()),
+        ModelConfig("Block", OwnSpec("own_study:of_audio", modality="A")),
+        ModelConfig("Block, MinSim", "own_study:of_audio", epochs=1, loss=MIN_SIM),
     ),
     sweeps=(
-        Sweep(("Mine", "MinSim", "MinSim+ExFMem"), (FGSM(), PGD(steps=2)), BOTH),
+        Sweep(("Mine", "MinSim", "MinSim+ExFMem", "PCL"), (FGSM(), PGD(steps=2)), BOTH),
         Sweep(("Block",), (FGSM(),), BOTH[:1]),
     ),
     tables=(BOTH,),

@@ -198,7 +198,7 @@ def test_it_attacks_through_a_memory_and_trains_with_another_loss():
 def test_centres_follow_adversarial_clips_only():
     """Crafting shows the network many a clip; the centres of PCL see those that it is trained on, once."""
     net, batch = network().train(), clips(8)
-    net.feature_defense = Centres.of(net).train()
+    net.feature_defense = Centres.of(net, clips(1).x).train()
     twin, seeds = copy.deepcopy(net), Seeds(0, batch.ids)
     loss = Adversarial(PCL(), THREATS)
     PCL()(twin, loss.training_batch(twin, batch, seeds), seeds)

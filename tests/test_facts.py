@@ -24,7 +24,6 @@ OUTSIDE = {
     "evaluation/training_mode.py": "names of modules",
     "study/jobs.py": "names of modules and tensors",
     "training/checkpoint.py": "names of tensors, bytes of files",
-    "training/recipe.py": "names of tensors",
     "training/state.py": "names of tensors",
     "models/torch_file.py": "names of tensors, messages of torch",
     "papers/tian2021/weights.py": "names of tensors and files",

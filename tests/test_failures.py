@@ -16,6 +16,7 @@ from avrobust import FGSM, Rows
 from avrobust.attacks import Transfer
 from avrobust.cli.study import refuse_failures
 from avrobust.data.source import Source
+from avrobust.models import NetSpec
 from avrobust.report.load import read
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.failures import failed, failures
@@ -58,17 +59,17 @@ def cells(out: Path) -> dict[tuple[str, str], Path]:
     }
 
 
-A, SOUND = ModelConfig("A", modality="A", width=16, epochs=0), tiny_study.BOTH[:1]
+A, SOUND = ModelConfig("A", NetSpec(modality="A", width=16), epochs=0), tiny_study.BOTH[:1]
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory, cache) -> tuple[Study, Path]:
     """A run in which a loss and an attack have bugs, and others lean on those."""
     study = small(
-        ModelConfig("Bad", modality="A", width=16, loss=boom),
+        ModelConfig("Bad", NetSpec(modality="A", width=16), loss=boom),
         A,
-        ModelConfig("After", modality="A", width=16, start="Bad", epochs=0),
-        ModelConfig("Z", modality="A", width=16, epochs=0),
+        ModelConfig("After", NetSpec(modality="A", width=16), start="Bad", epochs=0),
+        ModelConfig("Z", NetSpec(modality="A", width=16), epochs=0),
         sweeps=(Sweep(("A", "Z"), (broken_search, FGSM(), Transfer("Bad", FGSM())), SOUND),),
     )
     out = tmp_path_factory.mktemp("broken") / "run"
@@ -176,8 +177,8 @@ def test_a_cell_without_rows_that_can_be_read_is_computed_again(tmp_path, cache,
 
 def test_a_feature_defense_of_one_s_own_is_the_one_that_is_measured(tmp_path, cache):
     plain, faded = (
-        ModelConfig("Plain", width=16, epochs=0),
-        ModelConfig("Faded", width=16, start="Plain", epochs=0, feature_defense=Fade()),
+        ModelConfig("Plain", NetSpec(width=16), epochs=0),
+        ModelConfig("Faded", NetSpec(width=16), start="Plain", epochs=0, feature_defense=Fade()),
     )
     study = small(plain, faded, sweeps=())
     out = tmp_path / "run"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from avrobust import Batch, Seeds
 from avrobust.defenses import PCL, Centres, Prototypes
 from avrobust.models import build
-from avrobust.training import Trained, load, train
+from avrobust.training import Trained, batches, load, train
 from nets import clips, network, reordered
 from test_training import RECIPE, SMALL, VIEW, Counted, Toys, assert_same, killed_at, weights
 
@@ -17,7 +17,7 @@ from test_training import RECIPE, SMALL, VIEW, Counted, Toys, assert_same, kille
 def with_centres():
     """A network with centres that lie somewhere, and its fused features of some clips."""
     net = network()
-    net.feature_defense = Prototypes().fill(net, [], 0)
+    net.feature_defense = Prototypes().fill(net, [clips(1)], 0)
     net.feature_defense.centres.copy_(
         torch.randn(net.feature_defense.centres.shape, generator=torch.Generator().manual_seed(1))
     )
@@ -52,7 +52,7 @@ def test_prototypes_by_hand(form):
 
 def test_centres_follow_in_training_and_stay_in_evaluation():
     net, rate = network(), PCL().rate
-    net.feature_defense = Centres.of(net)
+    net.feature_defense = Centres.of(net, clips(1).x)
     assert net.feature_defense.centres.shape == (4, 24)
     first, second = clips(6), reordered(clips(8, seed=3), torch.tensor([0, 1, 4, 5, 6]))  # classes 0 1 0 1 2
     first = Batch(first.x, first.label % 2, first.ids)
@@ -87,7 +87,7 @@ def test_prototypes_pull_clips_of_a_class_together():
     batch, spreads = clips(16), {}
     for attract in (0.0, 10.0):
         net = network().train()
-        net.feature_defense = Centres.of(net)
+        net.feature_defense = Centres.of(net, clips(1).x)
         optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
         for _ in range(30):
             optimizer.zero_grad()
@@ -102,14 +102,14 @@ def test_prototypes_pull_clips_of_a_class_together():
 def test_prototypes_without_centres():
     net, batch = network(), clips()
     with pytest.raises(
-        ValueError, match=r"expected a network with centres for PCL.*net\.feature_defense = Centres\.of\(net\)"
+        ValueError, match=r"expected a network with centres for PCL.*net\.feature_defense = Centres\.of\(net, clips\)"
     ):
         PCL()(net, batch, Seeds(0, batch.ids))
 
 
 def pcl_run(out, loss, **options) -> Trained:
     net = build(SMALL, seed=0)
-    net.feature_defense = Centres.of(net)
+    net.feature_defense = Prototypes().fill(net, batches(Toys(), "train", VIEW, 4), 0)
     recipe = replace(RECIPE, epochs=2)
     return train(net, Toys(), recipe, view=VIEW, out=out, seed=0, loss=loss, progress=False, **options)
 

@@ -27,6 +27,7 @@ from avrobust.config import to_plain
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import extra_processes
+from avrobust.models import NetSpec
 from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
@@ -270,7 +271,7 @@ def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
     splits = ["test", "val"] + ["train"] * 10
     lines = [f"{i},{clip},{clip.parent.name},{splits[i]}" for i, clip in enumerate(clips)]
     (folder / "clips.csv").write_text("\n".join(["id,video,label,split", *lines]))
-    alone, sweep = ModelConfig("AV", width=16, epochs=0), Sweep(("AV",), (FGSM(),), BOTH)
+    alone, sweep = ModelConfig("AV", NetSpec(width=16), epochs=0), Sweep(("AV",), (FGSM(),), BOTH)
     data = Source(folder / "clips.csv")
     return replace(study, models=(alone,), sweeps=(sweep,), embedded=(), data=data), clips
 
@@ -279,19 +280,19 @@ def test_networks_of_one_s_own_are_trained_defended_attacked_and_reported(tmp_pa
     """`avrobust study own_study.py`: all that fits runs, what does not fit says why and is left out."""
     out, file = tmp_path / "run", Path(__file__).with_name("own_study.py")
     command = [str(file), "--out", str(out), "--cache", str(cache), "--workers", "1", "--quiet"]
-    with pytest.raises(ValueError, match=r"got 1 failed job, of PCL \(seed 0\)"):
+    with pytest.raises(ValueError, match=r"got 1 failed job, of Block, MinSim \(seed 0\)"):
         cli_study.main(command)
     models = json.loads((out / "run.json").read_text())["models"]
     assert models["Mine"]["network"] == "own_study:TwoStreams" and models["Mine"]["fusion"] is None
     assert models["MinSim+ExFMem"]["memory"]["audio"]["nonzero"] > 0
     (failure,) = read(out).missing
-    assert failure.model == "PCL" and "expected a network with" in failure.error
+    assert failure.model == "Block, MinSim" and "expected a network with embed()" in failure.error
     tried = {(r[0]["model"], r[0]["attack"], r[0]["subset"]) for r in rows_of(out).values()}
-    assert len(tried) == 3 * (1 + 2 * 3) + 2
+    assert len(tried) == 4 * (1 + 2 * 3) + 2
     page = (out / "report.html").read_text()
     assert all(name in page for name in ("Mine", "MinSim+ExFMem", "Block"))
     before = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")}
-    with pytest.raises(ValueError, match="PCL"):
+    with pytest.raises(ValueError, match="Block, MinSim"):
         cli_study.main(command)
     assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")} == before
 
@@ -353,8 +354,6 @@ def test_studies_that_make_no_sense_are_refused():
         replace(study, models=(ModelConfig("AV"), ModelConfig("AV")))
     with pytest.raises(ValueError, match="not models"):
         replace(study, sweeps=(Sweep(("MAV",), (), ()),))
-    with pytest.raises(ValueError, match=r"settings \{'depth': 3\}, expected a network that takes them"):
-        ModelConfig("Deep", settings={"depth": 3})
     with pytest.raises(ValueError, match=r"'Flat' should answer .* got \(1, 5\)"):
         run(
             replace(study, models=(ModelConfig("Flat", network=lambda classes: Flat()),), sweeps=(), embedded=()),

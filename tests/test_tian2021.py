@@ -25,6 +25,7 @@ from avrobust.defenses import ExFMem
 from avrobust.media import ClipSpec
 from avrobust.media.decode import decode
 from avrobust.media.encode import write_wav
+from avrobust.models import NetSpec
 from avrobust.objectives import WithSimilarity
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.papers.tian2021 import lists as paper_lists
@@ -115,7 +116,8 @@ def shrunk(name: str, models: tuple[str, ...] = FEW, **source: object) -> Study:
             if isinstance(c.feature_defense, ExFMem)
             else c.feature_defense
         )
-        return replace(c, width=16, visual_weights=None, feature_defense=feature_defense, epochs=c.epochs and 1)
+        network = replace(c.network, width=16, visual_weights=None)
+        return replace(c, network=network, feature_defense=feature_defense, epochs=c.epochs and 1)
 
     sweeps = []
     for t in study.sweeps:
@@ -347,7 +349,11 @@ def test_the_settings_are_the_papers(name):
     assert epochs == (100 if name.endswith("music") else 30)
     assert len(study.models) == 18
     for c in study.models:
-        assert (c.width, c.visual_weights, c.classifier_std) == (64, "microsoft/resnet-18", 1e-4)
+        assert (c.network.width, c.network.visual_weights, c.network.classifier_std) == (
+            64,
+            "microsoft/resnet-18",
+            1e-4,
+        )
         trained, rates = study.recipe(c), {"music": (36, 36), "sounds": (48, 32), "ave": (48, 16)}
         assert (trained.epochs, trained.drops) == (epochs, (30, 60, 90) if name.endswith("music") else (10, 20))
         assert trained.batch == rates[name.split("_")[-1]][c.start is not None]
@@ -447,9 +453,9 @@ def test_wrong_options_are_refused_before_any_work(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(("words", "weights"), [("none", None), ("some/folder", "some/folder")])
 def test_image_weights_of_a_study_may_be_chosen(tmp_path, words, weights):
     _, study = read(["tian2021_music", "--data", str(tmp_path), "--visual-weights", words])
-    assert {c.visual_weights for c in study.models} == {weights}
+    assert {c.network.visual_weights for c in study.models} == {weights}
     _, study = read(["tian2021_music", "--data", str(tmp_path)])
-    assert {c.visual_weights for c in study.models} == {"microsoft/resnet-18"}
+    assert {c.network.visual_weights for c in study.models} == {"microsoft/resnet-18"}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -470,7 +476,7 @@ def test_the_estimate_counts_what_a_run_does():
     threat = tian2021.threat(0.006, 0.006)
     study = replace(
         named("quick"),
-        models=(ModelConfig("AV", width=16),),
+        models=(ModelConfig("AV", NetSpec(width=16)),),
         sweeps=(Sweep(("AV",), (FGSM(), PGD(steps=2)), threat.subsets()),),
         embedded=(),
         epochs=1,

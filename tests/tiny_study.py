@@ -1,6 +1,7 @@
 """A study that takes seconds: `python tests/tiny_study.py OUT DATA` runs it, for tests that kill it."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from avrobust import FGSM, PGD, AVAutoAttack, Published
@@ -8,6 +9,7 @@ from avrobust.attacks import Transfer
 from avrobust.data.orchestra import Orchestra
 from avrobust.defenses import MIN_SIM, PCL, Broken, ExFMem, Prototypes
 from avrobust.media import ClipSpec
+from avrobust.models import NetSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.study import ModelConfig, Study, Sweep
@@ -15,27 +17,28 @@ from avrobust.study.runner import run
 from avrobust.training import View
 
 BOTH = (tian2021.threat(0.012, 0.0), tian2021.threat(0.0, 0.048), tian2021.threat(0.006, 0.024))
+NETWORK = NetSpec(width=16)
 
 study = Study(
     name="tiny",
     title="A study that takes seconds",
     models=(
-        ModelConfig("AV", width=16, role="baseline"),
-        ModelConfig("A", modality="A", width=16),
-        ModelConfig("V", modality="V", width=16),
-        ModelConfig("MinSim", width=16, loss=MIN_SIM),
-        ModelConfig("PCL", width=16, start="AV", epochs=1, loss=PCL(), feature_defense=Prototypes()),
+        ModelConfig("AV", NETWORK, role="baseline"),
+        ModelConfig("A", replace(NETWORK, modality="A")),
+        ModelConfig("V", replace(NETWORK, modality="V")),
+        ModelConfig("MinSim", NETWORK, loss=MIN_SIM),
+        ModelConfig("PCL", NETWORK, start="AV", epochs=1, loss=PCL(), feature_defense=Prototypes()),
         ModelConfig(
             "MinSim+ExFMem",
-            width=16,
+            NETWORK,
             start="MinSim",
             epochs=1,
             loss=MIN_SIM,
             feature_defense=ExFMem(columns=22),
             role="full_defense",
         ),
-        ModelConfig("Attention", width=16, start="AV", epochs=1, fusion="attention"),
-        ModelConfig("Rounded", width=16, start="AV", epochs=0, feature_defense=Broken("rounded", 2.0)),
+        ModelConfig("Attention", replace(NETWORK, fusion="attention"), start="AV", epochs=1),
+        ModelConfig("Rounded", NETWORK, start="AV", epochs=0, feature_defense=Broken("rounded", 2.0)),
     ),
     sweeps=(
         Sweep(("AV",), (FGSM(), PGD(steps=2), Published("MIM", steps=2)), BOTH),

@@ -143,6 +143,10 @@ class ConfigError(ValueError):
         self.what, self.where = what, where
 
 
+class NotAllowedError(ConfigError):
+    """Plain data that names code which may not be used: the message says how to allow it."""
+
+
 def from_plain(told: Any, kind: Any = object, *, allow: Sequence[str] = ()) -> Any:
     """The value that `to_plain` described, as a value of `kind` (a type; object: any).
 
@@ -235,7 +239,7 @@ def _inner(at: object, told: object, kind: Any, allow: Sequence[str]) -> Any:
     try:
         return from_plain(told, kind, allow=allow)
     except ConfigError as error:
-        raise ConfigError(error.what, str(at), *error.where) from None
+        raise type(error)(error.what, str(at), *error.where) from None
 
 
 def _made(cls: Any, told: Mapping[str, Any], kind: Any, allow: Sequence[str]) -> Any:
@@ -304,18 +308,27 @@ def _class(name: str, kind: Any, allow: Sequence[str]) -> type[Any]:
     return cast(type[Any], found)
 
 
+def covers(allow: Sequence[str], module: str) -> bool:
+    """Whether `allow`, names of modules or packages, names this module or a package around it.
+
+    >>> covers(("mine",), "mine.defense"), covers(("mine:",), "mine"), covers(("min",), "mine")
+    (True, True, False)
+    """
+    named = (a.rstrip(":.") for a in allow)
+    return any(module == a or module.startswith(f"{a}.") for a in named)
+
+
 def _lookup(name: str, allow: Sequence[str]) -> Any:
     """The class or function at `module:name`, if it may be taken from there."""
     module = name.partition(":")[0]
     own = module.startswith("avrobust.") and not module.endswith("__main__")
-    named = [a.rstrip(":.") for a in ([module] if own else allow)]
-    if any(module == a or module.startswith(f"{a}.") for a in named):
+    if own or covers(allow, module):
         try:
             import_module(module)
         except ImportError as error:
             raise ConfigError(f"expected the module {module} on Python's path for {name}, got: {error}") from error
     elif module not in sys.modules or module.partition(".")[0] in LIBRARIES:
-        raise ConfigError(
+        raise NotAllowedError(
             f"expected a class or function that may be used, got {brief(repr(name), 60)}. If you trust that module, "
             f"import it before, or allow it: allow=({brief(repr(module), 60)},)"
         )

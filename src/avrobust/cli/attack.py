@@ -47,7 +47,7 @@ class ModelOptions:
     device: Maybe[str] = None
     """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
     allow: Packages = ()
-    """Packages that a checkpoint's own feature defense may be imported from, which runs their code."""
+    """Packages that a checkpoint's own network and feature defense may be imported from, which runs their code."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ class RunOptions:
     device: Maybe[str] = None
     """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
     allow: Packages = ()
-    """Packages that a checkpoint's own feature defense may be imported from, which runs their code."""
+    """Packages that a checkpoint's own network and feature defense may be imported from, which runs their code."""
     prepared: Maybe[Path] = None
     """Folder of prepared clips; default: a folder in data/prepared for each form of clip."""
 

@@ -17,7 +17,8 @@ from avrobust.cli.studies import STUDIES, named
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.media import ClipSpec
-from avrobust.study import Study
+from avrobust.models.zoo import NetSpec
+from avrobust.study import ModelConfig, Study
 from avrobust.study.cost import announced, cost, counted, estimate
 from avrobust.study.failures import failures, words
 from avrobust.study.runner import run
@@ -120,7 +121,7 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
     study = named(first) if len(asked) == len(argv) or first in STUDIES else named("quick")
     default = Options(
         first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
-        visual_weights=study.models[0].visual_weights,
+        visual_weights=next((c.spec.visual_weights for c in study.models if isinstance(c.spec, NetSpec)), None),
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
         clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
     )  # fmt: skip
@@ -137,8 +138,16 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
         )
     if options.visual_weights != default.visual_weights:  # else each model keeps its own
         weights = None if options.visual_weights in (None, "none") else options.visual_weights
-        study = replace(study, models=tuple(replace(c, visual_weights=weights) for c in study.models))
+        study = replace(study, models=tuple(_from(weights, c) for c in study.models))
     return options, replace(
         study.on(data), clip=options.clip, view=options.view, seeds=options.seeds,
         epochs=options.epochs, attacked=options.attacked,
     )  # fmt: skip
+
+
+def _from(visual_weights: str | None, config: ModelConfig) -> ModelConfig:
+    """The model with these weights in its visual encoder, if its network is one of the package's own."""
+    spec = config.spec
+    return (
+        replace(config, network=replace(spec, visual_weights=visual_weights)) if isinstance(spec, NetSpec) else config
+    )

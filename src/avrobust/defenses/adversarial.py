@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avrobust import engine
 from avrobust.attacks import PGD
 from avrobust.budget_check import check
-from avrobust.models.network import AVNet, Loss, loss_at_progress
+from avrobust.models.network import Loss, Network, loss_at_progress
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -69,7 +69,7 @@ class Adversarial:
         kind = "" if inner == "cross_entropy" else f" {inner}"
         return f"adversarial{kind}, {getattr(self.attack, 'name', self.attack)}"
 
-    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+    def __call__(self, net: Network, batch: Batch, seeds: Seeds) -> Tensor:
         """The loss of the batch, one number."""
         return self.loss(net, self.training_batch(net, batch, seeds), seeds)
 
@@ -82,7 +82,7 @@ class Adversarial:
         threats = (Threat(*t.map(lambda ball: replace(ball, eps=ball.eps * grown))) for t in self.threats)
         return replace(self, loss=inner, threats=tuple(threats), ramp=0.0)
 
-    def training_batch(self, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
+    def training_batch(self, net: Network, batch: Batch, seeds: Seeds) -> Batch:
         """The batch with each clip attacked inside the threat that it drew, at the full budgets."""
         x = batch.x.map(torch.clone)
         with _held(net):
@@ -121,7 +121,7 @@ def _held(net: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def _as_trained(net: AVNet, x: Signals) -> engine.Victim:
+def _as_trained(net: Network, x: Signals) -> engine.Victim:
     """The network as a victim, in the arithmetic of training; no cheaper copy, which one step would not repay."""
     device = x.audio.device.type
     low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16

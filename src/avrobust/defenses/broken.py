@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
 from avrobust.types import AV, Batch
 
 # How features are changed: (features, amount, mean size of features) -> features.
@@ -37,7 +37,7 @@ class Broken:
             raise ValueError(f"expected one of {', '.join(HOW)}, got {self.how!r}.")
 
     @torch.no_grad()
-    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "BrokenDefense":
+    def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "BrokenDefense":
         """The feature defense of this network; the size of features is measured on the first batch of training clips."""
         f = net.embed(next(iter(clips)).x)
         return BrokenDefense(self, f.map(lambda s: s.float().abs().mean()))

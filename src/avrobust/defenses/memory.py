@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.defenses.sparse import Dictionary, Lasso, Solution, Solver
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
 from avrobust.seeds import stable_hash
 from avrobust.types import AV, Batch
 
@@ -52,7 +52,7 @@ class ExFMem:
                 "A larger weight gives a sparser code."
             )
 
-    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Memory":
+    def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Memory":
         """A memory of the features that `net` (in evaluation mode, without a feature defense) has for training clips.
 
         The audio and visual features of a column come from the same clip.  A class with too few clips is kept whole, and
@@ -162,7 +162,7 @@ _DICTIONARIES: "WeakKeyDictionary[Memory, dict[str, tuple[tuple[Any, ...], Dicti
 
 
 @torch.no_grad()
-def diagnosis(net: AVNet, clips: Iterable[Batch]) -> dict[str, dict[str, float]]:
+def diagnosis(net: Network, clips: Iterable[Batch]) -> dict[str, dict[str, float]]:
     """How sparse the codes of these clips are, their residuals and costs; means over clips, by modality.
 
     `nonzero`: coefficients that are not 0; `residual`: |f - D h| / |f|; `iterations`; `gap` (nan where not computed).

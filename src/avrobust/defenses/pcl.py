@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
 from avrobust.seeds import Seeds
-from avrobust.types import AV, Batch
+from avrobust.types import AV, Batch, Signals
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class PCL:
         """How a table calls it."""
         return f"PCL, {self.form} form"
 
-    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+    def __call__(self, net: Network, batch: Batch, seeds: Seeds) -> Tensor:
         """The loss of the batch, one number; in training mode the centres are updated."""
         if not isinstance(net.feature_defense, Centres):
             raise ValueError(
-                "expected a network with centres for PCL, got one without. Set net.feature_defense = Centres.of(net)."
+                "expected a network with centres for PCL, got one without. Set net.feature_defense = Centres.of(net, clips)."
             )
-        z = net.fuse(net.represent(batch.x))
-        loss = F.cross_entropy(net.classify(z), batch.label)
+        z, logits = net.fuse_and_classify(net.represent(batch.x))
+        loss = F.cross_entropy(logits, batch.label)
         z = z.float()
         if net.training:
             net.feature_defense.begin(z.detach(), batch.label)
@@ -76,9 +76,9 @@ class PCL:
 class Prototypes:
     """Settings without choices: gives a network its `Centres`, as `ExFMem` gives it a memory."""
 
-    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> "Centres":
+    def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Centres":
         """Centres for this network, to be placed in training."""
-        return Centres.of(net)
+        return Centres.of(net, next(iter(clips)).x)
 
 
 class Centres(nn.Module):
@@ -94,9 +94,14 @@ class Centres(nn.Module):
         self.register_buffer("begun", torch.zeros(classes))
 
     @classmethod
-    def of(cls, net: AVNet) -> "Centres":
-        """Centres for this network's classes and fused features."""
-        return cls(net.classifier.out_features, net.classifier.in_features)
+    @torch.no_grad()
+    def of(cls, net: Network, clips: Signals) -> "Centres":
+        """Centres for this network's classes and fused features, of which a clip shows the number."""
+        training = net.training
+        net.eval()  # which leaves BatchNorm's statistics as they are
+        z, logits = net.fuse_and_classify(net.represent(clips.map(lambda s: s[:1])))
+        net.train(training)
+        return cls(logits.shape[1], z.shape[1])
 
     def forward(self, f: AV[Tensor]) -> AV[Tensor]:
         """The features themselves."""

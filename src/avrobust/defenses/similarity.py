@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
 from avrobust.objectives import cosine
 from avrobust.seeds import Seeds
 from avrobust.types import Batch
@@ -27,7 +27,7 @@ class Similarity:
         size = "" if abs(self.weight) == 1 else f" × {abs(self.weight):g}"
         return ("MinSim" if self.weight > 0 else "MaxSim") + size
 
-    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+    def __call__(self, net: Network, batch: Batch, seeds: Seeds) -> Tensor:
         """The loss of the batch, one number."""
         f = net.represent(batch.x)
         return F.cross_entropy(net.decide(f), batch.label) + self.weight * cosine(f.map(Tensor.float)).mean()

@@ -1,14 +1,16 @@
 """Audio-visual models: signals in, features and logits out.  Knows no attacks.
 
-`NetSpec` describes a network and `build` makes it; defenses and attacks work on the parts of `AVNet`.
+A spec describes a network and `build` makes it: `NetSpec` the package's own, `PairSpec` two pretrained encoders, `OwnSpec` yours.  Training, defenses
+and attacks work on any `Network`.
 """
 
 from avrobust.models import published
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import FUSIONS, Fusion
-from avrobust.models.hf import pair
-from avrobust.models.network import Absent, AVNet, Loss
+from avrobust.models.hf import PairSpec, pair
+from avrobust.models.network import Absent, AVNet, Loss, Network, Spec
+from avrobust.models.own import OwnNet, OwnSpec
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, FrameNet
 from avrobust.models.zoo import NetSpec, build, count_parameters, rebuild
 
@@ -23,6 +25,11 @@ __all__ = [
     "Fusion",
     "Loss",
     "NetSpec",
+    "Network",
+    "OwnNet",
+    "OwnSpec",
+    "PairSpec",
+    "Spec",
     "audio_frontend",
     "build",
     "count_parameters",

@@ -1,6 +1,7 @@
 """Any audio model beside any image or video model of `transformers`, as one two-stream network."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -9,11 +10,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, PretrainedConfig, PreTrainedModel
 
-from avrobust.models.frontends import AudioFrontEnd, VisualFrontEnd, audio_frontend, visual_frontend
+from avrobust.models.configurations import described, made
+from avrobust.models.frontends import (
+    AudioFrontEnd,
+    FrameSettings,
+    MelSettings,
+    VisualFrontEnd,
+    WaveSettings,
+    audio_settings,
+    visual_settings,
+)
 from avrobust.models.fusion import FUSIONS
-from avrobust.models.network import AVNet
+from avrobust.models.network import AVNet, Spec, known, parts, refuse_few, weights_drawn_by
 from avrobust.models.visual import fetch
-from avrobust.seeds import stable_hash
 from avrobust.types import AV
 
 Modality = Literal["audio", "visual"]
@@ -22,6 +31,90 @@ Source: TypeAlias = str | Path | PretrainedConfig | PreTrainedModel
 # Where models of two modalities (CLAP, CLIP, SigLIP, PE-AV) keep the tower of each.
 TOWERS = {"audio": ("audio_model", "audio_encoder"), "visual": ("vision_model", "video_encoder")}
 PROCESSORS = {"audio": AutoFeatureExtractor, "visual": AutoImageProcessor}
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """An encoder that was built: all that making it again takes, but for its weights."""
+
+    config: Mapping[str, Any]  # of `transformers`
+    front_end: WaveSettings | MelSettings | FrameSettings
+    pooled: bool
+    width: int
+
+
+@dataclass(frozen=True)
+class PairSpec(Spec):
+    """Two models of `transformers` as one two-stream network: `pair`, as settings.
+
+    `audio` and `visual` are names on the model hub, or folders.  `rate` None is that of the clips it is trained on.
+    `encoders`, of a network that was built, are what was found there: names and folders need not stay reachable.
+
+    >>> PairSpec("MIT/ast-finetuned-audioset-10-10-0.4593", "google/vit-base-patch16-224-in21k").name
+    'MIT/ast-finetuned-audioset-10-10-0.4593 + google/vit-base-patch16-224-in21k, concat'
+    """
+
+    audio: str | Path
+    visual: str | Path
+    fusion: str = "concat"
+    frozen: bool = False
+    rate: int | None = None
+    classes: int | None = None
+    encoders: AV[EncoderSettings] | None = field(default=None, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        refuse_few(self.classes)
+        fusions = [name for name, kind in FUSIONS.items() if not kind.spatial]  # of one vector per clip and modality
+        if self.fusion not in fusions:
+            raise ValueError(f"expected a fusion of {', '.join(fusions)}, got '{self.fusion}'. Choose one of these.")
+
+    @property
+    def name(self) -> str:
+        return f"{self.audio} + {self.visual}, {self.fusion}{', frozen' if self.frozen else ''}"
+
+    def for_clips(self, classes: int, rate: int) -> "PairSpec":
+        if self.rate not in (None, rate):
+            raise ValueError(
+                f"expected clips of {self.rate} samples a second, which the pair's front end is asked to take, got clips of "
+                f"{rate}. Leave rate out of PairSpec, or prepare clips at that rate: ClipSpec(rate={self.rate})."
+            )
+        return replace(self, classes=classes, rate=rate)
+
+    def build(self, seed: int) -> AVNet:
+        return pair(
+            self.audio, self.visual, classes=known(self.classes), rate=self._known_rate(), fusion=self.fusion,
+            frozen=self.frozen, seed=seed,
+        )  # fmt: skip
+
+    def rebuild(self) -> AVNet:
+        if self.encoders is None:
+            raise ValueError("expected the settings of both encoders, got a pair that was not built yet")
+        with weights_drawn_by(0):
+            configs = self.encoders.map(lambda e: made(e.config))
+            loaded = configs.map(
+                lambda config, modality, e: Loaded(_tower(_random(config), modality), config, e.front_end, e.pooled),
+                AV("audio", "visual"), self.encoders,
+            )  # fmt: skip
+            net = self.joined(loaded, self.encoders.map(lambda e: e.width))
+        net.built_by(self)
+        return net
+
+    def joined(self, loaded: AV["Loaded"], widths: AV[int | None]) -> AVNet:
+        """Both models behind their front ends, with a fusion and a classifier."""
+        ends: AV[Any] = AV(
+            audio=AudioFrontEnd(loaded.audio.front_end, self._known_rate()),
+            visual=VisualFrontEnd(loaded.visual.front_end),
+        )
+        encoders: AV[nn.Module] = loaded.map(
+            lambda model, end, width: Encoder(end, model, width, self.frozen), ends, widths
+        )
+        fusion = FUSIONS[self.fusion](encoders.map(lambda encoder: encoder.width))
+        return AVNet(encoders, fusion, known(self.classes))
+
+    def _known_rate(self) -> int:
+        if self.rate is None:
+            raise ValueError("expected the samples a second of the clips, got none. Give rate=...")
+        return self.rate
 
 
 def pair(
@@ -41,6 +134,9 @@ def pair(
     (random weights), or a model; the last two need their processor in `processors`.  Clips have `rate` samples a second.
     `frozen` encoders are not trained, only the fusion and the classifier.  Random weights depend on `seed` only.
 
+    A checkpoint of it needs neither the hub nor the processors, if both models are as `AutoModel` makes them, of a type in
+    `configurations.TYPES`.
+
     Raises OSError, saying what to do, where a name is neither here nor to be had, and `ValueError` where a processor is not
     known, does not fit its model, or the fusion does not fit the features.
 
@@ -56,32 +152,34 @@ def pair(
     >>> net(AV(audio=torch.zeros(2, 8_000), visual=torch.zeros(2, 3, 3, 48, 64))).shape
     torch.Size([2, 10])
     """
-    fusions = [name for name, kind in FUSIONS.items() if not kind.spatial]  # of one vector per clip and modality
-    if fusion not in fusions:
-        raise ValueError(f"expected a fusion of {', '.join(fusions)}, got '{fusion}'. Choose one of these.")
-    given = processors or AV(audio=None, visual=None)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_hash(seed, "network"))
-        loaded = AV(audio, visual).map(_loaded, given, AV("audio", "visual"))
-        frames = getattr(loaded.visual.model.config, "num_frames", None)
-        encoders: AV[nn.Module] = AV(
-            audio=Encoder(audio_frontend(loaded.audio.processor, rate), loaded.audio, torch.zeros(1, rate), frozen),
-            visual=Encoder(
-                visual_frontend(loaded.visual.processor, frames),
-                loaded.visual,
-                torch.zeros(1, frames or 1, 3, 224, 224),
-                frozen,
-            ),
+    spec = PairSpec(_label(audio), _label(visual), fusion, frozen, rate, classes)
+    with weights_drawn_by(seed):
+        loaded = AV(audio, visual).map(_loaded, processors or AV(audio=None, visual=None), AV("audio", "visual"))
+        net = spec.joined(loaded, AV(audio=None, visual=None))
+    configs = loaded.map(lambda model: described(model.config))
+    if None not in configs:
+        encoders: AV[EncoderSettings] = loaded.map(
+            lambda model, config, encoder: EncoderSettings(config, model.front_end, model.pooled, encoder.width),
+            configs,
+            net.encoders,
         )
-        return AVNet(encoders, FUSIONS[fusion](encoders.map(lambda encoder: encoder.width)), classes)
+        built = replace(spec, encoders=encoders)
+        with torch.device("meta"):
+            if parts(built.rebuild()) == parts(net):  # not so for a model of another head or without its pooler
+                net.built_by(built)
+    return net
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model of `transformers` and its processor; `pooled`: its `pooler_output` has weights that were trained with it."""
+    """A model of `transformers`, the configuration of the whole that it is of, and what its processor does.
+
+    `pooled`: its `pooler_output` has weights that were trained with it.
+    """
 
     model: PreTrainedModel
-    processor: Any
+    config: PretrainedConfig
+    front_end: Any
     pooled: bool = True
 
 
@@ -89,12 +187,12 @@ class Encoder(nn.Module):
     """A front end, a model of `transformers`, and one vector of what it returns.
 
     The vector is the `pooler_output`, or the mean of `last_hidden_state` where there is none or where its weights did not
-    come with the others.  Image models see frame by frame; a clip's feature is the mean.  `example` is a clip: `width` is
-    learnt from it.
+    come with the others.  Image models see frame by frame; a clip's feature is the mean.  `width` None is learnt from a
+    blank clip.
     """
 
     def __init__(
-        self, front_end: AudioFrontEnd | VisualFrontEnd, loaded: Loaded, example: Tensor, frozen: bool = False
+        self, front_end: AudioFrontEnd | VisualFrontEnd, loaded: Loaded, width: int | None = None, frozen: bool = False
     ) -> None:
         super().__init__()
         self.front_end = front_end
@@ -108,17 +206,29 @@ class Encoder(nn.Module):
             config.apply_spec_augment = False  # masks from NumPy's global state, in training
         if frozen:
             self.backbone.requires_grad_(False)
+        self.width = self._measured() if width is None else width
+
+    @property
+    def rate(self) -> int | None:
+        """The samples a second of the clips that it takes; None for frames."""
+        return self.front_end.rate if isinstance(self.front_end, AudioFrontEnd) else None
+
+    def _measured(self) -> int:
+        """The number of features of a blank clip."""
+        frames = getattr(self.front_end.settings, "frames", None) or 1
+        example = torch.zeros((1, self.rate) if self.rate else (1, frames, 3, 224, 224))
         self.eval()
         try:
             with torch.no_grad():
-                self.width = self(example).shape[1]
+                return int(self(example).shape[1])
         except (AttributeError, ValueError, RuntimeError, IndexError, TypeError) as error:
             raise ValueError(
-                f"expected a processor and a model that gives features of its output, got {front_end.settings} and "
+                f"expected a processor and a model that gives features of its output, got {self.front_end.settings} and "
                 f"{type(self.backbone).__name__}, which fail together: {error} Give the processor that the model was trained "
                 "with, and a model without a head: AutoModel."
             ) from error
-        self.train()
+        finally:
+            self.train()
 
     def train(self, mode: bool = True) -> "Encoder":
         """As of every module; a frozen model stays as in evaluation, its dropout and statistics too."""
@@ -146,28 +256,50 @@ class Encoder(nn.Module):
 
 
 def _loaded(source: Source, processor: Any, modality: Modality) -> Loaded:
-    """The model and its processor; of a model of two modalities, this one's tower."""
+    """The model and what its processor does; of a model of two modalities, this one's tower."""
+    pooled = True
     if isinstance(source, str | Path):
 
         def load(name: str, **where: bool) -> tuple[PreTrainedModel, dict[str, Any], Any]:
             model, info = AutoModel.from_pretrained(
-                name, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **where
+                name,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **where,
             )
             own = processor or PROCESSORS[modality].from_pretrained(name, trust_remote_code=False, **where)
             return model, info, own
 
         model, info, processor = fetch(str(source), load, f"as {modality}, or give a configuration and a processor.")
-        parameters, tower = dict(model.named_parameters()), _tower(model, modality)
+        parameters, pooler = dict(model.named_parameters()), getattr(_tower(model, modality), "pooler", None)
         untrained = {id(parameters[name]) for name in info["missing_keys"] if name in parameters}
-        pooler = getattr(tower, "pooler", None)
-        return Loaded(tower, processor, pooled=pooler is None or not untrained & set(map(id, pooler.parameters())))
-    if processor is None:
+        pooled = pooler is None or not untrained & set(map(id, pooler.parameters()))
+    elif processor is None:
         raise ValueError(
             f"expected a processor beside the {type(source).__name__}, got none. Give it as {modality} of `processors`, or "
             "give the name or the folder of a model."
         )
-    model = source if isinstance(source, PreTrainedModel) else AutoModel.from_config(source, trust_remote_code=False)
-    return Loaded(_tower(model, modality), processor)
+    else:
+        model = source if isinstance(source, PreTrainedModel) else _random(source)
+    tower = _tower(model, modality)
+    if modality == "audio":
+        return Loaded(tower, model.config, audio_settings(processor), pooled)
+    return Loaded(tower, model.config, visual_settings(processor, getattr(tower.config, "num_frames", None)), pooled)
+
+
+def _random(config: PretrainedConfig) -> PreTrainedModel:
+    """The model of a configuration, with random weights."""
+    model: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=False)
+    return model
+
+
+def _label(source: Source) -> str:
+    """A name for a model: its own, or its class."""
+    return (
+        str(source) if isinstance(source, str | Path) else getattr(source, "name_or_path", "") or type(source).__name__
+    )
 
 
 def _tower(model: PreTrainedModel, modality: Modality) -> PreTrainedModel:

@@ -1,28 +1,155 @@
-"""The audio-visual network and its parts: embed, feature defense, fuse, classify.  Knows no particular encoder, and no attack."""
+"""What a network is, and the package's own: embed, feature defense, fuse, classify.  Knows no particular encoder, and no attack."""
 
-from collections.abc import Callable
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avrobust.config import name_of
 from avrobust.models.fusion import Attention, Fusion
-from avrobust.seeds import Seeds
+from avrobust.seeds import Seeds, stable_hash
 from avrobust.types import AV, Batch, Signals
 
+Modality = Literal["AV", "A", "V"]
 
-class AVNet(nn.Module):
+
+class Spec(ABC):
+    """How to build a network: a frozen dataclass of plain settings with these methods.
+
+    A network that was built keeps its spec, completed by all that was fetched (`Network.spec`), and a checkpoint carries it.
+    `classes` None: not known before the data are.
+    """
+
+    classes: int | None
+    modality: Modality = "AV"  # what the network perceives
+    fusion: str | None = None  # where it is one of the package's own
+    localises: bool = False  # whether it has a heat map over the frame
+
+    @abstractmethod
+    def build(self, seed: int) -> "Network":
+        """The network with weights that depend on `seed` only, or with the pretrained weights that the spec names.
+
+        The global random state is neither used nor changed.  Raises `OSError` where weights cannot be fetched.
+        """
+
+    @abstractmethod
+    def rebuild(self) -> "Network":
+        """Of a built network's spec: the same network, with weights yet to be loaded.  Fetches nothing."""
+
+    @abstractmethod
+    def for_clips(self, classes: int, rate: int) -> "Spec":
+        """This network for clips of so many classes and samples a second."""
+
+    @property
+    def name(self) -> str | None:
+        """Its name for display, where it is not one of the package's own."""
+        return type(self).__name__
+
+
+def refuse_few(classes: int | None) -> None:
+    """Raise `ValueError` for a spec of fewer classes than two."""
+    if classes is not None and classes < 2:
+        raise ValueError(f"expected at least 2 classes, got {classes}. Pass the number of classes of the data.")
+
+
+def known(classes: int | None) -> int:
+    """The number of classes of a spec that is to be built."""
+    if classes is None:
+        raise ValueError(
+            "expected a spec that says how many classes there are, got one without. Give classes=..., the number of "
+            "classes of the data."
+        )
+    return classes
+
+
+class Network(nn.Module):
+    """An audio-visual model as training, defenses and checkpoints take it: signals to features, features to logits.
+
+    `forward(x)` is `decide(feature_defense(embed(x)))`.  `feature_defense` is any module from features to features, an
+    identity by default.  `AVNet` is the package's own network; `own.OwnNet` holds any other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feature_defense: nn.Module = nn.Identity()
+        self._spec: Spec | None = None
+        self._parts: dict[str, str] = {}
+
+    def built_by(self, spec: Spec) -> None:
+        """Keep the spec: `spec.rebuild` makes this network again."""
+        self._spec, self._parts = spec, parts(self)
+
+    @property
+    def spec(self) -> Spec | None:
+        """How to build it again; None for a network that was put together by hand, or changed since it was built."""
+        return self._spec if self._parts == parts(self) else None
+
+    @property
+    def classes(self) -> int | None:
+        """The number of classes; None where the network does not say."""
+        return None
+
+    @property
+    def encoders(self) -> AV[nn.Module] | None:
+        """The encoder of each modality; None where the network does not show them."""
+        return None
+
+    @property
+    def rate(self) -> int | None:
+        """The samples a second of the clips that it takes; None where any rate will do."""
+        return None
+
+    def embed(self, x: Signals) -> AV[Tensor]:
+        """The features of each modality: (b d), or a map (b d t h w) for a fusion with spatial attention."""
+        raise NotImplementedError
+
+    def represent(self, x: Signals) -> AV[Tensor]:
+        """The features behind the feature defense, from which the model decides."""
+        f: AV[Tensor] = self.feature_defense(self.embed(x))
+        return f
+
+    def fuse_and_classify(self, f: AV[Tensor]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """The fused features of features as `represent` gives them, and the logits."""
+        raise NotImplementedError
+
+    def decide(self, f: AV[Tensor]) -> Float[Tensor, "b k"]:
+        """Logits of features as `represent` gives them."""
+        return self.fuse_and_classify(f)[1]
+
+    def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"] | None:
+        """Where it looks, for features as `represent` gives them: weights over the frame; None for a network that does not say."""
+        return None
+
+    def forward(self, x: Signals) -> Float[Tensor, "b k"]:
+        """Logits of the clips."""
+        return self.decide(self.represent(x))
+
+
+def parts(net: Network) -> dict[str, str]:
+    """The classes of a network's modules by name, without its feature defense."""
+    defense = set(net.feature_defense.modules())
+    return {name: name_of(type(module)) for name, module in net.named_modules() if module not in defense}
+
+
+@contextmanager
+def weights_drawn_by(seed: int) -> Iterator[None]:
+    """Random weights that are made inside depend on `seed` only; the global random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stable_hash(seed, "network"))
+        yield
+
+
+class AVNet(Network):
     """An audio-visual model: one encoder per modality, a feature defense, a fusion, one linear layer.
 
     `forward(x)` is `classify(fuse(feature_defense(embed(x))))`; defenses and the attack engine work between these steps.
-    `feature_defense` is any module from features to features, an identity by default.  An audio-only or visual-only
-    network is the same class with an `Absent` encoder for the other modality.  The classifier starts from
-    N(0, `classifier_std`) and zero bias.
+    An audio-only or visual-only network is the same class with an `Absent` encoder for the other modality.  The classifier
+    starts from N(0, `classifier_std`) and zero bias.
 
-    `spec` says how to build the network again: `zoo.build` sets it and a checkpoint carries it; None for a network that
-    was put together by hand.
-
-    >>> import torch
     >>> from avrobust.models import NetSpec, build
     >>> net = build(NetSpec(classes=3, width=16), seed=0).eval()
     >>> x = AV(audio=torch.zeros(2, 4096), visual=torch.zeros(2, 1, 3, 32, 32))
@@ -30,43 +157,29 @@ class AVNet(nn.Module):
     (torch.Size([2, 128]), torch.Size([2, 3]))
     """
 
-    def __init__(
-        self,
-        encoders: AV[nn.Module],
-        fusion: Fusion,
-        classes: int,
-        *,
-        classifier_std: float = 1e-2,
-        spec: Any = None,
-    ) -> None:
+    def __init__(self, encoders: AV[nn.Module], fusion: Fusion, classes: int, *, classifier_std: float = 1e-2) -> None:
         super().__init__()
         self.audio = encoders.audio
         self.visual = encoders.visual
-        self.feature_defense: nn.Module = nn.Identity()
         self.fusion = fusion
         self.classifier = nn.Linear(fusion.width, classes)
         nn.init.normal_(self.classifier.weight, std=classifier_std)
         nn.init.zeros_(self.classifier.bias)
-        self.spec = spec
 
     @property
-    def classes(self) -> int | None:
-        """The number of classes; None where the network does not say."""
+    def classes(self) -> int:
         return self.classifier.out_features
 
     @property
     def encoders(self) -> AV[nn.Module]:
-        """The encoder of each modality."""
         return AV(audio=self.audio, visual=self.visual)
 
-    def embed(self, x: Signals) -> AV[Tensor]:
-        """The features of each modality: (b d), or a map (b d t h w) for a fusion with spatial attention."""
-        return self.encoders.map(lambda encoder, signal: encoder(signal), x)
+    @property
+    def rate(self) -> int | None:
+        return getattr(self.audio, "rate", None)
 
-    def represent(self, x: Signals) -> AV[Tensor]:
-        """The features behind the feature defense, from which the model decides."""
-        f: AV[Tensor] = self.feature_defense(self.embed(x))
-        return f
+    def embed(self, x: Signals) -> AV[Tensor]:
+        return self.encoders.map(lambda encoder, signal: encoder(signal), x)
 
     def fuse(self, f: AV[Tensor]) -> Float[Tensor, "b d"]:
         """The fused features."""
@@ -78,17 +191,12 @@ class AVNet(nn.Module):
         logits: Tensor = self.classifier(z)
         return logits
 
-    def decide(self, f: AV[Tensor]) -> Float[Tensor, "b k"]:
-        """Logits of features as `represent` gives them."""
-        return self.classify(self.fuse(f))
+    def fuse_and_classify(self, f: AV[Tensor]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        return (z := self.fuse(f)), self.classify(z)
 
     def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"] | None:
         """The attention weights for features as `represent` gives them; None for a fusion without attention."""
         return self.fusion.heat(f) if isinstance(self.fusion, Attention) else None
-
-    def forward(self, x: Signals) -> Float[Tensor, "b k"]:
-        """Logits of the clips."""
-        return self.decide(self.represent(x))
 
 
 class Absent(nn.Module):
@@ -104,7 +212,7 @@ class Absent(nn.Module):
 # What training minimises: one number for the batch.  The seeds name the clips, for losses that draw random numbers.
 # A loss may have two more methods: `at_progress(share)` is the loss when that share of the steps is done, in [0, 1), and
 # `training_batch(net, batch, seeds)` is the batch that the loss trains on in the end, on which validation is made too.
-Loss = Callable[[AVNet, Batch, Seeds], Tensor]
+Loss = Callable[[Network, Batch, Seeds], Tensor]
 
 
 def loss_at_progress(loss: Loss, share: float) -> Loss:
@@ -113,7 +221,7 @@ def loss_at_progress(loss: Loss, share: float) -> Loss:
     return loss if changing is None else changing(share)
 
 
-def training_batch(loss: Loss, net: AVNet, batch: Batch, seeds: Seeds) -> Batch:
+def training_batch(loss: Loss, net: Network, batch: Batch, seeds: Seeds) -> Batch:
     """The batch that the loss trains on; a loss that changes no clips gets the batch itself."""
-    change: Callable[[AVNet, Batch, Seeds], Batch] | None = getattr(loss, "training_batch", None)
+    change: Callable[[Network, Batch, Seeds], Batch] | None = getattr(loss, "training_batch", None)
     return batch if change is None else change(net, batch, seeds)

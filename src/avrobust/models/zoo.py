@@ -1,43 +1,45 @@
-"""Networks from settings: `build` makes the network that a `NetSpec` describes."""
+"""Networks from settings: `build` makes the network that a spec describes, `NetSpec` describes the package's own."""
 
 import json
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.fusion import FUSIONS
-from avrobust.models.network import Absent, AVNet
+from avrobust.models.network import Absent, AVNet, Modality, Network, Spec, known, refuse_few, weights_drawn_by
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
-from avrobust.seeds import stable_hash
 from avrobust.types import AV
 
 
 @dataclass(frozen=True)
-class NetSpec:
+class NetSpec(Spec):
     """The network of Tian & Xu 2021 and its relatives.
+
+    `backbone`, of a network that was built, are the settings of its image model: the weights that a spec names need not
+    stay reachable.
 
     >>> NetSpec(classes=11)
     NetSpec(classes=11, modality='AV', fusion='concat', visual_weights=None, width=64, classifier_std=0.01)
+    >>> build(NetSpec(classes=11, modality="A"), seed=0).audio.width
+    512
     """
 
-    classes: int
-    modality: Literal["AV", "A", "V"] = "AV"
+    classes: int | None = None
+    modality: Modality = "AV"
     fusion: str = (
         "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse, but may have spatial attention
     )
     visual_weights: str | None = None  # e.g. "microsoft/resnet-18"; None: random ResNet-18
     width: int = 64  # channels of the encoders' first stages; their features have 8 times as many
     classifier_std: float = 1e-2  # the published code starts its classifier from 1e-4
+    backbone: Mapping[str, Any] | None = field(default=None, repr=False, kw_only=True)  # of `transformers`
 
     def __post_init__(self) -> None:
-        if self.classes < 2:
-            raise ValueError(
-                f"expected at least 2 classes, got {self.classes}. Pass the number of classes of the data."
-            )
+        refuse_few(self.classes)
         # In channels-last memory, oneDNN's strided 1 x 1 convolutions write past their end where there are fewer
         # channels than its block of 8 (AVX2) or 16 (AVX-512): uxlfoundation/oneDNN issue 6035.
         if self.width < 1 or self.width % 16:
@@ -51,35 +53,55 @@ class NetSpec:
                 "Leave the fusion out: there is nothing to fuse. A visual-only network may have 'attention'."
             )
 
+    @property
+    def localises(self) -> bool:  # type: ignore[override]  # of a value, here
+        return FUSIONS[self.fusion].spatial
 
-@dataclass(frozen=True, kw_only=True)
-class BuiltSpec(NetSpec):
-    """The `NetSpec` of a network that was built, with the settings of its image model.
+    @property
+    def name(self) -> None:
+        """It is one of the package's own."""
 
-    The weights named in a spec need not stay reachable.
-    """
+    def for_clips(self, classes: int, rate: int) -> "NetSpec":
+        return replace(self, classes=classes)
 
-    backbone: dict[str, Any] | None  # of `transformers`; None: a network without video
+    def build(self, seed: int) -> AVNet:
+        with weights_drawn_by(seed):
+            if "V" not in self.modality:
+                return self._assemble(None)
+            return self._assemble(pretrained(self.visual_weights) if self.visual_weights else resnet18(self.width))
+
+    def rebuild(self) -> AVNet:
+        if ("V" in self.modality) != (self.backbone is not None):
+            raise ValueError(
+                f"expected the settings of an image model for video only, got the modality {self.modality}"
+            )
+        with weights_drawn_by(0):
+            return self._assemble(from_config(self.backbone) if self.backbone is not None else None)
+
+    def _assemble(self, backbone: PreTrainedModel | None) -> AVNet:
+        encoders: AV[nn.Module] = AV(
+            audio=Conv1dNet(self.width) if "A" in self.modality else Absent(),
+            visual=Absent() if backbone is None else FrameNet(backbone, spatial=self.localises),
+        )
+        fusion = FUSIONS[self.fusion](encoders.map(lambda encoder: encoder.width))
+        net = AVNet(encoders, fusion, known(self.classes), classifier_std=self.classifier_std)
+        config = json.loads(backbone.config.to_json_string()) if backbone is not None else None
+        net.built_by(replace(self, backbone=config))
+        return net
 
 
-def build(spec: NetSpec, seed: int) -> AVNet:
-    """The network that `spec` describes, with random weights that depend on `seed` only.
-
-    The global random state is neither used nor changed.
+def build(spec: Spec, seed: int) -> Network:
+    """The network that `spec` describes: `spec.build(seed)`.
 
     >>> net = build(NetSpec(classes=11, modality="A"), seed=0)
     >>> count_parameters(net)
     1570251
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_hash(seed, "network"))
-        if "V" not in spec.modality:
-            return _assemble(spec, None)
-        return _assemble(spec, pretrained(spec.visual_weights) if spec.visual_weights else resnet18(spec.width))
+    return spec.build(seed)
 
 
-def rebuild(spec: BuiltSpec) -> AVNet:
-    """The network whose `AVNet.spec` this is, with weights yet to be loaded; fetches nothing.
+def rebuild(spec: Spec) -> Network:
+    """The network whose `Network.spec` this is, with weights yet to be loaded: `spec.rebuild()`.
 
     It may come from a stranger's file (`config.from_plain`): raises `ValueError` for settings of no image model.
 
@@ -87,25 +109,9 @@ def rebuild(spec: BuiltSpec) -> AVNet:
     >>> rebuild(net.spec).spec == net.spec
     True
     """
-    if ("V" in spec.modality) != (spec.backbone is not None):
-        raise ValueError(f"expected the settings of an image model for video only, got the modality {spec.modality}")
-    with torch.random.fork_rng(devices=[]):
-        return _assemble(spec, from_config(spec.backbone) if spec.backbone is not None else None)
+    return spec.rebuild()
 
 
 def count_parameters(net: nn.Module) -> int:
     """The number of trainable weights."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
-
-
-def _assemble(spec: NetSpec, backbone: PreTrainedModel | None) -> AVNet:
-    encoders: AV[nn.Module] = AV(
-        audio=Conv1dNet(spec.width) if "A" in spec.modality else Absent(),
-        visual=Absent() if backbone is None else FrameNet(backbone, spatial=FUSIONS[spec.fusion].spatial),
-    )
-    fusion = FUSIONS[spec.fusion](encoders.map(lambda encoder: encoder.width))
-    config = json.loads(backbone.config.to_json_string()) if backbone is not None else None
-    asked = {f.name: getattr(spec, f.name) for f in fields(NetSpec)}
-    return AVNet(
-        encoders, fusion, spec.classes, classifier_std=spec.classifier_std, spec=BuiltSpec(**asked, backbone=config)
-    )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from avrobust.media.decode import Clip
+from avrobust.models.network import Spec
 from avrobust.models.own import OwnNet
 from avrobust.study.jobs import weights_of
 from avrobust.study.plan import ModelConfig, Study
@@ -33,18 +34,17 @@ def check(study: Study, clips: Mapping[str, int], out: Path, *, data: Path, trac
         )
     x = _blank(study)
     untrained = [c for c in study.models for s in study.seeds if not weights_of(out, c.name, s).exists()]
-    built: list[tuple[object, ...]] = []
+    built: list[Spec] = []
     for c in untrained:
-        shape = (c.modality, c.fusion, c.visual_weights, c.width, c.classifier_std, c.network, c.settings)
-        if shape not in built:
-            built.append(shape)
-            _check_network(c, x)
+        if c.spec not in built:
+            built.append(c.spec)
+            _check_network(c, study.clip.rate, x)
 
 
 @torch.no_grad()
-def _check_network(config: ModelConfig, x: Signals) -> None:
+def _check_network(config: ModelConfig, rate: int, x: Signals) -> None:
     """Raise where the network cannot be built or does not answer a blank clip with one number per class."""
-    net = config.build(classes=2, seed=0).eval()
+    net = config.build(classes=2, rate=rate, seed=0).eval()
     logits = net(x)
     if logits.shape != (1, 2):
         raise ValueError(

@@ -2,21 +2,24 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
+from torch import Tensor
 
+from avrobust.config import digest
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.data.shards import clip_bytes
+from avrobust.models.network import Modality, Network, Spec
+from avrobust.models.zoo import NetSpec
 from avrobust.progress import duration
-from avrobust.study.plan import ModelConfig, Study
-from avrobust.types import AV
+from avrobust.study.plan import Study
+from avrobust.types import AV, Signals
 
-MODALITIES: tuple[Literal["A", "V", "AV"], ...] = ("A", "V", "AV")
+MODALITIES: tuple[Modality, ...] = ("A", "V", "AV")
 FORWARD = 1 / 3  # of a pass forth and back
 TIMED = {"cpu": 4, "cuda": 32}  # in the batch that is timed
 
@@ -60,13 +63,16 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
     attacked = min(study.attacked or clips["test"], clips["test"])
     passes: dict[str, float] = dict.fromkeys(MODALITIES, 0.0)
     weights = trainings = 0
+    sizes = {
+        key: _numbers(spec, study.clip.rate) for key, spec in {digest(c.spec): c.spec for c in study.models}.items()
+    }
     for c in study.models:
-        kept = _numbers(c)
+        kept = sizes[digest(c.spec)]
         weights += 4 * kept * (1 if c.feature_defense is None else 2)  # what it starts from is kept beside
         if c.epochs != 0:
             trainings += 1
             crafting = getattr(getattr(c.loss, "attack", None), "steps", 0)
-            passes[c.modality] += study.recipe(c).epochs * (
+            passes[c.spec.modality] += study.recipe(c).epochs * (
                 clips["train"] * (1 + crafting) + clips["val"] * (FORWARD + crafting)
             )
         for cell in study.cells(c.name, study.seeds[0]):
@@ -100,9 +106,28 @@ def announced(study: Study) -> dict[str, int] | None:
 
 def seconds_per_pass(study: Study, device: torch.device) -> dict[str, float]:
     """How long one clip takes forth and back on this machine, by what is computed: "A", "V", "AV"."""
-    width = study.models[0].width
-    plain = {m: ModelConfig(m, modality=m, width=width) for m in MODALITIES}
-    return {part: _timed(config, study, device) for part, config in plain.items()}
+    n, view, first = TIMED[device.type], study.view, study.models[0].spec
+
+    def made(spec: Spec) -> Network:
+        return spec.for_clips(11, study.clip.rate).build(seed=0).to(device).train()
+
+    def timed(run: Callable[[Signals], Tensor]) -> float:
+        x = AV(audio=torch.rand(n, view.samples), visual=torch.rand(n, view.frames, 3, view.size, view.size))
+        for _ in range(2):  # the first one chooses algorithms
+            began = time.perf_counter()
+            torch.autograd.backward(run(x.map(lambda s: s.to(device).requires_grad_())).sum())
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+        return (time.perf_counter() - began) / n
+
+    if isinstance(first, NetSpec):
+        return {m: timed(made(NetSpec(modality=m, width=first.width))) for m in MODALITIES}
+    net = made(first)
+    passes: dict[str, Callable[[Signals], Tensor]] = dict.fromkeys(MODALITIES, net)
+    if net.encoders is not None:  # one stream alone, as an attack on it runs it
+        ear, eye = net.encoders
+        passes |= {"A": lambda x: ear(x.audio), "V": lambda x: eye(x.visual)}
+    return {m: timed(run) for m, run in passes.items()}
 
 
 def estimate(study: Study, clips: Mapping[str, int]) -> str:
@@ -113,24 +138,17 @@ def estimate(study: Study, clips: Mapping[str, int]) -> str:
     return f"{study.name}: {found} {least} on this machine at least; feature memories and reports come on top."
 
 
-def _timed(config: ModelConfig, study: Study, device: torch.device) -> float:
-    n, view = TIMED[device.type], study.view
-    net = config.build(classes=11, seed=0).to(device).train()
-    x = AV(audio=torch.rand(n, view.samples), visual=torch.rand(n, view.frames, 3, view.size, view.size))
-    x = x.map(lambda s: s.to(device))
-    for _ in range(2):  # the first one chooses algorithms
-        began = time.perf_counter()
-        net(x).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return (time.perf_counter() - began) / n
+def _numbers(spec: Spec, rate: int) -> int:
+    """The size of a network's state."""
+    asked = spec.for_clips(11, rate)
+    if isinstance(asked, NetSpec):
+        with torch.device("meta"):  # shapes without numbers: of a ResNet-18, whatever it starts from
+            return _count(replace(asked, visual_weights=None).build(seed=0))
+    return _count(asked.build(seed=0))
 
 
-def _numbers(config: ModelConfig) -> int:
-    """The size of its network's state."""
-    plain = replace(config, visual_weights=None)  # of a ResNet-18, whatever it starts from
-    with torch.device("meta"):  # shapes without numbers
-        return sum(t.numel() for t in plain.build(classes=11, seed=0).state_dict().values())
+def _count(net: Network) -> int:
+    return sum(t.numel() for t in net.state_dict().values())
 
 
 def size(count: float) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
+from avrobust.config import name_of
 from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
@@ -19,7 +20,8 @@ from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.files import write_json
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
+from avrobust.models.own import OwnSpec
 from avrobust.progress import track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
@@ -84,7 +86,7 @@ class Job:
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
         net = self._load(self.config, trained.path).to(self.device)
-        places = localisation(self.manifest, self.store, study.view) if self.config.localises else None
+        places = localisation(self.manifest, self.store, study.view) if self.config.spec.localises else None
         with record.timed(f"attacking {name}"):
             self.measure(net, also=places)
             if first:  # it stands for the others, too
@@ -113,10 +115,10 @@ class Job:
             out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,
         )  # fmt: skip
 
-    def start(self) -> AVNet:
+    def start(self) -> Network:
         """The network that its training starts from: new, or an earlier model's; with its feature defense filled."""
         study, config = self.study, self.config
-        net = config.build(len(self.store.classes), self.seed)
+        net = self._new(config)
         if config.start is not None:
             path = self._weights_of(config.start)
             if not path.exists():
@@ -135,7 +137,7 @@ class Job:
             checkpoint.save(net, kept, {})
         return net
 
-    def measure(self, net: AVNet, *, also: Measure | None = None) -> None:
+    def measure(self, net: Network, *, also: Measure | None = None) -> None:
         """Compute the missing cells of the trained network."""
         study, name, seed = self.study, self.config.name, self.seed
         source = cache(self._source)
@@ -167,7 +169,7 @@ class Job:
                         write_cell(self.out, key, cell, rows, here)
                 advance(cell.steps + 1)
 
-    def _keyed(self, net: AVNet, also: Measure | None, source: Callable[[str], AVNet]) -> dict[str, Cell]:
+    def _keyed(self, net: Network, also: Measure | None, source: Callable[[str], Network]) -> dict[str, Cell]:
         """The cells of the model by the names of their folders: all that their rows depend on is in these."""
         study = self.study
         about = [
@@ -188,17 +190,17 @@ class Job:
         """The name under which a failure of this cell is recorded, whatever weights it had."""
         return f"{self.name}-{cell.key()}"
 
-    def _clean(self, cell: Cell, net: AVNet, also: Measure | None, attacked: Callable[[], Evaluator]) -> Rows:
+    def _clean(self, cell: Cell, net: Network, also: Measure | None, attacked: Callable[[], Evaluator]) -> Rows:
         """Rows of all clean test clips, of unreadable ones, and of controls: predictions and heat maps should follow the clip."""
         every = self.tested(None)
         # Not kept for the other cells: its clips may take much more memory than the attacked ones.
         everyone = Evaluator(net, every, name=self.config.name, also=also)
         parts = [everyone.clean(self.seed), unreadable(self.store, cell)]
-        if self.config.modality == "AV":
+        if self.config.spec.modality == "AV":
             parts += controls(everyone if also else attacked(), every, self.seed, localises=also is not None)
         return Rows.concat(parts)
 
-    def about(self, trained: Trained, net: AVNet) -> dict[str, object]:
+    def about(self, trained: Trained, net: Network) -> dict[str, object]:
         """The model for run.json; the probes are cached beside its weights."""
         kept, sha256 = self.folder / "about.json", weights_sha256(net)
         try:
@@ -217,7 +219,7 @@ class Job:
         study = self.study
         return [b.to(self.device) for b in batches(self.store, "test", study.view, study.batch, limit=limit)]
 
-    def write_features(self, net: AVNet) -> None:
+    def write_features(self, net: Network) -> None:
         """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
         path = self.out / "features" / f"{self.config.name}-{self.seed}.safetensors"
         if path.exists():
@@ -236,25 +238,27 @@ class Job:
             {"model": self.config.name, "seed": self.seed},
         )
 
-    def _source(self, name: str) -> AVNet:
+    def _source(self, name: str) -> Network:
         """Another model of this run, from which adversarial clips are transferred."""
         config = next(c for c in self.study.models if c.name == name)
         return self._load(config, self._weights_of(name)).to(self.device)
 
-    def _load(self, config: ModelConfig, path: Path) -> AVNet:
-        """A network of this run, its feature defense from where the study's own settings of it are."""
-        own = {
-            type(c.feature_defense).__module__.partition(".")[0]
-            for c in self.study.models
-            if c.feature_defense is not None
-        }
+    def _load(self, config: ModelConfig, path: Path) -> Network:
+        """A network of this run; its own code is allowed where the study's own settings of it are."""
         if not path.exists():
             raise ValueError(f"it needs the weights of '{path.parent.name}', which failed")
-        allow, net = sorted(own - {"__main__", "__mp_main__"}), None
-        if config.network is not None:  # the checkpoint cannot say how to build it
-            net = config.build(len(self.store.classes), self.seed)
-            net.feature_defense = saving.rebuild(checkpoint.read_meta(path)["feature_defense"], allow)
+        own = {name_of(type(c.feature_defense)) for c in self.study.models if c.feature_defense is not None}
+        own |= {c.spec.name for c in self.study.models if isinstance(c.spec, OwnSpec)}
+        allow = sorted({name.partition(":")[0].partition(".")[0] for name in own} - {"__main__", "__mp_main__"})
+        net, meta = None, checkpoint.read_meta(path)
+        if meta.get("spec") is None:  # of a factory that has no name
+            net = self._new(config)
+            net.feature_defense = saving.rebuild(meta["feature_defense"], allow)
         return load(path, net, allow=allow)[0]
+
+    def _new(self, config: ModelConfig) -> Network:
+        """The network before it is trained."""
+        return config.build(len(self.store.classes), self.store.spec.rate, self.seed)
 
     def _weights_of(self, name: str) -> Path:
         return weights_of(self.out, name, self.seed)

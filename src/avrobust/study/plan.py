@@ -1,8 +1,8 @@
 """A study as a value: data, models, sweeps of attacks over threats, seeds.  Nothing runs here."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from torch import nn
 
@@ -13,10 +13,9 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.evaluation.channels import Coarser, Mp4, Sent
 from avrobust.media import ClipSpec
-from avrobust.models.fusion import FUSIONS
-from avrobust.models.network import AVNet, Loss
-from avrobust.models.own import Factory, build_own
-from avrobust.models.zoo import NetSpec, build
+from avrobust.models.network import Loss, Network, Spec
+from avrobust.models.own import Factory, OwnSpec
+from avrobust.models.zoo import NetSpec
 from avrobust.objectives import display_name
 from avrobust.report.paper import Paper
 from avrobust.report.record import Role
@@ -26,32 +25,33 @@ from avrobust.training.recipe import OURS, Recipe, cross_entropy
 from avrobust.training.views import View
 from avrobust.types import Attack, Batch, Channel
 
+CONCAT = NetSpec()
+
 
 @runtime_checkable
 class FeatureDefense(Protocol):
     """Settings of what stands between encoders and fusion: `fill` makes the module from a network and its clips."""
 
-    def fill(self, net: AVNet, clips: Iterable[Batch], seed: int) -> nn.Module: ...
+    def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A model of the study: a network, the recipe that trains it, a loss and a feature defense.
 
-    The network is the package's own, of these `modality`, `fusion`, `visual_weights`, `width` and `classifier_std`; or yours:
-    `network` is a function or class, or its name "module:name", that makes an `nn.Module` from `classes` and the plain
-    `settings`.  `modality` then says what yours perceives.  With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
+    `network` is a spec: `NetSpec` of the package's own, `PairSpec` of two pretrained encoders, `OwnSpec` of yours.  A function
+    or class that makes an `nn.Module` from `classes`, or its name "module:name", stands for `OwnSpec(it)`.  The number of
+    classes, and the rate of the clips, are those of the study.
+
+    With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
     is not taken along.  `epochs` None is the recipe's own number; 0 does not train.  `role` is what the report compares it as.
+
+    >>> ModelConfig("Mine", "my_package:make_net").spec
+    OwnSpec(factory='my_package:make_net', settings={}, modality='AV', classes=None)
     """
 
     name: str
-    modality: Literal["AV", "A", "V"] = "AV"
-    fusion: str = "concat"
-    visual_weights: str | None = None
-    width: int = 64
-    classifier_std: float = 1e-2
-    network: str | Factory | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    network: Spec | str | Factory = CONCAT
     recipe: Recipe = OURS
     loss: Loss = cross_entropy
     feature_defense: FeatureDefense | None = None
@@ -59,28 +59,18 @@ class ModelConfig:
     epochs: int | None = None
     role: Role | None = None
 
-    def __post_init__(self) -> None:
-        if self.settings and self.network is None:
-            raise ValueError(
-                f"'{self.name}' has settings {dict(self.settings)}, expected a network that takes them, got none. Give "
-                "network='module:name', or set modality, fusion and width of the package's own."
-            )
+    @property
+    def spec(self) -> Spec:
+        """How to build its network."""
+        return self.network if isinstance(self.network, Spec) else OwnSpec(self.network)
 
-    def build(self, classes: int, seed: int) -> AVNet:
-        """The network before it is trained, with weights that depend on `seed` only.
+    def build(self, classes: int, rate: int, seed: int) -> Network:
+        """The network before it is trained, with weights that depend on `seed` only, for clips of `rate` samples a second.
 
-        >>> type(ModelConfig("AV", width=16).build(classes=11, seed=0)).__name__
+        >>> type(ModelConfig("AV", NetSpec(width=16)).build(classes=11, rate=11025, seed=0)).__name__
         'AVNet'
         """
-        if self.network is not None:
-            return build_own(self.network, self.settings, classes, seed)
-        spec = NetSpec(classes, self.modality, self.fusion, self.visual_weights, self.width, self.classifier_std)
-        return build(spec, seed)
-
-    @property
-    def localises(self) -> bool:
-        """Whether the network has a heat map over the frame."""
-        return self.network is None and FUSIONS[self.fusion].spatial
+        return self.spec.for_clips(classes, rate).build(seed)
 
 
 @dataclass(frozen=True)
@@ -215,7 +205,7 @@ class Study:
     def cells(self, model: str, seed: int) -> Iterator[Cell]:
         """The cells of one trained model: clean first, each once, attacks on what it does not perceive left out."""
         yield Cell(model, seed, None, Threat.linf())
-        perceived = next(c.modality for c in self.models if c.name == model)
+        perceived = next(c.spec.modality for c in self.models if c.name == model)
         found: dict[tuple[str, bool], Cell] = {}  # one search serves all channels that its clips are sent through
         for sweep in self.sweeps:
             if model in sweep.models:

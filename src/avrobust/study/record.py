@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import avrobust
-from avrobust.config import digest, name_of
+from avrobust.config import digest
 from avrobust.files import write_json
 from avrobust.locks import Lock
 from avrobust.models.zoo import count_parameters
@@ -152,17 +152,12 @@ class RunFile:
         write_json(self.path, {"version": run_record.VERSION, **about})
 
 
-def network_name(config: ModelConfig) -> str | None:
-    """The name of a user's own network; None for the package's."""
-    return config.network if config.network is None or isinstance(config.network, str) else name_of(config.network)
-
-
 def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, for run.json."""
     return {
-        "kind": config.modality, "fusion": None if config.network else config.fusion, "network": network_name(config), "recipe": config.recipe.name,
+        "kind": config.spec.modality, "fusion": config.spec.fusion, "network": config.spec.name, "recipe": config.recipe.name,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
-        "start": config.start, "role": config.role, "localises": config.localises,
+        "start": config.start, "role": config.role, "localises": config.spec.localises,
     }  # fmt: skip
 
 

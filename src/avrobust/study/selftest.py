@@ -12,7 +12,7 @@ undecided; Adversarial 66.0 -> 58.3, rated more robust.
 from avrobust.attacks import AVAutoAttack, Square
 from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.shared import CLIP, ONE_STEP, TEN_STEPS, VIEW
+from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, VIEW
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 
@@ -32,15 +32,15 @@ study = Study(
     question="Does the harness see through defenses that do not defend?",
     title="Does the harness see through defenses that do not defend?",
     models=(
-        ModelConfig("AV", width=32, role="baseline"),
+        ModelConfig("AV", NETWORK, role="baseline"),
         *(
-            ModelConfig(name, width=32, start="AV", epochs=0, feature_defense=feature_defense)
+            ModelConfig(name, NETWORK, start="AV", epochs=0, feature_defense=feature_defense)
             for name, feature_defense in BROKEN.items()
         ),
-        ModelConfig("PCL", width=32, start="AV", epochs=2, loss=PCL(), feature_defense=Prototypes()),
+        ModelConfig("PCL", NETWORK, start="AV", epochs=2, loss=PCL(), feature_defense=Prototypes()),
         ModelConfig(
             HOLDS,
-            width=32,
+            NETWORK,
             start="AV",
             epochs=4,
             loss=Adversarial(cross_entropy, (Threat.linf(), *THREATS[:2], HALF, *THREATS), FAST, 1 / 3),

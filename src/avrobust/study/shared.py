@@ -1,7 +1,8 @@
-"""Attacks and inputs that several studies share."""
+"""Attacks, inputs and the network that several studies share."""
 
 from avrobust.attacks import FGSM, MIM, PGD
 from avrobust.media import ClipSpec
+from avrobust.models.zoo import NetSpec
 from avrobust.training.views import View
 
 # Tables count which clips survive, so a clip that is wrong is left alone.
@@ -10,3 +11,4 @@ ONE_STEP, TEN_STEPS, MOMENTUM = FGSM(), PGD(stop=True), MIM(stop=True)
 # Inputs of the orchestra on which small networks are trained and attacked within minutes on a CPU.
 CLIP = ClipSpec(seconds=1.75, rate=11025, fps=4, size=72)
 VIEW = View(samples=12_288, frames=1, size=64)
+NETWORK = NetSpec(width=32)  # half the width of the published one

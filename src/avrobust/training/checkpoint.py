@@ -16,17 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avrobust.config import brief, from_plain, to_plain
+from avrobust.config import NotAllowedError, brief, from_plain, to_plain
 from avrobust.defenses import saving
 from avrobust.files import CheckpointError, draft
-from avrobust.models.network import AVNet
-from avrobust.models.zoo import BuiltSpec, rebuild
+from avrobust.models.network import Network, Spec
+from avrobust.models.own import OwnSpec
 
 Meta = dict[str, Any]
 DEEPEST = 32  # levels of a header: a recipe in a training takes four
 
 
-def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
+def save(net: Network, path: Path | str, meta: Mapping[str, Any]) -> None:
     """Write the weights of the network and its feature defense, with `meta` (plain data) and how to build both.
 
     A feature defense of your own is saved by the name of its class, with plain settings: see `defenses.saving`.  One that
@@ -39,12 +39,13 @@ def save(net: AVNet, path: Path | str, meta: Mapping[str, Any]) -> None:
     write(net.state_dict(), path, {**meta, **made_of})
 
 
-def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = ()) -> tuple[AVNet, Meta]:
+def load(path: Path | str, net: Network | None = None, *, allow: Sequence[str] = ()) -> tuple[Network, Meta]:
     """The network of a checkpoint, in evaluation mode, and its metadata.
 
     The network is built as the checkpoint says.  For a network that was put together by hand, which it cannot build,
-    give `net`: the weights go into it, and it is returned.  `allow` names packages from which a user's feature defense
-    may be imported; without it, its module must have been imported by your program.
+    give `net`: the weights go into it, and it is returned.  `allow` names packages from which a user's own network and
+    feature defense may be imported; without it, a network's factory is never run, and the module of a feature defense must
+    have been imported by your program.
     """
     tensors, meta = read(path)
     if net is None:
@@ -63,37 +64,33 @@ def load(path: Path | str, net: AVNet | None = None, *, allow: Sequence[str] = (
     return net.eval(), meta
 
 
-def description(net: AVNet) -> Meta:
-    """How to build the network and its feature defense again, as plain data.
+def description(net: Network) -> Meta:
+    """How to build the network and its feature defense again, as plain data; no spec where `Network.spec` is None.
 
-    The network's `spec` is None where it would be built differently: put together by hand, derived from, or changed
-    since.  Raises `ValueError` for a feature defense that would not come back as it is.
+    Raises `ValueError` for a feature defense that would not come back as it is.
     """
-    feature_defense = saving.describe(net.feature_defense)
-    spec = net.spec if type(net) is AVNet else None
-    if spec is not None:
-        with torch.device("meta"):
-            again = rebuild(spec)
-        parts = [
-            {n: type(m) for n, m in one.named_modules() if n.split(".")[0] != "feature_defense"} for one in (net, again)
-        ]
-        spec = spec if parts[0] == parts[1] else None
-    return {"spec": to_plain(spec), "feature_defense": feature_defense}
+    return {"spec": to_plain(net.spec), "feature_defense": saving.describe(net.feature_defense)}
 
 
-def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: Sequence[str]) -> AVNet:
+def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: Sequence[str]) -> Network:
     """The network that a header describes, once it is known that the file holds the weights of such a network."""
     try:
-        spec, defense = from_plain(meta["spec"], BuiltSpec), meta.get("feature_defense")
-        own = defense is None or (isinstance(defense, dict) and saving.is_own(defense))
-        with torch.device("meta"):  # costs no memory, whatever sizes the header asks for
-            shape = rebuild(spec)
-            shape.feature_defense = saving.rebuild(defense) if own else nn.Identity()
-        check_fits(tensors, shape, path, but="" if own else "feature_defense.")
-        net = rebuild(spec)
+        spec: Spec = from_plain(meta["spec"], Spec, allow=allow)
+        defense = meta.get("feature_defense")
+        if isinstance(spec, OwnSpec):
+            spec.refuse_unless(allow)
+        if type(spec).__module__.startswith("avrobust.") and not isinstance(spec, OwnSpec):
+            own = defense is None or (isinstance(defense, dict) and saving.is_own(defense))
+            with torch.device("meta"):  # costs no memory, whatever sizes the header asks for
+                shape = spec.rebuild()
+                shape.feature_defense = saving.rebuild(defense) if own else nn.Identity()
+            check_fits(tensors, shape, path, but="" if own else "feature_defense.")
+        net = spec.rebuild()
         net.feature_defense = saving.rebuild(defense, allow)
     except CheckpointError:
         raise
+    except NotAllowedError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:  # a description can go wrong in any way, inside other libraries too
         raise CheckpointError(
             f"{path}: expected the description of a network in its header, but {brief(error) or type(error).__name__}. "

@@ -6,7 +6,7 @@ from typing import Any
 
 from avrobust.config import brief, digest, to_plain
 from avrobust.data.shards import content
-from avrobust.models.network import AVNet, Loss
+from avrobust.models.network import Loss, Network
 from avrobust.sources import sources
 from avrobust.training import checkpoint
 from avrobust.training.recipe import Recipe
@@ -17,7 +17,7 @@ class TrainingError(ValueError):
     """Training cannot start or go on."""
 
 
-def identity(net: AVNet, store: Clips, recipe: Recipe, view: View, seed: int, loss: Loss) -> dict[str, Any]:
+def identity(net: Network, store: Clips, recipe: Recipe, view: View, seed: int, loss: Loss) -> dict[str, Any]:
     """A training as plain data: two with the same data give the same weights.
 
     Raises `TrainingError` for a feature defense that a checkpoint could not carry: after training it would be lost.

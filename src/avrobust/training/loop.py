@@ -18,7 +18,7 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avrobust.models.network import AVNet, Loss, loss_at_progress, training_batch
+from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
 from avrobust.progress import Advance, track_progress
 from avrobust.seeds import Seeds, stable_hash
 from avrobust.training import checkpoint, state
@@ -30,7 +30,7 @@ from avrobust.types import Batch
 
 
 def train(
-    net: AVNet,
+    net: Network,
     store: Clips,
     recipe: Recipe,
     *,
@@ -74,7 +74,7 @@ def train(
 class _Run:
     """One training under way: what `train` was given, and the position in it."""
 
-    net: AVNet
+    net: Network
     store: Clips
     recipe: Recipe
     view: View
@@ -224,7 +224,7 @@ class _Run:
 class _Objective(nn.Module):
     """Network and loss as one module, for data parallelism: all that the loss computes with the network is inside."""
 
-    def __init__(self, net: AVNet, loss: Loss) -> None:
+    def __init__(self, net: Network, loss: Loss) -> None:
         super().__init__()
         self.net, self.loss = net, loss
 
@@ -232,7 +232,7 @@ class _Objective(nn.Module):
         return loss_at_progress(self.loss, progress)(self.net, batch, seeds)
 
 
-def _check(net: AVNet, store: Clips) -> None:
+def _check(net: Network, store: Clips) -> None:
     """Refuse data that this network cannot be trained on."""
     for split in ("train", "val"):
         if not store.ids(split):
@@ -248,7 +248,13 @@ def _check(net: AVNet, store: Clips) -> None:
     if net.classes not in (None, len(store.classes)):
         raise TrainingError(
             f"expected a network for the {len(store.classes)} classes of the data, got one for "
-            f"{net.classes}. Build it with NetSpec(classes={len(store.classes)})."
+            f"{net.classes}. Build it with classes={len(store.classes)}."
+        )
+    if net.rate not in (None, store.spec.rate):
+        raise TrainingError(
+            f"expected clips of {net.rate} samples a second, which the network's front end takes, got clips of "
+            f"{store.spec.rate}. Prepare them at that rate (--clip.rate {net.rate}), or build the network with "
+            f"rate={store.spec.rate}."
         )
 
 

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, replace
 from math import cos, pi
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from avrobust.engine import Precision
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
 
@@ -77,28 +77,25 @@ class Recipe:
         low = self.precision == "bfloat16" or (self.precision == "auto" and fast_bfloat16(device))
         return torch.bfloat16 if low else torch.float32
 
-    def set_training(self, net: AVNet) -> None:
+    def set_training(self, net: Network) -> None:
         """Put the network in training mode, except the encoders that are frozen."""
         net.train()
-        for modality, rate in zip(("audio", "visual"), self.lr, strict=True):
+        for encoder, rate in zip(net.encoders or (), self.lr, strict=False):
             if rate == 0:
-                getattr(net, modality).eval().requires_grad_(False)
+                encoder.eval().requires_grad_(False)
 
-    def build_optimizer(self, net: AVNet) -> torch.optim.Optimizer:
+    def build_optimizer(self, net: Network) -> torch.optim.Optimizer:
         """The optimiser of the network's trainable weights: one group per encoder, and one for all others.
 
         The others are fusion and classifier, and what a feature defense learns.
         """
-        weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
-        of = {name: name.partition(".")[0] for name in weights}
-        groups = [
-            {"params": [weights[name] for name in weights if of[name] == "audio"], "peak": self.lr.audio},
-            {"params": [weights[name] for name in weights if of[name] == "visual"], "peak": self.lr.visual},
-            {
-                "params": [weights[name] for name in weights if of[name] not in ("audio", "visual")],
-                "peak": self.lr_head,
-            },
-        ]
+        weights = [p for p in net.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = []
+        for encoder, rate in zip(net.encoders or (), self.lr, strict=False):
+            its = set(encoder.parameters())
+            groups.append({"params": [p for p in weights if p in its], "peak": rate})
+            weights = [p for p in weights if p not in its]
+        groups.append({"params": weights, "peak": self.lr_head})
         # One kernel for all weights of a group, where the device has it.
         fused = next(net.parameters()).device.type in ("cpu", "cuda")
         if self.optimizer == "sgd":
@@ -115,7 +112,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def cross_entropy(net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+def cross_entropy(net: Network, batch: Batch, seeds: Seeds) -> Tensor:
     """The mean cross entropy of a batch: the default loss."""
     return F.cross_entropy(net(batch.x), batch.label)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avrobust.config import ConfigError, parse
 from avrobust.files import CheckpointError, write_bytes
-from avrobust.models.network import AVNet
+from avrobust.models.network import Network
 from avrobust.training import checkpoint
 
 DONE = "net.safetensors"  # the best weights, once training is finished
@@ -42,7 +42,7 @@ class Trained:
     """A finished training.  `net` has the weights of epoch `best_epoch` and is in evaluation mode."""
 
     path: Path  # of the weights
-    net: AVNet
+    net: Network
     curve: tuple[Epoch, ...]
     best_epoch: int  # from 1
     seconds: float  # of steps and validation, without interruptions
@@ -113,7 +113,7 @@ def load(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, per_epoch
     return Position(told.step, told.loss_sum, told.seconds, told.curve, best)
 
 
-def finished(path: Path, net: AVNet) -> Trained:
+def finished(path: Path, net: Network) -> Trained:
     """The training whose result lies at `path`, its weights in `net`."""
     _, meta = checkpoint.load(path, net)
     told = _read(path, _Result, meta)

@@ -5,7 +5,14 @@ moves the waveform and the frames themselves, and its budget keeps its physical 
 """
 
 from avrobust.models.frontends.audio import AudioFrontEnd, MelFilters, MelSettings, Resample, WaveSettings
-from avrobust.models.frontends.processors import AUDIO, VISUAL, audio_frontend, visual_frontend
+from avrobust.models.frontends.processors import (
+    AUDIO,
+    VISUAL,
+    audio_frontend,
+    audio_settings,
+    visual_frontend,
+    visual_settings,
+)
 from avrobust.models.frontends.visual import FrameSettings, VisualFrontEnd, centre_crop, resize, sample_frames
 
 __all__ = [
@@ -19,8 +26,10 @@ __all__ = [
     "VisualFrontEnd",
     "WaveSettings",
     "audio_frontend",
+    "audio_settings",
     "centre_crop",
     "resize",
     "sample_frames",
     "visual_frontend",
+    "visual_settings",
 ]

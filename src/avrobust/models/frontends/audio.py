@@ -97,7 +97,7 @@ class AudioFrontEnd(nn.Module):
 
     def __init__(self, settings: WaveSettings | MelSettings, rate: int) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.rate = settings, rate
         self.resample = nn.Identity() if rate == settings.rate else Resample(rate, settings.rate)
         self.prepare = settings.module()
 

@@ -38,7 +38,7 @@ def audio_frontend(processor: Any, rate: int) -> AudioFrontEnd:
     >>> audio_frontend(transformers.Wav2Vec2FeatureExtractor(), rate=16_000).settings
     WaveSettings(rate=16000, normalise=True, multiple=1, channel=False, input='input_values')
     """
-    return AudioFrontEnd(_settings(processor, AUDIO, "audio_frontend", ("feature_extractor",)), rate)
+    return AudioFrontEnd(audio_settings(processor), rate)
 
 
 def visual_frontend(processor: Any, frames: int | None = None) -> VisualFrontEnd:
@@ -54,9 +54,18 @@ def visual_frontend(processor: Any, frames: int | None = None) -> VisualFrontEnd
     >>> visual_frontend({"image_processor_type": "ViTImageProcessor"}).settings.resize
     (224, 224)
     """
-    parts = ("image_processor", "video_processor")
-    settings = _settings(processor, VISUAL, "visual_frontend", parts)
-    return VisualFrontEnd(settings if frames is None else replace(settings, frames=frames))
+    return VisualFrontEnd(visual_settings(processor, frames))
+
+
+def audio_settings(processor: Any) -> WaveSettings | MelSettings:
+    """What `audio_frontend` reads from a processor."""
+    return _settings(processor, AUDIO, "audio_frontend", ("feature_extractor",))
+
+
+def visual_settings(processor: Any, frames: int | None = None) -> FrameSettings:
+    """What `visual_frontend` reads from a processor."""
+    settings = _settings(processor, VISUAL, "visual_frontend", ("image_processor", "video_processor"))
+    return settings if frames is None else replace(settings, frames=frames)
 
 
 def _ast(p: Any) -> MelSettings:

@@ -22,8 +22,8 @@ from avrobust.defenses.memory import ExFMem, Memory
 from avrobust.files import CheckpointError
 from avrobust.media.spec import ClipSpec
 from avrobust.models import torch_file
-from avrobust.models.network import AVNet
-from avrobust.models.zoo import NetSpec, build
+from avrobust.models.network import AVNet, Network
+from avrobust.models.zoo import NetSpec
 from avrobust.training.checkpoint import Meta, load
 from avrobust.training.views import View
 from avrobust.types import AV
@@ -75,7 +75,7 @@ def load_published(
     weights, head = path.map(_weights), _weights(last)
 
     rows = head["fc1.weight"].shape[:1] if "fc1.weight" in head else ()
-    net = build(NetSpec(classes=max([2, *rows])), seed=0)
+    net = NetSpec(classes=max([2, *rows])).build(seed=0)
     slots, biases = _audio(net.audio)
     _fill(slots, weights.audio, path.audio)
     for normalised, bias in biases.items():
@@ -89,7 +89,7 @@ def load_published(
     return net.eval()
 
 
-def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[AVNet, Meta]:
+def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[Network, Meta]:
     """The network of a checkpoint as `load` has it, or of a folder that the published code wrote, as metadata tells.
 
     Such a folder does not say what its network was trained on: a network of 11, 27 or 28 classes is taken for that
@@ -100,11 +100,11 @@ def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[AVNet, Met
         return load(path, allow=allow)
     net = load_published(path)
     for classes in CLASSES.values():
-        if len(classes) == net.classifier.out_features:
+        if len(classes) == net.classes:
             return net, {"classes": list(classes), "clip": to_plain(CLIP), "view": to_plain(VIEW)}
     raise CheckpointError(
         f"{path}: expected a network of {', '.join(f'{len(c)} classes ({name})' for name, c in CLASSES.items())}, "
-        f"got one of {net.classifier.out_features}, whose names are not known. "
+        f"got one of {net.classes}, whose names are not known. "
         "Load it yourself with avrobust.papers.tian2021.weights.load_published, and give it as module:name."
     )
 

@@ -23,7 +23,7 @@ from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3_X4, curves, threat
 from avrobust.papers.tian2021.printed import PAPER
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.shared import CLIP, MOMENTUM, ONE_STEP, TEN_STEPS, VIEW
+from avrobust.study.shared import CLIP, MOMENTUM, NETWORK, ONE_STEP, TEN_STEPS, VIEW
 
 # Visual budgets are four times the audio ones; the last two exceed the range of the paper's figure.
 AUDIO = (0.003, 0.006, 0.012, 0.048, 0.096)
@@ -36,22 +36,22 @@ study = Study(
     name="quick",
     title="Does integration strengthen robustness? The orchestra, in a few minutes",
     models=(
-        ModelConfig("AV", width=32),
-        ModelConfig("A", modality="A", width=32),
-        ModelConfig("V", modality="V", width=32),
-        ModelConfig("AV, trained as long", width=32, start="AV", epochs=MORE, role="baseline"),
-        ModelConfig("MinSim", width=32, start="AV", epochs=MORE, loss=MIN_SIM),
-        ModelConfig("ExFMem", width=32, start="AV", epochs=MORE, feature_defense=ExFMem()),
+        ModelConfig("AV", NETWORK),
+        ModelConfig("A", replace(NETWORK, modality="A")),
+        ModelConfig("V", replace(NETWORK, modality="V")),
+        ModelConfig("AV, trained as long", NETWORK, start="AV", epochs=MORE, role="baseline"),
+        ModelConfig("MinSim", NETWORK, start="AV", epochs=MORE, loss=MIN_SIM),
+        ModelConfig("ExFMem", NETWORK, start="AV", epochs=MORE, feature_defense=ExFMem()),
         ModelConfig(
             "MinSim+ExFMem",
-            width=32,
+            NETWORK,
             start="MinSim",
             epochs=MORE,
             loss=MIN_SIM,
             feature_defense=ExFMem(),
             role="full_defense",
         ),
-        ModelConfig("Attention", width=32, start="AV", epochs=MORE, fusion="attention"),
+        ModelConfig("Attention", replace(NETWORK, fusion="attention"), start="AV", epochs=MORE),
     ),
     sweeps=(
         Sweep(("AV",), (ONE_STEP, TEN_STEPS, MOMENTUM, Published("FGSM"), Published("MIM")), TABLE1),

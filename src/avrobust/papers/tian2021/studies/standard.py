@@ -15,10 +15,12 @@ The published ExFMem, here of 50 iterations, leaves all 288 coefficients differe
 """
 
 from dataclasses import replace
+from typing import Any
 
 from avrobust.attacks import FGSM, PGD, Quantized
 from avrobust.defenses import FAST, MAX_SIM, MIN_SIM, PCL, Adversarial, ExFMem, Prototypes
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
+from avrobust.models.zoo import NetSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4, TABLE3, TABLE3_X4
@@ -26,7 +28,7 @@ from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.studies.quick import CURVES
 from avrobust.papers.tian2021.studies.quick import study as quick
 from avrobust.study.plan import ModelConfig, Sweep
-from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
+from avrobust.study.shared import MOMENTUM, NETWORK, ONE_STEP, TEN_STEPS
 from avrobust.threat import Threat
 from avrobust.training.recipe import OURS, Recipe, cross_entropy
 
@@ -42,38 +44,38 @@ def defenses(published: str) -> tuple[str, ...]:
 
 
 def model_configs(
-    width: int,
+    network: NetSpec,
     more: int,
     *,
     memory: ExFMem,
     published: tuple[str, ExFMem],
     threats: tuple[Threat, ...],
+    recipe: Recipe = OURS,
     again: Recipe = OURS,
-    **common: object,
 ) -> tuple[ModelConfig, ...]:
     """The paper's networks: the base and its parts, fusions, defenses, localisers.
 
     And two of ours: one trained adversarially, and a localiser without audio.
 
-    `more` are the epochs of what goes on from a finished network, `again` is its recipe; `memory` is the one that is solved, `published` the
+    `network` is the base; `more` are the epochs of what goes on from a finished network, `again` is its recipe; `memory` is the one that is solved, `published` the
     one that runs as in the published code, with its name.  `threats` are those of adversarial training, beside clean
     clips; its budgets grow over the first third.
     """
 
-    def one(name: str, **kind: object) -> ModelConfig:
-        return ModelConfig(name, width=width, **(common | kind))  # type: ignore[arg-type]
+    def one(name: str, spec: NetSpec = network, **kind: Any) -> ModelConfig:
+        return ModelConfig(name, spec, **({"recipe": recipe} | kind))
 
-    def further(name: str, start: str = "AV", **kind: object) -> ModelConfig:
+    def further(name: str, start: str = "AV", **kind: Any) -> ModelConfig:
         return one(name, start=start, epochs=more, recipe=again, **kind)
 
     return (
         one("AV"),
-        one("A", modality="A"),
-        one("V", modality="V"),
-        one("Sum", fusion="sum"),
-        one("FiLM", fusion="film"),
-        one("Gated-Sum", fusion="gated-sum"),
-        one("Gated-Concat", fusion="gated-concat"),
+        one("A", replace(network, modality="A")),
+        one("V", replace(network, modality="V")),
+        one("Sum", replace(network, fusion="sum")),
+        one("FiLM", replace(network, fusion="film")),
+        one("Gated-Sum", replace(network, fusion="gated-sum")),
+        one("Gated-Concat", replace(network, fusion="gated-concat")),
         one("MaxSim", loss=MAX_SIM),
         one("MinSim", loss=MIN_SIM),
         further("AV, trained as long", role="baseline"),
@@ -82,9 +84,9 @@ def model_configs(
         further(published[0], feature_defense=published[1]),
         further("MinSim+ExFMem", start="MinSim", loss=MIN_SIM, feature_defense=memory, role="full_defense"),
         further("Adversarial", loss=Adversarial(cross_entropy, (Threat.linf(), *threats), FAST, 1 / 3)),
-        one("Attention", fusion="attention"),
-        one("Attention, paper", fusion="attention-raw"),
-        one("Attention, no sound", modality="V", fusion="attention"),
+        one("Attention", replace(network, fusion="attention")),
+        one("Attention, paper", replace(network, fusion="attention-raw")),
+        one("Attention, no sound", replace(network, modality="V", fusion="attention")),
     )
 
 
@@ -93,7 +95,7 @@ study = replace(
     name="standard",
     title="Does integration strengthen robustness? Every table and figure, on the orchestra",
     models=model_configs(
-        width=32,
+        NETWORK,
         more=3,
         memory=ExFMem(),
         published=(PUBLISHED_MEMORY, published_memory(iterations=50)),

@@ -6,6 +6,7 @@ from avrobust.attacks import FGSM, PGD
 from avrobust.data.source import Source
 from avrobust.defenses import ExFMem
 from avrobust.media import ClipSpec
+from avrobust.models.zoo import NetSpec
 from avrobust.objectives import WithSimilarity, heat_shift
 from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE3, curves, threat
@@ -84,15 +85,13 @@ def networks(settings: Settings) -> tuple[ModelConfig, ...]:
     """The paper's networks; a defense's second training is as long as its first, as in the published code."""
     columns, blend = settings.columns, settings.blend
     return model_configs(
-        width=64,
+        NetSpec(visual_weights="microsoft/resnet-18", width=64, classifier_std=1e-4),
         more=settings.again.epochs,
         memory=ExFMem(columns=columns),
         published=(PUBLISHED_MEMORY, published_memory(columns, blend)),
         threats=TABLE1,
-        again=settings.again,
         recipe=settings.recipe,
-        visual_weights="microsoft/resnet-18",
-        classifier_std=1e-4,
+        again=settings.again,
     )
 
 
