@@ -168,33 +168,40 @@ def test_errors_of_the_system_say_what_to_do(monkeypatch, capsys):
         assert says in capsys.readouterr().err
 
 
-def test_evaluate_prints_a_table_and_writes_rows(network, videos, tmp_path, capsys):
-    out = tmp_path / "new/rows.parquet"
+def test_evaluate_writes_a_run_and_continues_it(network, videos, tmp_path, capsys, monkeypatch):
+    out, page, numbers = tmp_path / "runs/mine", tmp_path / "new/mine.html", tmp_path / "new/mine.json"
     words = [
-        "evaluate",
-        str(network),
-        "--data",
-        str(videos),
-        "--audio",
-        "0.01",
-        "--visual",
-        "4/255",
-        "--attacks",
-        "FGSM",
-        "PGD-2x2",
-        "--prepared",
-        str(tmp_path / "clips"),
-        "--out",
-        str(out),
-    ]
-    assert main(words) == 0
+        "evaluate", str(network), "--data", str(videos), "--audio", "0.01", "--visual", "4/255", "--attacks", "FGSM", "PGD-2x2",
+        "--channels", "files", "--scales", "1/2", "2", "--prepared", str(tmp_path / "clips"), "--out", str(out),
+    ]  # fmt: skip
+    assert main([*words, "--report", str(page), "--json", str(numbers)]) == 0
     table = capsys.readouterr().out
-    assert "PGD-2x2" in table
-    assert "% of 22" in table
+    assert "PGD-2x2" in table and "% of 22" in table and "swapped" not in table
     assert "alarm: The smallest cell has 22 clips" in table and "note: Each model was trained once" in table
-    rows = Rows.load(out)
-    assert len(rows) == 22 * 7
-    assert main(words) == 1
+    told = json.loads(numbers.read_text())
+    clean, *attacked = [c for c in told["conditions"] if c["mode"] != "control"]
+    assert clean["robust_accuracy"]["n"] == 22 and clean["attack"] == "none"
+    assert len(attacked) == 2 * 3 * 3 + 1 + 2 * 3 * 2 and told["flags"][0]["name"] == "few clips"
+    assert {file.name for file in out.iterdir()} >= {"run.json", "cells", "gallery", "samples", "report.html"}
+    html = page.read_text()
+    assert html == (out / "report.html").read_text() and str(network.parent) not in html.split("Reproduce")[0]
+    for part in (
+        "Accuracy over budgets",
+        "Budget used",
+        "Contribution of each",
+        "After storage",
+        "Adversarial examples",
+    ):
+        assert f"<h2>{part}" in html
+    # It goes on where it was, attacks nothing again, and refuses another question in the same folder.
+    cells = {file: file.stat().st_mtime_ns for file in out.glob("cells/*/rows.parquet")}
+    next(iter(cells)).unlink()
+    assert main(words) == 0
+    assert sum(file.stat().st_mtime_ns != at for file, at in cells.items()) == 1
+    assert main([*words, "--seed", "1"]) == 1
+    assert "got a run that asked for something else (seeds)" in capsys.readouterr().err
+    assert main([*words, "--report", str(page)]) == 1
+    assert "expected a new file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("twice", [("PGD-2", "PGD-2"), ("AVAutoAttack-10", "AVAutoAttack-50")])

@@ -13,8 +13,8 @@ ORDER = [
     "objectives", "engine", "attacks",
     "defenses", "corruptions", "training", "evaluation", "study", "report", "papers", "cli", "demo",
 ]  # fmt: skip
-# A report is a function of files, so studies may end with one.
-ALLOWED = {("study", "report")}
+# A report is a function of files and of rows, so studies and `Rows.report` may end with one.
+ALLOWED = {("study", "report"), ("evaluation", "report")}
 ROOT = Path(avrobust.__file__).parent
 
 

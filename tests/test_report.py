@@ -505,7 +505,7 @@ def test_rows_of_a_user_s_own_have_the_same_page(run_dir, tmp_path):
     probes = {m: probe | {"ignores": dict(zip(("audio", "visual"), i, strict=True))} for m, i in ignores.items()}
     mine = Rows(data, {"classes": dict.fromkeys(ignores, 11), "probes": probes})
     mine.save(tmp_path / "rows.parquet")
-    page = report.write(mine, tmp_path / "mine.html")
+    page = mine.report(tmp_path / "mine.html")
     assert report.write(tmp_path / "rows.parquet", tmp_path / "again.html").read_text() == page.read_text()
     run, theirs = read_run(mine), read_run(run_dir)
     assert [run.model(kind) for kind in ("AV", "A", "V")] == list(names.values())

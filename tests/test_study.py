@@ -35,7 +35,7 @@ from avrobust.study.jobs import Job
 from avrobust.study.plan import Cell, ModelConfig, Study, Sweep
 from avrobust.study.record import RunExistsError, world_name
 from avrobust.study.runner import run, run_jobs
-from avrobust.training import load
+from avrobust.training import batches, load
 from tiny_study import BOTH, study
 
 
@@ -340,7 +340,8 @@ def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, 
     net, _ = load(done / "models/AV-0/net.safetensors")
     with torch.no_grad():
         net.classifier.bias[1] = 1e4
-    showcase.attacked(study, net, store, tmp_path / "gallery", torch.device("cpu"))
+    shown = showcase.Shown.of(net, batches(store, "test", study.view, 4), study.showcase, 0, store)
+    showcase.attacked(shown, tmp_path / "gallery")
     assert list(tmp_path.glob("**/*")) == [tmp_path / "gallery"]
 
 

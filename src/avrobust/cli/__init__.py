@@ -20,7 +20,7 @@ VERBS = {
 }
 
 # Verbs that keep their finished parts: the same command continues from there.
-RESUMABLE = ("study", "train", "data", "selftest")
+RESUMABLE = ("study", "train", "data", "selftest", "evaluate")
 
 HELP = """usage: avrobust VERB [options]      avrobust VERB --help
 
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             sys.path.insert(0, here)  # module:name may lie in the working directory, as with `python -m avrobust`
         status: int | None = import_module(VERBS[verb][0]).main(rest)
     except KeyboardInterrupt:
-        resume = "Finished parts are kept; the same command continues from there."
+        resume = "Finished parts in --out are kept; the same command continues from there."
         anew = "Unwritten results are lost; the same command starts again."
         print(f"\nInterrupted. {resume if verb in RESUMABLE else anew}", file=sys.stderr)
         return 130

@@ -1,33 +1,52 @@
 """`avrobust evaluate`."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
 
 import tyro
 
-from avrobust.cli.model import EvaluationOptions, new
+from avrobust import report
+from avrobust.cli.model import EvaluationOptions, called, new
 from avrobust.cli.options import ATTACK_HELP, Maybe, attack, parse
-from avrobust.evaluation.evaluator import Evaluator, tasks
-from avrobust.evaluation.schema import Rows
-from avrobust.progress import track_progress
-from avrobust.study.cells import unreadable
-from avrobust.study.plan import Cell
+from avrobust.evaluation.channels import Coarser, Lossless, Mp4
+from avrobust.evaluation.evaluator import tasks
+from avrobust.evaluation.results import results
+from avrobust.files import write_json
+from avrobust.study import ModelConfig, Study, Sweep
+from avrobust.study.given import Given, evaluate_into, illustrate
 from avrobust.threat import Threat
+from avrobust.types import Attack, Channel
 
-ABOUT = """Attack a model on your clips and print its clean and robust accuracy: audio-only, visual-only and joint attacks.
+ABOUT = """Attack a model on your clips: clean and robust accuracy, with audio-only, visual-only and joint attacks.
 
 examples:
-  avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255
+  avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255 --report mine.html
   avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --audio "-44 dBFS" --attacks PGD-40 AVAutoAttack
+  avrobust evaluate my_package:model --data my_clips/ --audio 0.006 --visual 2/255 --scales 1/4 1/2 1 2 \\
+      --channels files mp4 --out runs/mine
 
 MODEL is a checkpoint of avrobust, a folder of weights that the paper's code wrote (sound_best.pth, frame_best.pth,
 classifier_best.pth), or module:name of any callable that takes an AV of audio (b n) in [-1, 1] and visual (b t 3 h w)
 in [0, 1] and returns logits. For module:name, --clip and --view set what the model receives.
 
+With --out, the results are a run's folder, as a study writes it: rows, adversarial clips and report.html. After an
+interruption, the same command continues. `avrobust compare` takes two of them.
+
 Below the table stand flags: reasons to doubt its numbers (docs/flags.md).
 """
+
+CHANNELS: dict[str, Channel] = {
+    "files": Lossless(),
+    "resampled": Coarser(),
+    "mp4": Mp4(),
+    "mp4-low": Mp4(crf=28, audio_bitrate=32_000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,36 +56,81 @@ class Options(EvaluationOptions):
         "PGD-10",
         "MIM-10",
     )
+    scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SCALE ...")] = ("1",)
+    """Attack within these multiples of the budgets: 1/4 1/2 1 2 gives curves of accuracy over budgets. 1 is always among them."""
+    channels: Annotated[
+        tuple[Literal["files", "resampled", "mp4", "mp4-low"], ...],
+        tyro.conf.arg(metavar="CHANNEL ...", help_behavior_hint=""),
+    ] = ()
+    """Also store or send the adversarial clips: files (.png and .wav), resampled, mp4 (H.264 and AAC), mp4-low (strong compression)."""
+    name: Maybe[str] = None
+    """Name of the model in tables; default: taken from MODEL."""
     out: Maybe[Path] = None
-    """Write one row per clip and attack to this Parquet file."""
+    """Folder of the run: rows, adversarial clips and report.html; the same command continues there."""
+    report: Maybe[Path] = None
+    """Write the report to this HTML file."""
+    json: Maybe[Path] = None
+    """Write the numbers and the flags to this JSON file."""
     strict: bool = False
     """Exit with status 1 if a flag is an alarm, for continuous integration."""
+
+    def threats(self) -> list[Threat]:
+        """The budgets at every scale, smallest first.  Raises `ValueError` for what is no scale."""
+        try:
+            scales = sorted({Fraction(text) for text in (*self.scales, "1")})
+        except (ValueError, ZeroDivisionError):
+            scales = []
+        if not scales or scales[0] <= 0:
+            raise ValueError(f"--scales: expected numbers above 0, got {' '.join(self.scales)}. Give 1/4 1/2 1 2.")
+        full = self.threat()
+        return [Threat(*full.map(lambda ball, s=float(s): replace(ball, eps=s * ball.eps))) for s in scales]
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse, attack, print the table and its flags; returns the exit status."""
     options = parse(Options, argv, "evaluate", ABOUT)
-    jobs = tasks([attack(text) for text in options.attacks], options.threat())
-    if options.out is not None:
-        new(options.out)
-    model, clips, store, _ = options.open()
-    on, seed = options.run.on, options.run.seed
-    evaluator = Evaluator(model, clips)
-    cells = [evaluator.clean(seed)]
-    with track_progress("attacking", len(jobs)) as advance:
-        for tried, threat in jobs:
-            cells.append(evaluator.under(tried, threat, seed))
-            advance()
-    cells.append(unreadable(store, Cell("model", seed, None, Threat.linf()), on))
-    rows = Rows.concat(cells, evaluator.about)
+    for file in filter(None, (options.report, options.json)):
+        new(file)
+    attacks, threats = [attack(text) for text in options.attacks], options.threats()
+    for threat in threats:
+        tasks(attacks, threat)  # before any work: are their names different?
+    given = options.open()
+    study = planned(options, given, attacks, threats)
+    with ExitStack() as stack:
+        out = options.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
+        asked = {"model": options.model, "split": options.run.on}
+        rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust evaluate {shlex.join(argv)}")
+        if options.out or options.report:
+            page = illustrate(out, given, study, rows)
+        if options.report:
+            report.write(out, options.report)
     print(rows.table())
+    alarms = [flag for flag in rows.flags() if flag.level == "alarm"]
     for note in (flag for flag in rows.flags() if flag.level == "note"):
         print(f"note: {note.text}")
-    readable, listed = store.counts(on)
+    readable, listed = given.store.counts(given.split)
     if readable < listed:
         print(
-            f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {store.path}"
+            f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {given.store.path}"
         )
-    if options.out is not None:
-        rows.save(options.out)
-    return int(options.strict and any(flag.level == "alarm" for flag in rows.flags()))
+    if options.json:
+        write_json(options.json, results(rows))
+    if options.out or options.report:
+        print(f"\nThe report: {options.report or page}")
+    return int(options.strict and bool(alarms))
+
+
+def planned(options: Options, given: Given, attacks: Sequence[Attack], threats: Sequence[Threat]) -> Study:
+    """The evaluation as a study of one model, which is there already."""
+    name = options.name or called(options.model)
+    full, source = options.threat(), options.clips.source()
+    assert source is not None
+    return Study(
+        name=name, title=f"How robust is {name}?", models=(ModelConfig(name, epochs=0),),
+        sweeps=(
+            Sweep((name,), tuple(attacks), tuple(t for threat in threats for t in threat.subsets())),
+            Sweep((name,), tuple(attacks), full.subsets(), sent=tuple(CHANNELS[channel] for channel in options.channels)),
+        ),
+        showcase=full, tables=(full.subsets(),), data=source, clip=given.store.spec, view=given.view,
+        seeds=(options.run.seed,), attacked=options.run.limit, batch=options.run.batch,
+    )  # fmt: skip

@@ -62,10 +62,10 @@ def measure(options: Options, rows: Path, command: str) -> None:
     threat = options.threat()
     grid = BudgetGrid(threat, options.levels, options.floor_db, options.step_db)
     search = attack(options.attack)
-    model, clips, store, device = options.open()
-    run = options.run
+    given, run = options.open(), options.run
+    store = given.store
     start = time.perf_counter()
-    evaluator = Evaluator(model, clips, name=options.model)
+    evaluator = Evaluator(given.model, given.clips, name=options.model)
     threats = (*grid.cells, *grid.ladder)
     with track_progress("answers", len(evaluator) * len(set(threats)), count=False) as advance:
         found = evaluate_budgets(evaluator, search, threats, seed=run.seed, advance=advance)
@@ -75,6 +75,6 @@ def measure(options: Options, rows: Path, command: str) -> None:
         "step_db": grid.step_db, "floor_db": grid.floor_db, "seed": run.seed, "data": store.name,
         "listed": listed, "unread": listed - readable, "prepared": str(store.path),
         "seconds": time.perf_counter() - start, "command": command, "rows": rows.name, "page": options.out.name,
-        "code": code(), "world": world(device), "evaluated": evaluator.about,
+        "code": code(), "world": world(given.device), "evaluated": evaluator.about,
     }  # fmt: skip
     found.save(rows, about)

@@ -17,11 +17,11 @@ from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
 from avrobust.data.manifest import Manifest
-from avrobust.data.store import Store
 from avrobust.evaluation.door import check_answer, check_model
 from avrobust.media import ClipSpec
 from avrobust.models.own import imported
 from avrobust.papers.tian2021.weights import load_any
+from avrobust.study.given import Given
 from avrobust.threat import Threat
 from avrobust.training import CheckpointError, View, batches
 from avrobust.types import Batch, Model
@@ -34,15 +34,6 @@ class LoadedModel(NamedTuple):
     spec: ClipSpec
     view: View
     classes: tuple[str, ...]
-
-
-class Evaluation(NamedTuple):
-    """A model and the clips to attack, on one device."""
-
-    model: Model
-    clips: list[Batch]
-    store: Store
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class EvaluationOptions:
     view: View = field(default_factory=View)
     """For module:name only: the part of each clip that the model receives. A checkpoint knows its own."""
 
-    def open(self) -> Evaluation:
+    def open(self) -> Given:
         """Load the model and prepare its clips.  Raises `ValueError` without --data."""
         if self.clips.data is None:
             raise ValueError(
@@ -88,13 +79,14 @@ class EvaluationOptions:
         keep_memory()
         where = device(self.run.device)
         model, spec, view, classes = load_model(self.model, self.clip, self.view, self.run.allow, where)
-        store = prepared(self._manifest(classes), spec, self.run.prepared or _folder(spec), (self.run.on,))
+        manifest = self._manifest(classes)
+        store = prepared(manifest, spec, self.run.prepared or _folder(spec), (self.run.on,))
         clips = [b.to(where) for b in batches(store, self.run.on, view, self.run.batch, limit=self.run.limit)]
         order = "of the checkpoint" if classes else "of --classes" if self.clips.classes else "of --data, sorted"
         print(f"model outputs (order {order}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
         if not classes:
             check_outputs(model, clips[0], store.classes)
-        return Evaluation(model, clips, store, where)
+        return Given(model, clips, manifest, store, view, self.run.on, where)
 
     def threat(self) -> Threat:
         """Both budgets."""
@@ -165,6 +157,16 @@ def numbered(manifest: Manifest, asked: str) -> Manifest:
     renamed = {label: known[key] for key, label in there.items() if key in known}
     entries = tuple(kept for e in manifest.entries if (kept := e.kept(renamed)) is not None)
     return replace(manifest, entries=entries, classes=names)
+
+
+def called(text: str) -> str:
+    """What tables call the model that `text` names.
+
+    >>> called("runs/quick/models/AV-0/net.safetensors"), called("my_package:model"), called("weights/")
+    ('AV-0', 'my_package:model', 'weights')
+    """
+    path = Path(text)
+    return path.parent.name if path.stem == "net" and path.parent.name else path.name
 
 
 def class_names(asked: str) -> tuple[str, ...]:

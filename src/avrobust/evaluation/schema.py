@@ -209,6 +209,8 @@ class Rows:
         lines = [("model", "attack", "budget", "robust accuracy", "attack success")]
         for cell in self.cells():
             row = cell.data.slice(0, 1).to_pylist()[0]
+            if row["mode"] == "control":  # what no attack made has no budget
+                continue
             budget, clean = Budget.of(row), row["subset"] == "clean"
             attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
             success = "—" if clean else str(cell.attack_success())
@@ -216,6 +218,12 @@ class Rows:
         widths = [max(len(line[i]) for line in lines) for i in range(5)]
         table = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         return "\n".join(table + [f"{f.level}: {f.text}" for f in self.flags() if f.level != "note"])
+
+    def report(self, page: Path | str) -> Path:
+        """Write all that these rows can show as one self-contained HTML page: flags, tables, curves; returns its path."""
+        from avrobust import report  # built on rows, so imported when it is called
+
+        return report.write(self, page)
 
     def flags(self) -> tuple[Flag, ...]:
         """What raises doubt in these rows, gravest first; docs/flags.md has a section on each.

@@ -1,0 +1,121 @@
+"""A model that is there already, evaluated into a run's folder: the cells, the gallery and the report of a study."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from avrobust import engine, report
+from avrobust.data.manifest import Manifest
+from avrobust.data.store import Store
+from avrobust.evaluation.evaluator import Evaluator
+from avrobust.evaluation.localisation import Localisation, baselines
+from avrobust.evaluation.schema import Rows
+from avrobust.models.zoo import count_parameters
+from avrobust.objectives import display_name
+from avrobust.progress import track_progress
+from avrobust.sources import sources
+from avrobust.study import showcase
+from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
+from avrobust.study.jobs import controls, localisation
+from avrobust.study.plan import Cell, Study
+from avrobust.study.record import RunFile, code, world, world_name
+from avrobust.study.runner import about_data, describe_study, levels, refuse_other_clips
+from avrobust.training import View
+from avrobust.types import Batch, Model
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A model and the clips that it is evaluated on, on one device: those of a split of prepared clips."""
+
+    model: Model
+    clips: list[Batch]
+    manifest: Manifest
+    store: Store
+    view: View
+    split: str
+    device: torch.device
+
+
+def evaluate_into(out: Path, given: Given, study: Study, *, asked: Mapping[str, Any], command: str = "") -> Rows:
+    """Compute what the run in `out` lacks of the cells of a study's one model; returns the rows of all of them.
+
+    What is finished is kept while it is still the same model, which its answers to the clean clips tell.  `asked` says
+    what the study does not, such as where the model is from.  Raises `RunExistsError` where the folder holds another run.
+    """
+    ((config,), (seed,)), store, here = (study.models, study.seeds), given.store, world(given.device)
+    record = RunFile(out, {**describe_study(study), **asked})
+    refuse_other_clips(record, store, given.manifest)
+    record.update(
+        name=study.name, title=study.title, command=command, code=code(), world=here, worlds={world_name(here): here},
+        started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
+        tables=levels(study.tables), data=about_data(store, given.manifest), models={config.name: {}},
+    )  # fmt: skip
+    places = localisation(given.manifest, store, study.view, given.split) if has_heat(given) else None
+    evaluator = Evaluator(given.model, given.clips, name=config.name, also=places)
+    clean = evaluator.clean(seed)
+    answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
+    cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}
+    if aside := set_aside(out, config.name, seed, cells):
+        record.update(set_aside=aside)
+    todo = {key: cell for key, cell in cells.items() if not is_whole(cell_folder(out, key))}
+    with record.timed("attacking"), track_progress("attacking", sum(c.steps + 1 for c in todo.values())) as advance:
+        for key, cell in todo.items():
+            advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
+            if cell.attack is None:
+                rows = _clean(evaluator, given, cell, clean)
+            else:
+                rows = evaluator.under(cell.attack, cell.threat, seed, sent=cell.sent)
+            write_cell(out, key, cell, rows, world_name(here))
+            advance(cell.steps + 1)
+    record.update(models={config.name: _about(given.model, evaluator, places)})
+    if places and (boxes := [box for box in places.boxes.values() if box]):
+        record.update(baselines=baselines(boxes))
+    return Rows.concat([Rows.load(cell_folder(out, key) / "rows.parquet") for key in cells], evaluator.about)
+
+
+def illustrate(out: Path, given: Given, study: Study, rows: Rows) -> Path:
+    """Draw the clips of a run that `evaluate_into` finished, under the strongest of its attacks; write and return its page."""
+    attacks = [attack for sweep in study.sweeps for attack in sweep.attacks]
+    strongest = min(attacks, key=lambda attack: rows.where(attack=display_name(attack)).accuracy().value)
+    shown = showcase.Shown.of(given.model, given.clips, study.showcase, study.seeds[0], given.store)
+    shown = replace(shown, attack=strongest)
+    showcase.attacked(shown, out / "gallery")
+    if has_heat(given):
+        places = localisation(given.manifest, given.store, study.view, given.split)
+        showcase.located(shown, places, out / "strips" / study.models[0].name)
+    showcase.samples(given.store, out / "samples")
+    return report.write(out)
+
+
+def has_heat(given: Given) -> bool:
+    """Whether the model says where in the frames it looks."""
+    one = given.clips[0].x.map(lambda s: s[:1])
+    with torch.no_grad():
+        return engine.as_judge(given.model, one).output(one, ("heat",)).heat is not None
+
+
+def _clean(evaluator: Evaluator, given: Given, cell: Cell, clean: Rows) -> Rows:
+    parts = [clean, unreadable(given.store, cell, given.split)]
+    return Rows.concat(parts + controls(evaluator, given.clips, cell.seed, localises=has_heat(given)))
+
+
+def _about(model: Model, evaluator: Evaluator, places: Localisation | None) -> dict[str, Any]:
+    """The model for run.json."""
+    parameters = count_parameters(model) if isinstance(model, nn.Module) else None
+    probes = evaluator.about["probes"][evaluator.name]
+    return {
+        "localises": places is not None,
+        "parameters": parameters,
+        "probe": probes,
+        "sources": sources(_code(model)),
+    }
+
+
+def _code(model: Model) -> Any:
+    return {type(module) for module in model.modules()} if isinstance(model, nn.Module) else model
