@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from avrobust.attacks import Square as Square
     from avrobust.budget_check import BudgetError as BudgetError
     from avrobust.evaluation.evaluator import evaluate as evaluate
+    from avrobust.evaluation.loader import batches as batches
     from avrobust.evaluation.schema import Rows as Rows
     from avrobust.objectives import cross_entropy as cross_entropy
     from avrobust.objectives import margin as margin
@@ -48,6 +49,8 @@ _MODULES = {
     # Attacks on a model, and their results: one row per clip.
     "evaluation.evaluator": ("evaluate",),
     "evaluation.schema": ("Rows",),
+    # Your own loader, with its parts named.
+    "evaluation.loader": ("batches",),
     # The attacks as the code of Tian & Xu 2021 runs them.
     "papers.tian2021.attacks": ("Published",),
 }
