@@ -145,7 +145,7 @@ class Ball:
         if adversarial.device == x.device and torch.equal(adversarial, x):  # an unattacked modality, mostly
             return np.zeros(len(x))
         # Clip by clip: doubles of a whole batch would not fit into a processor's cache.
-        pairs = zip(adversarial.detach(), x.detach(), strict=True)
+        pairs = zip(adversarial.detach().cpu(), x.detach().cpu(), strict=True)  # one copy from a GPU
         return np.array([self._length(doubles(a) - (clean := doubles(s)), clean) for a, s in pairs], dtype=np.float64)
 
     def slack(self, x: Tensor) -> NDArray[np.float64]:
@@ -153,7 +153,7 @@ class Ball:
         rounding = np.broadcast_to(ROUNDING, x.shape[1:])
         if self.scale != "signal":  # the same for all clips
             return np.full(len(x), self._length(rounding, rounding))
-        return np.array([self._length(rounding, doubles(s)) for s in x.detach()], dtype=np.float64)
+        return np.array([self._length(rounding, doubles(s)) for s in x.detach().cpu()], dtype=np.float64)
 
     def allowed(self, x: Tensor) -> NDArray[np.float64]:
         """The largest distance that counts as inside, per clip."""
