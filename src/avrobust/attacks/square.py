@@ -4,7 +4,6 @@ Random patches of the frames and random intervals of the audio are moved to the 
 objective rises.  A model that hides its gradients does not hide from this search.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
