@@ -18,10 +18,11 @@ from avrobust import Rows
 from avrobust.cli import main, options, study
 from avrobust.cli import model as model_options
 from avrobust.cli.attack import towards
-from avrobust.cli.options import attack, side_by_side
+from avrobust.cli.options import attack
 from avrobust.cli.studies import named
 from avrobust.data.entry import Entry
 from avrobust.data.manifest import Manifest
+from avrobust.devices import limited_threads
 from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
@@ -565,11 +566,8 @@ def test_attacks_that_take_a_target_and_those_that_do_not(tmp_path, capsys):
 
 def test_a_share_of_the_threads_holds_for_every_library():
     before = torch.get_num_threads()
-    pools = side_by_side(lambda quiet: threadpool_info(), 1, quiet=True)
-    assert {pool["user_api"] for pool in pools} >= {"blas", "openmp"}
-    torch.set_num_threads(1)
-    try:
-        pools = side_by_side(lambda quiet: threadpool_info(), 1, quiet=True)
+    with limited_threads(1):
+        pools = threadpool_info()
+        assert {pool["user_api"] for pool in pools} >= {"blas", "openmp"}
         assert {pool["num_threads"] for pool in pools} == {1}
-    finally:
-        torch.set_num_threads(before)
+    assert torch.get_num_threads() == before

@@ -28,7 +28,6 @@ OUTSIDE = {
     "models/torch_file.py": "names of tensors, messages of torch",
     "papers/tian2021/weights.py": "names of tensors and files",
     "evaluation/precision.py": "a torch.dtype",
-    "locks.py": "lock files",
     "study/record.py": "addresses in a repr, /proc/cpuinfo",
     "data/entry.py": "cells of a manifest",
     "data/kinetics_sounds.py": "labels of a data set",

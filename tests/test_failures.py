@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +18,7 @@ from avrobust.data.source import Source
 from avrobust.models import NetSpec
 from avrobust.report.load import read
 from avrobust.study import ModelConfig, Study, Sweep
-from avrobust.study.failures import failed, failures
-from avrobust.study.record import RunFile
-from avrobust.study.runner import describe_study, run
+from avrobust.study.runner import run
 from their_defense import Faded
 
 
@@ -81,15 +78,15 @@ def test_what_fails_is_left_out_and_the_rest_is_done(broken):
     assert set(cells(out)) == {("A", "none"), ("A", "FGSM"), ("Z", "none"), ("Z", "FGSM")}
     missing = {(f.model, f.doing.split(" on ")[0]): f for f in read(out).missing}
     assert set(missing) == {
-        ("Bad", "training and measuring it"), ("After", "training and measuring it"),
+        ("Bad", "training it"), ("After", "training it"),
         ("A", "broken_search"), ("A", "FGSM from Bad"), ("Z", "broken_search"), ("Z", "FGSM from Bad"),
     }  # fmt: skip
-    told = missing["Bad", "training and measuring it"]
+    told = missing["Bad", "training it"]
     assert told.seed == 0 and told.error == "RuntimeError: a bug in this model's own loss"
     assert "in boom" in (out / told.log).read_text()
-    assert "the weights of 'Bad', which failed" in missing["After", "training and measuring it"].error
+    assert "the weights of 'Bad', which failed" in missing["After", "training it"].error
     page = (out / "report.html").read_text()
-    assert "Missing: Bad (seed 0), training and measuring it" in page and "a bug in this attack" in page
+    assert "Missing: Bad (seed 0), training it" in page and "a bug in this attack" in page
     with pytest.raises(ValueError, match=r"got 6 failed jobs, of A \(seed 0\), After \(seed 0\), Bad .*tries again"):
         refuse_failures(out)
 
@@ -109,16 +106,6 @@ def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_
     assert len(cells(out)) == 10 and not read(out).missing
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
     refuse_failures(out)
-
-
-def test_what_failed_in_another_process_of_this_run_is_not_tried_again(tmp_path, cache):
-    study = small(A, sweeps=())
-    record = RunFile(tmp_path / "run", describe_study(study))
-    told = {"model": "A", "seed": 0, "doing": "training", "error": "a bug", "log": "failures/A-0.txt"}
-    earlier = record.began_s - 60
-    record.update(failures={"A-0": told | {"at": time.time()}, "Z-0": told | {"model": "Z", "at": earlier}})
-    assert failed(record, "A-0") and not failed(record, "Z-0") and not failed(record, "B-0")
-    assert failures(record.about).keys() == {"A-0", "Z-0"}
 
 
 def test_ctrl_c_stops(tmp_path, cache, monkeypatch):

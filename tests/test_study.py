@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import cached_property, partial, wraps
 from importlib import import_module
@@ -18,23 +19,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 
 from avrobust import FGSM, PGD, Rows, Threat
+from avrobust.attacks import Transfer
 from avrobust.cli import study as cli_study
 from avrobust.cli.studies import named
 from avrobust.config import to_plain
 from avrobust.data.source import Source
 from avrobust.data.store import Store
-from avrobust.data.workers import extra_processes
+from avrobust.data.workers import Lost
+from avrobust.locks import Lock, LockError
 from avrobust.models import NetSpec
 from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
-from avrobust.study.jobs import Job
+from avrobust.study.machines import Machines
 from avrobust.study.plan import Cell, ModelConfig, Study, Sweep
-from avrobust.study.record import RunExistsError, world_name
-from avrobust.study.runner import run, run_jobs
+from avrobust.study.record import Notes, RunExistsError, world_name
+from avrobust.study.runner import run
+from avrobust.study.tasks import drive, plan
+from avrobust.study.worker import Parcel, WorkerError
 from avrobust.training import batches, load
 from tiny_study import BOTH, study
 
@@ -45,6 +49,10 @@ def rows_of(out: Path) -> dict[str, list[dict]]:
 
 def same(a: object, b: object) -> bool:
     return repr(a) == repr(b)  # nan is nan
+
+
+def same_rows(a: Path, b: Path) -> bool:
+    return same(rows_of(a), rows_of(b))  # without the thousands of rows in a message
 
 
 def test_a_run_holds_what_it_promises(done):
@@ -203,63 +211,118 @@ def test_a_disk_that_is_full_is_said_and_what_was_done_is_kept(tmp_path, done, c
     assert same(rows_of(out), rows_of(done))
 
 
-def test_processes_share_a_run_and_one_takes_over_what_another_leaves(tmp_path, done, cache):
-    out = tmp_path / "run"
-    command = [sys.executable, str(Path(__file__).with_name("tiny_study.py")), str(out), str(cache)]
-    both = [subprocess.Popen(command) for _ in range(2)]
-    while len(list(out.glob("cells/[!.]*/rows.parquet"))) < 12:
-        assert both[1].poll() is None
-        time.sleep(0.005)
-    both[0].send_signal(signal.SIGKILL)
-    both[0].wait()
-    assert both[1].wait() == 0
-    assert same(rows_of(out), rows_of(done))
-    assert list(json.loads((out / "run.json").read_text())["models"]) == [c.name for c in study.models]
+def test_worker_processes_give_the_same_rows_also_when_one_is_killed(tmp_path, done, cache):
+    """Killed once, a task is done again; the driver's threads are divided, and it alone writes run.json."""
+    out, killed = tmp_path / "run", []
 
-
-def test_a_process_beside_this_one_that_fails_is_said():
-    with pytest.warns(UserWarning, match="exit code 3"), extra_processes(1, os._exit, 3):
-        for process in multiprocessing.active_children():
-            process.join()
-
-
-class Counted(Job):
-    """Counts how often it is run, which does nothing; `after` names what has to be done before."""
-
-    def __init__(self, folder, *, after=None):
-        vars(self).update(place=folder, seed=0, config=ModelConfig(folder.name), after=after, entered=0)
-
-    @property
-    def folder(self):
-        return self.place
-
-    @property
-    def sources(self):
-        return (self.after,) if self.after else ()
-
-    @property
-    def ready(self):
-        return self.after is None or (self.folder.parent / self.after / "done").exists()
-
-    def run(self):
-        vars(self)["entered"] += 1
-        (self.folder / "done").touch()
-
-
-def test_what_another_process_is_at_work_on_is_left_to_it_until_it_ends(tmp_path):
-    first, second, third = Counted(tmp_path / "a"), Counted(tmp_path / "b", after="a"), Counted(tmp_path / "c")
-    first.folder.mkdir()
-    with FileLock(first.folder / ".lock").acquire():
-        worker = threading.Thread(target=run_jobs, args=([first, second, third],))
-        worker.start()
-        while not third.entered and worker.is_alive():
+    def kill():
+        while not (found := list(out.glob("cells/[!.]*/rows.parquet"))):
             time.sleep(0.01)
-        time.sleep(0.5)
-        assert (first.entered, second.entered, third.entered) == (0, 0, 1)
-    worker.join()
-    assert (first.entered, second.entered, third.entered) == (1, 1, 1)
-    with pytest.raises(ValueError, match="b needs the weights of a, expected a before it"):
-        run_jobs([second, first])
+        (worker, *_) = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGKILL)
+        killed.append(len(found))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run(study, out, data=cache, progress=False, machines=Machines(workers=2, device="cpu"))
+    killer.join()
+    assert killed
+    assert same_rows(out, done)
+    about = json.loads((out / "run.json").read_text())
+    assert list(about["models"]) == [c.name for c in study.models]
+    assert "failures" not in about and not multiprocessing.active_children()
+
+
+def test_a_task_whose_process_dies_twice_is_recorded_and_the_study_goes_on(tmp_path, cache):
+    models = (ModelConfig("Dies", dies, epochs=0), ModelConfig("A", NetSpec(modality="A", width=16), epochs=0))
+    dying = replace(study, models=models, sweeps=(), embedded=(), tables=(), defenses=())
+    out = tmp_path / "run"
+    run(dying, out, data=cache, progress=False, machines=Machines(workers=2, device="cpu"))
+    (missing,) = read(out).missing
+    assert (missing.model, missing.doing) == ("Dies", "training it")
+    assert missing.error == "killed its process, twice; memory may have run out"
+    assert [rows[0]["model"] for rows in rows_of(out).values()] == ["A"]
+
+
+def test_a_folder_has_one_driver(tmp_path, cache):
+    (tmp_path / "run").mkdir()
+    says = rf"run: expected .* got one that process {os.getpid()} on .* is at work on"
+    with Lock(tmp_path / "run/.driver.lock"), pytest.raises(LockError, match=says):
+        run(study, tmp_path / "run", data=cache, progress=False)
+
+
+class Orderly:
+    """An executor that finishes tasks one by one, the last one first, and writes down what ran beside what."""
+
+    def __init__(self, slots, lose=()):
+        self.slots, self.lose, self.began, self.running = slots, lose, [], []
+
+    def submit(self, task):
+        self.began.append(task.name)
+        self.running.append((task, future := Future()))
+        assert len(self.running) <= self.slots
+        return future
+
+    def status(self):
+        if self.running:
+            task, future = self.running.pop()
+            future.set_result(Lost("killed") if task.name in self.lose else Notes())
+        return ""
+
+
+def driven(executor):
+    over = []
+
+    def finish(task, result):
+        assert task.after <= set(over)
+        over.append(task.name)
+        return not isinstance(result, Lost)
+
+    drive(plan(study), executor, finish, progress=False)
+    return over
+
+
+def test_tasks_wait_for_what_they_need_and_a_lost_model_is_not_measured(monkeypatch):
+    monkeypatch.setattr("avrobust.study.tasks.LOOK_S", 0.001)
+    names = {task.name for task in plan(study)}
+    assert len(names) == 2 * len(study.models)
+    for slots in (1, 3, 100):
+        assert set(driven(Orderly(slots))) == names
+    lost = Orderly(2, lose=("training MinSim (seed 0)",))
+    assert names - set(driven(lost)) == {"measuring MinSim (seed 0)"}
+    (foreign,) = (task for task in plan(study) if task.name == "measuring Rounded (seed 0)")
+    assert foreign.after == {"training Rounded (seed 0)", "training AV (seed 0)"}
+    with pytest.raises(ValueError, match="attacks on A transfer from B, expected a model of the study"):
+        plan(replace(study, sweeps=(Sweep(("A",), (Transfer("B", FGSM()),), BOTH),)))
+
+
+def scaled(step):
+    def attack(model, x, y, threat, seeds):
+        return x.map(lambda s: s * step)
+
+    return attack
+
+
+def test_what_another_process_cannot_have_is_said_before_any_work(tmp_path, monkeypatch):
+    inner = replace(study, sweeps=(Sweep(("AV",), (scaled(1.0),), BOTH),))
+    assert to_plain(Parcel.of(inner).open()) == to_plain(inner)
+    unable = replace(study, sweeps=(Sweep(("AV",), (scaled((tmp_path / "file").open("w")),), BOTH),))
+    with pytest.raises(WorkerError, match=r"expected a study that can be sent .* got one that cannot: .*--workers 1"):
+        Parcel.of(unable)
+    (tmp_path / "their_losses.py").write_text("def loss(net, batch, seeds):\n    return net(batch.x).sum()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    theirs = import_module("their_losses")
+    parcel = Parcel.of(replace(study, models=(ModelConfig("AV", loss=theirs.loss),), sweeps=(), embedded=()))
+    monkeypatch.delitem(sys.modules, "their_losses")
+    (tmp_path / "their_losses.py").write_text("def loss(net, batch, seeds):\n    return net(batch.x).mean()\n")
+    with pytest.raises(WorkerError, match=r"own code .* on \S+ \(process \d+\).* got other ones"):
+        parcel.open()
+    monkeypatch.delitem(sys.modules, "their_losses")
+    (tmp_path / "their_losses.py").unlink()
+    with pytest.raises(
+        WorkerError, match=r"modules of the study on \S+ .* ModuleNotFoundError: .*their_losses.* Install"
+    ):
+        parcel.open()
 
 
 def untrained(folder: Path, videos: Path) -> tuple[Study, list[Path]]:
@@ -345,9 +408,19 @@ def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, 
     assert list(tmp_path.glob("**/*")) == [tmp_path / "gallery"]
 
 
+def dies(classes):
+    if multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Flat(classes)
+
+
 class Flat(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+
     def forward(self, x):
-        return x.audio[:, :5]
+        return x.audio[:, : self.classes]
 
 
 def test_studies_that_make_no_sense_are_refused():
@@ -357,7 +430,7 @@ def test_studies_that_make_no_sense_are_refused():
         replace(study, sweeps=(Sweep(("MAV",), (), ()),))
     with pytest.raises(ValueError, match=r"'Flat' should answer .* got \(1, 5\)"):
         run(
-            replace(study, models=(ModelConfig("Flat", network=lambda classes: Flat()),), sweeps=(), embedded=()),
+            replace(study, models=(ModelConfig("Flat", network=lambda classes: Flat(5)),), sweeps=(), embedded=()),
             Path("no"),
         )
     with pytest.raises(ValueError, match="there is no study 'slow'; there are quick"):

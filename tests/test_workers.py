@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avrobust.data.workers import Lost, in_processes
+from avrobust.data.workers import Lost, Processes, in_processes, tell
 
 
 def work(task: tuple[str, object]) -> object:
@@ -53,6 +53,20 @@ def test_an_error_is_raised_here_with_the_traceback_of_the_process():
     assert "in work" in caught.value.__notes__[0]
 
 
+def talk(value):
+    tell(value + 1)
+    tell(value + 2)
+    return value
+
+
+def test_what_a_task_tells_arrives_while_it_runs():
+    heard = []
+    pool = Processes(talk, 1, told=lambda task, value: heard.append((task, value)))
+    assert pool.submit(1).result() == 1
+    assert heard == [(1, 2), (1, 3)]
+    pool.close(0.0)
+
+
 @pytest.mark.parametrize("seconds", [0.1, 3600])
 def test_leaving_early_ends_what_runs_after_a_while(monkeypatch, seconds):
     monkeypatch.setattr("avrobust.data.workers.GRACE_S", 1.0)
@@ -74,15 +88,17 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path):
 INTERRUPTED = """
 import os, signal, sys, time
 from pathlib import Path
-from avrobust.data.workers import extra_processes
+from avrobust.data.workers import Processes
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    with extra_processes(1, Path(sys.argv[1]).touch):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.killpg(0, signal.SIGINT)
-        for _ in range(300):
-            time.sleep(0.1 * (not Path(sys.argv[1]).exists()))
+    pool = Processes(Path.touch, 1)
+    done = pool.submit(Path(sys.argv[1]))
+    time.sleep(0.1)  # it is being started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.killpg(0, signal.SIGINT)
+    done.result(60)
+    pool.close(5.0)
 """
 
 

@@ -62,7 +62,8 @@ def name_of(defined: Any) -> str:
     >>> name_of(digest)
     'avrobust.config:digest'
     """
-    return f"{defined.__module__}:{defined.__qualname__}"
+    module = "__main__" if defined.__module__ == "__mp_main__" else defined.__module__  # a script in its own workers
+    return f"{module}:{defined.__qualname__}"
 
 
 def concise(settings: Any) -> str:

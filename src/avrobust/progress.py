@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from io import TextIOBase
-from math import isfinite
+from math import inf, isfinite
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 Advance = Callable[..., None]  # advance(1), or advance(0, note="val 71.2 %")
+Tell = Callable[[str], object]  # takes "training AV-0: 45%, epoch 3/8"
 
 EVERY_S = 30.0
 _last_line = -EVERY_S  # when this process last wrote one, on the clock of `Lines`
 _running: list["Lines"] = []  # the innermost one comes last, and is the one that writes
 _bars: list[Progress] = []  # at most one: all work of a process shares it
+_tell: Tell | None = None  # where the progress of a process that works for another one goes
 
 
 @contextmanager
@@ -39,6 +41,8 @@ def track_progress(
     console = Console(stderr=True)
     if not visible or not total:
         yield lambda amount=1, note=None: None
+    elif _tell is not None:
+        yield _telling(Lines(title, total, done, count), _tell)
     elif console.is_terminal or console.is_jupyter:
         with _bar(console, title, total, done, count) as advance:
             yield advance
@@ -46,6 +50,36 @@ def track_progress(
         lines = Lines(title, total, done, count)
         with lines.kept_up():
             yield lines.advance
+
+
+@contextmanager
+def progress_told(tell: Tell) -> Iterator[None]:
+    """While the block runs, this process shows no progress but tells it, once a second, in words.
+
+    >>> with progress_told(print), track_progress("training AV-0", 20, count=False) as advance:
+    ...     advance(9, note="epoch 3/8")
+    training AV-0: 45%, epoch 3/8
+    """
+    global _tell
+    before, _tell = _tell, tell
+    try:
+        yield
+    finally:
+        _tell = before
+
+
+def _telling(lines: "Lines", tell: Tell) -> Advance:
+    told_at = -inf
+
+    def advance(amount: float = 1, note: str | None = None) -> None:
+        nonlocal told_at
+        lines.done += amount
+        lines.note = lines.note if note is None else note
+        if time.monotonic() - told_at >= 1.0:
+            told_at = time.monotonic()
+            tell(f"{lines.title}: {lines.done / lines.total:.0%}{lines.note and f', {lines.note}'}")
+
+    return advance
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def goal(objective: Objective | Raised, usual: Objective = cross_entropy) -> str
     >>> goal(cross_entropy), goal(margin)
     ('', ' (margin)')
     """
-    return "" if objective is usual else f" ({display_name(objective)})"
+    return "" if objective == usual else f" ({display_name(objective)})"
 
 
 def check_settings(objective: Any = cross_entropy, **counts: tuple[Any, int]) -> None:

@@ -15,6 +15,7 @@ from avrobust.budget_check import check
 from avrobust.cli import options as shared
 from avrobust.cli.model import LoadedModel, class_names, load_model
 from avrobust.cli.options import ATTACK_HELP, Budget, Group, Maybe, Packages, parse
+from avrobust.devices import device
 from avrobust.engine import as_judge
 from avrobust.evaluation.checks import check_logits
 from avrobust.evaluation.distortion import distortion
@@ -91,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
     attack = shared.attack(options.attack)
     if options.target is not None:
         towards(0, attack, options.attack)  # before any work: can this attack have a target?
-    where = shared.device(options.run.device)
+    where = device(options.run.device)
     model, spec, view, classes = named(
         options, load_model(options.model, options.clip, options.view, options.run.allow, where)
     )

@@ -12,11 +12,12 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Budget, Clips, Group, Maybe, Packages, device, prepared
+from avrobust.cli.options import Budget, Clips, Group, Maybe, Packages, prepared
 from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
 from avrobust.data.manifest import Manifest
+from avrobust.devices import device
 from avrobust.evaluation.door import check_answer, check_model
 from avrobust.media import ClipSpec
 from avrobust.models.own import imported

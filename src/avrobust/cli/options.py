@@ -5,18 +5,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import torch
 import tyro
-from threadpoolctl import threadpool_limits
 
-from avrobust.allocator import keep_memory
 from avrobust.attacks import ATTACKS, by_name
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
 from avrobust.data.source import Source
 from avrobust.data.store import Store
-from avrobust.data.workers import cores, extra_processes
 from avrobust.locks import Lock
 from avrobust.media import ClipSpec
 from avrobust.models.own import imported
@@ -52,30 +48,6 @@ def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str
         store = prepare(manifest, spec, out)
     store.require_classes(*splits)
     return store
-
-
-def side_by_side(work: Callable[[bool], T], workers: int | None, *, quiet: bool) -> T:
-    """Call `work(quiet)` here and in `workers` - 1 more processes, which divide this process's threads.
-
-    The default is 2 without a GPU, else 1.  Raises `ValueError` if `workers` is less than 1.
-    """
-    if workers is not None and workers < 1:
-        raise ValueError(f"expected at least 1 worker, got {workers}. Use --workers 1 for a single process.")
-    count = workers or (1 if torch.cuda.is_available() else min(2, cores()))
-    threads = torch.get_num_threads()
-    share = max(1, threads // count)
-    try:
-        with extra_processes(count - 1, _with_threads, share, work):
-            return _with_threads(share, work, quiet)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _with_threads(count: int, work: Callable[[bool], T], quiet: bool = True) -> T:
-    torch.set_num_threads(count)
-    keep_memory()
-    with threadpool_limits(count):  # NumPy's and SciPy's libraries have threads of their own, which wait busily
-        return work(quiet)
 
 
 @dataclass(frozen=True)
@@ -178,24 +150,3 @@ class Budget:
         if found.subset == "clean":
             raise ValueError("expected an audio or visual budget, got 0 for both. Give --audio, --visual or both.")
         return found
-
-
-def device(name: str | None) -> torch.device:
-    """The device called `name`; without a name, a GPU if there is one, else the CPU.
-
-    Raises `ValueError` if PyTorch cannot use the device here.
-
-    >>> device("cpu")
-    device(type='cpu')
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(name)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # CPU builds assert
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"expected a device that PyTorch can use here, got {name!r} ({reason}). Use cpu, cuda, cuda:1 or mps."
-        ) from error
-    return found

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from avrobust.cli.options import Maybe, parse, side_by_side
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import Maybe, parse
 from avrobust.cli.study import refuse_failures
 from avrobust.evaluation.stats import percent
 from avrobust.report.load import read
 from avrobust.report.sections import robustness
+from avrobust.study.machines import Machines
 from avrobust.study.runner import run
 from avrobust.study.selftest import HOLDS, study
 
@@ -35,15 +36,18 @@ class Options:
     """Show no progress."""
 
 
-def work(options: Options, quiet: bool) -> Path:
-    """Run the study, as one of several processes or alone; returns the report's path."""
-    return run(study, options.out, data=options.cache, command="avrobust selftest", progress=not quiet)
-
-
 def main(argv: Sequence[str]) -> None:
     """Run the study, print one line per defense.  Raises `ValueError` if a verdict is wrong."""
     options = parse(Options, argv, "selftest", ABOUT)
-    page = side_by_side(partial(work, options), options.workers, quiet=options.quiet)
+    keep_memory()
+    page = run(
+        study,
+        options.out,
+        data=options.cache,
+        command="avrobust selftest",
+        progress=not options.quiet,
+        machines=Machines(options.workers),
+    )
     refuse_failures(options.out)
     (table,) = robustness.tables(read(options.out))
     lines: list[tuple[str, ...]] = [("defense", "clean", "FGSM", "worst", "verdict", "")]

@@ -5,14 +5,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from avrobust import report
-from avrobust.cli.options import Clips, Group, Maybe, parse, side_by_side
+from avrobust.allocator import keep_memory
+from avrobust.cli.options import Clips, Group, Maybe, parse
 from avrobust.cli.studies import STUDIES, named
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
@@ -21,6 +21,7 @@ from avrobust.models.zoo import NetSpec
 from avrobust.study import ModelConfig, Study
 from avrobust.study.cost import announced, cost, counted, estimate
 from avrobust.study.failures import failures, words
+from avrobust.study.machines import Machines
 from avrobust.study.runner import run
 from avrobust.training import View
 
@@ -46,11 +47,17 @@ class RunOptions:
     cache: Path = Path("data")
     """Folder of the orchestra's videos and of prepared clips, which runs share."""
     workers: Maybe[int] = None
-    """Processes that share the models; default 1 with a GPU, else 2. Other processes and machines may join: run the same command in a shared folder."""
+    """Processes that share the models; default 1 with a GPU, else 2."""
+    device: Maybe[str] = None
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
     tracker: Maybe[str] = None
     """Also send training curves to this tracker, for example tensorboard."""
     quiet: bool = False
     """Show no progress."""
+
+    def machines(self) -> Machines:
+        """Where the work is done."""
+        return Machines(self.workers, self.device)
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,18 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
     options, study = read(argv)
+    keep_memory()
     if isinstance(study.data, Source) and not options.run.quiet:  # the orchestra's studies state their own cost
         print(estimate(study, counted(study.data.manifest())), flush=True)
-    page = side_by_side(partial(work, tuple(argv)), options.run.workers, quiet=options.run.quiet)
+    page = run(
+        study,
+        options.out or Path("runs") / study.name,
+        data=options.run.cache,
+        command=f"avrobust study {shlex.join(argv)}",
+        progress=not options.run.quiet,
+        tracker=options.run.tracker,
+        machines=options.run.machines(),
+    )
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")
     refuse_failures(page.parent)
@@ -98,19 +114,6 @@ def refuse_failures(out: Path) -> None:
             f"expected a complete study, got {len(missing)} failed job{'s' if len(missing) > 1 else ''}, of "
             f"{', '.join(names)}. See {out / 'failures'}; the same command tries again."
         )
-
-
-def work(argv: Sequence[str], quiet: bool) -> Path:
-    """Run the study, alone or as one of several processes; returns the report's path."""
-    options, study = read(argv)
-    return run(
-        study,
-        options.out or Path("runs") / study.name,
-        data=options.run.cache,
-        command=f"avrobust study {shlex.join(argv)}",
-        progress=not quiet,
-        tracker=options.run.tracker,
-    )
 
 
 def read(argv: Sequence[str]) -> tuple[Options, Study]:

@@ -5,17 +5,16 @@ import os
 import queue
 import signal
 import threading
+import time
 import traceback
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from avrobust.allocator import keep_memory
@@ -25,6 +24,7 @@ Result = TypeVar("Result")
 
 POLL_S = 0.5  # between two looks at the clock; an answer is seen at once
 GRACE_S = 5.0  # that running tasks may take to finish after Ctrl-C
+_telling: Connection | None = None  # in a worker: to the process that hands out tasks
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,13 @@ def in_processes(
 ) -> Iterator[tuple[Task, Result | Lost]]:
     """Each task with `work(task)`, in the order of the tasks, computed by `workers` processes.
 
-    A task that kills its process (twice: the first time memory may have run out), or that takes longer than
-    `limit_s(task)` seconds, gives `Lost`; its process is started anew and no other task is affected.  An exception in
-    `work` is raised here.  After Ctrl-C, running tasks have 5 s to finish.
-
-    Processes are started afresh, so a script that calls this should do so under `if __name__ == "__main__":`.
-    Raises RuntimeError where it does not.
+    An exception in `work` is raised here.  After Ctrl-C, running tasks have 5 s to finish.  See `Processes`.
     """
-    stopping = threading.Event()
-    idle: queue.LifoQueue[_Worker[Task, Result]] = (
-        queue.LifoQueue()
-    )  # the last one first: few tasks start few processes
-    for _ in range(workers):
-        idle.put(_Worker(work, stopping))
-
-    def result(task: Task) -> Result | Lost:
-        worker = idle.get()
-        try:
-            return worker.result(task, limit_s(task))
-        finally:
-            idle.put(worker)
-
-    threads = ThreadPoolExecutor(workers)
+    pool = Processes(work, workers, limit_s=limit_s)
     pending: deque[tuple[Task, Future[Result | Lost]]] = deque()
     try:
         for task in tasks:
-            pending.append((task, threads.submit(result, task)))
+            pending.append((task, pool.submit(task)))
             if len(pending) >= 4 * workers:  # enough to keep all processes busy, little to hold in memory
                 done, future = pending.popleft()
                 yield done, future.result()
@@ -76,10 +57,72 @@ def in_processes(
             done, future = pending.popleft()
             yield done, future.result()
     finally:
-        stopping.set()
-        threads.shutdown(cancel_futures=True)
+        pool.close(GRACE_S)
+
+
+class Processes(Generic[Task, Result]):
+    """`workers` processes that do `work`, each on one task at a time.
+
+    A task that kills its process (twice: the first time memory may have run out), or that takes longer than
+    `limit_s(task)` seconds, gives `Lost`; its process is started anew and no other task is affected.  What `work` sends
+    with `tell` arrives at `told(task, value)`, in a thread.
+
+    Processes are started afresh, so a script that uses this should do so under `if __name__ == "__main__":`.
+    Tasks raise RuntimeError where it does not.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Task], Result],
+        workers: int,
+        *,
+        limit_s: Callable[[Task], float] = lambda task: inf,
+        told: Callable[[Task, Any], None] = lambda task, value: None,
+    ) -> None:
+        self._limit_s, self._told = limit_s, told
+        self._ending = _Ending()
+        self._workers = workers
+        # The last one first: few tasks start few processes.
+        self._idle: queue.LifoQueue[_Worker[Task, Result]] = queue.LifoQueue()
         for _ in range(workers):
-            idle.get().close()
+            self._idle.put(_Worker(work, self._ending))
+        self._threads = ThreadPoolExecutor(workers)
+
+    def submit(self, task: Task) -> Future[Result | Lost]:
+        """Do a task when a process is free."""
+        return self._threads.submit(self._result, task)
+
+    def _result(self, task: Task) -> Result | Lost:
+        worker = self._idle.get()
+        try:
+            return worker.result(task, self._limit_s(task), self._told)
+        finally:
+            self._idle.put(worker)
+
+    def close(self, grace_s: float) -> None:
+        """End all processes; running tasks have `grace_s` seconds to finish."""
+        self._ending.at = time.monotonic() + grace_s
+        self._threads.shutdown(cancel_futures=True)
+        for _ in range(self._workers):
+            self._idle.get().close()
+
+
+def tell(value: object) -> None:
+    """Send something to the process that handed out the task at hand, while it runs."""
+    if _telling is not None:
+        _telling.send(_Told(value))
+
+
+@dataclass(frozen=True)
+class _Told:
+    value: object
+
+
+@dataclass
+class _Ending:
+    """When running tasks have to be done, on the monotonic clock, once their pool is closed."""
+
+    at: float = inf
 
 
 class _Worker(Generic[Task, Result]):
@@ -87,21 +130,26 @@ class _Worker(Generic[Task, Result]):
 
     starting = threading.Lock()  # multiprocessing's own list of children is not made for threads
 
-    def __init__(self, work: Callable[[Task], Result], stopping: threading.Event) -> None:
-        self.work, self.stopping = work, stopping
+    def __init__(self, work: Callable[[Task], Result], ending: _Ending) -> None:
+        self.work, self.ending = work, ending
         self.process: Any = None
 
-    def result(self, task: Task, limit_s: float) -> Result | Lost:
+    def result(self, task: Task, limit_s: float, told: Callable[[Task, Any], None]) -> Result | Lost:
         """`work(task)`, or why there is no result."""
         for _ in range(2):
             if self.process is None:
                 self.start()
             try:
                 self.connection.send(task)
-                if not self.answers_within(limit_s):
-                    self.kill()
-                    return Lost(f"took longer than {limit_s:g} s")
-                value, error = self.connection.recv()
+                answer: Any = _Told(None)
+                deadline = time.monotonic() + limit_s
+                while isinstance(answer, _Told):
+                    if not self.answers_before(deadline):
+                        self.kill()
+                        return Lost(f"took longer than {limit_s:g} s")
+                    if isinstance(answer := self.connection.recv(), _Told):
+                        told(task, answer.value)
+                value, error = answer
             except (EOFError, OSError):
                 self.kill()
                 continue
@@ -128,12 +176,11 @@ class _Worker(Generic[Task, Result]):
                 "`if __name__ == '__main__':`, or with workers=1."
             ) from None
 
-    def answers_within(self, limit_s: float) -> bool:
-        while not self.connection.poll(POLL_S):
-            limit_s = min(limit_s, GRACE_S if self.stopping.is_set() else inf) - POLL_S
-            if limit_s <= 0:
-                return False
-        return True
+    def answers_before(self, deadline: float) -> bool:
+        while time.monotonic() < min(deadline, self.ending.at):
+            if self.connection.poll(POLL_S):
+                return True
+        return False
 
     def kill(self) -> None:
         self.process.kill()
@@ -145,32 +192,6 @@ class _Worker(Generic[Task, Result]):
             self.connection.close()
             self.process.join()
             self.process = None
-
-
-@contextmanager
-def extra_processes(count: int, work: Callable[..., object], *args: object) -> Iterator[None]:
-    """`count` more processes that call `work(*args)` while the block runs; what they print is not shown.
-
-    Warns if one of them failed although the block itself did not.
-    """
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_quietly, args=(work, args)) for _ in range(count)]
-    with _blocked_interrupt():
-        for process in processes:
-            process.start()
-    try:
-        yield
-        for process in processes:
-            if process.exitcode:
-                warnings.warn(
-                    f"one of {count + 1} processes failed (exit code {process.exitcode}; memory may have run out). "
-                    "The others did its part.",
-                    stacklevel=3,
-                )
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
 
 
 def cores() -> int:
@@ -194,7 +215,9 @@ def _blocked_interrupt() -> Iterator[None]:
 
 def _serve(connection: Connection, work: Callable[[Any], object]) -> None:
     """Answer each task that arrives, until the other side closes the connection."""
+    global _telling
     _start()
+    _telling = connection
     with suppress(EOFError, BrokenPipeError):
         connection.send("ready")
         while True:
@@ -205,12 +228,6 @@ def _serve(connection: Connection, work: Callable[[Any], object]) -> None:
                 error.add_note(traceback.format_exc())  # tracebacks do not travel between processes
                 answer = None, error
             connection.send(answer)
-
-
-def _quietly(work: Callable[..., object], args: tuple[object, ...]) -> None:
-    _start()
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        work(*args)
 
 
 def _start() -> None:

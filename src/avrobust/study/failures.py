@@ -4,7 +4,6 @@ A full or read-only disk stops the run; so does Ctrl-C.
 """
 
 import errno
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -14,20 +13,10 @@ from typing import Any
 
 from avrobust.config import brief
 from avrobust.files import write_bytes
-from avrobust.study.record import RunFile
+from avrobust.study.record import Notes
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 CLOSED = {errno.EACCES, errno.EPERM}
-
-
-def failed_now(record: RunFile) -> set[str]:
-    """The names that failed in this run, in any of its processes; those that failed in an earlier run are tried again."""
-    return {name for name, told in failures(record.about).items() if float(told.get("at", 0)) >= record.began_s}
-
-
-def failed(record: RunFile, name: str) -> bool:
-    """Whether `name` failed in this run, in any of its processes."""
-    return name in failed_now(record)
 
 
 def failures(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -36,25 +25,27 @@ def failures(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def left_out(record: RunFile, name: str, model: str, seed: int, doing: str) -> Iterator[None]:
+def left_out(notes: Notes, out: Path, name: str, model: str, seed: int, doing: str) -> Iterator[None]:
     """Write down an error in the block, and go on after it; forget an earlier one where there is none."""
-    out = record.path.parent
     try:
         yield
     except Exception as error:
         if of_the_disk(error, out):
             raise
-        log = out / "failures" / f"{name}.txt"
-        write_bytes(log, traceback.format_exc().encode(errors="replace"))
-        told = {
-            "model": model, "seed": seed, "doing": doing, "error": brief(f"{type(error).__name__}: {error}", 500),
-            "log": log.relative_to(out).as_posix(), "at": time.time(),
-        }  # fmt: skip
-        record.update(failures={name: told})
-        print(words(told, out), file=sys.stderr, flush=True)
+        told = f"{type(error).__name__}: {error}"
+        notes.update(failures={name: failure(out, name, model, seed, doing, told, traceback.format_exc())})
     else:
-        if name in failures(record.about):
-            record.update(failures={name: None})
+        notes.update(failures={name: None})
+
+
+def failure(out: Path, name: str, model: str, seed: int, doing: str, error: str, log: str) -> dict[str, Any]:
+    """A failure for run.json; its `log` is written to the folder `failures`."""
+    file = out / "failures" / f"{name}.txt"
+    write_bytes(file, log.encode(errors="replace"))
+    return {
+        "model": model, "seed": seed, "doing": doing, "error": brief(error, 500),
+        "log": file.relative_to(out).as_posix(), "at": time.time(),
+    }  # fmt: skip
 
 
 def words(told: Mapping[str, Any], out: Path) -> str:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -26,18 +27,24 @@ from avrobust.progress import track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
-from avrobust.study.failures import failed, failed_now, left_out
+from avrobust.study.failures import left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
-from avrobust.study.record import RunFile, about_model, world, world_name
+from avrobust.study.record import Notes, about_model, world, world_name
 from avrobust.training import Trained, View, batches, checkpoint, load, train, weights_sha256, window
+from avrobust.training.state import finished
 from avrobust.types import AV, Attack, Batch
+
+Stage = Literal["training", "measuring"]
 
 DRAWN = 400  # test clips in a figure of features: more of them hide each other
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One model of a study with one seed, in a run: its files and what it is measured on."""
+    """One model of a study with one seed, in a run: its files and what it is measured on.
+
+    What it tells for run.json goes to `notes`.
+    """
 
     study: Study
     config: ModelConfig
@@ -45,72 +52,65 @@ class Job:
     out: Path
     manifest: Manifest
     store: Store
-    record: RunFile
     device: torch.device
     progress: bool = True
     tracker: str | None = None
+    notes: Notes = field(default_factory=Notes)
 
     @property
     def folder(self) -> Path:
         """The folder of its training."""
         return self._weights_of(self.config.name).parent
 
-    @cached_property
-    def sources(self) -> tuple[str, ...]:
-        """The models whose weights it needs: the one its training starts from, and those that attacks transfer from."""
-        attacks = [cell.attack for cell in self.study.cells(self.config.name, self.seed)]
-        foreign = [attack.source for attack in attacks if isinstance(attack, Transfer)]
-        return tuple(dict.fromkeys([*filter(None, [self.config.start]), *foreign]))
-
     @property
     def name(self) -> str:
         """The name of its folder, and of its failure."""
         return self.folder.name
 
-    @property
-    def ready(self) -> bool:
-        """Whether the weights that it needs exist, or their models have failed."""
-        return all((w := self._weights_of(s)).exists() or failed(self.record, w.parent.name) for s in self.sources)
+    def run(self, stage: Stage) -> Notes:
+        """Train or measure the model; a failure is noted, and the study goes on without it."""
+        with left_out(self.notes, self.out, self.name, self.config.name, self.seed, f"{stage} it"):
+            if stage == "training":
+                with self.notes.timed(f"training {self.config.name}"):
+                    self.train()
+            else:
+                self.examine()
+        return self.notes
 
-    def run(self) -> None:
-        """Train, attack and examine the model; a failure is recorded, and the study goes on without it."""
-        if not failed(self.record, self.name):
-            with left_out(self.record, self.name, self.config.name, self.seed, "training and measuring it"):
-                self._run()
-
-    def _run(self) -> None:
-        study, name, record = self.study, self.config.name, self.record
+    def examine(self) -> None:
+        """Attack the trained model, and show what it does."""
+        study, name, notes = self.study, self.config.name, self.notes
         first = self.seed == study.seeds[0]
-        with record.timed(f"training {name}"):
-            trained = self.train()
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
-        net = self._load(self.config, trained.path).to(self.device)
+        net = self._load(self.config, path := self._weights_of(name)).to(self.device)
         places = localisation(self.manifest, self.store, study.view) if self.config.spec.localises else None
-        with record.timed(f"attacking {name}"):
+        with notes.timed(f"attacking {name}"):
             self.measure(net, also=places)
             if first:  # it stands for the others, too
-                record.update(models={name: self.about(trained, net)})
+                notes.update(models={name: self.about(finished(path, net), net)})
         if first and places:
-            record.update(baselines=baselines([box for box in places.boxes.values() if box]))
+            notes.update(baselines=baselines([box for box in places.boxes.values() if box]))
         if name in study.embedded:
-            with record.timed("features"):
+            with notes.timed("features"):
                 self.write_features(net)
         if first:
-            with record.timed("showcase"):
+            with notes.timed("showcase"):
                 shown = showcase.Shown.of(net, self.tested(showcase.CANDIDATES), study.showcase, self.seed, self.store)
                 if self.config == study.models[0]:
                     showcase.attacked(shown, self.out / "gallery")
                 if places:
                     showcase.located(shown, places, self.out / "strips" / name)
 
-    def train(self) -> Trained:
-        """The finished training; one that was interrupted goes on."""
+    def train(self) -> None:
+        """Train the model; a training that was interrupted goes on."""
         study, config = self.study, self.config
         if config.epochs == 0:
-            checkpoint.save(net := self.start(), path := self._weights_of(config.name), {})
-            return Trained(path, net, curve=(), best_epoch=0, seconds=0.0)
-        return train(
+            checkpoint.save(self.start(), self._weights_of(config.name), {"curve": [], "best_epoch": 0, "seconds": 0.0})
+            return
+        if not self._weights_of(config.name).exists():
+            self._note_world()
+        train(
             self.start(), self.store, study.recipe(config), view=study.view, loss=config.loss,
             out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,
         )  # fmt: skip
@@ -143,17 +143,12 @@ class Job:
         source = cache(self._source)
         cells = self._keyed(net, also, source)
         if other := set_aside(self.out, name, seed, cells):
-            self.record.update(set_aside=other)
-        lost = failed_now(self.record)
-        todo = {
-            key: cell
-            for key, cell in cells.items()
-            if self._failure(cell) not in lost and not is_whole(cell_folder(self.out, key))
-        }
+            self.notes.update(set_aside=other)
+        todo = {key: cell for key, cell in cells.items() if not is_whole(cell_folder(self.out, key))}
         if not todo:
             return
         attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=name, also=also))
-        here = world_name(world(self.device))
+        here = self._note_world()
         total = sum(cell.steps + 1 for cell in todo.values())
         with track_progress(f"attacking {name} (seed {seed})", total, visible=self.progress, count=False) as advance:
             for key, cell in todo.items():
@@ -161,13 +156,20 @@ class Job:
                 if cell.attack is None:
                     write_cell(self.out, key, cell, self._clean(cell, net, also, attacked), here)
                 else:
-                    with left_out(self.record, self._failure(cell), name, seed, f"{cell.attack_name} on {cell.threat}"):
+                    failing = f"{cell.attack_name} on {cell.threat}"
+                    with left_out(self.notes, self.out, self._failure(cell), name, seed, failing):
                         attack = cell.attack
                         if isinstance(attack, Transfer):
                             attack = replace(attack, model=source(attack.source))
                         rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
                         write_cell(self.out, key, cell, rows, here)
                 advance(cell.steps + 1)
+
+    def _note_world(self) -> str:
+        """Tell on which machine this is computed; the short name of that."""
+        here = world(self.device)
+        self.notes.update(worlds={(name := world_name(here)): here})
+        return name
 
     def _keyed(self, net: Network, also: Measure | None, source: Callable[[str], Network]) -> dict[str, Cell]:
         """The cells of the model by the names of their folders: all that their rows depend on is in these."""

@@ -84,72 +84,80 @@ def _cpu() -> str:
     )
 
 
-class RunFile:
-    """`run.json`, rewritten as a whole at every change, by any process that works on the run.
+class Notes:
+    """What a job tells for run.json, on whichever machine it runs."""
+
+    def __init__(self) -> None:
+        self.about: dict[str, Any] = {}
+
+    def update(self, **entries: Any) -> None:
+        """Set some entries; dicts are merged into what is there."""
+        for key, value in entries.items():
+            old = self.about.get(key)
+            self.about[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+
+    def spend(self, stage: str, seconds: float) -> None:
+        """Add to the seconds of a stage; a resumed run adds to what was spent before."""
+        spent = self.about.get("seconds", {}).get(stage, 0.0)
+        self.update(seconds={stage: round(spent + seconds, 1)})
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of the block to a stage."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spend(stage, time.monotonic() - began)
+
+
+class RunFile(Notes):
+    """`run.json`, rewritten as a whole at every change, by the one process that drives the run.
 
     `report.record` has its types and says which versions can be read.
     """
 
     def __init__(self, out: Path, asked: Mapping[str, Any]) -> None:
         """Begin a run in `out`, or go on with the one that is there; raises `RunExistsError` if it asked for something else."""
+        super().__init__()
         self.path = out / "run.json"
-        self.began_s = time.time()
-        out.mkdir(parents=True, exist_ok=True)
-        held = out / ".run.lock"
-        self._lock = Lock(held)
-        with self._lock:
-            there = self.about.get("asked")
-            if there is None and any(path != held for path in out.iterdir()):
-                held.unlink()  # somebody else's folder stays as it was
-                raise RunExistsError(
-                    f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
-                )
-            wanted = json.loads(json.dumps(asked))
-            if there is not None and (
-                differing := sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
-            ):
-                raise RunExistsError(
-                    f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
-                )
-            self.update(asked=wanted)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """The record as it is now, as plain data."""
         try:
-            return run_record.read(self.path)[1] if self.path.exists() else {}
+            self.about = run_record.read(self.path)[1] if self.path.exists() else {}
         except ValueError as error:
             raise RunExistsError(f"{error}. Put back the file that was there, or give another --out.") from None
+        there, wanted = self.about.get("asked"), json.loads(json.dumps(asked))
+        if there is not None and (differing := sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))):
+            raise RunExistsError(
+                f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
+            )
+        self.update(asked=wanted)
 
     def update(self, **entries: Any) -> None:
-        """Set some entries; dicts are merged into what is there."""
-        with self._lock:
-            about = self.about
-            for key, value in entries.items():
-                old = about.get(key)
-                about[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
-            self._write(about)
+        """Set some entries, and write them."""
+        super().update(**json.loads(json.dumps(entries)))
+        write_json(self.path, {"version": run_record.VERSION, **self.about})
 
-    def begin(self, key: str, parts: Mapping[str, Any]) -> None:
-        """Set the parts that an entry lacks, in this order."""
-        with self._lock:
-            about = self.about
-            about[key] = dict(parts) | about.get(key, {})
-            self._write(about)
+    def add(self, notes: Notes) -> None:
+        """Take over what a job tells; a failure that is mended is forgotten."""
+        told = dict(notes.about)
+        for stage, seconds in told.pop("seconds", {}).items():
+            self.spend(stage, seconds)
+        failures = {**self.about.get("failures", {}), **told.pop("failures", {})}
+        kept = {name: failure for name, failure in failures.items() if failure}
+        if kept or "failures" in self.about:
+            self.about["failures"] = kept
+        if worlds := told.get("worlds"):
+            told["world"] = [*worlds.values()][-1]
+        self.update(**told)
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a stage; a resumed run adds to what was spent before."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                spent = self.about.get("seconds", {}).get(stage, 0.0)
-                self.update(seconds={stage: round(spent + time.monotonic() - began, 1)})
 
-    def _write(self, about: Mapping[str, Any]) -> None:
-        write_json(self.path, {"version": run_record.VERSION, **about})
+def refuse_other_files(out: Path, lock: Lock) -> None:
+    """Raise a `RunExistsError` for a folder with files that are no run's; it stays as it was."""
+    if not (out / "run.json").exists() and any(path not in lock.files for path in out.iterdir()):
+        lock.path.unlink(missing_ok=True)
+        raise RunExistsError(
+            f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
+        )
 
 
 def about_config(config: ModelConfig) -> dict[str, object]:

@@ -1,15 +1,13 @@
 """Runs a study: check it, prepare its clips, train and attack its models, write its report.  Finished work is kept.
 
-Several processes may run the same study in the same folder, on one machine or on several that share it: each takes jobs
-that no other process holds, and ends when all jobs are done.
+One process drives a run: it alone writes run.json, and hands out tasks to this or other processes.
 """
 
 import json
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,16 +21,28 @@ from avrobust.data.orchestra import Orchestra
 from avrobust.data.orchestra.dataset import EDITION
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
-from avrobust.locks import LOOK_S, Lock, LockError
-from avrobust.progress import Advance, track_progress
+from avrobust.data.workers import Lost
+from avrobust.devices import device
+from avrobust.locks import Lock
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.checks import check
 from avrobust.study.cost import announced, counted
-from avrobust.study.failures import writing
-from avrobust.study.jobs import Job
+from avrobust.study.failures import failure, words, writing
+from avrobust.study.jobs import weights_of
+from avrobust.study.machines import ALONE, Machines
 from avrobust.study.plan import Study
-from avrobust.study.record import RunExistsError, RunFile, about_config, code, world, world_name
+from avrobust.study.record import (
+    Notes,
+    RunExistsError,
+    RunFile,
+    about_config,
+    code,
+    refuse_other_files,
+    world,
+)
+from avrobust.study.tasks import Task, drive, plan
+from avrobust.study.worker import Bench
 from avrobust.threat import Threat
 
 
@@ -44,6 +54,7 @@ def run(
     command: str = "",
     progress: bool = True,
     tracker: str | None = None,
+    machines: Machines = ALONE,
 ) -> Path:
     """Run `study` in the folder `out`; returns the report's path.
 
@@ -51,40 +62,54 @@ def run(
     datasets clip by clip, trainings from their last state, sweeps cell by cell.
 
     A model or an attack that fails is left out, recorded in run.json and in the folder `failures`, and tried again by the
-    next run.  Raises `ValueError` for a study or clips that cannot be used, before anything is written, and `OSError` that
-    names the place where nothing can be written.
+    next run.  Raises `ValueError` for a study or clips that cannot be used, before anything is written, `LockError` where
+    another process drives a run in this folder, and `OSError` that names the place where nothing can be written.
     """
     with writing(out):
         listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
         check(study, counted(listed) if listed else announced(study) or {}, out, data=data, tracker=tracker)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        record = _begin(study, listed, out, device, command)
-        manifest, store = _clips(study, listed, data, record, progress)
-        run_jobs(
-            [
-                Job(study, config, seed, out, manifest, store, record, device, progress, tracker)
-                for seed in study.seeds
-                for config in study.models
-            ]
+        tasks = plan(study)
+        out.mkdir(parents=True, exist_ok=True)
+        with Lock(out / ".driver.lock", wait=False) as lock:
+            refuse_other_files(out, lock)
+            record = _begin(study, listed, out, device(machines.device), command)
+            manifest, store = _clips(study, listed, data, record, progress)
+            with machines.executor(Bench(study, out, manifest, store, machines.device, progress, tracker)) as executor:
+                drive(tasks, executor, partial(_finish, record, out), progress=progress)
+                with record.timed("showcase"):
+                    showcase.samples(store, out / "samples")
+                return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
+
+
+def _finish(record: RunFile, out: Path, task: Task, result: Notes | Lost) -> bool:
+    """Record what a task told, and print what failed; returns whether the task did not."""
+    name = weights_of(out, task.model, task.seed).parent.name
+    if isinstance(result, Lost):
+        reason = f"{result.reason}, twice; memory may have run out"
+        lost, result = result, Notes()
+        result.update(
+            failures={name: failure(out, name, task.model, task.seed, f"{task.stage} it", reason, lost.reason)}
         )
-        with Lock(out / ".report.lock"):
-            with record.timed("showcase"):
-                showcase.samples(store, out / "samples")
-            return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
+    told = result.about.get("failures", {})
+    for failed in filter(None, told.values()):
+        print(words(failed, out), file=sys.stderr, flush=True)
+    record.add(result)
+    return not told.get(name)
 
 
 def _begin(study: Study, listed: Manifest | None, out: Path, device: torch.device, command: str) -> RunFile:
     """The record of a run that begins or goes on."""
-    record, here = RunFile(out, describe_study(study)), world(device)
+    record = RunFile(out, describe_study(study))
     record.update(
         name=study.name, title=study.title or f"{study.question} {listed.name if listed else 'The orchestra'}",
         paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(),
-        world=here, worlds={world_name(here): here}, sources=sources(study),
+        world=world(device), sources=sources(study),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
     # Before any cells, so that a report of a running study knows every model.
-    record.begin("models", {config.name: about_config(config) for config in study.models})
+    listed_models = {config.name: about_config(config) for config in study.models}
+    record.update(models=listed_models | record.about.get("models", {}))
     return record
 
 
@@ -104,50 +129,6 @@ def _clips(
     refuse_other_clips(record, store, manifest)
     record.update(data=about_data(store, manifest))
     return manifest, store
-
-
-def run_jobs(jobs: Sequence[Job]) -> None:
-    """Run all jobs; wait for those that other processes hold, and take over those that they leave unfinished.
-
-    Raises `ValueError` if a job needs weights that no earlier job makes.
-    """
-    made: set[tuple[str, int]] = set()
-    for job in jobs:
-        if missing := [name for name in job.sources if (name, job.seed) not in made]:
-            raise ValueError(
-                f"{job.config.name} needs the weights of {missing[0]}, expected {missing[0]} before it in the study's models. "
-                "Move it to the front."
-            )
-        made.add((job.config.name, job.seed))
-    for job in jobs:
-        job.folder.mkdir(parents=True, exist_ok=True)
-    todo = [(job, Lock(job.folder / ".lock")) for job in jobs]
-    with track_progress("jobs", len(jobs), visible=any(job.progress for job in jobs)) as advance:
-        _run_free(todo, advance)
-
-
-def _run_free(todo: list[tuple[Job, Lock]], advance: Advance) -> None:
-    """Run the jobs whose locks are free, one after the other, until none is left."""
-    while todo:
-        abandoned: LockError | None = None
-        for number, (job, lock) in enumerate(todo):
-            try:
-                if not (job.ready and lock.try_acquire()):
-                    continue
-            except LockError as error:  # the others first
-                abandoned = error
-                continue
-            try:
-                job.run()
-            finally:
-                lock.release()
-            del todo[number]
-            advance()
-            break
-        else:
-            if abandoned is not None:
-                raise abandoned
-            time.sleep(LOOK_S)
 
 
 def levels(tables: tuple[tuple[Threat, ...], ...]) -> list[dict[str, list[float]]]:
