@@ -1,7 +1,6 @@
 """CAV-MAE (Gong et al. 2023, "Contrastive audio-visual masked autoencoder"), fine-tuned to classify.
 
-The architecture in our own words; modules have the names of the published checkpoints (YuanGongND/cav-mae, BSD), so that
-these load as they are.
+The architecture in our own words, which takes the published checkpoints (YuanGongND/cav-mae, BSD) by their names.
 """
 
 import math
@@ -16,12 +15,23 @@ from torch import Tensor, nn
 from avrobust.files import CheckpointError
 from avrobust.models import torch_file
 from avrobust.models.frontends import AudioFrontEnd, FrameSettings, MelFilters, MelSettings, VisualFrontEnd
+from avrobust.models.fusion import Fusion
+from avrobust.models.network import Absent, AVNet
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD
-from avrobust.types import AV, Signals
+from avrobust.seeds import stable_hash
+from avrobust.types import AV
 
 # The modes of its fine-tuning, and which normalisations the joint blocks use in each: "", or those of one modality.
 NORMS = {"multimodal": "", "audioonly": "_a", "videoonly": "_v"}
 PATCH, BANDS, SIDE = 16, 128, 224  # pixels, mel bands, pixels
+# How the parts of this network, and what they hold, are called in a checkpoint.
+THEIRS = {
+    "audio.patches.": "patch_embed_a.proj.", "audio.modality": "modality_a", "audio.places": "pos_embed_a",
+    "audio.blocks.": "blocks_a.",
+    "visual.patches.": "patch_embed_v.proj.", "visual.modality": "modality_v", "visual.places": "pos_embed_v",
+    "visual.blocks.": "blocks_v.",
+    "fusion.blocks.": "blocks_u.", "fusion.norm": "norm", "fusion.last.": "mlp_head.0.", "classifier.": "mlp_head.1.",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,33 +46,80 @@ class CavMaeSize:
 
 
 def cav_mae(
-    path: Path | str, classes: int, *, rate: int, mode: str = "multimodal", multi_label: bool = False
-) -> "CavMae":
+    weights: Path | str | None,
+    classes: int,
+    *,
+    rate: int,
+    mode: str = "multimodal",
+    multi_label: bool = False,
+    size: CavMaeSize | None = None,
+    seed: int = 0,
+) -> AVNet:
     """The fine-tuned CAV-MAE in a `.pth` file of its authors, to be evaluated on clips of `rate` samples a second.
 
     AudioSet's have 527 classes and `multi_label=True`, VGGSound's 309 and False.  `mode` is the one that the checkpoint was
-    fine-tuned in: "audioonly" ignores the frames, "videoonly" the waveform.
+    fine-tuned in: "multimodal", "audioonly" or "videoonly".  Without `weights` they are random, by `seed`.
+
+    The features of a clip are the patches of each modality behind its own blocks, (b 512 d) and (b t 196 d); the joint blocks
+    run once per frame.  The answer for t frames is the mean over them of the predicted probabilities, as in the published
+    evaluation (of 10 frames); with one frame it is the network's own logits.
 
     Raises `CheckpointError`, naming the file, where it is not there or damaged, holds more than tensors, or holds another
     network: other classes, or CAV-MAE as it was pretrained (a decoder, no classifier).
+
+    >>> net = cav_mae(None, 3, rate=16_000, size=CavMaeSize(width=16, heads=2, separate=1, frames=64))
+    >>> net(AV(audio=torch.zeros(2, 8_000), visual=torch.zeros(2, 1, 3, 48, 64))).shape
+    torch.Size([2, 3])
     """
-    path = Path(path)
+    if mode not in NORMS:
+        raise ValueError(f"expected a mode of {', '.join(NORMS)}, got {mode!r}. Give the one of the fine-tuning.")
+    size = size or CavMaeSize()
+    inputs = cav_mae_inputs(rate, size.frames)
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.device("cpu" if weights is None else "meta"),
+    ):  # weights are read, not drawn
+        torch.manual_seed(stable_hash(seed, "network"))
+        encoders: AV[nn.Module] = AV(
+            audio=Patches(inputs.audio, 1, (BANDS // PATCH) * (size.frames // PATCH), size),
+            visual=Patches(inputs.visual, 3, (SIDE // PATCH) ** 2, size),
+        )
+        net = AVNet(encoders, Joint(size, mode), classes)
+        net.classifier = OverFrames(size.width, classes, multi_label)
+    if weights is not None:
+        _read(net, Path(weights), classes)
+    if mode == "videoonly":
+        net.audio = Absent()
+    if mode == "audioonly":
+        net.visual = Absent()
+    return net.eval()
+
+
+def _read(net: AVNet, path: Path, classes: int) -> None:
+    """Put the tensors of a checkpoint into the network, if they are those of such a network."""
     if not path.is_file():
         raise CheckpointError(
             f"{path}: expected a checkpoint of CAV-MAE, got no such file. Download a fine-tuned one from the table "
             "'Pretrained+Finetuned Models' of YuanGongND/cav-mae."
         )
-    inputs = cav_mae_inputs(rate)
-    with torch.device("meta"):  # weights are read, not drawn
-        net = CavMae(classes, inputs, mode=mode, multi_label=multi_label)
-    weights = torch_file.named_tensors(path)
+    expected = {their_name(name): tensor for name, tensor in net.state_dict().items()}
+    found = torch_file.named_tensors(path)
     torch_file.check_names(
-        weights, net.state_dict(), path, f"a CAV-MAE that was fine-tuned on {classes} classes",
+        found, expected, path, f"a CAV-MAE that was fine-tuned on {classes} classes",
         "a fine-tuned checkpoint of that many classes; one of pretraining has a decoder_embed and no mlp_head, and "
         "classifies nothing",
     )  # fmt: skip
-    net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-    return net.eval()
+    net.load_state_dict({name: found[their_name(name)].float() for name in net.state_dict()}, assign=True)
+
+
+def their_name(name: str) -> str:
+    """What a checkpoint calls a tensor of this network.
+
+    >>> their_name("audio.blocks.0.norm1_a.weight"), their_name("fusion.norm_v.bias"), their_name("fusion.norm.bias")
+    ('blocks_a.0.norm1_a.weight', 'norm_v.bias', 'norm.bias')
+    """
+    [(ours, theirs)] = [pair for pair in THEIRS.items() if name.startswith(pair[0])]
+    return theirs + name.removeprefix(ours)
 
 
 def cav_mae_inputs(rate: int, frames: int = CavMaeSize.frames) -> AV[nn.Module]:
@@ -88,86 +145,68 @@ def cav_mae_inputs(rate: int, frames: int = CavMaeSize.frames) -> AV[nn.Module]:
     return AV(audio=AudioFrontEnd(mel, rate), visual=VisualFrontEnd(pixels))
 
 
-class CavMae(nn.Module):
-    """A transformer for patches of the spectrogram, one for patches of a frame, and one for both together.
+class Patches(nn.Module):
+    """The encoder of a modality: a front end, patches of what it gives, blocks of a transformer.
 
-    `embed` gives the patches of each modality behind its own blocks, (b 512 d) and (b t 196 d); `decide` runs the joint
-    blocks once per frame.  The answer for t frames is the mean over them of the predicted probabilities, as in the published
-    evaluation (of 10 frames): as logits, of one class per clip or, `multi_label`, of each label.  With one frame they are
-    the network's own logits.  Weights are random; `cav_mae` loads published ones.
-
-    >>> net = CavMae(3, cav_mae_inputs(16_000, frames=64), CavMaeSize(width=16, heads=2, separate=1, frames=64)).eval()
-    >>> net(AV(audio=torch.zeros(2, 8_000), visual=torch.zeros(2, 1, 3, 48, 64))).shape
-    torch.Size([2, 3])
+    Patches of a spectrogram are (b p d), those of frames (b t p d); bands and lines come one after the other.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        inputs: AV[nn.Module],
-        size: CavMaeSize | None = None,
-        *,
-        mode: str = "multimodal",
-        multi_label: bool = False,
-    ) -> None:
+    def __init__(self, front_end: nn.Module, colours: int, places: int, size: CavMaeSize) -> None:
         super().__init__()
-        if mode not in NORMS:
-            raise ValueError(f"expected a mode of {', '.join(NORMS)}, got {mode!r}. Give the one of the fine-tuning.")
-        size = size or CavMaeSize()
-        self.mode, self.multi_label = mode, multi_label
-        self.inputs = nn.ModuleDict(dict(inputs.items()))
-        positions = {"a": (BANDS // PATCH) * (size.frames // PATCH), "v": (SIDE // PATCH) ** 2}
-        for kind, colours in (("a", 1), ("v", 3)):
-            patches = nn.Conv2d(colours, size.width, PATCH, PATCH)
-            self.add_module(f"patch_embed_{kind}", nn.ModuleDict({"proj": patches}))
-            modality, places = torch.empty(1, 1, size.width), torch.empty(1, positions[kind], size.width)
-            self.register_parameter(f"modality_{kind}", nn.Parameter(nn.init.normal_(modality, std=0.02)))
-            self.register_parameter(f"pos_embed_{kind}", nn.Parameter(nn.init.normal_(places, std=0.02)))
-        for kind, depth in (("a", size.separate), ("v", size.separate), ("u", size.joint)):
-            self.add_module(f"blocks_{kind}", nn.ModuleList(Block(size.width, size.heads) for _ in range(depth)))
-        for norms in NORMS.values():
-            self.add_module(f"norm{norms}", nn.LayerNorm(size.width))
-        self.mlp_head = nn.Sequential(nn.LayerNorm(size.width), nn.Linear(size.width, classes))
+        self.front_end = front_end
+        self.patches = nn.Conv2d(colours, size.width, PATCH, PATCH)
+        self.modality = nn.Parameter(nn.init.normal_(torch.empty(1, 1, size.width), std=0.02))
+        self.places = nn.Parameter(nn.init.normal_(torch.empty(1, places, size.width), std=0.02))
+        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.separate))
 
-    def embed(self, x: Signals) -> AV[Tensor]:
-        """The patches of each modality; of one that the mode ignores, (b 0)."""
-        hears, sees = self.mode != "videoonly", self.mode != "audioonly"
-        return AV(
-            audio=self._heard(x.audio) if hears else x.audio.new_zeros((len(x.audio), 0)),
-            visual=self._seen(x.visual) if sees else x.visual.new_zeros((len(x.visual), 0)),
-        )
+    def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b *t p d"]:
+        """The patches behind the blocks."""
+        pictures: Tensor = self.front_end(signal)
+        several = pictures.ndim == 5  # frames (b t 3 h w), a spectrogram (b t m) otherwise
+        z = self.patches(pictures.flatten(0, 1) if several else pictures.mT[:, None]).flatten(2).mT
+        z = z + self.places + self.modality
+        for block in self.blocks:
+            z = block(z)
+        out: Tensor = z.view(*pictures.shape[:2], *z.shape[1:]) if several else z
+        return out
 
-    def decide(self, f: AV[Tensor]) -> Float[Tensor, "b k"]:
-        """Logits of what `embed` gives."""
+
+class Joint(Fusion):
+    """Blocks over the patches of both modalities together, once per frame, and the mean over all patches: (b td), frame by frame."""
+
+    def __init__(self, size: CavMaeSize, mode: str) -> None:
+        super().__init__(AV(size.width, size.width))
+        self.width = size.width
+        self.mode = mode
+        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.joint))
+        for kind in NORMS.values():
+            self.add_module(f"norm{kind}", nn.LayerNorm(size.width))
+        self.last = nn.LayerNorm(size.width)
+
+    def forward(self, f: AV[Tensor]) -> Float[Tensor, "b td"]:
+        """What is to be classified of each frame, side by side; without frames, once."""
         times = f.visual.shape[1] if self.mode != "audioonly" else 1
         heard = [f.audio[:, None].expand(-1, times, -1, -1)] if self.mode != "videoonly" else []
         seen = [f.visual] if self.mode != "audioonly" else []
         z = torch.cat(heard + seen, 2).flatten(0, 1)
-        norms = NORMS[self.mode]
-        for block in self.get_submodule("blocks_u").children():
-            z = block(z, norms)
-        z = self.get_submodule(f"norm{norms}")(z).mean(1)
-        return over_frames(self.mlp_head(z).unflatten(0, (len(f.audio), times)), self.multi_label)
+        kind = NORMS[self.mode]
+        for block in self.blocks:
+            z = block(z, kind)
+        z = self.last(self.get_submodule(f"norm{kind}")(z).mean(1))
+        joint: Tensor = z.view(len(f.audio), times * self.width)
+        return joint
 
-    def forward(self, x: Signals) -> Float[Tensor, "b k"]:
-        """Logits of the clips."""
-        return self.decide(self.embed(x))
 
-    def _heard(self, wave: Float[Tensor, "b n"]) -> Float[Tensor, "b p d"]:
-        return self._patches(self.inputs["audio"](wave).mT[:, None], "a")
+class OverFrames(nn.Linear):
+    """Logits of the mean over frames of the probabilities, of one class per clip or of each label."""
 
-    def _seen(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t p d"]:
-        images: Tensor = self.inputs["visual"](frames)
-        z = self._patches(images.flatten(0, 1), "v")
-        return z.view(*frames.shape[:2], *z.shape[1:])
+    def __init__(self, width: int, classes: int, multi_label: bool) -> None:
+        super().__init__(width, classes)
+        self.multi_label = multi_label
 
-    def _patches(self, picture: Float[Tensor, "b c h w"], kind: str) -> Float[Tensor, "b p d"]:
-        """A picture's or a spectrogram's patches (lines one after the other) behind the blocks of its modality."""
-        z: Tensor = self.get_submodule(f"patch_embed_{kind}.proj")(picture).flatten(2).mT
-        z = z + self.get_parameter(f"pos_embed_{kind}") + self.get_parameter(f"modality_{kind}")
-        for block in self.get_submodule(f"blocks_{kind}").children():
-            z = block(z)
-        return z
+    def forward(self, z: Float[Tensor, "b td"]) -> Float[Tensor, "b k"]:
+        """The logits; of a single frame, its own."""
+        return over_frames(super().forward(z.view(len(z), -1, self.in_features)), self.multi_label)
 
 
 class Block(nn.Module):
@@ -175,18 +214,18 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        for norms in NORMS.values():
-            self.add_module(f"norm1{norms}", nn.LayerNorm(width))
-            self.add_module(f"norm2{norms}", nn.LayerNorm(width))
+        for kind in NORMS.values():
+            self.add_module(f"norm1{kind}", nn.LayerNorm(width))
+            self.add_module(f"norm2{kind}", nn.LayerNorm(width))
         self.attn = Attention(width, heads)
         self.mlp = nn.Sequential(
             OrderedDict(fc1=nn.Linear(width, 4 * width), act=nn.GELU(), fc2=nn.Linear(4 * width, width))
         )
 
-    def forward(self, z: Float[Tensor, "b p d"], norms: str = "") -> Float[Tensor, "b p d"]:
+    def forward(self, z: Float[Tensor, "b p d"], kind: str = "") -> Float[Tensor, "b p d"]:
         """The tokens behind the block."""
-        z = z + self.attn(self.get_submodule(f"norm1{norms}")(z))
-        out: Tensor = z + self.mlp(self.get_submodule(f"norm2{norms}")(z))
+        z = z + self.attn(self.get_submodule(f"norm1{kind}")(z))
+        out: Tensor = z + self.mlp(self.get_submodule(f"norm2{kind}")(z))
         return out
 
 
