@@ -353,6 +353,7 @@ def test_a_published_model_is_attacked_as_two_streams(name):
     net = make()
     victim = engine.as_victim(net, batch.x)
     assert isinstance(victim, engine.TwoStream) and victim.as_written
+    assert net.rate == (RATE if ignored != "audio" else None)
     threat = avr.Threat.linf(audio=0.02, visual="8/255")
     _, grad = engine.gradient(engine.surrogate(net, batch.x), avr.objectives.margin, batch.x, batch.label, threat)
     for modality, g in grad.items():

@@ -16,9 +16,8 @@ from avrobust.files import CheckpointError
 from avrobust.models import torch_file
 from avrobust.models.frontends import AudioFrontEnd, FrameSettings, MelFilters, MelSettings, VisualFrontEnd
 from avrobust.models.fusion import Fusion
-from avrobust.models.network import Absent, AVNet
+from avrobust.models.network import Absent, AVNet, weights_drawn_by
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD
-from avrobust.seeds import stable_hash
 from avrobust.types import AV
 
 # The modes of its fine-tuning, and which normalisations the joint blocks use in each: "", or those of one modality.
@@ -75,11 +74,8 @@ def cav_mae(
         raise ValueError(f"expected a mode of {', '.join(NORMS)}, got {mode!r}. Give the one of the fine-tuning.")
     size = size or CavMaeSize()
     inputs = cav_mae_inputs(rate, size.frames)
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.device("cpu" if weights is None else "meta"),
-    ):  # weights are read, not drawn
-        torch.manual_seed(stable_hash(seed, "network"))
+    where = torch.device("cpu" if weights is None else "meta")  # weights are read, not drawn
+    with weights_drawn_by(seed), where:
         encoders: AV[nn.Module] = AV(
             audio=Patches(inputs.audio, 1, (BANDS // PATCH) * (size.frames // PATCH), size),
             visual=Patches(inputs.visual, 3, (SIDE // PATCH) ** 2, size),
@@ -154,6 +150,7 @@ class Patches(nn.Module):
     def __init__(self, front_end: nn.Module, colours: int, places: int, size: CavMaeSize) -> None:
         super().__init__()
         self.front_end = front_end
+        self.rate = getattr(front_end, "rate", None)
         self.patches = nn.Conv2d(colours, size.width, PATCH, PATCH)
         self.modality = nn.Parameter(nn.init.normal_(torch.empty(1, 1, size.width), std=0.02))
         self.places = nn.Parameter(nn.init.normal_(torch.empty(1, places, size.width), std=0.02))

@@ -71,6 +71,7 @@ class _Cuts(nn.Module):
             rate=RATE, frame=400, hop=160, fft=512, kaldi=True, mel=MelFilters(128, 20, RATE // 2, "kaldi"), frames=204,
             floor=1.192092955078125e-07, log=math.e, mean=-4.268, std=9.138, layout="mel first", copies=1,
         )  # fmt: skip
+        self.rate = rate
         self.resample = AudioFrontEnd(WaveSettings(RATE), rate)
         self.spectrogram = AudioFrontEnd(mel, RATE)
 
@@ -87,6 +88,7 @@ class _Side(nn.Module):
     def __init__(self, front_end: nn.Module, model: Any, key: str) -> None:
         super().__init__()
         self.front_end, self.model, self.key = front_end, model, key
+        self.rate = getattr(front_end, "rate", None)
 
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
         embeddings: Tensor = self.model({self.key: self.front_end(signal)})[self.key]

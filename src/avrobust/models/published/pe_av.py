@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import Fusion
-from avrobust.models.network import AVNet
+from avrobust.models.network import AVNet, weights_drawn_by
 from avrobust.models.published.prompts import Prompts, TextSource, text_embeddings, with_processor
-from avrobust.seeds import stable_hash
 from avrobust.types import AV
 
 
@@ -51,8 +49,7 @@ def pe_av(
         audio=_Stream(audio_frontend(processor, rate), _with(heard, embedder=_Differentiable(heard.embedder))),
         visual=_Stream(visual_frontend(processor), parts.video_encoder),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_hash(seed, "network"))
+    with weights_drawn_by(seed):
         net = AVNet(
             encoders, _Joint(encoder, model.audio_video_head), classes if isinstance(classes, int) else len(classes)
         )
@@ -85,6 +82,7 @@ class _Stream(nn.Module):
     def __init__(self, front_end: nn.Module, encoder: PreTrainedModel) -> None:
         super().__init__()
         self.front_end, self.encoder = front_end, encoder
+        self.rate = getattr(front_end, "rate", None)
 
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b p d"]:
         z: Tensor = self.encoder(self.front_end(signal)).last_hidden_state

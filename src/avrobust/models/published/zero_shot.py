@@ -73,8 +73,7 @@ def zero_shot(
             )
         hears = modality == "audio"
         front_end = audio_frontend(processor, rate) if hears else visual_frontend(processor)
-        example = torch.zeros(1, rate) if hears else torch.zeros(1, 1, 3, 224, 224)
-        encoders.append(Projected(Encoder(front_end, Loaded(tower, processor), example), projection))
+        encoders.append(Projected(Encoder(front_end, Loaded(tower, model.config, front_end.settings)), projection))
         text = text_embeddings(_Text(model), processor.tokenizer, classes, getattr(prompts, modality))
         texts.append(normalize(text, dim=1) * scale.detach().exp())
     return by_text(AV(*encoders), AV(*texts), weights).eval()
@@ -86,6 +85,7 @@ class Projected(nn.Module):
     def __init__(self, encoder: nn.Module, projection: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
+        self.rate = getattr(encoder, "rate", None)
         self.projection = projection
 
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
