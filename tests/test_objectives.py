@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
 from avrobust.budget_check import check
 from avrobust.objectives import (
+    BinaryCrossEntropy,
+    Deviation,
     EmbeddingShift,
-    MultiLabel,
-    Regression,
     Targeted,
     WithSimilarity,
     dlr,
@@ -140,9 +140,9 @@ def regressor(x):
 
 NET = network()
 TASKS = {
-    "all labels": (MultiLabel(), ten, (FAR > 0).float()), "one label": (MultiLabel(3), ten, (FAR > 0).float()),
-    "regression": (Regression(0.01), regressor, regressor(BATCH.x) + 0.001 * torch.arange(40)),
-    "several numbers": (Regression(0.1), ten, FAR), "a class": (Targeted(2), ten, BATCH.label),
+    "all labels": (BinaryCrossEntropy(), ten, (FAR > 0).float()), "one label": (BinaryCrossEntropy(3), ten, (FAR > 0).float()),
+    "regression": (Deviation(0.01), regressor, regressor(BATCH.x) + 0.001 * torch.arange(40)),
+    "several numbers": (Deviation(0.1), ten, FAR), "a class": (Targeted(2), ten, BATCH.label),
     "embedding": (EmbeddingShift(0.15), ten, BATCH.label), "an embedding of a network": (EmbeddingShift(0.05), NET, BATCH.label),
     "audio features": (EmbeddingShift(0.05, "audio"), NET, BATCH.label), "nothing left of the label": (cross_entropy, NET, BATCH.label),
 }  # fmt: skip
@@ -177,7 +177,7 @@ def test_other_tasks_follow_from_their_objective(attack, objective, model, y):
 
 
 def test_targets_of_another_shape_are_refused():
-    for objective, y, says in ((MultiLabel(), torch.zeros(40, 3), r"shaped as the logits, \(40, 10\), got \(40, 3\)"), (Regression(1.0), torch.zeros(40, 3), r"\(40, 10\), got \(40, 3\)")):  # fmt: skip
+    for objective, y, says in ((BinaryCrossEntropy(), torch.zeros(40, 3), r"shaped as the logits, \(40, 10\), got \(40, 3\)"), (Deviation(1.0), torch.zeros(40, 3), r"\(40, 10\), got \(40, 3\)")):  # fmt: skip
         with pytest.raises(InputError, match=says):
             attacked(PGD(steps=1, objective=objective), y=y)
     with pytest.raises(InputError, match=r"AVAutoAttack is for classification.*Use APGD"):

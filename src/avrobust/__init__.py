@@ -54,7 +54,7 @@ _MODULES = {
     # The attacks as the code of Tian & Xu 2021 runs them.
     "papers.tian2021.attacks": ("Published",),
 }
-# The packages that hold the rest: avr.models.pair, avr.objectives.MultiLabel.
+# The packages that hold the rest: avr.models.pair, avr.objectives.BinaryCrossEntropy.
 _PACKAGES = (
     "attacks",
     "corruptions",

@@ -68,7 +68,9 @@ def test_many_labels():
     net, x = network(outputs=5), signals()
     with torch.no_grad():
         y = (net(x)["logits"] > 0).float()
-    adv = avr.PGD(steps=20, objective=avr.objectives.MultiLabel())(net, x, y, BOTH, avr.Seeds(0, tuple("abcdefghijkl")))
+    adv = avr.PGD(steps=20, objective=avr.objectives.BinaryCrossEntropy())(
+        net, x, y, BOTH, avr.Seeds(0, tuple("abcdefghijkl"))
+    )
     with torch.no_grad():
         wrong = ((net(adv)["logits"] > 0).float() != y).any(1)
     assert wrong.float().mean() > 0.5

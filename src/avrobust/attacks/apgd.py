@@ -9,11 +9,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.base import check_settings, goal, search_info
+from avrobust.attacks.base import check_settings, chosen, goal, search_info
 from avrobust.attacks.search import Index, Search, restarted
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
-from avrobust.objectives import Objective, Raised, cross_entropy
+from avrobust.objectives import Objective, Raised
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Labels, Model, PerClip, Signals
@@ -28,7 +28,8 @@ class APGD:
 
     Each clip has one step length for both modalities, a share of the budget, which keeps them in proportion.  With `stop`, a
     clip leaves the search once the objective has surely succeeded on it, as in AutoAttack.  With `alternate`, one modality
-    moves at a time: audio on even steps, visual on odd ones.
+    moves at a time: audio on even steps, visual on odd ones.  `objective` None is cross entropy, or in `evaluate` that of its
+    task.
 
     >>> APGD().name, APGD(steps=100, restarts=5).name, APGD(alternate=True).name
     ('APGD-50', 'APGD-100x5', 'APGD-50, alternating')
@@ -38,7 +39,7 @@ class APGD:
     restarts: int = 1
     stop: bool = True
     alternate: bool = False
-    objective: Objective | Raised = cross_entropy
+    objective: Objective | Raised | None = None
 
     numbers: ClassVar[tuple[str, ...]] = ("steps", "restarts")
 
@@ -70,7 +71,7 @@ class APGD:
     ) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         return restarted(
-            self.ascend, model, x, y, threat, seeds, self.objective,
+            self.ascend, model, x, y, threat, seeds, chosen(self.objective),
             stop=self.stop, restarts=self.restarts, random=True, start=start,
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What all attacks have in common: facts about them, their display names, and the checks of their settings."""
 
 import operator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from avrobust.facts import AttackInfo, Kind
@@ -15,6 +15,10 @@ from avrobust.objectives import (
     dlr,
     margin,
 )
+from avrobust.objectives.tasks import BinaryCrossEntropy, Deviation
+
+# Objectives that want another answer, beside those of classification.
+ANSWERED = (WithSimilarity, BinaryCrossEntropy, Deviation)
 
 
 def attack_info(attack: Any) -> AttackInfo:
@@ -36,14 +40,16 @@ def attack_info(attack: Any) -> AttackInfo:
 def search_info(
     family: str,
     steps: int,
-    objective: Objective | Raised,
+    objective: Objective | Raised | None,
     *,
     restarts: int = 1,
     variant: str = "",
     search: Kind = "gradient",
+    usual: Objective = cross_entropy,
 ) -> AttackInfo:
-    """The facts of a search that raises one objective."""
-    on_answer = objective in (cross_entropy, margin, dlr) or type(objective) is WithSimilarity
+    """The facts of a search that raises one objective, the usual one where it was given none."""
+    objective = chosen(objective, usual)
+    on_answer = objective in (cross_entropy, margin, dlr) or isinstance(objective, ANSWERED)
     return AttackInfo(family, steps, restarts, display_name(objective), on_answer, variant=variant, search=search)
 
 
@@ -69,23 +75,48 @@ def channel_info(attack: Any, channel: str = "", *, adaptive: bool = False) -> A
     return replace(info, crafted_by=crafted_by, channel=channel, adaptive=adaptive or quantized)
 
 
-def goal(objective: Objective | Raised, usual: Objective = cross_entropy) -> str:
+def goal(objective: Objective | Raised | None, usual: Objective = cross_entropy) -> str:
     """What an attack's name says about its objective: nothing if it is the usual one.
 
-    >>> goal(cross_entropy), goal(margin)
-    ('', ' (margin)')
+    >>> goal(cross_entropy), goal(None), goal(margin)
+    ('', '', ' (margin)')
     """
-    return "" if objective == usual else f" ({display_name(objective)})"
+    return "" if objective is None or objective == usual else f" ({display_name(objective)})"
 
 
-def check_settings(objective: Any = cross_entropy, **counts: tuple[Any, int]) -> None:
-    """Raise `ValueError` unless `objective` is one, and each count (its value, its minimum) is a whole number, not too small.
+def chosen(objective: Objective | Raised | None, usual: Objective = cross_entropy) -> Objective | Raised:
+    """The objective, or the usual one where none was given."""
+    return usual if objective is None else objective
+
+
+def raising(attack: Any, objective: Objective) -> Any:
+    """The same attack with this objective where it, or the attack that it wraps, was given none.
+
+    What counts are the fields `objective` and `attack` of a dataclass, of a user's own too; any other attack stays as it is.
+
+    >>> from avrobust.attacks import PGD, Quantized
+    >>> raising(Quantized(PGD()), margin).name, raising(PGD(objective=dlr), margin).name
+    ('PGD-10 (margin), quantized', 'PGD-10 (dlr)')
+    """
+    if not is_dataclass(attack) or isinstance(attack, type):
+        return attack
+    given = {f.name: getattr(attack, f.name) for f in fields(attack) if f.init and f.name in ("objective", "attack")}
+    if "objective" in given and given["objective"] is None:
+        given["objective"] = objective
+    if "attack" in given:
+        given["attack"] = raising(given["attack"], objective)
+    return replace(attack, **given) if given else attack
+
+
+def check_settings(objective: Any = None, **counts: tuple[Any, int]) -> None:
+    """Raise `ValueError` unless `objective` is one or None, and each count (its value, its minimum) is a whole number, not too small.
 
     >>> check_settings(steps=(0, 1))
     Traceback (most recent call last):
     ValueError: steps should be at least 1, got 0. Give a larger number.
     """
-    as_objective(objective)
+    if objective is not None:
+        as_objective(objective)
     for name, (count, least) in counts.items():
         try:
             number = operator.index(count)

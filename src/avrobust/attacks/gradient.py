@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from avrobust.attacks.base import check_settings, goal, search_info
+from avrobust.attacks.base import check_settings, chosen, goal, search_info
 from avrobust.attacks.search import Search, restarted
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
-from avrobust.objectives import Objective, Raised, cross_entropy
+from avrobust.objectives import Objective, Raised
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import Labels, Model, Signals
@@ -31,6 +31,8 @@ class PGD:
     as the target.  Which clips survive is the same; how far the others could have been pushed is not known then.  With an
     objective that does not say when it has succeeded, no clip leaves.
 
+    `objective` None is cross entropy, or in `evaluate` that of its task.
+
     >>> import torch
     >>> from avrobust.types import AV
     >>> x = AV(torch.zeros(2, 8), torch.full((2, 1, 3, 4, 4), 0.5))
@@ -48,7 +50,7 @@ class PGD:
     momentum: float | None = None
     keep: Literal["best", "last"] = "best"
     stop: bool = False
-    objective: Objective | Raised = cross_entropy
+    objective: Objective | Raised | None = None
 
     numbers: ClassVar[tuple[str, ...]] = ("steps", "restarts")  # what numbers after its name set: PGD-40x5
 
@@ -87,7 +89,7 @@ class PGD:
     ) -> Signals:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         return restarted(
-            self._ascend, model, x, y, threat, seeds, self.objective,
+            self._ascend, model, x, y, threat, seeds, chosen(self.objective),
             stop=self.stop, restarts=self.restarts, random=self.random_start, start=start,
         )  # fmt: skip
 

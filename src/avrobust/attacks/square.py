@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.attacks.base import check_settings, goal, search_info
+from avrobust.attacks.base import check_settings, chosen, goal, search_info
 from avrobust.attacks.search import ActiveSet, Search, subset
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
@@ -32,7 +32,7 @@ class Square:
 
     The first proposals cover `share` of a signal, as in the authors' AutoAttack.  The search begins with stripes: each
     column of the frames and each thousandth of the audio at one end of its budget.  The proposals for a clip depend on
-    (seed, clip), not on its batch.  Raises `ValueError` for an L2 budget.
+    (seed, clip), not on its batch.  `objective` None is the margin, or in `evaluate` that of its task.  Raises `ValueError` for an L2 budget.
 
     >>> Square().name
     'Square-1000'
@@ -41,7 +41,7 @@ class Square:
     queries: int = 1000
     share: float = 0.8
     stop: bool = True
-    objective: Objective | Raised = margin
+    objective: Objective | Raised | None = None
 
     numbers: ClassVar[tuple[str, ...]] = ("queries",)
 
@@ -56,7 +56,7 @@ class Square:
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return search_info("Square", self.queries, self.objective, search="queries")
+        return search_info("Square", self.queries, self.objective, search="queries", usual=margin)
 
     @property
     def name(self) -> str:
@@ -74,7 +74,7 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square supports linf budgets only, got {threat}. Use APGD for L2.")
-        search = Search.of(model, x, y, threat, seeds, self.objective, self.stop)
+        search = Search.of(model, x, y, threat, seeds, chosen(self.objective, margin), self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
         for query in range(self.queries + 1):

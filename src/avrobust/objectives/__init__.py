@@ -16,16 +16,23 @@ from avrobust.objectives.classification import (
     misclassified,
 )
 from avrobust.objectives.streams import WithSimilarity, cosine, heat_shift
-from avrobust.objectives.tasks import EmbeddingShift, MultiLabel, Regression
+from avrobust.objectives.tasks import (
+    BinaryCrossEntropy,
+    Deviation,
+    EmbeddingShift,
+    EmbeddingTowards,
+    pair_apart,
+)
 
 __all__ = [
+    "BinaryCrossEntropy",
+    "Deviation",
     "EmbeddingShift",
+    "EmbeddingTowards",
     "Loss",
-    "MultiLabel",
     "Need",
     "Objective",
     "Raised",
-    "Regression",
     "Success",
     "Targeted",
     "WithSimilarity",
@@ -41,4 +48,5 @@ __all__ = [
     "margins",
     "misclassified",
     "needs_of",
+    "pair_apart",
 ]
