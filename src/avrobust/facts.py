@@ -14,7 +14,7 @@ class AttackInfo:
     """The facts of an attack; of one that somebody else wrote nothing is known, and nothing expected.
 
     `family`: the name in `attacks.ATTACKS`, or "" for a user's own.  `search`: how it searches.  `objective`: what it
-    raises, for display; `on_answer`: whether that is about which class the model predicts.  `source`: the model that its
+    raises, for display; `on_answer`: whether that is what the evaluation counts, which class the model predicts for example.  `source`: the model that its
     clips were crafted on, "" for the attacked model itself.  `variant`: "quantized" for clips that a file can hold,
     "alternating" where modalities move in turn.
 

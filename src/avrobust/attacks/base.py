@@ -8,18 +8,10 @@ from avrobust.facts import AttackInfo, Kind
 from avrobust.objectives import (
     Objective,
     Raised,
-    WithSimilarity,
     as_objective,
     cross_entropy,
     display_name,
-    dlr,
-    margin,
 )
-from avrobust.objectives.tasks import BinaryCrossEntropy, Deviation
-
-# Objectives that want another answer, beside those of classification.
-ANSWERED = (WithSimilarity, BinaryCrossEntropy, Deviation)
-
 
 def attack_info(attack: Any) -> AttackInfo:
     """The facts of an attack, where its class states them as `info`; else nothing is known.
@@ -49,7 +41,7 @@ def search_info(
 ) -> AttackInfo:
     """The facts of a search that raises one objective, the usual one where it was given none."""
     objective = chosen(objective, usual)
-    on_answer = objective in (cross_entropy, margin, dlr) or isinstance(objective, ANSWERED)
+    on_answer = bool(getattr(objective, "on_answer", False))
     return AttackInfo(family, steps, restarts, display_name(objective), on_answer, variant=variant, search=search)
 
 
@@ -78,6 +70,7 @@ def channel_info(attack: Any, channel: str = "", *, adaptive: bool = False) -> A
 def goal(objective: Objective | Raised | None, usual: Objective = cross_entropy) -> str:
     """What an attack's name says about its objective: nothing if it is the usual one.
 
+    >>> from avrobust.objectives import margin
     >>> goal(cross_entropy), goal(None), goal(margin)
     ('', '', ' (margin)')
     """
@@ -95,6 +88,7 @@ def raising(attack: Any, objective: Objective) -> Any:
     What counts are the fields `objective` and `attack` of a dataclass, of a user's own too; any other attack stays as it is.
 
     >>> from avrobust.attacks import PGD, Quantized
+    >>> from avrobust.objectives import dlr, margin
     >>> raising(Quantized(PGD()), margin).name, raising(PGD(objective=dlr), margin).name
     ('PGD-10 (margin), quantized', 'PGD-10 (dlr)')
     """

@@ -1,9 +1,11 @@
 """What the harness refuses at its door: signals that are not signals, and models that are not ready."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ FULL_SCALE = 1e-6
 
 
 def check_batch(batch: Batch) -> None:
-    """Signals of the right shape, finite, in their range, and a label for each.
+    """Signals of the right shape, finite, in their range, and a label for each; what labels say is a matter of the task.
 
     Raises `InputError` that says what was expected, what came, on which clip, and what to do.
     """
@@ -47,18 +49,14 @@ def check_batch(batch: Batch) -> None:
         bad = ~signal.isfinite().flatten(1).all(1)
         if bad.any():
             raise InputError(
-                f"{name} of clip '{_first(batch, bad)}' is not finite ({int(bad.sum())} of {len(batch)} clips). Check how it was decoded."
+                f"{name} of clip '{first_of(batch, bad)}' is not finite ({int(bad.sum())} of {len(batch)} clips). Check how it was decoded."
             )
         outside = ((signal < low - FULL_SCALE) | (signal > high + FULL_SCALE)).flatten(1).any(1)
         if outside.any():
             raise InputError(
-                f"{name} should lie in [{low:g}, {high:g}], got [{float(signal.min()):.7g}, {float(signal.max()):.7g}], first on clip '{_first(batch, outside)}'. "
+                f"{name} should lie in [{low:g}, {high:g}], got [{float(signal.min()):.7g}, {float(signal.max()):.7g}], first on clip '{first_of(batch, outside)}'. "
                 "Pass signals before normalisation; normalising belongs inside the model."
             )
-    if batch.label.ndim != 1 or batch.label.is_floating_point():
-        raise InputError(
-            f"labels should be class numbers shaped (b), got {batch.label.dtype} shaped {tuple(batch.label.shape)}."
-        )
     check_ids(batch.ids)
 
 
@@ -108,7 +106,7 @@ def own_copy(batch: Batch) -> Batch:
 
 
 # Of each clip its name, its label, and what its samples and its pixels add up to.
-Fingerprints = list[tuple[str, int, float, float]]
+Fingerprints = list[tuple[str, Any, float, float]]
 
 
 def fingerprints(batch: Batch) -> Fingerprints:
@@ -127,10 +125,10 @@ def check_again(now: Fingerprints, before: Fingerprints, at: int) -> None:
             )
 
 
-def _words(clip: tuple[str, int, float, float] | None) -> str:
+def _words(clip: tuple[str, Any, float, float] | None) -> str:
     if clip is None:
         return "none"
-    return f"'{clip[0]}' of class {clip[1]} (its samples add up to {clip[2]:.6g}, its pixels to {clip[3]:.6g})"
+    return f"'{clip[0]}' labelled {clip[1]} (its samples add up to {clip[2]:.6g}, its pixels to {clip[3]:.6g})"
 
 
 def check_fits(threat: Threat, batch: Batch) -> None:
@@ -197,18 +195,22 @@ def check_shape(logits: object, clips: int) -> Tensor:
     return logits
 
 
-def check_logits(answer: object, batch: Batch) -> Tensor:
-    """Logits shaped (b k), finite, not probabilities, and enough classes for the labels."""
-    logits = check_shape(answer, len(batch))
+def check_answer_finite(logits: Tensor, batch: Batch) -> None:
+    """Real numbers, finite."""
     if logits.is_complex():
         raise InputError(f"the model should return real logits, got {logits.dtype}. Take their size: z.abs().")
     if not logits.isfinite().all():
         bad = ~logits.isfinite().all(1)
         raise InputError(
-            f"the model returned logits that are not finite on clip '{_first(batch, bad)}' ({int(bad.sum())} of {len(batch)} "
+            f"the model returned logits that are not finite on clip '{first_of(batch, bad)}' ({int(bad.sum())} of {len(batch)} "
             f"clips): {_odd(logits)}. Look for log, sqrt or a division at 0 (silence), and for the range of half precision; mask "
             "classes with a large negative number, -1e4, instead of -inf."
         )
+
+
+def check_logits(logits: Tensor, batch: Batch) -> None:
+    """Logits of classes: finite, of two classes at least, no probabilities, enough classes for the labels."""
+    check_answer_finite(logits, batch)
     classes = logits.shape[1]
     if classes < 2:
         raise InputError(
@@ -224,7 +226,15 @@ def check_logits(answer: object, batch: Batch) -> Tensor:
         raise InputError(
             "the model returns probabilities (each row is positive and sums to 1). Return logits: softmax saturates, and gradients through it vanish."
         )
-    return logits
+
+
+def check_probabilities(logits: Tensor) -> None:
+    """Answers to yes-or-no questions that lie in [0, 1], each of them, are probabilities."""
+    if logits.numel() > 1 and bool(((logits >= 0) & (logits <= 1)).all()):
+        raise InputError(
+            "the model returns probabilities (every answer lies between 0 and 1). Return logits: the sigmoid saturates, and "
+            "gradients through it vanish."
+        )
 
 
 def check_classes(first: Tensor, logits: Tensor, batch: Batch) -> None:
@@ -236,5 +246,25 @@ def check_classes(first: Tensor, logits: Tensor, batch: Batch) -> None:
         )
 
 
-def _first(batch: Batch, mask: Tensor) -> str:
+def first_of(batch: Batch, mask: Tensor) -> str:
+    """The name of the first clip of a mask."""
     return batch.ids[int(mask.nonzero()[0])]
+
+
+def check_values(given: Tensor, name: str) -> None:
+    """A tensor that holds something."""
+    if given.is_meta:
+        raise InputError(
+            f"{name} should hold values, got a tensor on the device 'meta', which has a shape only. Load the clips on 'cpu'."
+        )
+
+
+def described(thing: object) -> str:
+    """A short name of what was given instead."""
+    if isinstance(thing, Mapping):
+        return f"{type(thing).__name__} with {', '.join(map(str, list(thing)[:6])) or 'no keys'}"
+    if isinstance(thing, Tensor | np.ndarray):
+        return f"{type(thing).__name__} shaped {tuple(thing.shape)}"
+    if isinstance(thing, Sequence) and not isinstance(thing, str):
+        return f"{type(thing).__name__} of {', '.join(type(part).__name__ for part in thing[:6]) or 'nothing'}"
+    return f"{type(thing).__name__} {thing!r}"[:80] if isinstance(thing, str | int | float) else type(thing).__name__

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from avrobust.engine import as_output
-from avrobust.evaluation.checks import check_mode, check_shape
+from avrobust.evaluation.checks import check_mode, check_values, described
+from avrobust.evaluation.tasks import Classification, Task
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, InputError, Model, Signals
 
@@ -27,11 +28,14 @@ KEYS = {
     "label": ("label", "labels", "y", "target", "targets", "class"),
     "ids": ("ids", "id", "clip", "clips", "name", "names", "key", "keys", "path", "paths", "file"),
 }
+CLASSES = Classification()
 FORM = "Batch(AV(wave, frames), labels, ids), a tuple (wave, frames, labels) or a dict of audio, visual and label"
 
 
-def as_batches(given: Any) -> Iterable[Batch]:
+def as_batches(given: Any, task: Task = CLASSES) -> Iterable[Batch]:
     """Batches that can be gone through again and again: of one batch, a list of them, a loader, or an iterator.
+
+    `task` reads and checks their labels.
 
     >>> wave, frames = torch.zeros(2, 8), torch.zeros(2, 1, 3, 4, 4)
     >>> [batch] = as_batches((wave, frames, [0, 1]))
@@ -39,14 +43,14 @@ def as_batches(given: Any) -> Iterable[Batch]:
     (tensor([0, 1]), ('0', '1'))
     """
     if is_batch(given):
-        return _Batches([given])
+        return _Batches([given], task)
     if not isinstance(given, Iterable) or isinstance(given, str | Tensor | np.ndarray | AV):
-        raise InputError(f"expected batches of clips, got {_words(given)}. Give a DataLoader or a list of {FORM}.")
+        raise InputError(f"expected batches of clips, got {described(given)}. Give a DataLoader or a list of {FORM}.")
     if isinstance(given, Iterator):  # spent after one pass, and every attack needs its own
-        given = held(map(as_batch, given))
+        given = held(as_batch(item, task) for item in given)
     elif isinstance(given, Sequence):
         _check_memory(given)
-    return _Batches(given)
+    return _Batches(given, task)
 
 
 def held(batches: Iterable[Batch]) -> list[Batch]:
@@ -84,27 +88,28 @@ def is_batch(given: object) -> bool:
 @dataclass(frozen=True)
 class _Batches:
     given: Iterable[Any]
+    task: Task
 
     def __iter__(self) -> Iterator[Batch]:
         count = 0
         for item in self.given:
-            batch = as_batch(item)
+            batch = as_batch(item, self.task)
             if not batch.named:  # by their place among all clips, for a number within a batch would come again
                 batch = replace(batch, ids=tuple(str(count + i) for i in range(len(batch))))
             count += len(batch)
             if len(batch):
+                self.task.check_labels(batch)
                 yield batch
 
 
-def as_batch(item: Any) -> Batch:
-    """One batch of a list or loader, its labels as class numbers, its ids as text.
+def as_batch(item: Any, task: Task = CLASSES) -> Batch:
+    """One batch of a list or loader, its labels as `task` reads them, its ids as text.
 
     Raises `InputError` where it is no batch.
     """
     x, label, ids = _parts(item)
     signals = AV(*(_tensor(part, name) for name, part in x.items()))
-    classes = _labels(label).to(signals.audio.device)
-    return Batch(signals, classes, _ids(ids))
+    return Batch(signals, task.read(label).to(signals.audio.device), _ids(ids))
 
 
 def _parts(item: Any) -> tuple[AV[Any], Any, Any]:
@@ -120,7 +125,7 @@ def _parts(item: Any) -> tuple[AV[Any], Any, Any]:
         x, rest = (_pair(item[0]), item[1:]) if paired else (AV(item[0], item[1]), item[2:])
         if 1 <= len(rest) <= 2:
             return x, rest[0], rest[1] if len(rest) == 2 else None
-    raise InputError(f"expected a batch of clips, got {_words(item)}. Give {FORM}.")
+    raise InputError(f"expected a batch of clips, got {described(item)}. Give {FORM}.")
 
 
 def _fields(item: Any) -> dict[str, Any] | None:
@@ -155,63 +160,19 @@ def _pair(x: Any) -> AV[Any]:
         return AV(_only(x, "audio"), _only(x, "visual"))
     if isinstance(x, Sequence) and len(x) == 2:
         return AV(*x)
-    raise InputError(f"expected AV(audio, visual), got {_words(x)}. Give {FORM}.")
+    raise InputError(f"expected AV(audio, visual), got {described(x)}. Give {FORM}.")
 
 
 def _tensor(part: Any, name: str) -> Tensor:
     if isinstance(part, Tensor):
-        _check_values(part, name)
+        check_values(part, name)
         return part.detach() if part.layout == torch.strided else part.detach().to_dense()
     if isinstance(part, np.ndarray):
         return torch.from_numpy(part.copy())  # torch knows neither read-only arrays nor reversed ones
     raise InputError(
-        f"{name} should be a tensor or an array, got {_words(part)}. Stack the clips: torch.stack(list_of_tensors)"
+        f"{name} should be a tensor or an array, got {described(part)}. Stack the clips: torch.stack(list_of_tensors)"
         f"{'' if isinstance(part, Sequence | Mapping) else '; of a model without it, give silence or grey frames'}."
     )
-
-
-def _check_values(given: Tensor, name: str) -> None:
-    if given.is_meta:
-        raise InputError(
-            f"{name} should hold values, got a tensor on the device 'meta', which has a shape only. Load the clips on 'cpu'."
-        )
-
-
-def _labels(label: Any) -> Tensor:
-    """Class numbers as int64, whatever whole numbers they came as."""
-    if isinstance(label, numbers.Integral):
-        label = [label]
-    try:
-        if isinstance(label, Tensor):
-            _check_values(label, "labels")
-        plain = label.detach() if isinstance(label, Tensor) else np.asarray(label)
-        if isinstance(plain, np.ndarray) and plain.dtype == object:
-            plain = plain.astype(np.int64)
-        found = torch.as_tensor(plain)
-    except InputError:
-        raise
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"labels should be class numbers shaped (b), got {_words(label)}. "
-            "Give numbers in the order of the model's classes: [classes.index(name) for name in labels]."
-        ) from None
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    # NumPy and tables give 2.0 for 2.
-    broken = found.is_complex() or (found.is_floating_point() and not torch.equal(found.round(), found))
-    if found.ndim != 1 or broken:
-        hint = (
-            "Of a single clip, give wave[None], frames[None] and labels [k]."
-            if found.ndim == 0
-            else "Of one-hot rows, give labels.argmax(1)."
-            if found.ndim == 2
-            else "Number the classes from 0."
-        )
-        raise InputError(
-            f"labels should be class numbers shaped (b), got {found.dtype} shaped {tuple(found.shape)}. {hint} A model that "
-            "answers otherwise than with one class is attacked without evaluate: PGD(objective=...)(model, x, y, threat, seeds)."
-        )
-    return found.long()
 
 
 def _ids(ids: Any) -> tuple[str, ...]:
@@ -235,14 +196,14 @@ def as_attacks(given: Any) -> list[Attack]:
             raise InputError(f"expected an attack, got the class {attack.__name__}. Make one: {attack.__name__}().")
         if not callable(attack):
             raise InputError(
-                f"expected an attack, got {_words(attack)}. Give avrobust.PGD(), or a function "
+                f"expected an attack, got {described(attack)}. Give avrobust.PGD(), or a function "
                 "(model, x, y, threat, seeds) -> adversarial signals."
             )
         try:
             inspect.signature(attack).bind(*"mxyts")
         except TypeError as error:
             raise InputError(
-                f"expected an attack that takes (model, x, y, threat, seeds), got {_words(attack)}: {error}."
+                f"expected an attack that takes (model, x, y, threat, seeds), got {described(attack)}: {error}."
             ) from None
         except ValueError:  # its signature is not known
             continue
@@ -254,7 +215,7 @@ def as_threats(given: Any) -> list[Threat]:
     every = list(given) if isinstance(given, Iterable) and not isinstance(given, Threat | str) else [given]
     if not every or not all(isinstance(threat, Threat) for threat in every):
         raise InputError(
-            f"expected a Threat or several, got {_words(given)}. Give Threat.linf(audio=0.002, visual='4/255')."
+            f"expected a Threat or several, got {described(given)}. Give Threat.linf(audio=0.002, visual='4/255')."
         )
     return list(given.subsets()) if isinstance(given, Threat) else every
 
@@ -264,23 +225,22 @@ def as_seed(given: Any) -> int:
     try:
         return operator.index(given)
     except TypeError:
-        raise InputError(f"expected a seed that is a whole number, got {_words(given)}. Give 0.") from None
+        raise InputError(f"expected a seed that is a whole number, got {described(given)}. Give 0.") from None
 
 
 def check_model(model: Any) -> None:
     """A callable that is ready to be asked, as far as can be seen: see `training_mode`."""
     if not callable(model):
-        raise InputError(f"expected a model, got {_words(model)}. Give a callable that takes AV(audio, visual).")
+        raise InputError(f"expected a model, got {described(model)}. Give a callable that takes AV(audio, visual).")
     if isinstance(model, type):
         raise InputError(f"expected a model, got the class {model.__name__}. Make one: {model.__name__}(...).eval().")
     check_mode(model)
 
 
-def check_answer(model: Model, example: Signals) -> Tensor:
-    """The logits (1, k) of `model` for `example`, a single clip.
+def check_answer(model: Model, example: Signals, task: Task = CLASSES) -> Tensor:
+    """The answer (1, k) of `model` for `example`, a single clip.
 
-    Raises `InputError` where the model fails, and where logits cannot be taken out of its answer (`engine.as_output`) or are
-    not shaped (1, k).
+    Raises `InputError` where the model fails, and where its answer is no output (`engine.as_output`), or not one of the task.
     """
     with torch.no_grad():
         try:
@@ -295,15 +255,4 @@ def check_answer(model: Model, example: Signals) -> Tensor:
                 f"the model should take one AV of signals ({shapes}), got {type(error).__name__}: {error}. "
                 f"If it takes two tensors, give lambda x: net(x.audio, x.visual).{hint}"
             ) from error
-    return check_shape(as_output(answer).logits, len(example.audio))
-
-
-def _words(thing: object) -> str:
-    """A short name of what was given instead."""
-    if isinstance(thing, Mapping):
-        return f"{type(thing).__name__} with {', '.join(map(str, list(thing)[:6])) or 'no keys'}"
-    if isinstance(thing, Tensor | np.ndarray):
-        return f"{type(thing).__name__} shaped {tuple(thing.shape)}"
-    if isinstance(thing, Sequence) and not isinstance(thing, str):
-        return f"{type(thing).__name__} of {', '.join(type(part).__name__ for part in thing[:6]) or 'nothing'}"
-    return f"{type(thing).__name__} {thing!r}"[:80] if isinstance(thing, str | int | float) else type(thing).__name__
+    return task.answer(as_output(answer), len(example.audio))

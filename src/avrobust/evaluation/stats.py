@@ -6,7 +6,7 @@ their kind, so intervals cover the choice of clips (and of seeds, where there ar
 models or attacks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 Z = float(stats.norm.ppf(0.975))  # 95 %, two-sided
+# A bootstrap draws so many numbers in all, but so many draws at least, and so many numbers at once.
+DRAWN, FEWEST_DRAWS, AT_ONCE = 10**9, 200, 4 * 10**6
 Correct = Bool[np.ndarray, "s n"]
 Scores = Correct | Float[np.ndarray, "s n"]
 
@@ -77,19 +79,27 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number from `n` clips (times `seeds` trained models) with its interval; nan when there is none."""
+    """A number from `n` clips (times `seeds` trained models) with its interval; nan when there is none.
+
+    `share`: it is a fraction, and printed in per cent; otherwise it has a unit of its own.
+    """
 
     value: float
     low: float
     high: float
     n: int
     seeds: int = 1
+    share: bool = True
 
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "—"
         count = f"{self.n}" if self.seeds == 1 else f"{self.n} × {self.seeds} seeds"
-        return f"{percent(self.value)} % of {count} [{percent(self.low)}, {percent(self.high)}]"
+        return f"{self.shown(self.value)}{' %' * self.share} of {count} [{self.shown(self.low)}, {self.shown(self.high)}]"
+
+    def shown(self, value: float) -> str:
+        """One of its numbers, without a unit; a dash when there is none."""
+        return percent(value) if self.share else "—" if np.isnan(value) else f"{value:.3g}"
 
 
 MISSING = Estimate(np.nan, np.nan, np.nan, 0)
@@ -182,6 +192,40 @@ def bootstrap(
     means = np.einsum("ds,dn,snc->cd", by_seed, by_clip, correct.astype(float), optimize=True)
     low, high = np.quantile(statistic(*means), [0.025, 0.975])
     return Estimate(float(statistic(*correct.mean((0, 1)))), float(low), float(high), n, seeds)
+
+
+def resampled(
+    statistics: Sequence[Callable[[Float[np.ndarray, "n draws"]], Float[np.ndarray, " draws"]]],
+    n: int,
+    *,
+    cost: int = 1,
+    share: bool = True,
+) -> Estimate:
+    """A statistic of `n` clips that is no mean over them, with its percentile bootstrap interval.
+
+    `statistics` has one function per trained model; each gets how often every clip counts in every draw, and returns one
+    number per draw, nan where the draw has none.  The number is the mean over models; clips are drawn with replacement, and
+    models too.  The draws are the same in each process and for all statistics of as many clips: 1000, fewer where clips times
+    `cost`, the numbers that a clip has, are many.  Near the ends of a statistic's range the interval is too narrow.
+
+    >>> values = np.random.default_rng(0).normal(10, 2, 400)
+    >>> print(resampled([lambda times: values @ times / times.sum(0)], 400, share=False))
+    9.94 of 400 [9.75, 10.1]
+    """
+    whole = np.array([statistic(np.ones((n, 1)))[0] for statistic in statistics]) if n else np.empty(0)
+    if not whole.size or np.isnan(whole).all():
+        return MISSING
+    draws = int(np.clip(DRAWN / (n * cost), FEWEST_DRAWS, 1000))
+    rng = np.random.default_rng(0)
+    by_model = rng.multinomial(len(whole), np.full(len(whole), 1 / len(whole)), draws) / len(whole)
+    found, step = [], max(1, AT_ONCE // n)
+    for start in range(0, draws, step):
+        part = by_model[start : start + step]
+        times = np.ascontiguousarray(rng.multinomial(n, np.full(n, 1 / n), len(part)).T, dtype=float)
+        found.append((part * np.stack([statistic(times) for statistic in statistics], 1)).sum(1))
+    every = np.concatenate(found)
+    low, high = np.quantile(every[~np.isnan(every)], [0.025, 0.975]) if (~np.isnan(every)).any() else (np.nan, np.nan)
+    return Estimate(float(whole.mean()), float(low), float(high), n, len(whole), share)
 
 
 def among(those: Bool[np.ndarray, "s n"], of: Bool[np.ndarray, "s n"]) -> Estimate:

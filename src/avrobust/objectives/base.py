@@ -24,8 +24,8 @@ Need = Literal["features", "heat", "clean"]
 class Objective(Protocol):
     """What an attacker pushes up, and when it has succeeded.
 
-    Optional: `name`, for display, and `needs`, a tuple of "features", "heat" and "clean": what it reads of an `Output`
-    besides its logits.  A plain function (out, y) -> (b) is an objective too, one that does not say when it has succeeded.
+    Optional: `name`, for display; `needs`, a tuple of "features", "heat" and "clean": what it reads of an `Output` besides its
+    logits; and `on_answer`, whether it wants what an evaluation counts as a success, another class for example.  A plain function (out, y) -> (b) is an objective too, one that does not say when it has succeeded.
     """
 
     def value(self, out: Output, y: Labels) -> PerClip:
@@ -57,6 +57,7 @@ class Loss:
     value: Raised
     success: Success = _unknown
     needs: tuple[Need, ...] = ()
+    on_answer: bool = False
 
     def __repr__(self) -> str:
         return self.name

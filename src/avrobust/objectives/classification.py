@@ -76,12 +76,12 @@ def _first_misclassified(out: Output, y: Labels) -> Tensor:
 
 
 # Minus the log-probability of the true class: the loss that the paper's attackers raise.
-cross_entropy = Loss("cross_entropy", negative_log_likelihood, misclassified)
+cross_entropy = Loss("cross_entropy", negative_log_likelihood, misclassified, on_answer=True)
 # Best other logit minus the true one (Carlini & Wagner 2017, f6 without its cut): does not saturate.
-margin = Loss("margin", _margin, misclassified)
+margin = Loss("margin", _margin, misclassified, on_answer=True)
 # The difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the spread of the first three logits.
 # Rescaling or shifting the logits does not change it, so a model cannot hide by saturating.  Needs three classes.
-dlr = Loss("dlr", _dlr, misclassified)
+dlr = Loss("dlr", _dlr, misclassified, on_answer=True)
 # The targeted difference of logits ratio (Croce & Hein 2020, eq. 7), y shaped (b 2): the true class and the target.
 # (z_t - z_y) / (z_1 - (z_3 + z_4) / 2), logits sorted.  We take the best logit but the target's for z_y: the same number
 # for as long as the clip is classified correctly.  Succeeds with any misclassification.  Needs four classes.

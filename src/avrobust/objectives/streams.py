@@ -1,6 +1,7 @@
 """Objectives that look inside a two-stream model: at both features, or at its heat map."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,6 +36,8 @@ class WithSimilarity:
     """
 
     weight: float = 1.0
+
+    on_answer: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

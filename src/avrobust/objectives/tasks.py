@@ -201,4 +201,4 @@ def _pair_apart(out: Output, y: Labels) -> PerClip:
 
 # Minus the cosine between the audio and the visual embedding of a clip: pushes the clip down in each other's ranking.
 # Whether another clip is ahead depends on which clips are searched, so this objective does not say when it has succeeded.
-pair_apart = Loss("pair_apart", _pair_apart, needs=("features",))
+pair_apart = Loss("pair_apart", _pair_apart, needs=("features",), on_answer=True)
