@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from avrobust import APGD, AV, PGD, Batch, Threat, engine, evaluate
 from avrobust.evaluation.precision import compare, is_low
+from avrobust.evaluation.prepared import PreparedBatch
+from avrobust.evaluation.tasks import Classification, Gallery
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021 import budgets as tian2021
@@ -59,7 +61,9 @@ def test_what_a_low_precision_costs_is_measured():
     net, batch = sharp()
     low = engine.surrogate(net, batch.x, "bfloat16")
     assert is_low(low) and not is_low(engine.surrogate(net, batch.x)) and not is_low(engine.BlackBox(linear))
-    found = compare(net, low, batch, SMALL)
+    clean, judge = net(batch.x), engine.as_judge(net, batch.x)
+    prepared = PreparedBatch(batch, clean, judge, low, Classification())
+    found = compare(net, prepared, SMALL, Gallery(batch.ids, clean))
     assert found["clips"] == 16 and found["standing"] > found["standing_float32"] and found["gained"] < 0.5
     # Between 0.5 and 1 the numbers of bfloat16 lie 2**-8 apart: the budget, 0.35 of 255 levels, is a third of that.
     assert found["room"] == {"visual": pytest.approx(0.006 * (0.229 + 0.224 + 0.225) / 3 * 2**8)}

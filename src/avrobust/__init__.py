@@ -54,26 +54,27 @@ _MODULES = {
     # The attacks as the code of Tian & Xu 2021 runs them.
     "papers.tian2021.attacks": ("Published",),
 }
-# The packages that hold the rest: avr.models.pair, avr.objectives.BinaryCrossEntropy.
-_PACKAGES = (
-    "attacks",
-    "corruptions",
-    "data",
-    "defenses",
-    "evaluation",
-    "media",
-    "models",
-    "objectives",
-    "study",
-    "training",
-)
+# The packages that hold the rest, avr.models.pair for example, and where they lie.
+_PACKAGES = {
+    "attacks": "attacks",
+    "corruptions": "corruptions",
+    "data": "data",
+    "defenses": "defenses",
+    "evaluation": "evaluation",
+    "media": "media",
+    "models": "models",
+    "objectives": "objectives",
+    "study": "study",
+    "tasks": "evaluation.tasks",
+    "training": "training",
+}
 _MODULE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = ["__version__", *_MODULE, *_PACKAGES]
 
 
 def __getattr__(name: str) -> object:
     if name in _PACKAGES:
-        return import_module(f"avrobust.{name}")
+        return import_module(f"avrobust.{_PACKAGES[name]}")
     if name not in _MODULE:
         raise AttributeError(f"module 'avrobust' has no attribute {name!r}")
     return getattr(import_module(f"avrobust.{_MODULE[name]}"), name)

@@ -13,6 +13,7 @@ from avrobust.objectives import (
     display_name,
 )
 
+
 def attack_info(attack: Any) -> AttackInfo:
     """The facts of an attack, where its class states them as `info`; else nothing is known.
 

@@ -17,7 +17,7 @@ from avrobust.cli.model import LoadedModel, class_names, load_model
 from avrobust.cli.options import ATTACK_HELP, Budget, Group, Maybe, Packages, parse
 from avrobust.devices import device
 from avrobust.engine import as_judge
-from avrobust.evaluation.checks import check_logits
+from avrobust.evaluation.checks import check_logits, check_shape
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import check_answer
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
@@ -182,7 +182,8 @@ def line(name: str, ranking: list[tuple[str, float]]) -> str:
 def predict(net: Model, x: Signals, classes: Sequence[str]) -> list[tuple[str, float]]:
     """The three most likely classes."""
     with torch.no_grad():
-        logits = check_logits(net(x), Batch(x, torch.zeros(1, dtype=torch.long)))
+        logits = check_shape(net(x), 1)
+    check_logits(logits, Batch(x, torch.zeros(1, dtype=torch.long)))
     p, k = logits.softmax(1)[0].topk(min(3, len(classes)))
     return [(classes[int(j)], float(v)) for v, j in zip(p, k, strict=True)]
 

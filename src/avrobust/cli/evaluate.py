@@ -15,7 +15,7 @@ from avrobust import report
 from avrobust.cli.model import EvaluationOptions, called, new
 from avrobust.cli.options import ATTACK_HELP, Maybe, attack, parse
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4
-from avrobust.evaluation.evaluator import tasks
+from avrobust.evaluation.evaluator import attacks_within
 from avrobust.evaluation.results import results
 from avrobust.files import write_json
 from avrobust.study import ModelConfig, Study, Sweep
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         new(file)
     attacks, threats = [attack(text) for text in options.attacks], options.threats()
     for threat in threats:
-        tasks(attacks, threat)  # before any work: are their names different?
+        attacks_within(attacks, threat)  # before any work: are their names different?
     given = options.open()
     study = planned(options, given, attacks, threats)
     with ExitStack() as stack:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from avrobust.types import AV, InputError, Output
@@ -28,11 +29,11 @@ def as_output(answer: Any) -> Output:
     """What a model returned, as an `Output`.
 
     A tensor is logits.  A dict or an object, such as a `ModelOutput` of `transformers`, has them under `logits`, and may have
-    `features` (an `AV`, a pair, or a dict of audio and visual) and `heat`.  A tuple or list has them first.  Raises
+    `features` (an `AV`, a pair, or a dict of audio and visual) and `heat`.  A tuple or list has them first.  An `AV`
+    holds two embeddings (b d) of a model that gives nothing else: they are its features, and together its logits.  Raises
     `InputError` for anything else: also where a model compares clips with texts, or encodes them, because only you know which
     numbers are one per class.
 
-    >>> import torch
     >>> as_output({"logits": torch.zeros(2, 3), "loss": None}).logits.shape
     torch.Size([2, 3])
     """
@@ -40,6 +41,8 @@ def as_output(answer: Any) -> Output:
         return answer
     if isinstance(answer, Tensor):
         return Output(answer)
+    if isinstance(answer, AV) and all(isinstance(f, Tensor) and f.ndim == 2 for f in answer):  # of a model that embeds
+        return Output(torch.cat([*answer], 1), answer)
     if isinstance(logits := _part(answer, "logits"), Tensor):
         heat = _part(answer, "heat")
         return Output(logits, _features(_part(answer, "features")), heat if isinstance(heat, Tensor) else None)

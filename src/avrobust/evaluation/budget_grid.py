@@ -26,8 +26,9 @@ from avrobust.budget_check import check
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.frontier import Cells, Clips, Frontiers
-from avrobust.evaluation.prepared import PreparedBatch, condition_columns, prediction_columns
+from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.tasks.classification import prediction_columns
 from avrobust.files import draft
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
@@ -221,7 +222,7 @@ class _Search:
             some, adversarial = batch.subset(on), made.map(lambda s, on=on: s[on])
             check(threat, some.x, adversarial, some.ids, name)
             columns = condition_columns(self.model, name, mode, threat, self.seed)
-            columns |= prediction_columns(some, clips.logits[on], logits[on])
+            columns |= prediction_columns(some, clips.clean[on], logits[on])
             parts.append(Rows.of(columns | distortion(threat, some.x, adversarial)))
             order += on
         return Rows(Rows.concat(parts).data.take(np.argsort(order)))

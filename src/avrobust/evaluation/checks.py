@@ -180,7 +180,7 @@ def check_kept(own: Signals, lent: Signals, ids: Sequence[str], culprit: str) ->
 
 
 def check_shape(logits: object, clips: int) -> Tensor:
-    """Logits shaped (b k)."""
+    """Real logits shaped (b k)."""
     if not isinstance(logits, Tensor):
         raise InputError(
             f"the model should return a tensor of logits, got {type(logits).__name__}. Wrap it: lambda x: net(x.audio, x.visual).logits."
@@ -192,13 +192,13 @@ def check_shape(logits: object, clips: int) -> Tensor:
         elif clips == 1:
             hint = " Does it squeeze a batch of one clip? Name the axis: z.squeeze(2), z.flatten(1)."
         raise InputError(f"the model should return logits shaped ({clips}, classes), got {tuple(logits.shape)}.{hint}")
+    if logits.is_complex():
+        raise InputError(f"the model should return real logits, got {logits.dtype}. Take their size: z.abs().")
     return logits
 
 
 def check_answer_finite(logits: Tensor, batch: Batch) -> None:
-    """Real numbers, finite."""
-    if logits.is_complex():
-        raise InputError(f"the model should return real logits, got {logits.dtype}. Take their size: z.abs().")
+    """Numbers that are finite."""
     if not logits.isfinite().all():
         bad = ~logits.isfinite().all(1)
         raise InputError(

@@ -237,6 +237,17 @@ def check_model(model: Any) -> None:
     check_mode(model)
 
 
+def check_task(task: Any) -> Task:
+    """A task.  Raises `InputError` for anything else."""
+    if isinstance(task, type) and issubclass(task, Task):
+        raise InputError(f"expected a task, got the class {task.__name__}. Make one: {task.__name__}().")
+    if not isinstance(task, Task):
+        raise InputError(
+            f"expected a task, got {described(task)}. Give avr.tasks.MultiLabel(), or leave it out for classes."
+        )
+    return task
+
+
 def check_answer(model: Model, example: Signals, task: Task = CLASSES) -> Tensor:
     """The answer (1, k) of `model` for `example`, a single clip.
 

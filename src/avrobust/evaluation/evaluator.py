@@ -10,28 +10,24 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import ANYTHING
-from avrobust.attacks.base import attack_info, channel_info
+from avrobust.attacks.base import attack_info, channel_info, raising
 from avrobust.budget_check import check
+from avrobust.config import to_plain
 from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.batches import CheckedBatches
-from avrobust.evaluation.checks import (
-    check_classes,
-    check_fits,
-    check_kept,
-    check_logits,
-    check_mode,
-    check_told_apart,
-)
+from avrobust.evaluation.checks import check_classes, check_fits, check_kept, check_mode, check_told_apart
 from avrobust.evaluation.distortion import distortion
-from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model
+from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model, check_task
 from avrobust.evaluation.precision import compare, is_low
-from avrobust.evaluation.prepared import PreparedBatch, condition_columns, prediction_columns
+from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.tasks import Classification, Gallery, Task
 from avrobust.objectives import display_name
 from avrobust.threat import Threat
 from avrobust.types import Attack, Batch, Channel, InputError, Signals
 
+CLASSIFICATION = Classification()
 UNTOUCHED = Threat.linf()
 # Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
 JOINED = 2**24
@@ -50,8 +46,13 @@ def evaluate(
     seed: Any = 0,
     name: str = "model",
     precision: str = "auto",
+    task: Any = CLASSIFICATION,
 ) -> Rows:
     """Clean accuracy, and robust accuracy under each attack on audio, on visual and on both, as one row per clip.
+
+    `task` says what the model is for, where that is not one class per clip: `avr.tasks.MultiLabel()`, `Binary()`,
+    `Regression(tolerance)`, `Embedding(tolerance)` or `Retrieval()`.  Labels, success and metrics are then its own, and attacks
+    without an `objective` raise that of the task.
 
     One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as given.  Attacks are crafted in
     `precision`; every prediction in the rows comes from `model` itself.  `rows.table()` lists the numbers and, below them,
@@ -76,15 +77,15 @@ def evaluate(
     alarm: The smallest cell has 4 clips, so an accuracy near 50 % is known to ±35 points at best.
     alarm: model has a clean accuracy of 75.0 % of 4 [30.1, 95.4]; guessing gives 50.0 %.
     """
-    todo = tasks(attacks, threat)
+    todo = attacks_within(attacks, threat)
     # Attacks take gradients, although whoever evaluates may not.
     with torch.inference_mode(False), torch.enable_grad():
-        seed, evaluator = as_seed(seed), Evaluator(model, batches, name=name, precision=precision)
+        seed, evaluator = as_seed(seed), Evaluator(model, batches, name=name, precision=precision, task=task)
         cells = [evaluator.clean(seed)] + [evaluator.under(attack, t, seed) for attack, t in todo]
         return Rows.concat(cells, evaluator.about)
 
 
-def tasks(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
+def attacks_within(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
     """Every attack within every threat; of one threat, within each of its subsets.
 
     Raises `InputError` where two have one name.
@@ -113,28 +114,35 @@ class Evaluator:
         name: str = "model",
         precision: str = "auto",
         also: Measure | None = None,
+        task: Any = CLASSIFICATION,
     ) -> None:
         check_model(model)
         as_judge = partial(engine.as_judge, model)
-        self._batches = CheckedBatches(as_batches(batches), lambda clip: JOINED if as_judge(clip).any_batch else 0)
+        self._task: Task = check_task(task)
+        self._batches = CheckedBatches(
+            as_batches(batches, self._task), lambda clip: JOINED if as_judge(clip).any_batch else 0
+        )
         self._model, self._name = model, str(name)
         self._precision, self._also = precision, also
         self._judges: list[engine.Victim] = []  # per batch: the model itself, with the embeddings of the clean clips
-        self._clean: list[Tensor] = []
-        self._slopes = Slopes()
+        self._clean: list[Tensor] = []  # per batch: the answers to the clean clips
+        self._ids: tuple[str, ...] = ()
+        self._slopes = Slopes(task.raised or task.objective)
         self._low: dict[str, Any] = {}  # by threat, what a low precision cost
         for batch in self._batches:
             if not self._judges:
-                check_answer(model, example := batch.x.map(lambda s: s[:1]))
+                check_answer(model, example := batch.x.map(lambda s: s[:1]), task)
                 exact = as_judge(example)
             lent = batch.x.map(torch.clone)
             judge = exact.cache_embeddings(lent).fix_unattacked(lent, UNTOUCHED)
             with torch.no_grad():
-                logits = judge(lent)
+                answer = task.answer(judge.output(lent, task.needs), len(batch))
             check_kept(batch.x, lent, batch.ids, "the model")
-            self._clean.append(check_logits(logits, batch).float())
+            task.check(answer, batch)
+            self._clean.append(answer.float())
             check_classes(self._clean[0], self._clean[-1], batch)
             self._judges.append(judge)
+            self._ids += batch.ids
         if not self._judges:
             raise InputError("expected at least one batch of clips, got none. Give Batch(AV(wave, frames), labels).")
 
@@ -154,10 +162,15 @@ class Evaluator:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the rows cannot state about the model: its number of classes, and the answers to `probe.probe`."""
+        """What the rows cannot state about the model: what its task measures, and the answers to `probe.probe`."""
         batch = next(iter(self._batches))
-        probes = probe(self._model, batch) | ({"low": self._low} if self._low else {})
-        return {"classes": {self._name: self._clean[0].shape[1]}, "probes": {self._name: probes}}
+        probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {})
+        facts = {"probes": probes, "measures": to_plain(self._task.measures), **self._task.facts(self._clean[0])}
+        return {key: {self._name: fact} for key, fact in facts.items()}
+
+    @cached_property
+    def _gallery(self) -> Gallery:
+        return Gallery(self._ids, torch.cat(self._clean))
 
     @cached_property
     def _surrogates(self) -> list[engine.Victim]:
@@ -174,7 +187,7 @@ class Evaluator:
     def _prepared(self) -> Iterator[PreparedBatch]:
         surrogates = self._surrogates
         for batch, clean, judge, surrogate in zip(self._batches, self._clean, self._judges, surrogates, strict=True):
-            yield PreparedBatch(batch, clean, judge, surrogate)
+            yield PreparedBatch(batch, clean, judge, surrogate, self._task)
 
     def joined(self) -> PreparedBatch:
         """All clips as one batch, in memory, of which any can be attacked together."""
@@ -185,7 +198,7 @@ class Evaluator:
         parts = []
         for batch, clean, judge in zip(self._batches, self._clean, self._judges, strict=True):
             columns = condition_columns(self._name, "none", "corrected", UNTOUCHED, seed)
-            columns |= prediction_columns(batch, clean, clean)
+            columns |= self._task.columns(batch, clean, clean, self._gallery)
             parts.append(Rows.of(columns | self._more(judge, batch, batch.x)))
         return Rows.concat(parts)
 
@@ -194,6 +207,7 @@ class Evaluator:
 
         With `sent`, rows of mode "sent" instead: of the adversarial clips as made, and after each of these channels.
         """
+        attack = attack if self._task.raised is None else raising(attack, self._task.raised)
         title = display_name(attack)
         check_mode(attack, f"the attack {title}")
         mode = "sent" if sent else getattr(attack, "mode", "corrected")
@@ -206,7 +220,7 @@ class Evaluator:
             if not number:
                 check_fits(threat, batch)
                 if is_low(clips.surrogate) and threat.subset != "clean" and str(threat) not in self._low:
-                    self._low[str(threat)] = compare(self._model, clips.surrogate, batch, threat, seed)
+                    self._low[str(threat)] = compare(self._model, clips, threat, self._gallery, seed)
             adversarial = clips.attacked(attack, threat, seed)
             if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
@@ -218,10 +232,10 @@ class Evaluator:
             for name, info, x in arrived:
                 judge = clips.judge.fix_unattacked(batch.x, touched).fix_at(x)
                 columns = condition_columns(self._name, name, mode, threat, seed) | asdict(info)
-                columns |= prediction_columns(batch, clips.logits, clips.predict(judge, x))
+                columns |= clips.columns(judge, x, self._gallery)
                 columns |= distortion(threat, batch.x, x) | self._more(judge, batch, x)
                 if mode != "sent" and threat.subset == "AV":
-                    columns |= halves(clips.judge, judge, batch, x)
+                    columns |= halves(clips, judge, x, self._gallery)
                     columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}
                 parts.append(Rows.of(columns))
         return Rows.concat(parts)

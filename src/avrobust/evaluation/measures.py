@@ -5,19 +5,20 @@ of them.  What else a task counts it reads from `scores` and `targets`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from avrobust.evaluation.conditions import Predictions, shared
-from avrobust.evaluation.ranking import area_under_curve, average_precision, ranked
+from avrobust.evaluation.ranking import Ranked, Times, area_under_curve, average_precision, ranked
 from avrobust.evaluation.stats import MISSING, Estimate, among, estimate, resampled
 
 Numbers = Mapping[str, Estimate]
-CLIP_LOST = "attack success per clip"
+CLIP_LOST, LABEL_LOST = "attack success per clip", "attack success per label"
 
 
 class Measures(ABC):
@@ -67,9 +68,9 @@ class LabelRanking(Measures):
 
     def numbers(self, here: Predictions, clean: Predictions | None) -> Numbers:
         """mAP, and attack success where clean clips are known."""
-        found = {"mAP": self.mean_average_precision(here), CLIP_LOST: success(here), "per label": MISSING}
+        found = {"mAP": self.mean_average_precision(here), CLIP_LOST: success(here), LABEL_LOST: MISSING}
         if clean is not None and here.condition.subset != "clean":
-            found["per label"] = self.lost(here, clean)
+            found[LABEL_LOST] = self.lost(here, clean)
         return found
 
     def mean_average_precision(self, here: Predictions) -> Estimate:
@@ -78,18 +79,10 @@ class LabelRanking(Measures):
         if not scores.size:
             return MISSING
         on = np.flatnonzero(_ranks(targets[0]))
-
-        def of_model(s: int) -> object:
-            every = [ranked(scores[s, :, label], targets[s, :, label]) for label in on]
-
-            def mean(times: Float[np.ndarray, "n draws"]) -> Float[np.ndarray, " draws"]:
-                return _mean(np.stack([average_precision(clips, times) for clips in every]))
-
-            return mean
-
         if not len(on):
             return MISSING
-        return resampled([of_model(s) for s in range(len(scores))], len(here.clips), cost=len(on))  # type: ignore[misc]
+        every = [[ranked(s[:, k], t[:, k]) for k in on] for s, t in zip(scores, targets, strict=True)]
+        return resampled([partial(_mean_precision, labels) for labels in every], len(here.clips), cost=len(on))
 
     def lost(self, here: Predictions, clean: Predictions) -> Estimate:
         """Of the clips and labels that are right when clean, the share that is wrong now; a clip counts once in the interval."""
@@ -145,7 +138,7 @@ class Detection(Measures):
 
     def _area(self, scores: Float[np.ndarray, "s n"], yes: Bool[np.ndarray, "s n"]) -> Estimate:
         every = [ranked(s, y) for s, y in zip(scores, yes, strict=True)] if scores.size else []
-        return resampled([lambda times, clips=clips: area_under_curve(clips, times) for clips in every], scores.shape[1])  # type: ignore[misc]
+        return resampled([partial(area_under_curve, clips) for clips in every], scores.shape[1])
 
     def notes(self, here: Predictions) -> tuple[str, ...]:
         """That there is no AUC of clips of one class."""
@@ -215,7 +208,7 @@ def success(here: Predictions) -> Estimate:
 
 def average(values: Float[np.ndarray, "s n"]) -> Estimate:
     """The mean of numbers that are no shares, with its bootstrap interval."""
-    return resampled([lambda times, v=v: v @ times / times.sum(0) for v in values], values.shape[1], share=False)  # type: ignore[misc]
+    return resampled([partial(_weighted, v) for v in values], values.shape[1], share=False)
 
 
 def stacked(here: Predictions, column: str) -> Float[np.ndarray, "s n m"]:
@@ -228,12 +221,16 @@ def stacked(here: Predictions, column: str) -> Float[np.ndarray, "s n m"]:
 
 def _ranks(targets: Bool[np.ndarray, "n k"]) -> Bool[np.ndarray, " k"]:
     """Which labels have an average precision: those that are on any clip."""
-    ranks: np.ndarray = targets.any(0)
-    return ranks
+    return np.asarray(targets.any(0))
 
 
-def _mean(values: Float[np.ndarray, "k draws"]) -> Float[np.ndarray, " draws"]:
+def _weighted(values: Float[np.ndarray, " n"], times: Times) -> Float[np.ndarray, " draws"]:
+    return np.asarray(values @ times / times.sum(0))
+
+
+def _mean_precision(labels: Sequence[Ranked], times: Times) -> Float[np.ndarray, " draws"]:
     """The mean over labels; a draw may leave a label without clips."""
+    values = np.stack([average_precision(clips, times) for clips in labels])
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(0) / known.sum(0))

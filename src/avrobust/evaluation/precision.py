@@ -9,13 +9,15 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import PGD
-from avrobust.objectives import margin, margins
+from avrobust.evaluation.prepared import PreparedBatch
+from avrobust.evaluation.tasks import Gallery
+from avrobust.objectives import needs_of
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
-from avrobust.types import Batch, Model, doubles
+from avrobust.types import Model, doubles
 
 CLIPS = 16  # that are attacked in both precisions
-SEARCH = PGD(steps=10, objective=margin)
+ANYWHERE = Threat.linf(audio=1.0, visual=1.0)
 
 
 def is_low(victim: engine.Victim) -> bool:
@@ -23,32 +25,31 @@ def is_low(victim: engine.Victim) -> bool:
     return victim.precision != torch.float32
 
 
-def compare(model: Model, low: engine.Victim, batch: Batch, threat: Threat, seed: int = 0) -> dict[str, Any]:
-    """The same attack crafted in the precision of `low` and in float32, judged by `model` itself; plain data.
+def compare(model: Model, clips: PreparedBatch, threat: Threat, gallery: Gallery, seed: int = 0) -> dict[str, Any]:
+    """The same attack crafted in the precision of the surrogate of `clips` and in float32, judged by `model` itself; plain data.
 
-    Of `clips` clips, `standing` survive the first and `standing_float32` the second.  `gained`: the margin that the first
-    gains, as a share of the second's gain; 1 where that is 0.  `room`: per modality, how many numbers of the low precision
+    Of `clips` clips, `standing` survive the first and `standing_float32` the second.  `gained`: the margin (or what attacks of the task raise)
+    that the first gains, as a share of the second's gain; 1 where that is 0.  `room`: per modality, how many numbers of the low precision
     lie within the budget, at the median of the signal's values.
     """
-    batch = batch.subset(range(min(CLIPS, len(batch))))
+    clips = clips.subset(torch.arange(min(CLIPS, len(clips))))
+    low, batch, goal = clips.surrogate, clips.batch, clips.task.raised or clips.task.objective
     x, y = batch.x, batch.label
     full = engine.surrogate(model, x.map(lambda s: s[:1]))
-    reached = []
+    judge = engine.as_judge(model, x).fix_unattacked(x, ANYWHERE, needs_of(goal))
+    reached, standing = [], []
     with torch.no_grad():
-        judge = engine.as_judge(model, x)
-        before = margins(judge(x).float(), y)
-        for craft in (
-            low.subset(slice(len(batch))).cache_embeddings(x),
-            full.cache_embeddings(x),
-        ):
-            reached.append(margins(judge(SEARCH(craft, x, y, threat, Seeds(seed, batch.ids))).float(), y))
+        before = goal.value(judge.output(x, needs_of(goal)), y)
+        for craft in (low.cache_embeddings(x), full.cache_embeddings(x)):
+            made = PGD(steps=10, objective=goal)(craft, x, y, threat, Seeds(seed, batch.ids))
+            reached.append(goal.value(judge.output(made, needs_of(goal)), y))
+            standing.append(sum(clips.columns(judge, made, gallery)["correct"]))
     rises = [float((after - before).mean()) for after in reached]
-    standing, standing_full = (int((after <= 0).sum()) for after in reached)
     return {
         "precision": str(low.precision).removeprefix("torch."),
         "clips": len(batch),
-        "standing": standing,
-        "standing_float32": standing_full,
+        "standing": standing[0],
+        "standing_float32": standing[1],
         "gained": rises[0] / rises[1] if rises[1] > 0 else 1.0,
         "room": {name: _room(getattr(threat, name), s, low.precision) for name, s in x.items() if getattr(threat, name).active},
     }  # fmt: skip

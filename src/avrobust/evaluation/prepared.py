@@ -1,7 +1,7 @@
 """Clips with the model prepared for them: attacked through a cheap surrogate, judged by the model itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter, signature
 from typing import Any
 
@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avrobust.engine import Victim
-from avrobust.evaluation.checks import check_kept, check_shape
-from avrobust.objectives import correct, display_name, margins
+from avrobust.evaluation.checks import check_kept
+from avrobust.evaluation.tasks import Gallery, Task
+from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, InputError, Signals
@@ -19,12 +20,13 @@ from avrobust.types import AV, Attack, Batch, InputError, Signals
 
 @dataclass(frozen=True, eq=False)
 class PreparedBatch:
-    """A batch, the model's logits of its clean clips (b k), the model that judges, and the surrogate that is attacked."""
+    """A batch, the model's answers to its clean clips (b k), the model that judges, and the surrogate that is attacked."""
 
     batch: Batch
-    logits: Float[Tensor, "b k"]
+    clean: Float[Tensor, "b k"]
     judge: Victim
     surrogate: Victim
+    task: Task
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -35,18 +37,20 @@ class PreparedBatch:
         first, *others = parts
         return cls(
             Batch.join([part.batch for part in parts]),
-            torch.cat([part.logits for part in parts]),
+            torch.cat([part.clean for part in parts]),
             first.judge.join([part.judge for part in others]),
             first.surrogate.join([part.surrogate for part in others]),
+            first.task,
         )
 
     def subset(self, clips: Any) -> "PreparedBatch":
         """Some of the clips, by an array of their numbers."""
-        return PreparedBatch(
-            self.batch.subset(clips.tolist()),
-            self.logits[clips],
-            self.judge.subset(clips),
-            self.surrogate.subset(clips),
+        return replace(
+            self,
+            batch=self.batch.subset(clips.tolist()),
+            clean=self.clean[clips],
+            judge=self.judge.subset(clips),
+            surrogate=self.surrogate.subset(clips),
         )
 
     def attacked(self, attack: Attack, threat: Threat, seed: int, start: Signals | None = None) -> Signals:
@@ -63,12 +67,16 @@ class PreparedBatch:
         return _signals(adversarial, name)
 
     def predict(self, victim: Victim, x: Signals) -> Float[Tensor, "b k"]:
-        """Logits of `x`, which the model must leave as it is."""
+        """The answers to `x`, which the model must leave as it is."""
         lent = x.map(torch.clone)
         with torch.no_grad():
-            logits = check_shape(victim(lent), len(self)).float()
+            answers = self.task.answer(victim.output(lent, self.task.needs), len(self)).float()
         check_kept(x, lent, self.batch.ids, "the model")
-        return logits
+        return answers
+
+    def columns(self, victim: Victim, x: Signals, gallery: Gallery) -> dict[str, Any]:
+        """What rows say about the answers of `victim` to `x`; `gallery` are those to all clean clips of the evaluation."""
+        return self.task.columns(self.batch, self.clean, self.predict(victim, x), gallery)
 
 
 def takes_start(attack: Any) -> bool:
@@ -78,23 +86,6 @@ def takes_start(attack: Any) -> bool:
     except (TypeError, ValueError):  # its signature is not known
         return False
     return named is not None and named.kind is not Parameter.VAR_KEYWORD
-
-
-def prediction_columns(
-    batch: Batch, clean: Float[Tensor, "b k"], logits: Float[Tensor, "b k"]
-) -> dict[str, Sequence[Any] | str]:
-    """What rows state about the predictions on a batch: for its clean clips, and for the clips at hand.
-
-    Logits that are not finite are no prediction: the class is then -1.
-    """
-    y, finite = batch.label, logits.isfinite().all(1)
-    return {
-        "clip": batch.ids, "label": y.tolist(), "status": "ok",
-        "pred_clean": clean.argmax(1).tolist(), "pred": torch.where(finite, logits.argmax(1), -1).tolist(),
-        "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
-        "correct_clean": correct(clean, y).tolist(), "correct": correct(logits, y).tolist(),
-        "finite": finite.tolist(),
-    }  # fmt: skip
 
 
 def condition_columns(model: str, attack: str, mode: str, threat: Threat, seed: int) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust import engine
-from avrobust.objectives import Objective, cross_entropy, margin
+from avrobust.evaluation.tasks import Classification, Task
+from avrobust.objectives import Loss, Objective
 from avrobust.threat import Ball, Threat
-from avrobust.types import AV, RANGE, Batch, Model, Signals, doubles
+from avrobust.types import AV, RANGE, Batch, Model, Output, Signals, doubles
 
+CLASSIFICATION = Classification()
 CLIPS = 64  # that are probed: enough for shares of a few per cent
 AGAIN = 5  # runs on the same clips: a model that is rarely random should be caught
 SAME = 1e-3  # relative difference below which logits are the same
@@ -22,14 +24,14 @@ DIRECTIONS = 4  # of each clip and step
 LINEAR = 0.25  # of a difference: with a larger second difference, curvature or rounding decides it
 
 
-def probe(model: Model, batch: Batch) -> dict[str, Any]:
+def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, Any]:
     """Probe `model` on at most `CLIPS` clips of the batch; plain data, shares of these `clips` in [0, 1].
 
     `random`: the logits differ between two runs.  `sociable`: they differ when the clip is alone in its batch.  `faint`: the
-    gradient of cross entropy is zero or lost in rounding, while that of the margin is not.  `flat`: the gradient of the
-    margin is zero too, or not finite; these two per modality.  `ignores`: no logit changes when a modality is replaced by
-    another clip's, of another class if there is one.  `moved`: the number of clips whose prediction then changes.
-    `explained`: see `explained`; None where `random`.
+    gradient of cross entropy is zero or lost in rounding, while that of the margin is not; not known of tasks without a cross
+    entropy.  `flat`: the gradient of the margin (of the answer, in other tasks) is zero too, or not finite; these two per
+    modality.  `ignores`: no logit changes when a modality is replaced by another clip's, of another class if there is one.
+    `moved`: the number of clips whose prediction then changes.  `explained`: see `explained`; None where `random`.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -37,33 +39,38 @@ def probe(model: Model, batch: Batch) -> dict[str, Any]:
     (0.0, 0.0, {'audio': 0.0, 'visual': 1.0})
     """
     x, y = batch.x.map(lambda s: s[:CLIPS]), batch.label[:CLIPS]
-    model = engine.as_judge(model, x.map(lambda s: s[:1]))
+    judge = engine.as_judge(model, x.map(lambda s: s[:1]))
+
+    def asked(x: Signals) -> Tensor:
+        return task.answer(judge.output(x, task.needs), len(x.audio))
+
     with torch.no_grad():
-        first = model(x)
-        again = [model(x) for _ in range(AGAIN)]
-        alone = torch.cat([model(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(y))])
+        first = asked(x)
+        again = [asked(x) for _ in range(AGAIN)]
+        alone = torch.cat([asked(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(y))])
         swapped = x.map(lambda s: s[_partners(y)])
-        others = AV(AV(swapped.audio, x.visual), AV(x.audio, swapped.visual)).map(model)
+        others = AV(AV(swapped.audio, x.visual), AV(x.audio, swapped.visual)).map(asked)
     random = _share(np.any([_differ(first, z) for z in again], axis=0))
-    strong, weak = _sizes(model, margin, x, y), _sizes(model, cross_entropy, x, y)
+    answer, loss = task.probed
+    strong, weak = _sizes(judge, answer, x, y), _sizes(judge, loss, x, y) if loss else None
     return {
         "clips": len(y),
         "random": random,
         # A random model differs alone as well; that says nothing about its batch.
         "sociable": 0.0 if random else _share(_differ(first, alone)),
-        "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()),
+        "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()) if weak else {},
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
         "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
-        "moved": dict(others.map(lambda z: int((z.argmax(1) != first.argmax(1)).sum())).items()),
-        "explained": {name: None if random else explained(model, x, y, name) for name, _ in x.items()},
+        "moved": dict(others.map(lambda z: int(task.changed(first, z).sum())).items()),
+        "explained": {name: None if random else explained(judge, x, y, name, task) for name, _ in x.items()},
     }
 
 
-def explained(model: Model, x: Signals, y: Tensor, modality: str) -> float | None:
-    """How much of what small random changes of one modality do to the logits its gradient explains, in [0, 1].
+def explained(model: Model, x: Signals, y: Tensor, modality: str, task: Task = CLASSIFICATION) -> float | None:
+    """How much of what small random changes of one modality do to the answer its gradient explains, in [0, 1].
 
     1 is a gradient that can be trusted; where a part of the path is cut, its share of the changes is missing.  Central
-    differences of a random mixture of the logits against the gradient of that mixture, on a few clips; only where they
+    differences of a random mixture of its numbers against the gradient of that mixture, on a few clips; only where they
     are linear (second differences are small).  None where that is so for less than half of them: rounding or curvature
     hides the answer.
 
@@ -81,18 +88,25 @@ def explained(model: Model, x: Signals, y: Tensor, modality: str) -> float | Non
         return AV(**(dict(few.items()) | {modality: s}))
 
     draw = torch.Generator().manual_seed(0)
+    victim = engine.as_victim(model, x.map(lambda s: s[:1]))
+
+    def asked(out: Output) -> Tensor:
+        return task.answer(out, len(few.audio)).float()
+
     with torch.no_grad():
-        middle = model(at(centre)).flatten(1)
+        middle = asked(victim.output(at(centre), task.needs))
     mixture = torch.randn(middle.shape[1], generator=draw).to(middle)
     threat = Threat.linf(**{modality: 1.0})
-    grads = engine.raw_gradient(model, lambda out, y: out.logits.flatten(1) @ mixture, at(centre), y, threat)
+    mixed = Loss("mixture", lambda out, y: asked(out) @ mixture, needs=task.needs)
+    grads = engine.raw_gradient(victim, mixed, at(centre), y, threat)
     gradient = getattr(grads, modality)
     for step in STEPS:
         found, told = [], []
         for _ in range(DIRECTIONS):
             signs = (torch.randint(0, 2, centre.shape, generator=draw) * 2 - 1).to(centre) * step
             with torch.no_grad():
-                there, back = ((model(at(centre + side)).flatten(1) - middle) @ mixture for side in (signs, -signs))
+                moved = (asked(victim.output(at(centre + side), task.needs)) for side in (signs, -signs))
+                there, back = ((answer - middle) @ mixture for answer in moved)
             linear = (there + back).abs() < LINEAR * (there - back).abs()
             found.append(torch.where(linear, (there - back) / 2, torch.nan))
             told.append((gradient * signs).flatten(1).sum(1))
@@ -118,7 +132,8 @@ def _partners(y: Tensor) -> Tensor:
     """For each clip the next one of another class, or the next one where all are of one class."""
     n = len(y)
     ahead = (torch.arange(n)[:, None] + torch.arange(1, n + 1)) % n
-    other = y.cpu()[ahead] != y.cpu()[:, None]
+    y = y.cpu().reshape(n, -1)
+    other = (y[ahead] != y[:, None]).any(2)
     return ahead[torch.arange(n), other.int().argmax(1)]
 
 

@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avrobust.config import parse
-from avrobust.evaluation.conditions import by_mode, tabulate
+from avrobust.config import from_plain, parse
+from avrobust.evaluation.conditions import Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
-from avrobust.evaluation.stats import Proportion
+from avrobust.evaluation.measures import Accuracy, Measures, Numbers
+from avrobust.evaluation.stats import MISSING, Proportion
 from avrobust.facts import BUDGET_COLUMNS, Budget
 
-_F, _I, _S, _B = pa.float64(), pa.int64(), pa.string(), pa.bool_()
+_F, _I, _S, _B, _L = pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.list_(pa.float32())
 SCHEMA = pa.schema(
     {
         # what was tried
@@ -41,6 +42,9 @@ SCHEMA = pa.schema(
         "right_audio_half": _F, "right_visual_half": _F, "slope_audio": _F,
         # how well an attention map finds the sound source; see `localisation.Localisation`
         "pointing": _F, "mass": _F, "iou": _F, "rival_mass": _F, "peak": _F, "heat_moved": _F,
+        # of tasks that are measured by more than one class per clip: what the model answers, and what would be right; see
+        # `measures`.  `label` and the predictions are then missing where the task has no classes
+        "scores": _L, "targets": _L,
     }
 )  # fmt: skip
 
@@ -51,7 +55,7 @@ ABOUT, SCHEMA_VERSION = b"avrobust", b"avrobust.schema"
 
 # The columns that every row has, those that every prediction has, and those that some rows leave out.
 ALWAYS = (
-    "model", "seed", "attack", "mode", "subset", *BUDGET_COLUMNS, "clip", "label", "status",
+    "model", "seed", "attack", "mode", "subset", *BUDGET_COLUMNS, "clip", "status",
 )  # fmt: skip
 PREDICTED = ("correct_clean", "correct")
 OPTIONAL = SCHEMA.names[SCHEMA.names.index("psnr_db") + 1 :]
@@ -63,6 +67,7 @@ def _family(kind: pa.DataType) -> str:
         "whole numbers": pa.types.is_integer,
         "numbers": pa.types.is_floating,
         "True or False": pa.types.is_boolean,
+        "lists of numbers": pa.types.is_list,
     }
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return "text" if text else next((name for name, fits in families.items() if fits(kind)), str(kind))
@@ -74,14 +79,15 @@ class _About:
 
     classes: dict[str, int] = field(default_factory=dict)
     probes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """A table with one line per clip, model, attack and threat; `data` is an Arrow table of `SCHEMA`.
 
-    `about` is what the evaluation knows about the models: by model, `classes`, how many it has, and `probes`, the answers
-    to `probe.probe`.
+    `about` is what the evaluation knows about the models: by model, `classes`, how many it has, `probes`, the answers to
+    `probe.probe`, and `measures`, what its task measures, as plain data.
 
     >>> rows = Rows.of({"model": "m", "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
     >>> print(rows.accuracy())
@@ -167,7 +173,7 @@ class Rows:
         return values
 
     def where(self, **equal: object) -> "Rows":
-        """The rows whose columns have these values.
+        """The rows whose columns have these values; None is a value that is missing.
 
         Raises `ValueError` for a column that rows do not have, and for a value of another type than the column's.
         """
@@ -181,7 +187,7 @@ class Rows:
                     f"the column '{name}' holds {_family(kind)}, got {wanted!r}. Give one of its values, as in "
                     f"rows.column('{name}')."
                 ) from error
-            data = data.filter(pc.equal(data[name], value))
+            data = data.filter(pc.is_null(data[name]) if wanted is None else pc.equal(data[name], value))
         return Rows(data, self.about)
 
     def accuracy(self) -> Proportion:
@@ -194,6 +200,43 @@ class Rows:
         right = self.where(status="ok", correct_clean=True)
         return Proportion(len(right) - int(right.column("correct").sum()), len(right))
 
+    def measures(self, model: str) -> Measures:
+        """What the task of a model measures: accuracy, unless it says otherwise.
+
+        Raises `ValueError` for measures that this package does not have and the program has not imported.
+
+        >>> Rows.concat([]).measures("model")
+        Accuracy()
+        """
+        told = self.about.get("measures", {}).get(model)
+        try:
+            return Accuracy() if told is None else cast(Measures, from_plain(told, Measures))
+        except ValueError as error:
+            raise ValueError(
+                f"expected rows of {model} that say what they measure, {error}. Import the module of its task first."
+            ) from None
+
+    @cached_property
+    def _measured(self) -> tuple[Predictions, ...]:
+        """For each of `cells`, its predictions."""
+        return tuple(next(iter(tabulate(cell.data).values())) for cell in self.cells())
+
+    @cached_property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """For each of `cells`, what the task of its model measures, by name.
+
+        >>> what = {"model": "m", "seed": 0, "attack": "PGD", "mode": "corrected", "subset": "A"} | Budget().columns()
+        >>> seen = {"clip": ["a", "b"], "status": "ok", "correct_clean": [True, True], "correct": [True, False]}
+        >>> rows = Rows.of(what | seen)
+        >>> print(rows.numbers[0]["robust accuracy"])
+        50.0 % of 2 [9.5, 90.5]
+        """
+        found = self._measured
+        clean = {(p.condition.model, p.seeds): p for p in found if p.condition.subset == "clean"}
+        return tuple(
+            self.measures(p.condition.model).numbers(p, clean.get((p.condition.model, p.seeds))) for p in found
+        )
+
     def cells(self) -> list["Rows"]:
         """Split by model, seed, attack and threat, in the order in which they first appear."""
         keys = ("model", "seed", "attack", "subset", *BUDGET_COLUMNS)
@@ -203,21 +246,23 @@ class Rows:
     def table(self) -> str:
         """Robust accuracy and attack success per model, attack and budget, as text; then what raises doubt.
 
-        Each number has its count and 95 % interval.  The accuracy under the attack "none" is the clean accuracy.  Alarms
+        Of other tasks than classification, what these measure.  Each number has its count and 95 % interval.  The accuracy
+        under the attack "none" is the clean accuracy.  Alarms
         mean that a number does not measure what it seems to, warnings that it may not: see `flags`.
         """
-        lines = [("model", "attack", "budget", "robust accuracy", "attack success")]
-        for cell in self.cells():
+        names = list(dict.fromkeys(name for numbers in self.numbers for name in numbers))
+        lines = [("model", "attack", "budget", *names)]
+        for cell, numbers in zip(self.cells(), self.numbers, strict=True):
             row = cell.data.slice(0, 1).to_pylist()[0]
             if row["mode"] == "control":  # what no attack made has no budget
                 continue
-            budget, clean = Budget.of(row), row["subset"] == "clean"
+            budget = Budget.of(row)
             attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
-            success = "—" if clean else str(cell.attack_success())
-            lines.append((row["model"], row["attack"], attacked or "—", str(cell.accuracy()), success))
-        widths = [max(len(line[i]) for line in lines) for i in range(5)]
+            lines.append((row["model"], row["attack"], attacked or "—", *(str(numbers.get(n, MISSING)) for n in names)))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-        return "\n".join(table + [f"{f.level}: {f.text}" for f in self.flags() if f.level != "note"])
+        notes = dict.fromkeys(note for p in self._measured for note in self.measures(p.condition.model).notes(p))
+        return "\n".join([*table, *notes, *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note")])
 
     def report(self, page: Path | str) -> Path:
         """Write all that these rows can show as one self-contained HTML page: flags, tables, curves; returns its path."""
@@ -239,8 +284,11 @@ class Rows:
             return ()
         table, apart = by_mode(tabulate(self.data))
         classes: Mapping[str, int] = self.about.get("classes", {})
-        seen = max(classes.values(), default=0) or 1 + int(np.nanmax(self.column("label").astype(float)))
-        return flags(Evidence(table, seen, apart["control"], self.about.get("probes", {}), classes_of=classes))
+        labels = self.column("label").astype(float)
+        seen = max(classes.values(), default=0) or int(1 + np.nanmax(labels, initial=-1))
+        measures = {model: self.measures(model) for model in self.about.get("measures", {})}
+        probes = self.about.get("probes", {})
+        return flags(Evidence(table, seen, apart["control"], probes, classes_of=classes, measures=measures))
 
 
 def _known(name: str) -> str:

@@ -95,7 +95,9 @@ class Estimate:
         if np.isnan(self.value):
             return "—"
         count = f"{self.n}" if self.seeds == 1 else f"{self.n} × {self.seeds} seeds"
-        return f"{self.shown(self.value)}{' %' * self.share} of {count} [{self.shown(self.low)}, {self.shown(self.high)}]"
+        return (
+            f"{self.shown(self.value)}{' %' * self.share} of {count} [{self.shown(self.low)}, {self.shown(self.high)}]"
+        )
 
     def shown(self, value: float) -> str:
         """One of its numbers, without a unit; a dash when there is none."""
@@ -210,7 +212,7 @@ def resampled(
 
     >>> values = np.random.default_rng(0).normal(10, 2, 400)
     >>> print(resampled([lambda times: values @ times / times.sum(0)], 400, share=False))
-    9.94 of 400 [9.75, 10.1]
+    9.93 of 400 [9.72, 10.1]
     """
     whole = np.array([statistic(np.ones((n, 1)))[0] for statistic in statistics]) if n else np.empty(0)
     if not whole.size or np.isnan(whole).all():

@@ -22,7 +22,7 @@ def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
 
     for fast, slow, r in seen.stronger(seen.same_task(fast_and_slow)):
         text = (
-            f"{fast.attack} beats {slow.attack} on {where(fast)}: robust accuracy {seen.accuracy(fast)} against "
+            f"{fast.attack} beats {slow.attack} on {where(fast)}: {seen.surviving(fast.model)} {seen.accuracy(fast)} against "
             f"{seen.accuracy(slow)} ({r})."
         )
         yield Flag("single-step beats iterative", "alarm", text, fast.model)
@@ -39,7 +39,7 @@ def not_monotone(seen: Evidence) -> Iterable[Flag]:
     ]
     for small, large, r in seen.stronger(pairs):
         text = (
-            f"{large.model} under {large.attack} has a higher robust accuracy at the larger budget {budget(large)} "
+            f"{large.model} under {large.attack} has a higher {seen.surviving(large.model)} at the larger budget {budget(large)} "
             f"({seen.accuracy(large)}) than at {budget(small)} ({seen.accuracy(small)}; {r})."
         )
         yield Flag("accuracy not monotone in budget", "warning", text, large.model)
@@ -56,7 +56,7 @@ def stays_above_chance(seen: Evidence) -> Iterable[Flag]:
         e = estimate(seen.table[last]["correct"])
         if e.low > seen.chance(last.model):
             text = (
-                f"{last.model} under {last.attack} still has a robust accuracy of {e} at the largest budget, "
+                f"{last.model} under {last.attack} still has a {seen.surviving(last.model)} of {e} at the largest budget, "
                 f"{budget(last)}; guessing gives {percent(seen.chance(last.model))} %."
             )
             yield Flag("largest budget does not reach chance", "warning", text, last.model)
@@ -98,7 +98,7 @@ def joint_weaker_than_part(seen: Evidence) -> Iterable[Flag]:
     ]
     for part, joint, r in seen.stronger(pairs):
         text = (
-            f"{joint.attack} on both modalities of {joint.model} ({budget(joint)}) gives a robust accuracy of "
+            f"{joint.attack} on both modalities of {joint.model} ({budget(joint)}) gives a {seen.surviving(joint.model)} of "
             f"{seen.accuracy(joint)}, on {MODALITIES[part.subset]} alone {seen.accuracy(part)} ({r})."
         )
         yield Flag("joint attack weaker than its parts", "alarm", text, joint.model)
@@ -128,7 +128,7 @@ def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:
     pairs = seen.same_task(lambda blind, slope: blind.info.search == "queries" and slope.info.climbs)
     for blind, slope, r in seen.stronger(pairs):
         text = (
-            f"{blind.attack}, which uses no gradient, beats {slope.attack} on {where(blind)}: robust accuracy "
+            f"{blind.attack}, which uses no gradient, beats {slope.attack} on {where(blind)}: {seen.surviving(blind.model)} "
             f"{seen.accuracy(blind)} against {seen.accuracy(slope)} ({r})."
         )
         yield Flag("gradient-free beats gradient-based", "alarm", text, blind.model)
@@ -142,7 +142,7 @@ def transfer_beats_white_box(seen: Evidence) -> Iterable[Flag]:
 
     for foreign, own, r in seen.stronger(seen.same_task(foreign_and_own)):
         text = (
-            f"{foreign.attack} beats {own.attack} on {where(own)}: robust accuracy {seen.accuracy(foreign)} against "
+            f"{foreign.attack} beats {own.attack} on {where(own)}: {seen.surviving(own.model)} {seen.accuracy(foreign)} against "
             f"{seen.accuracy(own)} ({r})."
         )
         yield Flag("transfer beats white-box", "alarm", text, own.model)
@@ -153,7 +153,7 @@ def steps_ran_out(seen: Evidence) -> Iterable[Flag]:
     pairs = seen.same_task(lambda a, b: a.mode == b.mode and longer(a.info, b.info))
     for long, short, r in seen.stronger(pairs, UNFINISHED):
         text = (
-            f"{long.attack} gives a robust accuracy of {seen.accuracy(long)} on {where(long)}, {short.attack} "
+            f"{long.attack} gives a {seen.surviving(long.model)} of {seen.accuracy(long)} on {where(long)}, {short.attack} "
             f"{seen.accuracy(short)} ({r}): the loss of the shorter search was still rising."
         )
         yield Flag("steps ran out", "warning", text, long.model)
@@ -167,7 +167,7 @@ def adaptive_beats_plain(seen: Evidence) -> Iterable[Flag]:
 
     for strongest, plain, r in seen.stronger(seen.same_task(strongest_and_plain), OVERRATED):
         text = (
-            f"{plain.attack} gives a robust accuracy of {seen.accuracy(plain)} on {where(plain)}, {strongest.attack} "
+            f"{plain.attack} gives a {seen.surviving(plain.model)} of {seen.accuracy(plain)} on {where(plain)}, {strongest.attack} "
             f"{seen.accuracy(strongest)} ({r})."
         )
         yield Flag("overrated by a plain attack", "warning", text, plain.model)

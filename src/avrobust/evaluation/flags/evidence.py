@@ -1,13 +1,16 @@
 """What flags are computed from, and what their rules share."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from avrobust.evaluation.comparison import Paired, holm, paired
 from avrobust.evaluation.conditions import Condition, Predictions, shared
+from avrobust.evaluation.measures import Accuracy, Measures
 from avrobust.evaluation.stats import estimate, percent
 
+ACCURACY = Accuracy()
 Table = Mapping[Condition, Predictions]
 Level = Literal["note", "warning", "alarm"]
 LEVELS: tuple[Level, ...] = ("alarm", "warning", "note")  # gravest first
@@ -35,7 +38,7 @@ class Evidence:
 
     `controls` are predictions on clips that no attack made; `baselines` the scores of answers that ignore the clip, see
     `localisation.baselines`.  By model: `probes`, the answers to `probe.probe`; `kinds`, its input, "AV", "A" or "V";
-    `classes_of`, its number of classes where that is known.
+    `classes_of`, its number of classes where that is known; `measures`, what its task measures where that is not accuracy.
     """
 
     table: Table
@@ -45,10 +48,20 @@ class Evidence:
     kinds: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     classes_of: Mapping[str, int] = field(default_factory=dict)
+    measures: Mapping[str, Measures] = field(default_factory=dict)
+
+    def measured(self, model: str) -> Measures:
+        """What the task of a model measures."""
+        return self.measures.get(model, ACCURACY)
 
     def chance(self, model: str) -> float:
-        """The accuracy of guessing."""
-        return 1 / self.classes_of.get(model, self.classes)
+        """The accuracy of guessing; nan where there are no classes to guess among."""
+        classes = self.classes_of.get(model, self.classes)
+        return 1 / classes if self.measured(model).chance and classes else math.nan
+
+    def surviving(self, model: str) -> str:
+        """What the share of correct clips under attack is called."""
+        return self.measured(model).surviving
 
     def accuracy(self, condition: Condition) -> str:
         """In per cent."""

@@ -16,7 +16,8 @@ def few_clips(seen: Evidence) -> Iterable[Flag]:
     n = min((len(p.clips) for p in seen.table.values()), default=0)
     if n < FEW_CLIPS:
         half = (estimate(np.arange(n)[None] % 2 == 0).high - 0.5) if n else math.nan
-        width = f", so an accuracy near 50 % is known to ±{100 * half:.0f} points at best" if n else ""
+        what = "an accuracy" if all(seen.measured(c.model).chance for c in seen.table) else "a share"
+        width = f", so {what} near 50 % is known to ±{100 * half:.0f} points at best" if n else ""
         level: Level = "alarm" if n < TOO_FEW_CLIPS else "warning"
         yield Flag("few clips", level, f"The smallest cell has {n} clips{width}.")
 

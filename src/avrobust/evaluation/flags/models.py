@@ -33,7 +33,11 @@ def predictions_that_change(seen: Evidence) -> dict[tuple[str, str], Estimate]:
         if "moved" in p and p["clips"] > 1
         for part, modality in MODALITIES.items()
     }
-    swapped = {c: p for c, p in seen.controls.items() if c.attack == "swapped" and c.subset in MODALITIES}
+    swapped = {
+        c: p
+        for c, p in seen.controls.items()
+        if c.attack == "swapped" and c.subset in MODALITIES and seen.measured(c.model).chance
+    }
     return found | {(c.model, c.subset): estimate(p["pred"] != p["pred_clean"]) for c, p in swapped.items()}
 
 
@@ -60,7 +64,7 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
             # What is no input of a model needs no gradient.
             if part not in seen.input_of(model) or seen.ignores(model, modality):
                 continue
-            flat, faint = p["flat"][modality], p["faint"][modality]
+            flat, faint = p["flat"][modality], p["faint"].get(modality, 0.0)
             if flat > ENOUGH:
                 text = f"{model} has no gradient with respect to {modality}, on {_share(p, flat)}."
                 yield Flag("gradients vanish", "alarm", text, model)

@@ -1,7 +1,7 @@
 """What a task is: how its labels are read, what an answer is, when the attacker has succeeded, and what rows say of a clip."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from avrobust.evaluation.checks import check_answer_finite, check_shape
 from avrobust.evaluation.measures import Measures
-from avrobust.objectives import Need, Objective
-from avrobust.types import Batch, InputError, Labels, Output
+from avrobust.objectives import Loss, Need, Objective
+from avrobust.types import Batch, InputError, Labels, Output, PerClip
 
 Answers = Float[Tensor, "b m"]  # what a task takes of the model's output: logits, predictions, an embedding
 
@@ -49,6 +49,17 @@ class Task(ABC):
         """What attacks raise that were given no objective."""
 
     @property
+    def probed(self) -> tuple[Objective, Objective | None]:
+        """Objectives whose gradients `probe` compares: one that does not saturate, and one that may."""
+        return Loss("answer", self._mixed, needs=self.needs), None
+
+    def _mixed(self, out: Output, y: Labels) -> PerClip:
+        """All numbers of an answer in one: it depends on whatever they depend on."""
+        answer = self.answer(out, len(y)).float()
+        mixed: Tensor = (answer * torch.arange(answer.shape[1], device=answer.device).cos()).sum(1)
+        return mixed
+
+    @property
     @abstractmethod
     def measures(self) -> Measures:
         """The numbers that rows of the task give."""
@@ -61,7 +72,8 @@ class Task(ABC):
         """
 
     def check_labels(self, batch: Batch) -> None:
-        """Raise `InputError` that names the clip whose label has a wrong value."""
+        """Raise `InputError` that names the clip whose label has a wrong value; here any number is right."""
+        return
 
     def answer(self, out: Output, clips: int) -> Answers:
         """What counts of the model's output.  Raises `InputError` for another shape."""
@@ -95,7 +107,7 @@ class Task(ABC):
     def as_label(self, answer: Answers) -> Labels:
         """The labels with which these answers would be right."""
 
-    def columns(self, batch: Batch, clean: Answers, answer: Answers, gallery: Gallery) -> dict[str, Sequence[Any] | str]:
+    def columns(self, batch: Batch, clean: Answers, answer: Answers, gallery: Gallery) -> dict[str, Any]:
         """What rows say about the answers to a batch: for its clean clips, and for the clips at hand.
 
         `gallery` are the answers to all clean clips of the evaluation, of which the batch is a part.
@@ -137,7 +149,9 @@ def as_numbers(label: Any, form: str) -> Tensor:
     """
     if isinstance(label, Tensor):
         if label.is_meta or label.is_complex():
-            raise InputError(f"labels should be {form}, got a tensor of {label.dtype} on {label.device}. Give real numbers.")
+            raise InputError(
+                f"labels should be {form}, got a tensor of {label.dtype} on {label.device}. Give real numbers."
+            )
         return label.detach()
     try:
         plain = np.asarray(label)

@@ -1,7 +1,7 @@
 """One class per clip."""
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from avrobust.evaluation.checks import check_logits, check_values, described
 from avrobust.evaluation.measures import Accuracy, Measures
 from avrobust.evaluation.tasks.base import Answers, Gallery, Task
-from avrobust.objectives import Objective, correct, margin, margins
+from avrobust.objectives import Objective, correct, cross_entropy, margin, margins
 from avrobust.types import Batch, InputError, Labels
 
 
@@ -34,6 +34,11 @@ class Classification(Task):
     def raised(self) -> None:
         """Each attack's own choice: cross entropy, or the margin."""
         return
+
+    @property
+    def probed(self) -> tuple[Objective, Objective]:
+        """The margin, and cross entropy."""
+        return margin, cross_entropy
 
     @property
     def measures(self) -> Measures:
@@ -93,7 +98,7 @@ class Classification(Task):
         """The class of the highest logit."""
         return answer.argmax(1)
 
-    def columns(self, batch: Batch, clean: Answers, answer: Answers, gallery: Gallery) -> dict[str, Sequence[Any] | str]:
+    def columns(self, batch: Batch, clean: Answers, answer: Answers, gallery: Gallery) -> dict[str, Any]:
         """The predictions.  Logits that are not finite are no prediction: the class is then -1."""
         return prediction_columns(batch, clean, answer)
 
@@ -102,7 +107,7 @@ class Classification(Task):
         return {"classes": answer.shape[1]}
 
 
-def prediction_columns(batch: Batch, clean: Answers, logits: Answers) -> dict[str, Sequence[Any] | str]:
+def prediction_columns(batch: Batch, clean: Answers, logits: Answers) -> dict[str, Any]:
     """What rows state about predicted classes: for the clean clips of a batch, and for the clips at hand."""
     y, finite = batch.label, logits.isfinite().all(1)
     return {

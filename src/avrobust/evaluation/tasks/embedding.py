@@ -10,9 +10,9 @@ from torch import Tensor
 
 from avrobust.evaluation.checks import described
 from avrobust.evaluation.measures import Distances, Measures, Recall
-from avrobust.evaluation.tasks.base import Answers, Gallery, Task
+from avrobust.evaluation.tasks.base import Answers, Gallery, Task, rows_of
 from avrobust.evaluation.tasks.regression import as_targets, check_targets, check_tolerance, check_width
-from avrobust.objectives import EmbeddingShift, EmbeddingTowards, Loss, Need, Objective, pair_apart
+from avrobust.objectives import EmbeddingShift, EmbeddingTowards, Loss, Need, Objective, needs_of, pair_apart
 from avrobust.types import Batch, InputError, Labels, Output
 
 ROUNDING = 1e-6  # of a cosine: nearer ones count as equal, on every kind of CPU
@@ -43,8 +43,8 @@ class Embedding(Task):
     @cached_property
     def raised(self) -> Objective:
         """The squared distance from the clean embedding, or minus that to the target, to the end."""
-        name, needs = ("towards a target", ()) if self.targeted else ("embedding shift", ("clean",))
-        return Loss(name, self.objective.value, needs=needs, on_answer=True)
+        name = "towards a target" if self.targeted else "embedding shift"
+        return Loss(name, self.objective.value, needs=needs_of(self.objective), on_answer=True)
 
     @property
     def measures(self) -> Measures:
@@ -68,7 +68,8 @@ class Embedding(Task):
 
     def changed(self, before: Answers, after: Answers) -> Bool[Tensor, " b"]:
         """Whether the embedding moved beyond the tolerance."""
-        return (after - before).norm(dim=1) > self.tolerance
+        far: Tensor = (after - before).square().sum(1) > self.tolerance**2
+        return far
 
     def as_label(self, answer: Answers) -> Labels:
         """The embedding itself."""
@@ -135,7 +136,8 @@ class Retrieval(Task):
     def changed(self, before: Answers, after: Answers) -> Bool[Tensor, " b"]:
         """Whether an embedding turned away from where it was, by more than 45 degrees."""
         cosines = [(b * a).sum(1) for b, a in zip(before.chunk(2, 1), after.chunk(2, 1), strict=True)]
-        return torch.minimum(*cosines) < 0.5**0.5
+        turned: Tensor = torch.minimum(*cosines) < 0.5**0.5
+        return turned
 
     def as_label(self, answer: Answers) -> Labels:
         """Nothing but how many clips there are."""
@@ -151,7 +153,7 @@ class Retrieval(Task):
             "correct_clean": (before == 1).all(1).tolist(),
             "correct": ((after == 1).all(1) & finite).tolist(),
             "finite": finite.tolist(),
-            "scores": list(after.cpu().float().numpy()),
+            "scores": rows_of(after),
         }
 
     def ranks(self, batch: Batch, answer: Answers, gallery: Gallery) -> Float[Tensor, "b 2"]:
@@ -166,7 +168,7 @@ class Retrieval(Task):
             ahead = ~(query @ found.T < self_similar[:, None] - ROUNDING)
             ahead[torch.arange(len(own), device=own.device), own] = False
             ranks.append(1 + ahead.sum(1))
-        return torch.stack(ranks, 1)
+        return torch.stack(ranks, 1).float()
 
 
 def counted(label: Any) -> Tensor:

@@ -27,6 +27,11 @@ class _YesNo(Task):
         return Loss(self._goal.name, self._goal.value, on_answer=True)
 
     @property
+    def probed(self) -> tuple[Objective, Objective]:
+        """The answer, and binary cross entropy."""
+        return super().probed[0], self.raised
+
+    @property
     def objective(self) -> Objective:
         """A wrong answer where the one to the clean clip was right."""
         return self._goal
@@ -97,7 +102,9 @@ class MultiLabel(_YesNo):
             hint = " Of a single label per clip, use Binary()." if found.ndim == 1 else ""
             raise InputError(f"labels should be {form}, got {tuple(found.shape)}.{hint} Give one row for each clip.")
         if self.of is not None and found.shape[1] != self.of:
-            raise InputError(f"labels should be {form}, of {self.of} labels, got {found.shape[1]}. Give a number for each.")
+            raise InputError(
+                f"labels should be {form}, of {self.of} labels, got {found.shape[1]}. Give a number for each."
+            )
         return found.float()
 
     def _are_rows(self, lists: Sequence[Any]) -> bool:
@@ -173,7 +180,7 @@ class Binary(_YesNo):
         """How far the logit lies on the wrong side of the threshold; positive means wrong."""
         return ((1 - 2 * y) * (answer - self.threshold))[:, 0]
 
-    def columns(self, batch: Batch, clean: Answers, answer: Answers, gallery: Gallery) -> dict[str, Sequence[Any] | str]:
+    def columns(self, batch: Batch, clean: Answers, answer: Answers, gallery: Gallery) -> dict[str, Any]:
         """With the class, 0 or 1; -1 where the logit is not finite."""
         finite = answer.isfinite().all(1)
         return super().columns(batch, clean, answer, gallery) | {
