@@ -14,7 +14,9 @@ def results(rows: Rows) -> dict[str, Any]:
 
     Then the flags.  What there is no number of, a share of no clips for example, is None.
 
-    >>> rows = Rows.of({"model": "m", "seed": 0, "attack": "none", "mode": "corrected", "subset": "clean", "clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]})
+    >>> what = {"model": "m", "seed": 0, "attack": "none", "mode": "corrected", "subset": "clean"} | Budget().columns()
+    >>> seen = {"clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]}
+    >>> rows = Rows.of(what | seen)
     >>> results(rows)["conditions"][0]["robust_accuracy"]["value"]
     0.5
     """
