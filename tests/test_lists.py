@@ -48,6 +48,7 @@ def test_vggsounder_has_several_labels_and_where_each_is_perceived(tmp_path):
     assert first.video == Path(f"video/{ID}_000030.mp4") and second.video == Path("--i-y1v8Hy8_000000.mp4")
     assert first.label == ("male speech, man speaking", "playing timpani") and first.tags == ("audible", "both")
     assert second.label == ("child singing",) and second.tags == ("visible",)
+    assert manifest.tags[first.id] == {"male speech, man speaking": "audible", "playing timpani": "both"}
     assert first.extra["background_music"] == "True"
     assert manifest.multilabel and manifest.classes == ("child singing", "male speech, man speaking", "playing timpani")
     text = audit(manifest, workers=1, progress=False).summary()

@@ -236,7 +236,7 @@ def test_multi_label_clips_and_their_tags_come_back(manifest, tmp_path):
     single = made(manifest, tmp_path / "out").sha256
     store = made(replace(manifest, entries=clips, classes=("dog", "cat", "bird")), tmp_path / "out")
     assert [store.label(id) for id in store.ids()] == [(1.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
-    assert [store.tags(id) for id in store.ids()] == [{"cat": "audible", "dog": "both"}, {"bird": "visible"}, {}]
+    assert store.tags == {"clip0": {"cat": "audible", "dog": "both"}, "clip1": {"bird": "visible"}}
     assert store.sha256 != single
     assert store.unreadable_classes("train") == {}
 

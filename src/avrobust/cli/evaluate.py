@@ -17,6 +17,7 @@ from avrobust.cli.options import ATTACK_HELP, Maybe, attack, parse
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4
 from avrobust.evaluation.evaluator import attacks_within
 from avrobust.evaluation.results import results
+from avrobust.evaluation.tags import tag_table
 from avrobust.files import write_json
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.given import Given, evaluate_into, illustrate
@@ -105,6 +106,8 @@ def main(argv: Sequence[str]) -> int:
         if options.report:
             report.write(out, options.report)
     print(rows.table())
+    if tags := given.store.tags:
+        print(f"\nby where the class can be perceived:\n{tag_table(rows, tags, given.store.classes)}\n")
     alarms = [flag for flag in rows.flags() if flag.level == "alarm"]
     for note in (flag for flag in rows.flags() if flag.level == "note"):
         print(f"note: {note.text}")

@@ -58,6 +58,11 @@ class Manifest:
         """Whether a clip may be of several classes."""
         return isinstance(self.entries[0].label, tuple)
 
+    @property
+    def tags(self) -> dict[str, dict[str, str]]:
+        """Of every clip with tags, where its classes can be perceived: id → class → "audible", "visible" or "both"."""
+        return {e.id: dict(zip(e.labels, e.tags, strict=True)) for e in self.entries if e.tags}
+
     @classmethod
     def read(
         cls,

@@ -89,11 +89,11 @@ class Store:
             return self._class_number[label]
         return tuple(float(name in label) for name in self.classes)
 
-    def tags(self, id: str) -> dict[str, str]:
-        """Where the classes of a clip can be perceived, by class: "audible", "visible" or "both"; empty if unknown."""
-        row = self._row(id)
-        tags = self._column("tags")[row]
-        return dict(zip(self._labels(row), tags, strict=True)) if tags else {}
+    @property
+    def tags(self) -> dict[str, dict[str, str]]:
+        """Of every listed clip with tags, where its classes can be perceived: id → class → "audible", "visible" or "both"."""
+        tagged = ((id, row, self._column("tags")[row]) for id, row in self._index.items())
+        return {id: dict(zip(self._labels(row), tags, strict=True)) for id, row, tags in tagged if tags}
 
     def digest(self, id: str) -> str:
         """A hash of the clip's samples and pixels, as they were when it was prepared."""

@@ -27,7 +27,7 @@ def unreadable(store: Store, cell: Cell, split: str = "test") -> Rows:
     failed = [id for id, _, _ in store.failures if id in tested]
     columns = {
         "model": cell.model, "seed": cell.seed, "attack": cell.attack_name, "mode": "corrected", "subset": cell.threat.subset,
-        **cell.threat.budget.columns(), "clip": failed, "label": [store.classes.index(tested[id]["label"]) for id in failed],
+        **cell.threat.budget.columns(), "clip": failed, "label": [store.classes.index(name) if (name := tested[id]["label"]) else None for id in failed],
         "status": [tested[id]["status"] for id in failed],
     }  # fmt: skip
     return Rows.of(columns)

@@ -1,0 +1,58 @@
+"""Accuracy by where the class of a clip can be perceived: it is audible, visible, or both.
+
+Tags belong to a clip and one of its classes, as VGGSounder publishes them: `Manifest.tags` and `Store.tags` hold them, rows do
+not.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from avrobust.data.entry import TAGS
+from avrobust.evaluation.schema import Rows
+from avrobust.facts import Budget
+
+Tags = Mapping[str, Mapping[str, str]]  # clip → class → tag
+UNTAGGED = "untagged"
+
+
+def by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, Rows]:
+    """The rows of clips whose true class is audible, visible, or both; and the untagged ones, where there are any.
+
+    `classes` are the names of the labels' numbers, such as `store.classes`.  Raises ValueError for a label without a name.
+
+    >>> rows = Rows.of({"clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]})
+    >>> parts = by_tag(rows, {"a": {"dog": "both"}, "b": {"cat": "audible"}}, ["dog", "cat"])
+    >>> {tag: str(part.accuracy()) for tag, part in parts.items()}
+    {'audible': '0.0 % of 1 [0.0, 79.3]', 'both': '100.0 % of 1 [20.7, 100.0]'}
+    """
+    labels = rows.data["label"].to_pylist()
+    if labels and max(label or 0 for label in labels) >= len(classes):
+        raise ValueError(f"expected names of {max(labels) + 1} classes, got {len(classes)}. Give those of the data.")
+    clips = rows.data["clip"].to_pylist()
+    found = [
+        tags.get(clip, {}).get(classes[label], UNTAGGED) if label is not None else UNTAGGED
+        for clip, label in zip(clips, labels, strict=True)
+    ]
+    masks = {tag: [tag == other for other in found] for tag in (*TAGS, UNTAGGED) if tag in found}
+    return {tag: Rows(rows.data.filter(pa.array(mask)), rows.about) for tag, mask in masks.items()}
+
+
+def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
+    """Robust accuracy by tag, per model, attack and budget, as text; each with its count and 95 % interval.
+
+    Under the attack "none" it is the clean accuracy.
+    """
+    parts = [(cell, by_tag(cell, tags, classes)) for cell in rows.cells()]
+    names = [tag for tag in (*TAGS, UNTAGGED) if any(tag in part for _, part in parts)]
+    lines = [("model", "attack", "budget", *names)]
+    for cell, part in parts:
+        row = cell.data.slice(0, 1).to_pylist()[0]
+        if row["mode"] == "control":  # what no attack made has no budget
+            continue
+        budget = Budget.of(row)
+        attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
+        numbers = (str(part[tag].accuracy()) if tag in part else "—" for tag in names)
+        lines.append((row["model"], row["attack"], attacked or "—", *numbers))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
