@@ -32,6 +32,8 @@ class Options:
     """Folder of the orchestra's videos and of prepared clips, which runs share."""
     workers: Maybe[int] = None
     """Processes that share the defenses; default 1 with a GPU, else 2."""
+    device: Maybe[str] = None
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
     quiet: bool = False
     """Show no progress."""
 
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
         data=options.cache,
         command="avrobust selftest",
         progress=not options.quiet,
-        machines=Machines(options.workers),
+        machines=Machines(options.workers, device=options.device),
     )
     refuse_failures(options.out)
     (table,) = robustness.tables(read(options.out))

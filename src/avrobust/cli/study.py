@@ -35,6 +35,7 @@ examples:
   avrobust study quick
   avrobust study quick --data my_clips/ --out runs/mine --epochs 24
   avrobust study tian2021_music --data /media/MUSIC
+  avrobust study standard --on ray --cpus 4
   avrobust study my_study.py --seeds 0 1 2
   avrobust study quick --data words.csv --label digit --start t0 --end t1 --clip.seconds 0.5 --view.samples 5000
 """
@@ -46,18 +47,28 @@ class RunOptions:
 
     cache: Path = Path("data")
     """Folder of the orchestra's videos and of prepared clips, which runs share."""
-    workers: Maybe[int] = None
-    """Processes that share the models; default 1 with a GPU, else 2."""
-    device: Maybe[str] = None
-    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
     tracker: Maybe[str] = None
     """Also send training curves to this tracker, for example tensorboard."""
     quiet: bool = False
     """Show no progress."""
 
-    def machines(self) -> Machines:
-        """Where the work is done."""
-        return Machines(self.workers, self.device)
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """Where the work is done."""
+
+    workers: Maybe[int] = None
+    """Processes that share the models; default 1 with a GPU, else 2. On Ray: at most this many tasks at a time."""
+    on: Maybe[str] = None
+    """ray (the cluster that this machine belongs to, or this machine) or ray://host:10001. Nodes share the folders of --out and --cache."""
+    cpus: Maybe[int] = None
+    """Threads of each task; default: its share of this machine, on Ray 1."""
+    gpus: Maybe[float] = None
+    """On Ray: GPUs of each task; default 1 if the cluster has any."""
+    memory_gb: Maybe[float] = None
+    """On Ray: memory of each task, in GiB."""
+    device: Maybe[str] = None
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Options:
     """Initial weights of visual encoders: a name on the model hub, a folder, or none for random weights."""
     clips: Group[Clips] = field(default_factory=Clips)
     run: Group[RunOptions] = field(default_factory=RunOptions)
+    machines: Group[MachineOptions] = field(default_factory=MachineOptions)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
@@ -87,6 +99,7 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     """Parse, run, print the short table and the report's path."""
     options, study = read(argv)
+    machines = Machines(**vars(options.machines))
     keep_memory()
     if isinstance(study.data, Source) and not options.run.quiet:  # the orchestra's studies state their own cost
         print(estimate(study, counted(study.data.manifest())), flush=True)
@@ -97,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
         command=f"avrobust study {shlex.join(argv)}",
         progress=not options.run.quiet,
         tracker=options.run.tracker,
-        machines=options.run.machines(),
+        machines=machines,
     )
     print(report.summary(page.parent))
     print(f"\nThe report: {page}")

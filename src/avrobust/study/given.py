@@ -23,7 +23,7 @@ from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
 from avrobust.study.jobs import controls, localisation
 from avrobust.study.plan import Cell, Study
-from avrobust.study.record import RunFile, code, world, world_name
+from avrobust.study.record import RunFile, code, driven, world, world_name
 from avrobust.study.runner import about_data, describe_study, levels, refuse_other_clips
 from avrobust.training import View
 from avrobust.types import Batch, Model
@@ -48,8 +48,13 @@ def evaluate_into(out: Path, given: Given, study: Study, *, asked: Mapping[str, 
     What is finished is kept while it is still the same model, which its answers to the clean clips tell.  `asked` says
     what the study does not, such as where the model is from.  Raises `RunExistsError` where the folder holds another run.
     """
+    with driven(out, {**describe_study(study), **asked}) as record:
+        return _evaluate(record, given, study, command)
+
+
+def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows:
     ((config,), (seed,)), store, here = (study.models, study.seeds), given.store, world(given.device)
-    record = RunFile(out, {**describe_study(study), **asked})
+    out = record.path.parent
     refuse_other_clips(record, store, given.manifest)
     record.update(
         name=study.name, title=study.title, command=command, code=code(), world=here, worlds={world_name(here): here},

@@ -25,6 +25,8 @@ from avrobust.study.plan import ModelConfig
 from avrobust.training import Trained
 from avrobust.training.recipe import fast_bfloat16
 
+DRIVER = ".driver.lock"  # held by the process that drives a run
+
 
 class RunExistsError(ValueError):
     """The output folder holds another run."""
@@ -151,13 +153,21 @@ class RunFile(Notes):
         self.update(**told)
 
 
-def refuse_other_files(out: Path, lock: Lock) -> None:
-    """Raise a `RunExistsError` for a folder with files that are no run's; it stays as it was."""
-    if not (out / "run.json").exists() and any(path not in lock.files for path in out.iterdir()):
-        lock.path.unlink(missing_ok=True)
-        raise RunExistsError(
-            f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
-        )
+@contextmanager
+def driven(out: Path, asked: Mapping[str, Any]) -> Iterator[RunFile]:
+    """The record of a run while this process alone drives it.
+
+    Raises `LockError` where another process does, and `RunExistsError` for another run or a folder with other files, which
+    stays as it was.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with Lock(out / DRIVER, wait=False) as lock:
+        if not (out / "run.json").exists() and any(path not in lock.files for path in out.iterdir()):
+            lock.path.unlink(missing_ok=True)
+            raise RunExistsError(
+                f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
+            )
+        yield RunFile(out, asked)
 
 
 def about_config(config: ModelConfig) -> dict[str, object]:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from avrobust import report
 from avrobust.config import digest, to_plain
 from avrobust.data import orchestra
@@ -38,7 +36,7 @@ from avrobust.study.record import (
     RunFile,
     about_config,
     code,
-    refuse_other_files,
+    driven,
     world,
 )
 from avrobust.study.tasks import Task, drive, plan
@@ -69,16 +67,14 @@ def run(
         listed = None if isinstance(study.data, Orchestra) else study.data.manifest()
         check(study, counted(listed) if listed else announced(study) or {}, out, data=data, tracker=tracker)
         tasks = plan(study)
-        out.mkdir(parents=True, exist_ok=True)
-        with Lock(out / ".driver.lock", wait=False) as lock:
-            refuse_other_files(out, lock)
-            record = _begin(study, listed, out, device(machines.device), command)
+        with driven(out, describe_study(study)) as record, machines.connected(study, out, data):
+            _describe(record, study, listed, command)
             manifest, store = _clips(study, listed, data, record, progress)
             with machines.executor(Bench(study, out, manifest, store, machines.device, progress, tracker)) as executor:
                 drive(tasks, executor, partial(_finish, record, out), progress=progress)
-                with record.timed("showcase"):
-                    showcase.samples(store, out / "samples")
-                return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
+            with record.timed("showcase"):
+                showcase.samples(store, out / "samples")
+            return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
 
 
 def _finish(record: RunFile, out: Path, task: Task, result: Notes | Lost) -> bool:
@@ -97,20 +93,18 @@ def _finish(record: RunFile, out: Path, task: Task, result: Notes | Lost) -> boo
     return not told.get(name)
 
 
-def _begin(study: Study, listed: Manifest | None, out: Path, device: torch.device, command: str) -> RunFile:
-    """The record of a run that begins or goes on."""
-    record = RunFile(out, describe_study(study))
+def _describe(record: RunFile, study: Study, listed: Manifest | None, command: str) -> None:
+    """Record a run that begins or goes on."""
     record.update(
         name=study.name, title=study.title or f"{study.question} {listed.name if listed else 'The orchestra'}",
         paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(),
-        world=world(device), sources=sources(study),
+        world=world(device()), sources=sources(study),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
     # Before any cells, so that a report of a running study knows every model.
     listed_models = {config.name: about_config(config) for config in study.models}
     record.update(models=listed_models | record.about.get("models", {}))
-    return record
 
 
 def _clips(

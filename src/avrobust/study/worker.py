@@ -8,7 +8,7 @@ import os
 import pickle
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from avrobust.config import digest
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store
 from avrobust.devices import device, limited_threads
+from avrobust.locks import Lock
 from avrobust.progress import Tell, progress_told
 from avrobust.sources import sources
 from avrobust.study.jobs import Job
 from avrobust.study.plan import Study
-from avrobust.study.record import Notes
+from avrobust.study.record import DRIVER, Notes
 from avrobust.study.tasks import Task
 
 
@@ -42,6 +43,11 @@ class Bench:
     device: str | None = None
     progress: bool = True
     tracker: str | None = None
+
+    @property
+    def resolved(self) -> "Bench":
+        """The same for a process in another working directory."""
+        return replace(self, out=self.out.resolve(), store=Store.open(self.store.path.resolve()))
 
     def run(self, task: Task) -> Notes:
         """Do a task here."""
@@ -107,10 +113,13 @@ class Worker:
 
     parcel: Parcel
     threads: int
+    holder: str  # who drives the run, as its folder says
 
     def __call__(self, task: Task, tell: Tell) -> Notes:
+        bench = _opened(self.parcel)
+        refuse_other_folders(bench.out, self.holder, bench.store.path)
         with limited_threads(self.threads), progress_told(tell):
-            return _opened(self.parcel).run(task)
+            return bench.run(task)
 
 
 @cache
@@ -118,6 +127,20 @@ def _opened(parcel: Parcel) -> Bench:
     bench = parcel.open()
     assert isinstance(bench, Bench)
     return bench
+
+
+def refuse_other_folders(out: Path | str, holder: str, data: Path | str) -> None:
+    """Raise a `WorkerError` where this process does not see the folder of the run that `holder` drives, or of clips."""
+    if Lock(Path(out) / DRIVER).holder != holder:
+        raise WorkerError(
+            f"expected the folder of the run {out} on {this_process()}, got none or another there. Put it on a disk that "
+            "every node sees under this path (--out)."
+        )
+    if not Path(data).is_dir():
+        raise WorkerError(
+            f"expected the folder of prepared clips {data} on {this_process()}, got none there. Put it on a disk that every "
+            "node sees under this path (--cache)."
+        )
 
 
 def _code(value: Study | Bench) -> str:
