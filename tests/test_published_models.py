@@ -9,9 +9,10 @@ import transformers as hf
 from torch import nn
 
 import avrobust as avr
-from avrobust import AV, Batch, engine
+from avrobust import AV, Batch, engine, training
+from avrobust.config import from_plain, to_plain
 from avrobust.files import CheckpointError
-from avrobust.models import published
+from avrobust.models import Spec, published
 from avrobust.models.published.cav_mae import their_name
 from test_hf import TINY as SMALLEST
 from test_hf import clap, clip
@@ -114,8 +115,15 @@ def test_a_cav_mae_checkpoint_that_is_not_there(tmp_path):
         CheckpointError, match=r"none.pth: expected a checkpoint of CAV-MAE, got no such file. Download"
     ):
         published.cav_mae(tmp_path / "none.pth", 309, rate=RATE)
-    with pytest.raises(ValueError, match="expected a mode of multimodal, audioonly, videoonly, got 'audio'"):
-        cav_mae(mode="audio")
+
+
+def test_cav_mae_is_a_network_of_a_study(tmp_path):
+    spec = published.CavMaeSpec(modality="A", size=TINY).for_clips(classes=5, rate=RATE)
+    assert from_plain(to_plain(spec), Spec) == spec
+    net = spec.build(seed=3).eval()
+    training.save(net, tmp_path / "net.safetensors", {})
+    again, _ = training.load(tmp_path / "net.safetensors")
+    assert torch.equal(again(clips()), net(clips()))
 
 
 def by_torch(block, norms: str):
@@ -128,10 +136,10 @@ def by_torch(block, norms: str):
     return layer.eval()
 
 
-@pytest.mark.parametrize(("mode", "norms"), [("multimodal", ""), ("audioonly", "_a"), ("videoonly", "_v")])
+@pytest.mark.parametrize(("modality", "norms"), [("AV", ""), ("A", "_a"), ("V", "_v")])
 @torch.no_grad()
-def test_cav_mae_computed_by_torchs_layers(mode, norms):
-    net, whole, x = cav_mae(mode=mode), cav_mae(), clips(2, frames=1)
+def test_cav_mae_computed_by_torchs_layers(modality, norms):
+    net, whole, x = cav_mae(modality=modality), cav_mae(), clips(2, frames=1)
     pictures = whole.audio.front_end(x.audio).transpose(1, 2)[:, None], whole.visual.front_end(x.visual)[:, 0]
     streams = []
     for encoder, picture in zip(whole.encoders, pictures, strict=True):
@@ -321,12 +329,13 @@ def refused_models():
     yield "a class twice", lambda: published.zero_shot(*models, ["dog", "dog"], **given), "the names of two classes or more, each once"  # fmt: skip
     yield "a prompt for no class", lambda: published.zero_shot(*models, CLASSES, **given, prompts=AV("dog", "{}")), "prompts with {}.*got 'dog'"  # fmt: skip
     yield "another tokenizer", lambda: published.zero_shot(*models, ["cat", "cow"], **given), "another embedding for each class, got the same for 'cat' and 'cow'"  # fmt: skip
+    yield "blocks without end", lambda: published.CavMaeSize(joint=10**9), "a width that is .* Leave the size out"
     yield "CLIP as PE-AV", lambda: published.pe_av(models.visual, CLASSES, rate=RATE, processor=processors.visual), "a PeAudioVideoModel, got a CLIPModel"  # fmt: skip
 
 
 @pytest.mark.parametrize(("call", "message"), [pytest.param(*case, id=name) for name, *case in refused_models()])
 def test_what_is_no_such_model_is_refused(call, message):
-    with pytest.raises(ValueError, match=f"(?s)expected {message}.*(Give|Write)"):
+    with pytest.raises(ValueError, match=f"(?s)expected {message}.*(Give|Write|Leave)"):
         call()
 
 
@@ -340,7 +349,7 @@ def test_a_linear_layer_on_pe_av_depends_on_its_seed_alone():
 # Each, and the modality that it ignores.
 MODELS = {
     "cav-mae": (cav_mae, None),
-    "cav-mae, audio": (lambda: cav_mae(mode="audioonly"), "visual"),
+    "cav-mae, audio": (lambda: cav_mae(modality="A"), "visual"),
     "clap and clip": (clap_and_clip, None),
     "pe-av": (pe_av, None),
     "imagebind": (imagebind, None),

@@ -5,7 +5,7 @@ The architecture in our own words, which takes the published checkpoints (YuanGo
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,12 +16,12 @@ from avrobust.files import CheckpointError
 from avrobust.models import torch_file
 from avrobust.models.frontends import AudioFrontEnd, FrameSettings, MelFilters, MelSettings, VisualFrontEnd
 from avrobust.models.fusion import Fusion
-from avrobust.models.network import Absent, AVNet, weights_drawn_by
-from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD
+from avrobust.models.network import Absent, AVNet, Modality, Spec, known, refuse_few, weights_drawn_by
+from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, MOST_LAYERS
 from avrobust.types import AV
 
-# The modes of its fine-tuning, and which normalisations the joint blocks use in each: "", or those of one modality.
-NORMS = {"multimodal": "", "audioonly": "_a", "videoonly": "_v"}
+# Which normalisations the joint blocks use, by the modality that it was fine-tuned in: "", or those of one.
+NORMS = {"AV": "", "A": "_a", "V": "_v"}
 PATCH, BANDS, SIDE = 16, 128, 224  # pixels, mel bands, pixels
 # How the parts of this network, and what they hold, are called in a checkpoint.
 THEIRS = {
@@ -43,21 +43,86 @@ class CavMaeSize:
     joint: int = 1  # blocks of both
     frames: int = 1024  # of the spectrogram, 10 ms each
 
+    def __post_init__(self) -> None:
+        whole = min(self.width, self.heads, self.frames) > 0 and not (self.width % self.heads or self.frames % PATCH)
+        if not whole or not all(0 < depth <= MOST_LAYERS for depth in (self.separate, self.joint)):
+            raise ValueError(
+                f"expected a width that is a multiple of the heads, frames that are a multiple of {PATCH}, and 1 to "
+                f"{MOST_LAYERS} blocks, got {self}. Leave the size out: published checkpoints have the default."
+            )
+
+
+@dataclass(frozen=True)
+class CavMaeSpec(Spec):
+    """CAV-MAE as the network of a study: `cav_mae`, as settings.
+
+    `classes` and `rate` None are those of the study's clips; `weights` are a fine-tuned checkpoint of that many classes,
+    None: random.  A network that was built comes back from a checkpoint of this package without them.
+
+    >>> CavMaeSpec(classes=3, rate=16_000, size=CavMaeSize(width=16, heads=2, separate=1, frames=64)).build(seed=0).classes
+    3
+    """
+
+    weights: Path | str | None = None
+    modality: Modality = "AV"
+    multi_label: bool = False
+    classes: int | None = None
+    rate: int | None = None  # samples a second of the clips
+    size: CavMaeSize = CavMaeSize()
+
+    def __post_init__(self) -> None:
+        refuse_few(self.classes)
+
+    def for_clips(self, classes: int, rate: int) -> "CavMaeSpec":
+        return replace(self, classes=classes, rate=rate)
+
+    def build(self, seed: int) -> AVNet:
+        net = self._assembled(seed, torch.device("cpu" if self.weights is None else "meta"))
+        if self.weights is not None:
+            _read(net, Path(self.weights), known(self.classes))
+        return self._hearing_and_seeing(net)
+
+    def rebuild(self) -> AVNet:
+        return self._hearing_and_seeing(self._assembled(0, torch.get_default_device()))
+
+    def _assembled(self, seed: int, device: torch.device) -> AVNet:
+        if self.rate is None:
+            raise ValueError("expected the samples a second of the clips, got none. Give rate=...")
+        size, classes, inputs = self.size, known(self.classes), cav_mae_inputs(self.rate, self.size.frames)
+        with weights_drawn_by(seed), device:
+            encoders: AV[nn.Module] = AV(
+                audio=Patches(inputs.audio, 1, (BANDS // PATCH) * (size.frames // PATCH), size),
+                visual=Patches(inputs.visual, 3, (SIDE // PATCH) ** 2, size),
+            )
+            net = AVNet(encoders, Joint(size, self.modality), classes)
+            net.classifier = OverFrames(size.width, classes, self.multi_label)
+        return net
+
+    def _hearing_and_seeing(self, net: AVNet) -> AVNet:
+        """The network without the encoder of a modality that it ignores, which a checkpoint has all the same."""
+        if self.modality == "V":
+            net.audio = Absent()
+        if self.modality == "A":
+            net.visual = Absent()
+        net.built_by(self)
+        return net
+
 
 def cav_mae(
     weights: Path | str | None,
     classes: int,
     *,
     rate: int,
-    mode: str = "multimodal",
+    modality: Modality = "AV",
     multi_label: bool = False,
     size: CavMaeSize | None = None,
     seed: int = 0,
 ) -> AVNet:
     """The fine-tuned CAV-MAE in a `.pth` file of its authors, to be evaluated on clips of `rate` samples a second.
 
-    AudioSet's have 527 classes and `multi_label=True`, VGGSound's 309 and False.  `mode` is the one that the checkpoint was
-    fine-tuned in: "multimodal", "audioonly" or "videoonly".  Without `weights` they are random, by `seed`.
+    AudioSet's have 527 classes and `multi_label=True`, VGGSound's 309 and False.  `modality` is the one that the checkpoint was
+    fine-tuned in: its `ftmode` "multimodal" is "AV", "audioonly" "A", "videoonly" "V".  Without `weights` they are random, by
+    `seed`.
 
     The features of a clip are the patches of each modality behind its own blocks, (b 512 d) and (b t 196 d); the joint blocks
     run once per frame.  The answer for t frames is the mean over them of the predicted probabilities, as in the published
@@ -70,25 +135,7 @@ def cav_mae(
     >>> net(AV(audio=torch.zeros(2, 8_000), visual=torch.zeros(2, 1, 3, 48, 64))).shape
     torch.Size([2, 3])
     """
-    if mode not in NORMS:
-        raise ValueError(f"expected a mode of {', '.join(NORMS)}, got {mode!r}. Give the one of the fine-tuning.")
-    size = size or CavMaeSize()
-    inputs = cav_mae_inputs(rate, size.frames)
-    where = torch.device("cpu" if weights is None else "meta")  # weights are read, not drawn
-    with weights_drawn_by(seed), where:
-        encoders: AV[nn.Module] = AV(
-            audio=Patches(inputs.audio, 1, (BANDS // PATCH) * (size.frames // PATCH), size),
-            visual=Patches(inputs.visual, 3, (SIDE // PATCH) ** 2, size),
-        )
-        net = AVNet(encoders, Joint(size, mode), classes)
-        net.classifier = OverFrames(size.width, classes, multi_label)
-    if weights is not None:
-        _read(net, Path(weights), classes)
-    if mode == "videoonly":
-        net.audio = Absent()
-    if mode == "audioonly":
-        net.visual = Absent()
-    return net.eval()
+    return CavMaeSpec(weights, modality, multi_label, classes, rate, size or CavMaeSize()).build(seed).eval()
 
 
 def _read(net: AVNet, path: Path, classes: int) -> None:
@@ -171,10 +218,10 @@ class Patches(nn.Module):
 class Joint(Fusion):
     """Blocks over the patches of both modalities together, once per frame, and the mean over all patches: (b td), frame by frame."""
 
-    def __init__(self, size: CavMaeSize, mode: str) -> None:
+    def __init__(self, size: CavMaeSize, modality: Modality) -> None:
         super().__init__(AV(size.width, size.width))
         self.width = size.width
-        self.mode = mode
+        self.modality = modality
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.joint))
         for kind in NORMS.values():
             self.add_module(f"norm{kind}", nn.LayerNorm(size.width))
@@ -182,11 +229,11 @@ class Joint(Fusion):
 
     def forward(self, f: AV[Tensor]) -> Float[Tensor, "b td"]:
         """What is to be classified of each frame, side by side; without frames, once."""
-        times = f.visual.shape[1] if self.mode != "audioonly" else 1
-        heard = [f.audio[:, None].expand(-1, times, -1, -1)] if self.mode != "videoonly" else []
-        seen = [f.visual] if self.mode != "audioonly" else []
+        times = f.visual.shape[1] if self.modality != "A" else 1
+        heard = [f.audio[:, None].expand(-1, times, -1, -1)] if self.modality != "V" else []
+        seen = [f.visual] if self.modality != "A" else []
         z = torch.cat(heard + seen, 2).flatten(0, 1)
-        kind = NORMS[self.mode]
+        kind = NORMS[self.modality]
         for block in self.blocks:
             z = block(z, kind)
         z = self.last(self.get_submodule(f"norm{kind}")(z).mean(1))
