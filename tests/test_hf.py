@@ -1,14 +1,23 @@
 """Pairs of `transformers` models as two-stream networks: tiny ones with random weights, and from folders."""
 
 import warnings
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
 
 import avrobust as avr
 from avrobust import AV, Batch, engine
-from avrobust.models import pair
+from avrobust.defenses import MIN_SIM, PCL, Prototypes
+from avrobust.media import ClipSpec
+from avrobust.media.decode import Clip
+from avrobust.models import PairSpec, pair
+from avrobust.study import ModelConfig
+from avrobust.study.checks import rehearsed
+from avrobust.training import FINE_TUNE, CheckpointError, Recipe, TrainingError, View, load, save, train
+from avrobust.training.recipe import OURS, usual
 
 RATE = 8_000
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -114,17 +123,46 @@ def clips(n: int = 4) -> Batch:
     return Batch(AV(audio=wave, visual=frames), torch.arange(n) % 4)
 
 
+BRIEF = Recipe(epochs=1, batch=4, precision="float32", channels_last=False)  # the layout that a file has
+
+
+class Clips:
+    """Four clips to train on and two to validate on."""
+
+    spec = ClipSpec(seconds=0.5, rate=RATE, fps=12.0, size=40)
+    classes = ("a", "b", "c", "d")
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        return {"train": ("0", "1", "2", "3"), "val": ("4", "5"), "test": ()}[split]
+
+    def label(self, id: str) -> int:
+        return int(id) % 4
+
+    def __getitem__(self, id: str) -> Clip:
+        g = np.random.default_rng(int(id))
+        frames = g.integers(0, 255, (self.spec.frames, 40, 40, 3), np.uint8)
+        return Clip(g.uniform(-0.5, 0.5, self.spec.samples).astype(np.float32), frames, (0.0, 0.0, 1.0, 1.0), ())
+
+
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_pair_is_attacked_as_two_streams(name):
-    net, batch = made(name).eval(), clips()
-    assert isinstance(engine.as_victim(net, batch.x), engine.TwoStream)
+def test_a_pair_is_trained_saved_loaded_and_attacked_as_two_streams(name, tmp_path, monkeypatch):
+    trained = train(made(name), Clips(), BRIEF, view=View(RATE // 2, 4, 40), out=tmp_path, seed=0, progress=False)
+    monkeypatch.setattr("avrobust.models.hf.fetch", lambda *_: pytest.fail("something was fetched"))
+    net, _ = load(trained.path)
+    batch = clips()
+    assert net.spec == trained.net.spec and (net.classes, net.rate) == (4, RATE)
+    assert torch.equal(net(batch.x), trained.net(batch.x))
     assert torch.equal(net(batch.x), net.decide(net.embed(batch.x)))
     threat = avr.Threat.linf(audio=0.02, visual="8/255")
-    rows = avr.evaluate(net, [batch], [avr.PGD(steps=3)], threat)
+    victim = engine.as_victim(net, batch.x)
+    assert isinstance(victim, engine.TwoStream)
     _, grad = engine.gradient(engine.surrogate(net, batch.x), avr.objectives.margin, batch.x, batch.label, threat)
     for g in grad:
         assert (g.flatten(1).abs().amax(1) > 0).all()  # reaches every clip, in both modalities
-    assert len(rows.table().splitlines()) > 1
+    frames: list[int] = []
+    net.visual.register_forward_hook(lambda *_: frames.append(1))
+    avr.PGD(steps=3)(victim, batch.x, batch.label, threat.only("A"), avr.Seeds(0, batch.ids))
+    assert len(frames) == 1  # the stream that is not attacked is computed once
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -182,6 +220,128 @@ def test_from_folders(tmp_path):
         assert torch.equal(found, expected)
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> AV[str]:
+    """Tiny encoders with random weights and their processors, as `save_pretrained` leaves them."""
+    at, found = tmp_path_factory.mktemp("encoders"), {}
+    for name, tiny in (("audio", ast), ("visual", vit)):
+        config, processor = tiny()
+        hf.AutoModel.from_config(config).save_pretrained(found.setdefault(name, at / name))
+        processor.save_pretrained(at / name)
+    return AV(str(at / "audio"), str(at / "visual"))
+
+
+def test_a_pair_of_a_study_takes_classes_and_rate_from_the_clips(folders):
+    asked = PairSpec(*folders)
+    assert (usual(asked), usual(replace(asked, frozen=True))) == (FINE_TUNE, OURS)
+    net = ModelConfig("AST+ViT", network=asked).build(classes=4, rate=RATE, seed=1)
+    assert (net.classes, net.rate, net.spec.audio) == (4, RATE, folders.audio)
+    state = net.state_dict()
+    again = replace(asked, classes=4, rate=RATE).build(seed=1)
+    assert all(torch.equal(state[key], value) for key, value in again.state_dict().items())
+    with pytest.raises(
+        ValueError, match=r"expected clips of 16000 samples a second.*got clips of 8000.*Leave rate out"
+    ):
+        ModelConfig("AST+ViT", replace(asked, rate=16_000)).build(classes=4, rate=RATE, seed=0)
+    with pytest.raises(TrainingError, match="classes of the data, got one for 3"):
+        wrong = replace(asked, classes=3, rate=RATE).build(0)
+        train(wrong, Clips(), BRIEF, view=View(RATE // 2, 1, 40), out="no", seed=0, progress=False)
+    with pytest.raises(
+        ValueError, match=r"expected clips of 16000 samples a second, .* got clips of 8000\. .*rate=8000"
+    ):
+        other = replace(asked, classes=4, rate=16_000).build(0)
+        train(other, Clips(), BRIEF, view=View(RATE // 2, 1, 40), out="no", seed=0, progress=False)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A loss that notes whether the encoders learn."""
+
+    loss: PCL
+    seen: list[bool] = field(default_factory=list, init=False, compare=False)
+
+    def __call__(self, net, batch, seeds):
+        assert net.audio.backbone.training == any(p.requires_grad for p in net.audio.parameters())
+        self.seen.append(any(p.requires_grad for p in net.audio.parameters()))
+        return self.loss(net, batch, seeds)
+
+
+def test_fine_tuning_begins_with_the_head(folders, tmp_path):
+    """Then all weights learn, the encoders' at their own rate; losses and defenses on features fit as well."""
+    net, loss = PairSpec(*folders, classes=4, rate=RATE).build(0), Watched(PCL())
+    before = {name: t.clone() for name, t in net.state_dict().items()}
+    net.feature_defense = Prototypes().fill(net, [clips()], 0)
+    groups = FINE_TUNE.build_optimizer(net).param_groups
+    assert [group["peak"] for group in groups] == [2e-5, 2e-5, 2e-3]
+    assert [len(group["params"]) for group in groups[:2]] == [len([*e.parameters()]) for e in net.encoders]
+    at = {"view": View(RATE // 2, 1, 40), "out": tmp_path, "seed": 0, "progress": False}
+    after = train(net, Clips(), replace(FINE_TUNE, epochs=3, batch=4), loss=loss, **at).net.state_dict()
+    assert loss.seen == [False, False, True] and all(p.requires_grad for p in net.parameters())
+    best = load(tmp_path / "net.safetensors")[1]["best_epoch"]
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == ({"classifier"} if best < 3 else {"audio", "visual", "classifier"})
+    assert MIN_SIM(net, clips(), avr.Seeds(0, clips().ids)).requires_grad
+
+
+def test_a_network_of_one_s_own_begins_with_the_head_if_it_shows_its_encoders(tmp_path):
+    class Bare(torch.nn.Module):
+        def forward(self, x):
+            return x.audio[:, :4]
+
+    own = avr.models.OwnNet(Bare(), 4)
+    with pytest.raises(TrainingError, match=r"expected a network with `encoders` for the recipe 'fine-tune'"):
+        train(own, Clips(), FINE_TUNE, view=View(), out=tmp_path, seed=0)
+
+
+def hostile():
+    yield "another type", lambda e: e["config"].update(model_type="deepseek_vl"), "expected an encoder of"
+    yield "code of the hub", lambda e: e["config"].update(auto_map={"AutoModel": "evil/repo--code.Model"}), "the settings of a"  # fmt: skip
+    yield "a kernel of the hub", lambda e: e["config"].update(attn_implementation="evil/kernel"), "the settings of a"
+    yield "layers without end", lambda e: e["config"].update(num_hidden_layers=10**9), "1 to 1000 layers"
+    yield "features without end", lambda e: e["config"].update(hidden_size=10**12), "a network in its header"
+    yield "a spectrogram without end", lambda e: e["front_end"].update(fft=2**40), "at most"
+    yield "another front end", lambda e: e["front_end"].update({"class": "avrobust.media.spec:ClipSpec"}), "Settings"
+    yield "no settings", lambda e: e.clear(), "expected"
+
+
+@pytest.mark.parametrize(("change", "says"), [pytest.param(*case, id=name) for name, *case in hostile()])
+def test_a_stranger_s_pair_is_refused_in_words(folders, tmp_path, change, says):
+    from safetensors.torch import load_file, save_file
+
+    from avrobust.training import checkpoint
+
+    save(PairSpec(*folders, classes=4, rate=RATE).build(0), tmp_path / "good.safetensors", {})
+    meta = checkpoint.read_meta(tmp_path / "good.safetensors")
+    change(meta["spec"]["encoders"]["audio"])
+    path = tmp_path / "x.safetensors"
+    save_file(load_file(tmp_path / "good.safetensors"), path, {"avrobust": checkpoint.json.dumps(meta)})
+    with pytest.raises(CheckpointError, match=rf"x\.safetensors: expected .*{says}"):
+        load(path)
+
+
+def test_a_model_that_no_checkpoint_may_name_is_loaded_into_a_network(tmp_path):
+    """Its class is not the one that `AutoModel` makes: the header holds weights alone."""
+    (audio, listens), (visual, looks) = wav2vec2(), vit()
+    eyes = hf.ViTModel(visual, add_pooling_layer=False)
+    net = pair(audio, eyes, classes=4, rate=RATE, processors=AV(listens, looks)).eval()
+    assert net.spec is None
+    save(net, tmp_path / "net.safetensors", {})
+    with pytest.raises(CheckpointError, match=r"got weights alone.*load\(path, net\)"):
+        load(tmp_path / "net.safetensors")
+    assert load(tmp_path / "net.safetensors", net)[0] is net
+
+
+class Made(PairSpec):
+    """A pair of which only the network matters."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("", "", classes=4)
+        vars(self)["pair"] = name
+
+    def build(self, seed: int):
+        return made(self.pair)
+
+
 def refused():
     (audio, listens), (visual, looks) = wav2vec2(), vit()
     given = AV(listens, looks)
@@ -192,7 +352,8 @@ def refused():
     yield "a fusion that is none", lambda: pair(audio, visual, classes=4, rate=RATE, processors=given, fusion="mix"), "a fusion of concat.*got 'mix'"  # fmt: skip
     yield "a model of other modalities", lambda: pair(audio, hf.ClapModel(clap()[0]), classes=4, rate=RATE, processors=given), "tower for visual, got ClapModel"  # fmt: skip
     yield "a model that gives no features", lambda: pair(hf.Wav2Vec2ForCTC(audio), visual, classes=4, rate=RATE, processors=given), "Wav2Vec2ForCTC, which fail together"  # fmt: skip
-    yield "fewer frames than the model takes", lambda: made("ast-videomae").visual(torch.zeros(1, 2, 3, 40, 48)), "at least 4 frames, got 2"  # fmt: skip
+    yield "fewer frames than the model takes", lambda: made("ast-videomae").visual(torch.zeros(1, 2, 3, 40, 48)), "at least 4 frames, got 2.*--view.frames 4"  # fmt: skip
+    yield "fewer frames than the model takes, before any clip is made", lambda: rehearsed(Made("ast-videomae"), 0, Clips.spec, View(RATE // 2, 2, 40)), "answers a clip of View.*at least 4 frames, got 2"  # fmt: skip
 
 
 @pytest.mark.parametrize(("call", "message"), [pytest.param(*case, id=name) for name, *case in refused()])

@@ -428,7 +428,7 @@ def test_studies_that_make_no_sense_are_refused():
         replace(study, models=(ModelConfig("AV"), ModelConfig("AV")))
     with pytest.raises(ValueError, match="not models"):
         replace(study, sweeps=(Sweep(("MAV",), (), ()),))
-    with pytest.raises(ValueError, match=r"'Flat' should answer .* got \(1, 5\)"):
+    with pytest.raises(ValueError, match=r"'Flat': expected logits \(1, 2\) .* got \(1, 5\)"):
         run(
             replace(study, models=(ModelConfig("Flat", network=lambda classes: Flat(5)),), sweeps=(), embedded=()),
             Path("no"),

@@ -214,11 +214,12 @@ def test_a_shorter_training_slows_down_as_early_as_it_should(tmp_path, monkeypat
     assert once.factor(0, 10) == once.factor(9, 10) == 1.0
 
     asked = Mock(side_effect=KeyboardInterrupt)  # no training
-    for name in ("prepared", "build"):
+    for name in ("prepared", "rehearsed"):
         monkeypatch.setattr(f"avrobust.cli.train.{name}", Mock(return_value=Mock(classes=("a", "b"))))
     monkeypatch.setattr("avrobust.cli.train.train", asked)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/a.mp4").touch()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").touch()
     words = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--recipe", "published", "--epochs", "20"]
     assert main(words) == 130
     assert asked.call_args.args[2] == short

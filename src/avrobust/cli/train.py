@@ -1,25 +1,34 @@
 """`avrobust train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, Group, Maybe, parse, prepared
 from avrobust.media import ClipSpec
-from avrobust.models.zoo import NetSpec, build
+from avrobust.models.hf import PairSpec
+from avrobust.models.network import Spec
+from avrobust.models.own import OwnSpec
+from avrobust.models.zoo import NetSpec
 from avrobust.papers.tian2021 import recipes
-from avrobust.training import Recipe, View, train
+from avrobust.study.checks import rehearsed
+from avrobust.training import View, train
 from avrobust.training.loop import refuse_unknown_tracker
+from avrobust.training.recipe import FINE_TUNE, OURS, usual
 
-RECIPES = {Recipe().name: Recipe()} | recipes.RECIPES
+RECIPES = {recipe.name: recipe for recipe in (OURS, FINE_TUNE)} | recipes.RECIPES
 
 ABOUT = """Train a model on your clips and keep the weights with the best validation accuracy. After a kill, the same command continues.
 
 examples:
   avrobust train --data my_clips/ --out models/mine
   avrobust train --data my_clips/ --out models/audio --modality A --epochs 24
+  avrobust train --data my_clips/ --out models/pair --audio-model MIT/ast-finetuned-audioset-10-10-0.4593 \\
+      --visual-model google/vit-base-patch16-224-in21k --clip.rate 16000 --view.samples 16000 --clip.size 224 --view.size 224
+  avrobust train --data my_clips/ --out models/own --net my_package:make_net
+  avrobust evaluate models/own/net.safetensors --allow my_package --data my_clips/ --audio 0.006 --visual 2/255
   torchrun --nproc-per-node 4 -m avrobust train --data my_clips/ --out models/full --recipe published \\
       --visual-weights microsoft/resnet-18 --clip.seconds 10 --clip.fps 8 --clip.size 246 --view.samples 65535 --view.size 224
 """
@@ -32,12 +41,20 @@ class Options:
     clips: Group[Clips] = field(default_factory=Clips)
     modality: Literal["AV", "A", "V"] = "AV"
     """Modalities of the model: audio-visual, audio-only or visual-only."""
+    audio_model: Maybe[str] = None
+    """Pretrained audio encoder: a name on the model hub or a folder. With --visual-model, both are joined to one model."""
+    visual_model: Maybe[str] = None
+    """Pretrained image or video encoder: a name on the model hub or a folder."""
+    frozen: bool = False
+    """Train only the fusion and the classifier of --audio-model and --visual-model."""
+    net: Maybe[str] = None
+    """Your own network: module:name of a function or class that makes it from the number of `classes`."""
     fusion: str = "concat"
     """Fusion of an audio-visual model: concat, sum, film, gated-sum or gated-concat."""
     visual_weights: Maybe[str] = None
     """Pretrained weights of the visual encoder: a name on the model hub (microsoft/resnet-18) or a folder."""
-    recipe: str = "ours"
-    """Training recipe: ours, or the recipes of the paper's code: published (MIT-MUSIC), published-30 (its other datasets), and for a second training of a trained model published-30-kinetics, published-30-ave."""
+    recipe: Maybe[str] = None
+    """Training recipe: ours; fine-tune, the default for --audio-model and --visual-model (first the head, then all weights); or the recipes of the paper's code: published (MIT-MUSIC), published-30 (its other datasets), and for a second training of a trained model published-30-kinetics, published-30-ave."""
     epochs: Maybe[int] = None
     """Number of epochs, instead of the recipe's own."""
     seed: int = 0
@@ -59,18 +76,22 @@ def main(argv: Sequence[str]) -> None:
     source = options.clips.source()
     if source is None:
         raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
-    if options.recipe not in RECIPES:
+    asked = _spec(options)
+    recipe = usual(asked) if options.recipe is None else RECIPES.get(options.recipe)
+    if recipe is None:
         raise ValueError(f"there is no recipe {options.recipe!r}; there are {', '.join(RECIPES)}.")
-    recipe = RECIPES[options.recipe]
     if options.epochs is not None:
         recipe = recipe.for_epochs(options.epochs)
     refuse_unknown_tracker(options.tracker)
-    spec = NetSpec(2, options.modality, options.fusion, options.visual_weights)
-    build(spec, options.seed)  # what cannot be had is said before clips are prepared
-    store = prepared(
-        source.manifest(), options.clip, options.prepared or options.out.with_name(options.out.name + "-clips")
-    )
-    net = build(replace(spec, classes=len(store.classes)), options.seed)
+    manifest = source.manifest()
+    # What cannot be had is said before clips are prepared.
+    net = rehearsed(asked.for_clips(len(manifest.classes), options.clip.rate), options.seed, options.clip, options.view)
+    if net.spec is None:
+        raise ValueError(
+            f"expected a network that its checkpoint can build again, got {asked.name}, of a type that no checkpoint may name. "
+            "Train it in Python, and load the weights into it: avrobust.training.load(path, net)."
+        )
+    store = prepared(manifest, options.clip, options.prepared or options.out.with_name(options.out.name + "-clips"))
     trained = train(net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker)
     best = trained.curve[trained.best_epoch - 1]
     print(
@@ -80,3 +101,26 @@ def main(argv: Sequence[str]) -> None:
         print(
             f"{len(store.failures)} of {len(store.table)} clips could not be read and were left out: avrobust show {store.path}"
         )
+
+
+def _spec(options: Options) -> Spec:
+    """The network that is asked for: the package's own, a pair of pretrained encoders, or yours."""
+    audio, visual = options.audio_model, options.visual_model
+    if options.net is not None:
+        _refuse(options, "--net", "audio_model", "visual_model", "frozen", "fusion", "visual_weights")
+        return OwnSpec(options.net, modality=options.modality)
+    if audio is not None and visual is not None:
+        _refuse(options, "--audio-model and --visual-model", "modality", "visual_weights")
+        return PairSpec(audio, visual, options.fusion, options.frozen)
+    if audio is not None or visual is not None or options.frozen:
+        raise ValueError(
+            "expected --audio-model and --visual-model together, got one of them or --frozen alone. Give both, or leave them out."
+        )
+    return NetSpec(None, options.modality, options.fusion, options.visual_weights)
+
+
+def _refuse(options: Options, beside: str, *names: str) -> None:
+    """Raise `ValueError` for options that would have no effect beside another."""
+    default = {f.name: f.default for f in fields(Options)}
+    if given := [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) != default[name]]:
+        raise ValueError(f"expected no {' or '.join(given)} beside {beside}, got both. Leave one of them out.")

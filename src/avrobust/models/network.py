@@ -103,6 +103,14 @@ class Network(nn.Module):
         """The samples a second of the clips that it takes; None where any rate will do."""
         return None
 
+    def refuse_other_rate(self, rate: int) -> None:
+        """Raise `ValueError` for clips of another rate than its front end takes: they would sound faster or slower."""
+        if self.rate not in (None, rate):
+            raise ValueError(
+                f"expected clips of {self.rate} samples a second, which the network's front end takes, got clips of {rate}. "
+                f"Prepare them at that rate (--clip.rate {self.rate}), or build the network with rate={rate}."
+            )
+
     def embed(self, x: Signals) -> AV[Tensor]:
         """The features of each modality: (b d), or a map (b d t h w) for a fusion with spatial attention."""
         raise NotImplementedError

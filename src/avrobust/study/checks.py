@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from avrobust.media.decode import Clip
-from avrobust.models.network import Spec
+from avrobust.media.spec import ClipSpec
+from avrobust.models.network import Network, Spec
 from avrobust.models.own import OwnNet
 from avrobust.study.jobs import weights_of
-from avrobust.study.plan import ModelConfig, Study
+from avrobust.study.plan import Study
 from avrobust.training.loop import refuse_unknown_tracker
-from avrobust.training.views import cut
+from avrobust.training.views import View, cut
 from avrobust.types import AV, Signals
 
 
@@ -32,37 +33,53 @@ def check(study: Study, clips: Mapping[str, int], out: Path, *, data: Path, trac
             f"expected clips in the split{'s' if len(lacking) > 1 else ''} {' and '.join(lacking)}, got none of "
             f"{sum(clips.values())}. A study trains on train, chooses epochs by val and attacks test: divide the clips."
         )
-    x = _blank(study)
     untrained = [c for c in study.models for s in study.seeds if not weights_of(out, c.name, s).exists()]
     built: list[Spec] = []
     for c in untrained:
         if c.spec not in built:
             built.append(c.spec)
-            _check_network(c, study.clip.rate, x)
+            try:
+                rehearsed(c.spec.for_clips(2, study.clip.rate), 0, study.clip, study.view)
+            except (ValueError, OSError) as error:
+                raise type(error)(f"'{c.name}': {error}") from error
 
 
 @torch.no_grad()
-def _check_network(config: ModelConfig, rate: int, x: Signals) -> None:
-    """Raise where the network cannot be built or does not answer a blank clip with one number per class."""
-    net = config.build(classes=2, rate=rate, seed=0).eval()
-    logits = net(x)
-    if logits.shape != (1, 2):
+def rehearsed(spec: Spec, seed: int, clip: ClipSpec, view: View) -> Network:
+    """The network of a spec, once it is known that it answers a blank clip with one number per class.
+
+    Raises `ValueError` where it does not, and `OSError` where its weights cannot be fetched.
+    """
+    net, x = spec.build(seed), _blank(clip, view)
+    net.refuse_other_rate(clip.rate)
+    training = net.training
+    net.eval()
+    try:
+        logits = net(x)
+        whole = net.network(x) if isinstance(net, OwnNet) and net.two_streams else logits
+    except Exception as error:  # a user's code may fail in any way
         raise ValueError(
-            f"'{config.name}' should answer one clip of 2 classes with logits (1, 2), got {tuple(logits.shape)}. Use the "
-            "argument `classes` for the size of its last layer."
+            f"expected a network that answers a clip of {view}, got {type(error).__name__}: {error} Change the view of the "
+            "clips, or what the network takes."
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, spec.classes):
+        raise ValueError(
+            f"expected logits (1, {spec.classes}) for one clip of {spec.classes} classes, got "
+            f"{tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__}. Use the argument "
+            "`classes` for the size of its last layer."
         )
-    if isinstance(net, OwnNet) and net.two_streams and not torch.allclose(logits, net.network(x), rtol=1e-3, atol=1e-5):
+    if not torch.allclose(logits, whole, rtol=1e-3, atol=1e-5):
         raise ValueError(
-            f"'{config.name}' should answer with decide(embed(x)), got other logits from calling it. Let forward be "
+            "expected a network that answers with decide(embed(x)), got other logits from calling it. Let forward be "
             "decide(embed(x)), or rename these two methods."
         )
+    return net.train(training)
 
 
-def _blank(study: Study) -> Signals:
+def _blank(spec: ClipSpec, view: View) -> Signals:
     """The view of a silent, black clip."""
-    spec = study.clip
     wave, frames = np.zeros(spec.samples, np.float32), np.zeros((spec.frames, spec.size, spec.size, 3), np.uint8)
-    seen = cut(Clip(wave, frames, (0.0, 0.0, 1.0, 1.0), ()), spec, study.view)
+    seen = cut(Clip(wave, frames, (0.0, 0.0, 1.0, 1.0), ()), spec, view)
     return AV(
         audio=torch.from_numpy(seen.audio)[None], visual=torch.from_numpy(seen.visual)[None].movedim(-1, -3).float()
     )

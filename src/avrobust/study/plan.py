@@ -21,7 +21,7 @@ from avrobust.report.paper import Paper
 from avrobust.report.record import Role
 from avrobust.sources import sources
 from avrobust.threat import Threat
-from avrobust.training.recipe import OURS, Recipe, cross_entropy
+from avrobust.training.recipe import Recipe, cross_entropy, usual
 from avrobust.training.views import View
 from avrobust.types import Attack, Batch, Channel
 
@@ -43,7 +43,7 @@ class ModelConfig:
     or class that makes an `nn.Module` from `classes`, or its name "module:name", stands for `OwnSpec(it)`.  The number of
     classes, and the rate of the clips, are those of the study.
 
-    With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
+    `recipe` None is the usual one of its network.  With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
     is not taken along.  `epochs` None is the recipe's own number; 0 does not train.  `role` is what the report compares it as.
 
     >>> ModelConfig("Mine", "my_package:make_net").spec
@@ -52,7 +52,7 @@ class ModelConfig:
 
     name: str
     network: Spec | str | Factory = CONCAT
-    recipe: Recipe = OURS
+    recipe: Recipe | None = None
     loss: Loss = cross_entropy
     feature_defense: FeatureDefense | None = None
     start: str | None = None
@@ -63,6 +63,11 @@ class ModelConfig:
     def spec(self) -> Spec:
         """How to build its network."""
         return self.network if isinstance(self.network, Spec) else OwnSpec(self.network)
+
+    @property
+    def trained_by(self) -> Recipe:
+        """Its recipe, of any number of epochs."""
+        return self.recipe or usual(self.spec)
 
     def build(self, classes: int, rate: int, seed: int) -> Network:
         """The network before it is trained, with weights that depend on `seed` only, for clips of `rate` samples a second.
@@ -188,7 +193,7 @@ class Study:
         >>> [(c.name, short.recipe(c).epochs) for c in short.models if c.name in ("AV", "PCL")]
         [('AV', 4), ('PCL', 1)]
         """
-        whole = config.recipe
+        whole = config.trained_by
         own = whole.epochs if config.epochs is None else config.epochs
         return whole.for_epochs(own if self.epochs is None else max(1, round(own * self.epochs / whole.epochs)))
 

@@ -173,7 +173,7 @@ def driven(out: Path, asked: Mapping[str, Any]) -> Iterator[RunFile]:
 def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, for run.json."""
     return {
-        "kind": config.spec.modality, "fusion": config.spec.fusion, "network": config.spec.name, "recipe": config.recipe.name,
+        "kind": config.spec.modality, "fusion": config.spec.fusion, "network": config.spec.name, "recipe": config.trained_by.name,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.spec.localises,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,14 +53,14 @@ def train(
     number of classes that is not the network's, and for a loss that is not finite.
     """
     out = Path(out)
-    _check(net, store)
+    _check(net, store, recipe)
     asked = identity(net, store, recipe, view, seed, loss)
     for path in (out / DONE, out / STATE):
         refuse_another(path, asked)
     if (out / DONE).exists():
         return state.finished(out / DONE, net)
     out.mkdir(parents=True, exist_ok=True)
-    accelerator = _accelerator(tracker, out, asked)
+    accelerator = _accelerator(tracker, out, asked, parts_rest=recipe.head_first > 0)
     run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, save_every_s)
     steps = recipe.epochs * run.per_epoch
     shown = progress and accelerator.is_main_process
@@ -90,8 +90,12 @@ class _Run:
         self.shard = (self.accelerator.process_index, self.accelerator.num_processes)
         self.net.to(self.accelerator.device)
         if self.recipe.channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for t in (*self.net.parameters(), *self.net.buffers()):
+                if t.ndim == 4:  # and not `net.to`, which fails on the kernels of video models
+                    t.data = t.data.contiguous(memory_format=torch.channels_last)
         self.recipe.set_training(self.net)  # before the optimiser, which takes what is not frozen
+        self.encoders = tuple(self.net.encoders or ())
+        self.tuned = [p for encoder in self.encoders for p in encoder.parameters() if p.requires_grad]
         self.optimizer = self.recipe.build_optimizer(self.net)
         found = self.out / STATE
         self.at = state.load(found, self.net, self.optimizer, self.per_epoch) if found.exists() else Position()
@@ -103,6 +107,7 @@ class _Run:
     def epoch(self, number: int, advance: Advance) -> None:
         """Train from the position to the end of this epoch, then validate."""
         self.recipe.set_training(self.net)
+        self.hold_encoders(number < self.recipe.head_first)
         start = self.at.step % self.per_epoch
         for batch in self.batches("train", augment=Augment(self.seed, number), start=start):
             if self.at.step % self.per_epoch:
@@ -111,6 +116,13 @@ class _Run:
             advance(1, note=self.summary(number))
         self.close(number, *self.validate())
         self.save_if_due()
+
+    def hold_encoders(self, hold: bool) -> None:
+        """Let the encoders learn, or keep them as they are: without gradients, and as in evaluation mode."""
+        for p in self.tuned:
+            p.requires_grad_(not hold)
+        for encoder in self.encoders if hold else ():
+            encoder.eval()
 
     def summary(self, number: int) -> str:
         """Epoch, mean loss so far in it, and the last validation accuracy, as progress shows them."""
@@ -200,6 +212,7 @@ class _Run:
     def finish(self) -> Trained:
         """Put the best weights into the network and on disk, and remove the state."""
         at, accelerator = self.at, self.accelerator
+        self.hold_encoders(False)
         checkpoint.put(at.best, self.net, self.out / STATE)
         if accelerator.is_main_process:
             best = at.best_epoch
@@ -232,8 +245,8 @@ class _Objective(nn.Module):
         return loss_at_progress(self.loss, progress)(self.net, batch, seeds)
 
 
-def _check(net: Network, store: Clips) -> None:
-    """Refuse data that this network cannot be trained on."""
+def _check(net: Network, store: Clips, recipe: Recipe) -> None:
+    """Refuse data that this network cannot be trained on, and a recipe that it cannot be trained with."""
     for split in ("train", "val"):
         if not store.ids(split):
             raise TrainingError(
@@ -250,20 +263,21 @@ def _check(net: Network, store: Clips) -> None:
             f"expected a network for the {len(store.classes)} classes of the data, got one for "
             f"{net.classes}. Build it with classes={len(store.classes)}."
         )
-    if net.rate not in (None, store.spec.rate):
+    if net.encoders is None and (recipe.head_first or 0 in recipe.lr):
         raise TrainingError(
-            f"expected clips of {net.rate} samples a second, which the network's front end takes, got clips of "
-            f"{store.spec.rate}. Prepare them at that rate (--clip.rate {net.rate}), or build the network with "
-            f"rate={store.spec.rate}."
+            f"expected a network with `encoders` for the recipe '{recipe.name}', which leaves them as they are for a while, got "
+            "one that does not show them. Give it that attribute, an AV or a ModuleDict of both, or choose another recipe."
         )
+    net.refuse_other_rate(store.spec.rate)
 
 
-def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any]) -> Accelerator:
+def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any], *, parts_rest: bool) -> Accelerator:
     """The device and the processes that there are.  The precision is the recipe's matter."""
     refuse_unknown_tracker(tracker)
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=parts_rest)]
     if tracker is None:
-        return Accelerator(mixed_precision="no")
-    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=out)
+        return Accelerator(mixed_precision="no", kwargs_handlers=handlers)
+    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=out, kwargs_handlers=handlers)
     accelerator.init_trackers("curves", config={name: str(value) for name, value in flat(asked).items()})
     return accelerator
 

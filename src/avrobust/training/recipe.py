@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avrobust.engine import Precision
-from avrobust.models.network import Network
+from avrobust.models.hf import PairSpec
+from avrobust.models.network import Network, Spec
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
 
@@ -36,6 +37,7 @@ class Recipe:
     warmup: float = 0.15  # onecycle: the share of training in which the rate rises
     drops: tuple[int, ...] = ()  # steps: the rate falls to a tenth after so many epochs
     epochs: int = 8
+    head_first: int = 0  # epochs in which the encoders stay as they are, before all weights learn
     batch: int = 32
     precision: Precision = "auto"  # of the arithmetic (autocast); auto: bfloat16 where that is faster
     channels_last: bool = True  # memory layout; twice as fast on CPUs, the same results but for rounding
@@ -65,12 +67,16 @@ class Recipe:
         return _glide(1.0, 1 / 250_000, (step - peak) / max(last - peak, 1))
 
     def for_epochs(self, epochs: int) -> "Recipe":
-        """This recipe with another number of epochs; its drops move in proportion, never to before the first epoch.
+        """This recipe with another number of epochs; what happens after some epochs moves in proportion.
+
+        Its drops never move to before the first epoch.
 
         >>> Recipe(schedule="steps", drops=(30, 60, 90), epochs=100).for_epochs(20).drops
         (6, 12, 18)
         """
-        return replace(self, epochs=epochs, drops=tuple(max(1, round(d * epochs / self.epochs)) for d in self.drops))
+        share = epochs / self.epochs
+        drops = tuple(max(1, round(d * share)) for d in self.drops)
+        return replace(self, epochs=epochs, drops=drops, head_first=round(self.head_first * share))
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """The type of convolutions and matrix products; weights stay float32."""
@@ -104,6 +110,14 @@ class Recipe:
 
 
 OURS = Recipe()
+# Pretrained encoders, which large steps would spoil: first a head that fits them (Kumar et al. 2022, "Fine-tuning can
+# distort pretrained features and underperform out-of-distribution"), then all weights, the encoders' at a hundredth.
+FINE_TUNE = Recipe(name="fine-tune", lr=AV(audio=2e-5, visual=2e-5), head_first=2)
+
+
+def usual(spec: Spec) -> Recipe:
+    """The recipe for a network of which nothing else is asked: `FINE_TUNE` for a pair of pretrained encoders, else ours."""
+    return FINE_TUNE if isinstance(spec, PairSpec) and not spec.frozen else OURS
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

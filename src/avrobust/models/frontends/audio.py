@@ -19,6 +19,8 @@ from transformers.audio_utils import mel_filter_bank
 # The low-pass filter of `Resample`: zero crossings on each side, cutoff as a share of the lower Nyquist frequency, and
 # the shape of its Kaiser window: the transition from 0.90 to 1.00 of that frequency, 100 dB deep.
 ZEROS, CUTOFF, BETA = 64, 0.95, 10.0
+# A stranger's file may ask for more than any processor does.
+LONGEST_WINDOW, MOST_BANDS = 2**16, 2**12
 LARGEST_KERNEL = 2**24  # numbers; rates whose ratio is no fraction of small numbers need more
 
 
@@ -46,6 +48,10 @@ class MelFilters:
     high: float  # Hz
     scale: Literal["htk", "slaney", "kaldi"]
     norm: Literal["slaney"] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bands <= MOST_BANDS:
+            raise ValueError(f"expected at most {MOST_BANDS} mel bands, got {self.bands}. Ask for fewer.")
 
     def matrix(self, fft: int, rate: int) -> NDArray[np.float64]:
         """The weight of each of fft / 2 + 1 frequencies in each band: (frequencies, bands)."""
@@ -81,6 +87,10 @@ class MelSettings:
     layout: Literal["time first", "mel first"] = "time first"
     copies: int = 0  # axes (b copies t m); 0: no such axis
     input: str = "input_features"  # the encoder's argument
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fft <= LONGEST_WINDOW:
+            raise ValueError(f"expected an FFT of at most {LONGEST_WINDOW} samples, got {self.fft}. Ask for fewer.")
 
     def module(self) -> nn.Module:
         """The front end, for waveforms at `rate`."""

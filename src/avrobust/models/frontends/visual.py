@@ -131,7 +131,8 @@ def sample_frames(total: int, number: int, both_ends: bool = False) -> list[int]
     """
     if not 1 <= number <= total:
         raise ValueError(
-            f"expected clips of at least {number} frames, got {total}. Prepare the clips with more frames per second."
+            f"expected clips of at least {number} frames, got {total}. Give it more of each clip (--view.frames "
+            f"{number}), from clips with that many frames (--clip.fps)."
         )
     if both_ends and number > 1:
         return [int(i * (total - 1) / (number - 1)) for i in range(number)]
