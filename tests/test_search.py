@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avrobust import AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat, margin
-from avrobust.attacks import APGD, Square
+from avrobust.attacks import APGD, Square, search
 from avrobust.attacks.apgd import checkpoints
 from avrobust.budget_check import check
 from avrobust.objectives import dlr, margins
@@ -183,3 +183,27 @@ def test_the_combination_does_not_depend_on_batch_mates():
     some = Batch(batch.x.map(lambda s: s[3:5]), batch.label[3:5], batch.ids[3:5])
     for a, b in zip(attack_on(AVAutoAttack(steps=4, queries=5), net, some, threat), adv, strict=True):
         assert ((a - b[3:5]).abs() > 1e-5).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("attack", [PGD(stop=True, restarts=2), MIM(stop=True, keep="last"), APGD(steps=8), Square(queries=30), AVAutoAttack(steps=4, queries=5, targets=1)], ids=repr)  # fmt: skip
+def test_batches_of_few_sizes_give_the_same_clips(attack, monkeypatch):
+    """As on a GPU: clips that are done stay in the batch until it shrinks to the next size, and nothing happens to them."""
+    batch, net, sizes = clips(24), network(), set()
+    wanted = attack_on(attack, net, batch, BOTH)
+    seen = net.audio.register_forward_hook(lambda module, args, out: sizes.add(len(out)))
+    monkeypatch.setattr(search, "rounded", lambda clips: True)
+    found = attack_on(attack, net, batch, BOTH)
+    seen.remove()
+    assert sizes <= {1, 2, 3, 4, 6, 8, 12, 16, 24} and len(sizes) > 1
+    for a, b in zip(wanted, found, strict=True):
+        assert ((a - b).abs() > 1e-5).float().mean() < 0.01
+    with torch.no_grad():
+        assert torch.equal(net(wanted).argmax(1) == batch.label, net(found).argmax(1) == batch.label)
+
+
+def test_a_batch_is_filled_with_clips_that_are_done(monkeypatch):
+    gone = torch.tensor([True, False, False, True, False, False, True, False])
+    assert search.staying(gone).tolist() == [1, 2, 4, 5, 7]
+    monkeypatch.setattr(search, "rounded", lambda clips: True)
+    assert search.staying(gone).tolist() == [0, 1, 2, 4, 5, 7]
+    assert search.staying(torch.ones(3, dtype=torch.bool)).tolist() == []

@@ -142,11 +142,7 @@ class Ball:
 
     def distance(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
         """How far `adversarial` lies from the clean `x`, per clip, in the units of `eps`, in double precision."""
-        if adversarial.device == x.device and torch.equal(adversarial, x):  # an unattacked modality, mostly
-            return np.zeros(len(x))
-        # Clip by clip: doubles of a whole batch would not fit into a processor's cache.
-        pairs = zip(adversarial.detach().cpu(), x.detach().cpu(), strict=True)  # one copy from a GPU
-        return np.array([self._length(doubles(a) - (clean := doubles(s)), clean) for a, s in pairs], dtype=np.float64)
+        return distances(adversarial, x, self)[0]
 
     def slack(self, x: Tensor) -> NDArray[np.float64]:
         """What rounding x + delta to float32 can add to the distance, per clip."""
@@ -159,9 +155,8 @@ class Ball:
         """The largest distance that counts as inside, per clip."""
         return self.eps * (1 + 1e-5) + self.slack(x)
 
-    def used(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
-        """The share of the budget that was used, per clip; 1 where rounding alone goes beyond it."""
-        size = self.distance(adversarial, x)
+    def used(self, size: NDArray[np.float64], x: Tensor) -> NDArray[np.float64]:
+        """The share of the budget that a `distance` from the clean `x` used, per clip; 1 where rounding alone goes beyond it."""
         shares: NDArray[np.float64] = np.where(size <= self.allowed(x), np.minimum(size, self.eps), size) / self.eps
         return shares
 
@@ -239,6 +234,24 @@ class Threat(AV[Ball]):
 
     def __str__(self) -> str:
         return str(self.budget)
+
+
+def distances(adversarial: Tensor, x: Tensor, *balls: Ball) -> list[NDArray[np.float64]]:
+    """`Ball.distance` of several balls, in one pass over the clips.
+
+    >>> x = torch.zeros(1, 4)
+    >>> distances(x + 0.5, x, Ball(1.0, "linf"), Ball(1.0, "l2"))
+    [array([0.5]), array([1.])]
+    """
+    if adversarial.device == x.device and torch.equal(adversarial, x):  # an unattacked modality, mostly
+        return [np.zeros(len(x)) for _ in balls]
+    found = np.empty((len(balls), len(x)))
+    # Clip by clip: doubles of a whole batch would not fit into a processor's cache.  From a GPU in one copy.
+    for i, (a, s) in enumerate(zip(adversarial.detach().cpu(), x.detach().cpu(), strict=True)):
+        clean = doubles(s)
+        delta = doubles(a) - clean
+        found[:, i] = [ball._length(delta, clean) for ball in balls]
+    return list(found)
 
 
 def weights(scale: Any) -> tuple[float, ...]:

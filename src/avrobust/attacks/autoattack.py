@@ -185,7 +185,7 @@ class _Run:
         self.best.update_if_better(active.clips, value, delta)
         if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))
-            self.active = active.subset(~won)
+            self.active, _ = active.without(won)
 
 
 def comparable(out: Output) -> bool:

@@ -1,5 +1,6 @@
 """What all searches share: the active set, each clip's best so far, starts, restarts and stopping.  Knows no norms."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +24,8 @@ Index = Numbers | Bool[Tensor, " b"] | slice
 class ActiveSet:
     """The clips that a search is still at work on: `clips` are their numbers in the batch that it was given.
 
-    `ignored` are the modalities that are known to change nothing.
+    `ignored` are the modalities that are known to change nothing.  `over` tells the clips that have left already and only
+    fill the batch: see `staying`.
     """
 
     victim: engine.Victim
@@ -33,6 +35,7 @@ class ActiveSet:
     seeds: Seeds
     clips: Numbers
     ignored: set[str] = field(default_factory=set)
+    over: Bool[Tensor, " m"] | None = None
 
     @classmethod
     def of(
@@ -55,7 +58,14 @@ class ActiveSet:
             return self
         seeds = self.seeds.subset(torch.arange(len(self), device=self.y.device)[on].tolist())
         victim, threat = self.victim.subset(on), self.threat.for_clips(on)
-        return ActiveSet(victim, subset(self.x, on), self.y[on], threat, seeds, self.clips[on], self.ignored)
+        over = None if self.over is None else self.over[on]
+        return ActiveSet(victim, subset(self.x, on), self.y[on], threat, seeds, self.clips[on], self.ignored, over)
+
+    def without(self, done: Bool[Tensor, " b"]) -> tuple["ActiveSet", Numbers]:
+        """The set without the clips that are done, and which of this one it holds."""
+        gone = done if self.over is None else done | self.over
+        on = staying(gone)
+        return replace(self.subset(on), over=gone[on] if rounded(gone) else None), on
 
     def under_way(self) -> "ActiveSet":
         """The same clips after a step: no later one begins at the clean clips."""
@@ -66,12 +76,16 @@ class ActiveSet:
 
         Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.
         """
-        looked = self.victim.value_and_grad(objective, self.x, self.y, self.threat, delta, self.ignored)
-        return engine.checked(looked, self.seeds.ids)
+        value, grad, won = self.victim.value_and_grad(objective, self.x, self.y, self.threat, delta, self.ignored)
+        if (over := self.over) is not None:  # nothing that happens to them counts any more
+            value, grad = value.masked_fill(over, 0.0), grad.map(lambda g: g.masked_fill(engine.per_clip(over, g), 0.0))
+        return engine.checked((value, grad, won), self.seeds.ids)
 
     def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Bool[Tensor, " b"]]:
         """The objective at x + delta, and on which clips the attacker has surely succeeded."""
         value, won = self.victim.value(objective, self.x, self.y, self.threat, delta)
+        if self.over is not None:
+            value = value.masked_fill(self.over, 0.0)
         engine.checked((value, self.x.map(torch.zeros_like), won), self.seeds.ids)
         return value, won
 
@@ -160,20 +174,45 @@ class Search:
         if not len(self):
             return
         if keep == "last":
-            self.best.finalize(self.active.clips, delta)
+            left = slice(None) if self.active.over is None else ~self.active.over
+            self.best.finalize(self.active.clips[left], subset(delta, left))
         else:
             self.best.update_if_better(self.active.clips, self.active.value(self.objective, delta)[0], delta)
 
     def _count(self, value: PerClip, won: Tensor, delta: Signals) -> tuple[Index, Tensor]:
         better = self.best.update_if_better(self.active.clips, value, delta)
         done = value.isposinf() | won if self.stop else value.isposinf()
+        if self.active.over is not None:
+            done = done & ~self.active.over
         if not bool(done.any()):  # the question for which a GPU waits in each step, beside that of `engine.checked`
             return slice(None), better
-        left, ended = (~done).nonzero()[:, 0], done.nonzero()[:, 0]
+        ended = done.nonzero()[:, 0]
         # What succeeded, which is not always the best by the objective.
         self.best.finalize(self.active.clips[ended], subset(delta, ended))
-        self.active = self.active.subset(left)
-        return left, better
+        self.active, on = self.active.without(done)
+        return on, better
+
+
+def rounded(clips: Tensor) -> bool:
+    """Whether batches of a search have few sizes only: on a GPU, whose libraries prepare each new one for long.
+
+    Measured on an H100, of a step on both modalities: 9 ms at a size that came before, 70 to 85 ms at a new one.
+    """
+    return clips.device.type != "cpu"
+
+
+def staying(gone: Bool[Tensor, " b"]) -> Numbers:
+    """Which clips stay in a batch: those that are not gone.
+
+    Where batches have few sizes (`rounded`), as many of those gone stay as make it a power of two, or one and a half.
+    """
+    left = (~gone).nonzero()[:, 0]
+    if not rounded(gone) or not len(left):
+        return left
+    power = 2 ** math.ceil(math.log2(len(left)))
+    size = power if len(left) > power * 3 // 4 else max(power * 3 // 4, 1)
+    fill = gone.nonzero()[: max(size - len(left), 0), 0]
+    return torch.cat([left, fill]).sort().values
 
 
 def restarted(

@@ -3,8 +3,11 @@
 import numpy as np
 import torch
 
-from avrobust.threat import NORMS, Ball, Threat
+from avrobust.threat import Ball, Threat, distances
 from avrobust.types import AV, Signals
+
+# In the signals' own units.
+BALLS = Ball(0.0, "linf"), Ball(0.0, "l2")
 
 
 def distortion(threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[float]]:
@@ -19,9 +22,10 @@ def distortion(threat: Threat, x: Signals, adversarial: Signals) -> dict[str, li
     >>> round(far["snr_db"][0], 3), far["psnr_db"], round(far["used_audio"][0], 3)
     (20.0, [inf], 1.0)
     """
-    linf, l2 = (AV(*map(Ball(0.0, norm).distance, adversarial, x)) for norm in NORMS)
-    used = threat.map(lambda b, a, s: b.used(a, s) if b.active else np.full(len(s), np.nan), adversarial, x)
-    loud, pixels = Ball(0.0, "l2").distance(x.audio, torch.zeros_like(x.audio)), x.visual.shape[1:].numel()
+    sizes = threat.map(lambda ball, a, s: distances(a, s, *BALLS, ball), adversarial, x)
+    linf, l2, own = (AV(*parts) for parts in zip(*sizes, strict=True))
+    used = threat.map(lambda b, d, s: b.used(d, s) if b.active else np.full(len(s), np.nan), own, x)
+    (loud,), pixels = distances(x.audio, torch.zeros_like(x.audio), BALLS[1]), x.visual.shape[1:].numel()
     with np.errstate(divide="ignore", invalid="ignore"):
         snr, psnr = 20 * np.log10(loud / l2.audio), -20 * np.log10(l2.visual / pixels**0.5)
     return {
