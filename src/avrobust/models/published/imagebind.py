@@ -29,7 +29,8 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 def imagebind_inputs(rate: int) -> AV[nn.Module]:
     """ImageBind's front ends, as its `data.py` has them: (b 3 1 128 204) of waveforms, (b t 3 224 224) of frames.
 
-    Sound: three cuts of 2 s, evenly spaced from the clip's beginning to its end, as log-mel spectrograms of 128 bands and
+    Sound: three cuts of 2 s, evenly spaced from the clip's beginning to its end (as pytorchvideo's main branch places them; its
+    release 0.1.5 starts them at 0, 1/3 and 2/3 of the same stretch), as log-mel spectrograms of 128 bands and
     204 frames, normalised by -4.268 and 9.138.  Largest difference from torchaudio's `fbank`, which it calls, on 20 real
     clips: 3.6e-4 of values from -1.3 to 1.3 (its own rounding).  Frames: each as a picture (`load_and_transform_vision_data`:
     224 x 224, bicubic, without its rounding to 8 bits, see `resize`); ImageBind averages over them.  Its transform of
