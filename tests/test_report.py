@@ -18,11 +18,12 @@ from safetensors.numpy import load_file, save_file
 
 from avrobust import report
 from avrobust.evaluation.comparison import mcnemar
-from avrobust.evaluation.conditions import Condition, Predictions
+from avrobust.evaluation.conditions import Condition, Predictions, shared
 from avrobust.evaluation.flags import Flag
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import Proportion, estimate, percent
 from avrobust.facts import AttackInfo, Budget
+from avrobust.papers.tian2021.claims import pretraining_weakens
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
 from avrobust.report import media, page, plots
 from avrobust.report.claims import Claim, Comparison, compare, families
@@ -949,6 +950,32 @@ def test_claims_follow_the_rows(tmp_path):
     assert k.gap == reference.as_one_of(size) and k.p == k.gap.p
     assert "helps on clean clips" in summary.answer(claims(run))
     assert "hurts when audio is attacked" in summary.answer(claims(run))
+
+
+def test_claims_on_video_compare_equal_budgets_only(tmp_path):
+    """The larger of its tables has four times the budget on video: there, nothing is said about the weaker modality."""
+    run = read(fake_run(tmp_path / "r", clips=900, attacked=900, gallery=0, samples=0))
+    found = {c.name: c for c in claims(run)}
+    audio, video = run.worst_case([("AV", s, run.levels[0][s]) for s in ("A", "V")])
+    (k,) = found["weaker"].comparisons
+    reference = mcnemar(audio["correct"][0], video["correct"][0])
+    assert (k.gap.better, k.gap.worse) == (reference.better, reference.worse)
+    assert k.gap.difference == pytest.approx(audio["correct"].mean() - video["correct"].mean())
+    assert found["one step"].verdict == "holds" and "0.048" in found["one step"].comparisons[0].low_name
+    assert found["pretraining"].verdict == "not tested"  # nothing says what its models started from
+
+
+def test_pretrained_weights_are_compared_with_random_ones(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "r")
+    told = json.loads((folder / "run.json").read_text())
+    told["models"]["AV"]["visual_weights"] = "efficientnet-lite0"
+    (folder / "run.json").write_text(json.dumps(told))
+    run = read(folder)
+    level = run.defense_levels[0]
+    (k,) = pretraining_weakens(run, level).comparisons
+    ours, theirs = shared(*run.worst_case([(m, "V", level["V"]) for m in ("AV", "Sum")]))
+    assert (k.low.value, k.high.value) == (ours["correct"].mean(), theirs["correct"].mean())
+    assert k.low_name.startswith("AV, video attacked") and k.high_name == "Sum"
 
 
 def test_too_few_clips_decide_nothing(tmp_path):

@@ -162,8 +162,8 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
 
 
 def _from(visual_weights: str | None, config: ModelConfig) -> ModelConfig:
-    """The model with these weights in its visual encoder, if its network is one of the package's own."""
+    """The model with these weights in its visual encoder, if its network is one of the package's own and names no other."""
     spec = config.spec
-    return (
-        replace(config, network=replace(spec, visual_weights=visual_weights)) if isinstance(spec, NetSpec) else config
-    )
+    if not isinstance(spec, NetSpec) or spec.backbone is not None:
+        return config
+    return replace(config, network=replace(spec, visual_weights=visual_weights))

@@ -19,8 +19,9 @@ from avrobust.types import AV
 class NetSpec(Spec):
     """The network of Tian & Xu 2021 and its relatives.
 
-    `backbone`, of a network that was built, are the settings of its image model: the weights that a spec names need not
-    stay reachable.
+    `backbone` are the settings of the image model, with its `model_type`; None: those of the weights, or a ResNet-18.  Given
+    without weights, they are of a model with random ones.  A network that was built has them in its spec: the weights that
+    a spec names need not stay reachable.
 
     >>> NetSpec(classes=11)
     NetSpec(classes=11, modality='AV', fusion='concat', visual_weights=None, width=64, classifier_std=0.01)
@@ -33,7 +34,7 @@ class NetSpec(Spec):
     fusion: str = (
         "concat"  # a name in `FUSIONS`; a network of one modality has nothing to fuse, but may have spatial attention
     )
-    visual_weights: str | None = None  # e.g. "microsoft/resnet-18"; None: random ResNet-18
+    visual_weights: str | None = None  # e.g. "microsoft/resnet-18"; None: random ones
     width: int = 64  # channels of the encoders' first stages; their features have 8 times as many
     classifier_std: float = 1e-2  # the published code starts its classifier from 1e-4
     backbone: Mapping[str, Any] | None = field(default=None, repr=False, kw_only=True)  # of `transformers`
@@ -68,7 +69,9 @@ class NetSpec(Spec):
         with weights_drawn_by(seed):
             if "V" not in self.modality:
                 return self._assemble(None)
-            return self._assemble(pretrained(self.visual_weights) if self.visual_weights else resnet18(self.width))
+            if self.visual_weights:
+                return self._assemble(pretrained(self.visual_weights))
+            return self._assemble(resnet18(self.width) if self.backbone is None else from_config(self.backbone))
 
     def rebuild(self) -> AVNet:
         if ("V" in self.modality) != (self.backbone is not None):

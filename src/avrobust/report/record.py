@@ -74,6 +74,7 @@ class ModelRecord:
     kind: Kind | None = None
     fusion: str | None = None
     network: str | None = None
+    visual_weights: str | None = None  # that its visual encoder started from; None: random ones
     recipe: str | None = None
     loss: str | None = None
     feature_defense: str | None = None

@@ -176,6 +176,7 @@ def about_config(config: ModelConfig) -> dict[str, object]:
         "kind": config.spec.modality, "fusion": config.spec.fusion, "network": config.spec.name, "recipe": config.trained_by.name,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.spec.localises,
+        "visual_weights": config.spec.visual_weights,
     }  # fmt: skip
 
 

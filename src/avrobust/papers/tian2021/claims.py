@@ -1,14 +1,14 @@
 """What only this paper claims, as comparisons on a run: its MIM, fusions, localisation and defenses.
 
-And two tests of ours that belong to them: whether its MIM gains by exceeding the budget, and whether audio guides the
-attention at all.
+And three tests of ours that belong to them: whether its MIM gains by exceeding the budget, whether pretrained weights
+make a model weaker, and whether audio guides the attention at all.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from avrobust.evaluation.conditions import Predictions, shared
-from avrobust.report.claims import Claim, Comparison, compare, mean_attacked, versus
+from avrobust.report.claims import Claim, Comparison, compare, mean_attacked, over, versus
 from avrobust.report.formatting import ATTACKED, at
 from avrobust.report.run import SUBSETS, Level, Run
 
@@ -30,6 +30,43 @@ def published_mim_gains(run: Run, level: Level) -> Claim:
     found = [c for subset in level if outside and inside for c in versus(run, level, subset, outside, inside)]
     text = "The published MIM gains from leaving its budget. (Our claim, about the paper's evidence for the one above.)"
     return Claim("leaving", text, tuple(found), every=False, family="attacks")
+
+
+def video_is_weaker(run: Run, level: Level) -> Claim:
+    """Table 1, where one number is the budget of the waveform and of the normalised frame."""
+    found: list[Comparison] = []
+    note = ""
+    if {"A", "V"} <= set(level) and level["A"].audio.eps == level["V"].visual.eps:
+        attacked = run.worst_case_at(level)
+        names = (f"{ATTACKED[s].lower()} at {at(s, level[s])}" for s in ("V", "A"))
+        found = compare(next(names), attacked["V"], next(names), attacked["A"])
+        note = over(run.common_attacks(run.conditions(level))) if found else ""
+    text = (
+        "Video is the weaker modality: an attack on it leaves less accuracy than one on audio with the same number as "
+        "budget."
+    )
+    return Claim("weaker", text, tuple(found), note=note, family="video")
+
+
+def one_step_hides_it(run: Run, level: Level) -> Claim:
+    inside = [a for a in run.infos if a not in run.over_budget]
+    ten, one = (_first(run, inside, family) for family in ("PGD", "FGSM"))
+    found = versus(run, level, "V", ten, one) if ten and one and "V" in level else []
+    text = "FGSM hides it: on video, an iterative attack leaves less accuracy than one step with the same budget."
+    return Claim("one step", text, tuple(found), family="video")
+
+
+def pretraining_weakens(run: Run, level: Level) -> Claim:
+    """Between the first two undefended networks that differ in it; the paper's all start from ImageNet weights."""
+    models = [m for m in run.models("AV") if run.about(m).undefended]
+    first = {bool(run.about(m).visual_weights): m for m in reversed(models)}
+    found: list[Comparison] = []
+    if len(first) == 2 and "V" in level:
+        pretrained, random = run.worst_case([(first[kind], "V", level["V"]) for kind in (True, False)])
+        where = f"video attacked at {at('V', level['V'])}"
+        found = compare(f"{first[True]}, {where}", pretrained, f"{first[False]}", random)
+    text = "Pretrained visual weights make a model less robust to attacks on video than random ones. (Our test.)"
+    return Claim("pretraining", text, tuple(found), family="video")
 
 
 def _first(run: Run, attacks: Sequence[str], family: str) -> str | None:
@@ -130,7 +167,13 @@ def _half(clean: Predictions | None, attacked: Predictions | None) -> Prediction
     return replace(a, columns=dict(a.columns) | {"correct": half})
 
 
-CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (mim_is_strongest, published_mim_gains)
+CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
+    mim_is_strongest,
+    published_mim_gains,
+    video_is_weaker,
+    one_step_hides_it,
+    pretraining_weakens,
+)
 DEFENSE_CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
     interaction_weakens,
     localisation_is_fooled,

@@ -102,6 +102,9 @@ SAID = {
         "Its bounds are around the value just stepped to, so they bound nothing: ten steps go to 1.25 times the budget "
         "for audio and bright pixels, and to 11.25 times for dark ones."
     ),
+    "weaker": "Table 1, PGD at 0.012: MIT-MUSIC audio 13.5, video 1.9; Kinetics-Sounds 6.2, 1.9.",
+    "one step": "Table 1, video at 0.012: MIT-MUSIC FGSM 25.0, PGD 1.9; Kinetics-Sounds 15.1, 1.9.",
+    "pretraining": "All of its visual encoders start from ImageNet weights.",
     "fusion": "MIT-MUSIC, FGSM on both: Concat 15.4; Sum 3.9, FiLM 3.9, Gated-Sum 4.8.",
     "localisation": "Figure 4, by eye: six pictures.",
     "listening": "Taken for granted in section 4.5.",
