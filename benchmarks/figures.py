@@ -110,7 +110,8 @@ def precision(run: Run) -> str:
         seconds[r["precision"]] = seconds.get(r["precision"], 0.0) + (r["seconds"] or math.nan)
     title = f"Gradients in each precision, predictions in float32: {a['model']} of {a['run']}; correctly classified of {a['clips']} clips, audio · visual · joint"
     body = [[*key, *(told.get(name, "–") for name in names)] for key, told in lines.items()]
-    if not any(map(math.isnan, seconds.values())):
+    whole = all(len(told) == len(names) for told in lines.values())
+    if whole and not any(map(math.isnan, seconds.values())):
         body.append(["all", "seconds", *(short(seconds[name]) for name in names)])
     return f"**{title}**; {origin(run)}.\n\n{table(['budgets', 'attack', *names], body)}"
 
@@ -352,7 +353,7 @@ def publish(folder: Path) -> None:
         shutil.copy(file, kept)
     machines = sorted((load(f) for f in RESULTS.iterdir() if f.is_dir()), key=newest, reverse=True)
     README.write_text(readme(README.read_text(), machines))
-    draw(machines[0], IMAGE)
+    draw(max(machines, key=len), IMAGE)  # of the machine with the most figures
 
 
 def newest(runs: list[Run]) -> str:
