@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import avrobust as avr
-from avrobust import AV, PGD, Rows, Square, Threat, evaluate
+from avrobust import AV, PGD, Rows, Square, Threat, evaluate, report
 from avrobust.attacks import APGD, AVAutoAttack
 from avrobust.attacks.quantized import Quantized
 from avrobust.evaluation.measures import LabelRanking
@@ -20,7 +20,7 @@ from avrobust.objectives import BinaryCrossEntropy, margin
 from avrobust.types import InputError, Output
 from nets import clips, linear, network
 
-BATCH = clips(24)
+BATCH = clips(32)
 THREAT, FIVE = Threat.linf(audio=0.05), [PGD(steps=5)]
 SOUND = BATCH.x.audio[:, :96] - BATCH.x.audio[:, :96].mean(0)
 WEIGHTS = torch.linalg.qr(torch.randn(96, 3, generator=torch.Generator().manual_seed(0)))[0] * 4
@@ -91,12 +91,12 @@ def test_many_labels_are_measured_as_by_hand():
 
 
 def test_a_label_on_no_clip_is_left_out_and_counted():
-    rows = rows_of(logits, torch.cat([TRUE[:, :2], torch.zeros(24, 1)], 1), MultiLabel())
+    rows = rows_of(logits, torch.cat([TRUE[:, :2], torch.zeros(32, 1)], 1), MultiLabel())
     assert rows.numbers[0]["mAP"].value == pytest.approx(
         average_precision_score(TRUE[:, :2], CLEAN[:, :2], average="macro")
     )
     assert "mAP is over 2 of 3 labels: the others are on no clip." in rows.table()
-    none = rows_of(logits, torch.zeros(24, 3), MultiLabel())
+    none = rows_of(logits, torch.zeros(32, 3), MultiLabel())
     assert np.isnan(none.numbers[0]["mAP"].value) and "mAP is over 0 of 3 labels" in none.table()
 
 
@@ -121,9 +121,9 @@ def test_one_logit_is_measured_as_by_hand():
             assert numbers["false positive rate"].value == pytest.approx((called & ~yes).sum() / (~yes).sum())
             part = rows.where(subset=subset)
             assert (part.column("correct") == (called == yes)).all() and part.column("label").tolist() == y.tolist()
-    one_class = rows_of(logits_0, torch.ones(24), Binary())
+    one_class = rows_of(logits_0, torch.ones(32), Binary())
     assert np.isnan(one_class.numbers[0]["AUC"].value) and np.isnan(one_class.numbers[0]["false positive rate"].value)
-    assert "AUC needs clips of both classes, and all 24 are of class 1." in one_class.table()
+    assert "AUC needs clips of both classes, and all 32 are of class 1." in one_class.table()
 
 
 def logits_0(x):
@@ -139,11 +139,11 @@ def test_predicted_numbers_are_measured_as_by_hand():
     assert attacked["mean absolute error"].value == pytest.approx(off.mean(1).mean())
     assert attacked["within tolerance"].value == (off.max(1) <= 0.3).mean()
     assert attacked["attack success"].value == 1 - attacked["within tolerance"].value
-    assert re.search(r"none +— +0\.2 of 24 \[0\.2, 0\.2\] +100\.0 % of 24", rows.table())
+    assert re.search(r"none +— +0\.2 of 32 \[0\.2, 0\.2\] +100\.0 % of 32", rows.table())
 
 
 def test_embeddings_are_moved_away_and_towards_others():
-    away = rows_of(logits, range(24), Embedding(0.5))
+    away = rows_of(logits, range(32), Embedding(0.5))
     moved = away.numbers[1]["distance moved"]
     assert away.numbers[0]["distance moved"].value == 0 < moved.value
     assert moved.value == pytest.approx(scores(away, "A").mean())
@@ -163,11 +163,11 @@ def test_retrieval_ranks_each_clip_with_its_own_signals_attacked_and_all_others_
         return AV(audio=s.audio[:, :6], visual=s.visual[:, 0, 0, 0, :6] - 0.5)
 
     def found(model, size):
-        each = [slice(i, i + size) for i in range(0, 24, size)]
+        each = [slice(i, i + size) for i in range(0, 32, size)]
         batches = [(BATCH.x.audio[on], visual[on], range(size), BATCH.ids[on]) for on in each]
         return evaluate(model, batches, FIVE, [Threat.linf(audio=0.6)], task=Retrieval((1, 3)))
 
-    rows = found(model, 24)
+    rows = found(model, 32)
     clean, attacked = rows.numbers
     assert clean["A→V recall@1"].value == clean["V→A recall@1"].value == 1 and np.isnan(clean["attack success"].value)
     assert attacked["attack success"].value > 0.3
@@ -176,7 +176,7 @@ def test_retrieval_ranks_each_clip_with_its_own_signals_attacked_and_all_others_
     assert attacked["A→V recall@3"].value == (adversarial[:, 0] <= 3).mean() >= attacked["A→V recall@1"].value
     assert (rows.where(subset="A").column("correct") == (ranks == 1).all(1)).all()
     assert np.array_equal(scores(found(model, 1), "A"), ranks)
-    assert found(lambda s: model(s).map(lambda f: 0 * f), 24).numbers[0]["A→V recall@1"].value == 0
+    assert found(lambda s: model(s).map(lambda f: 0 * f), 32).numbers[0]["A→V recall@1"].value == 0
 
 
 # Attacks
@@ -235,22 +235,22 @@ def test_labels_are_read_in_any_plain_form(task, given, meant):
         (MultiLabel(), logits, TRUE * 2, r"0 or 1, got 2 on clip 'clip/\d+'.*leave out clips"),
         (MultiLabel(), logits, TRUE.where(TRUE > 0, torch.nan), r"0 or 1, got nan on clip"),
         (MultiLabel(), logits, TRUE[:, :2], r"one logit for each of the 2 labels, got 3"),
-        (MultiLabel(), logits, TRUE[:, 0], r"shaped \(b k\), got \(24,\).*Binary"),
-        (MultiLabel(), logits, [[0]] * 23 + [[0, 1]], r"lists of 1 to 2 numbers.*MultiLabel\(of=527\)"),
-        (MultiLabel(of=3), logits, [[0]] * 23 + [[3]], r"from 0 to 2, got 3 on clip number 23"),
-        (MultiLabel(of=3), logits, [["dog"]] * 24, r"from 0 to 2, got 'dog'"),
-        (MultiLabel(of=2), logits, [[0, 1]] * 24, r"may be both"),
+        (MultiLabel(), logits, TRUE[:, 0], r"shaped \(b k\), got \(32,\).*Binary"),
+        (MultiLabel(), logits, [[0]] * 31 + [[0, 1]], r"lists of 1 to 2 numbers.*MultiLabel\(of=527\)"),
+        (MultiLabel(of=3), logits, [[0]] * 31 + [[3]], r"from 0 to 2, got 3 on clip number 31"),
+        (MultiLabel(of=3), logits, [["dog"]] * 32, r"from 0 to 2, got 'dog'"),
+        (MultiLabel(of=2), logits, [[0, 1]] * 32, r"may be both"),
         (MultiLabel(), lambda x: logits(x).sigmoid(), TRUE, r"probabilities .*sigmoid saturates"),
         (Binary(), logits, TRUE[:, 0], r"one logit for each of the 1 labels, got 3"),
         (Binary(), lambda x: logits(x)[:, :2], TRUE[:, 0], r"one logit, got two"),
-        (Binary(), logits_0, TRUE, r"shaped \(b\), got \(24, 3\).*MultiLabel"),
-        (Binary(), logits_0, ["fake"] * 24, r"0 or 1 for each clip.*got list"),
-        (Regression(0.1), logits, CLEAN[:, :2], r"shaped as the model's answers, \(24, 3\), got \(24, 2\)"),
+        (Binary(), logits_0, TRUE, r"shaped \(b\), got \(32, 3\).*MultiLabel"),
+        (Binary(), logits_0, ["fake"] * 32, r"0 or 1 for each clip.*got list"),
+        (Regression(0.1), logits, CLEAN[:, :2], r"shaped as the model's answers, \(32, 3\), got \(32, 2\)"),
         (Regression(0.1), logits, CLEAN * torch.inf, r"finite, got .* on clip"),
-        (Embedding(0.1, targeted=True), logits, CLEAN[:, :2], r"\(24, 3\), got \(24, 2\)"),
+        (Embedding(0.1, targeted=True), logits, CLEAN[:, :2], r"\(32, 3\), got \(32, 2\)"),
         (Embedding(0.1), logits, 3, r"one label for each clip"),
-        (Retrieval(), logits, range(24), r"two embeddings shaped \(1, d\), got none"),
-        (Retrieval(), lambda x: AV(logits(x), logits(x)[:, :2]), range(24), r"got \(1, 3\) and \(1, 2\)"),
+        (Retrieval(), logits, range(32), r"two embeddings shaped \(1, d\), got none"),
+        (Retrieval(), lambda x: AV(logits(x), logits(x)[:, :2]), range(32), r"got \(1, 3\) and \(1, 2\)"),
         (Classification(), logits, TRUE, r"class numbers.*task=avr.tasks.MultiLabel"),
         (MultiLabel, logits, TRUE, r"got the class MultiLabel. Make one: MultiLabel\(\)"),
         ("multi-label", logits, TRUE, r"expected a task, got str"),
@@ -311,3 +311,28 @@ def test_the_objective_of_a_pair_of_answers():
     assert MultiLabel().correct(now.logits, clean.logits, y).tolist() == [True]
     assert avr.tasks.MultiLabel is MultiLabel and margin is Classification().objective
     assert AVAutoAttack().name == "AVAutoAttack"
+
+
+# Pages
+
+
+def test_a_page_of_another_task_says_its_metrics_and_nothing_of_classes(tmp_path):
+    rows = rows_of(logits, TRUE, MultiLabel(), threat=Threat.linf(audio=0.05, visual=0.01), name="tags <b>")
+    page = rows.report(tmp_path / "page.html").read_text()
+    assert "tags &lt;b&gt;" in page and "<b>tags" not in page
+    body = re.sub(r"(?s)<style>.*?</style>|<[^>]*>", " ", page)
+    number = rows.numbers[1]["mAP"]
+    assert f"{100 * number.value:.1f} %" in body and f"of 32 [{100 * number.low:.1f}, {100 * number.high:.1f}]" in body
+    assert "mAP of tags" in body and "The labels that lose most average precision" in body
+    assert not re.search(r"classif|robust accuracy|guessing|chance|nan", body)
+    said = report.summary(rows)
+    assert "mAP" in said and "attack success per label" in said and "accuracy" not in said
+
+
+def test_a_page_of_two_tasks_shows_both(tmp_path):
+    both = [
+        rows_of(logits_0, TRUE[:, 0], Binary(), name="fake"),
+        rows_of(linear, BATCH.label, Classification(), name="class"),
+    ]
+    page = Rows.concat(both).report(tmp_path / "page.html").read_text()
+    assert "Clean and robust accuracy" in page and "Metrics of the task" in page and "true positive rate" in page

@@ -65,9 +65,9 @@ def _of_rows(rows: Rows) -> Run:
 
 def _run(rows: Rows, about: RunRecord) -> Run:
     table, apart = by_mode(tabulate(rows.data))
-    return Run(
-        about, table, apart["control"], apart["sent"], outputs=max(rows.about.get("classes", {}).values(), default=0)
-    )
+    outputs = max(rows.about.get("classes", {}).values(), default=0)
+    measures = {model: rows.measures(model) for model in rows.about.get("measures", {})}
+    return Run(about, table, apart["control"], apart["sent"], outputs=outputs, measures=measures)
 
 
 def _load(

@@ -20,7 +20,7 @@ from avrobust.report.load import NO_PAPERS, read
 from avrobust.report.media import check_inside
 from avrobust.report.paper import Paper
 from avrobust.report.run import Run
-from avrobust.report.sections import SECTIONS, accuracy, doubts
+from avrobust.report.sections import OF_OTHER_TASKS, SECTIONS, accuracy, doubts, task
 from avrobust.report.sections.summary import headline
 from avrobust.report.tables import clips_differ
 
@@ -47,7 +47,8 @@ def html(run: Run) -> str:
     """The page as text.  Raises `RunError` where what it shows lies outside the run's folder, or is damaged."""
     if run.path:
         check_inside(run.path)
-    shown = [(section, content) for section in SECTIONS if (content := section.data(run)) is not None]
+    sections = SECTIONS if run.classifies else OF_OTHER_TASKS
+    shown = [(section, content) for section in sections if (content := section.data(run)) is not None]
     common = {"run": run, "paper": run.paper, "seeds": len(run.seeds)}
     parts = {
         section: Markup(environment().get_template(f"sections/{section.name}.html.j2").render(common | dict(content)))
@@ -94,12 +95,16 @@ def summary(source: Path | str | Rows) -> str:
     """
     run = read(source)
     lines = [headline(run), ""]
+    for measured in task.tables(run):
+        heads = ("attack", "attacked", *measured.names)
+        rows = [(r.attack, r.attacked, *map(str, r.numbers.values())) for r in measured.rows]
+        lines += [measured.model, *formatting.columns([heads, *rows]), *measured.notes, ""]
     clean = accuracy.clean_cells(run)
-    for table in accuracy.attack_tables(run):
+    for table in accuracy.attack_tables(run) if run.classifies else ():
         lines.append(
             "; ".join(f"{formatting.ATTACKED[s]} ({s}) at {formatting.at(s, b)}" for s, b in table.level.items())
         )
-        rows: list[tuple[str, ...]] = [("attack", "clean", "A", "V", "AV", "mean")]
+        rows = [("attack", "clean", "A", "V", "AV", "mean")]
         for row in table.rows:
             numbers = (clean["AV"].ours, *(c.ours for c in row.cells.values()))
             rows.append((row.attack, *(percent(e.value) for e in numbers)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from avrobust.evaluation.conditions import Condition, Predictions, curves, shared
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
+from avrobust.evaluation.measures import Accuracy, Measures
 from avrobust.facts import AttackInfo, Budget
 from avrobust.report.paper import Paper, Printed
 from avrobust.report.record import Failure, ModelRecord, Role, RunRecord, present
@@ -27,7 +28,7 @@ class Run:
     `table` holds clean and attacked predictions, `controls` those on clips with a modality replaced (another clip's
     audio, silence), `sent` those on clips that went through a file or codec, for which no budget holds.  `path` is the
     run's folder, None for rows without one.  `paper` is the paper that the study repeats, `outputs` how many logits the
-    models give, 0 where that is not known.
+    models give, 0 where that is not known; `measures` what models measure that do not classify.
     """
 
     record: RunRecord
@@ -37,6 +38,7 @@ class Run:
     path: Path | None = None
     paper: Paper | None = None
     outputs: int = 0
+    measures: Mapping[str, Measures] = field(default_factory=dict)
 
     # What was asked
 
@@ -64,7 +66,8 @@ class Run:
     def classes(self) -> int:
         """How many classes there are; from the labels that occur where nothing says it."""
         known = len(self.record.data.classes) or self.outputs
-        return known or 1 + max((int(p["label"].max()) for p in self.table.values() if p["label"].size), default=1)
+        seen = [p["label"].max() for c, p in self.table.items() if p["label"].size and self.classes_of(c.model)]
+        return known or int(1 + max(seen, default=1))
 
     @property
     def seeds(self) -> list[int]:
@@ -77,9 +80,22 @@ class Run:
         probes = {name: present(m.probe) for name, m in models.items() if m.probe}
         kinds = {name: m.kind for name, m in models.items() if m.kind}
         blind = {name: present(b) for name, b in self.record.baselines.items()}
-        return flags(Evidence(self.table, self.classes, self.controls, probes, kinds, blind))
+        return flags(Evidence(self.table, self.classes, self.controls, probes, kinds, blind, measures=self.measures))
 
     # Models
+
+    def measured(self, model: str) -> Measures:
+        """What the task of a model measures."""
+        return self.measures.get(model, Accuracy())
+
+    def classes_of(self, model: str) -> bool:
+        """Whether a model gives one class per clip."""
+        return isinstance(self.measured(model), Accuracy)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether any model gives one class per clip: a page about other tasks has no accuracy to show."""
+        return not self.table or any(self.classes_of(c.model) for c in self.table)
 
     def about(self, model: str | None) -> ModelRecord:
         """What the record says about a model."""

@@ -21,12 +21,15 @@ from avrobust.report.sections import (
     samples,
     setup,
     summary,
+    task,
 )
 
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
-        summary, doubts, accuracy, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
+        summary, doubts, accuracy, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
         localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip
+# Those that say something of models that do not classify.
+OF_OTHER_TASKS = tuple(module.SECTION for module in (summary, task, doubts, budget_use, models, setup, reproduce))

@@ -11,7 +11,7 @@ from avrobust.report.claims import Claim
 from avrobust.report.formatting import MODEL, WHEN, listing
 from avrobust.report.run import Run
 from avrobust.report.section import Section
-from avrobust.report.sections import robustness
+from avrobust.report.sections import robustness, task
 from avrobust.report.sections.claims import claims
 from avrobust.report.tables import accuracy, clips_differ, success
 
@@ -53,6 +53,8 @@ def headline(run: Run) -> str:
     void = list(dict.fromkeys(f.name for f in run.flags if f.level == "alarm" and f.model in about))
     if void and run.table:
         return f"No answer: these alarms make the numbers unreliable ({listing(void)})."
+    if not run.classifies:
+        return task.sentence(run)
     return f"{clean_sentence(run)} {answer(claims(run), robustness.tables(run))}".strip()
 
 
@@ -98,7 +100,7 @@ def outcome(signs: Sequence[int]) -> str:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    return {"answer": headline(run), "tiles": tiles(run), "clips_differ": clips_differ(run)}
+    return {"answer": headline(run), "tiles": tiles(run) if run.classifies else [], "clips_differ": clips_differ(run)}
 
 
 SECTION = Section("summary", "Summary", data)

@@ -1,0 +1,125 @@
+"""What tasks other than one class per clip measure: mAP, AUC, errors, recall, by attack and attacked modality."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avrobust.evaluation.conditions import Condition
+from avrobust.evaluation.measures import LabelRanking, Numbers
+from avrobust.evaluation.stats import Estimate, percent
+from avrobust.report.formatting import ATTACKED, WHEN, at, listing
+from avrobust.report.run import SUBSETS, Run
+from avrobust.report.section import Section
+from avrobust.report.tables import success
+
+MOST = 12  # labels whose own average precision is shown
+
+
+@dataclass(frozen=True)
+class Row:
+    """The clips under one condition: what was attacked, within which budget, and the numbers of the task."""
+
+    attack: str
+    attacked: str
+    budget: str
+    numbers: Numbers
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label's average precision on clean clips and under the attack of `Table.worst`."""
+
+    name: str
+    clean: float
+    attacked: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """One model.  `names` are the numbers of its task, `notes` what they leave out, `labels` those that lose most."""
+
+    model: str
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    labels: tuple[Label, ...]
+    worst: str
+
+
+def tables(run: Run) -> list[Table]:
+    """A table for each model of another task than classification."""
+    models = dict.fromkeys(c.model for c in run.table)
+    return [_table(run, model) for model in models if not run.classes_of(model)]
+
+
+def _table(run: Run, model: str) -> Table:
+    measures, order = run.measured(model), ["", *run.infos]
+
+    def place(c: Condition) -> tuple[int, int, Condition]:
+        clean = c.subset == "clean"
+        return (0, 0, c) if clean else (order.index(c.attack), SUBSETS.index(c.subset), c)
+
+    conditions = sorted((c for c in run.table if c.model == model), key=place)
+    clean = run.clean(model)
+    rows = tuple(
+        Row(
+            "none" if c.subset == "clean" else c.attack,
+            ATTACKED[c.subset],
+            "" if c.subset == "clean" else at(c.subset, c.budget),
+            measures.numbers(run.table[c], clean),
+        )
+        for c in conditions
+    )
+    notes = dict.fromkeys(note for c in conditions for note in measures.notes(run.table[c]))
+    labels, worst = _labels(run, model) if isinstance(measures, LabelRanking) else ((), "")
+    return Table(model, tuple(rows[0].numbers), rows, tuple(notes), labels, worst)
+
+
+def _labels(run: Run, model: str) -> tuple[tuple[Label, ...], str]:
+    """The labels that lose most average precision under the attack that lowers its mean most, and that attack."""
+    measures, clean = run.measured(model), run.clean(model)
+    attacked = [c for c in run.table if c.model == model and c.subset != "clean"]
+    if not isinstance(measures, LabelRanking) or clean is None or not attacked:
+        return (), ""
+    found = {c: measures.per_label(run.table[c]) for c in attacked}
+    worst = min(found, key=lambda c: np.nanmean(found[c]) if not np.isnan(found[c]).all() else np.inf)
+    before, after = measures.per_label(clean), found[worst]
+    names = run.record.data.classes if len(run.record.data.classes) == len(before) else range(len(before))
+    lost = np.where(np.isnan(before - after), -np.inf, before - after)
+    on = [int(k) for k in np.argsort(-lost, kind="stable")[:MOST] if np.isfinite(lost[k])]
+    labels = tuple(Label(str(names[k]), float(before[k]), float(after[k])) for k in on)
+    return labels, f"{worst.attack}, {at(worst.subset, worst.budget)}"
+
+
+def sentence(run: Run) -> str:
+    """What the first model's task measures on clean clips, and on how many of them the worst case over attacks succeeds."""
+    clean = next((p for c, p in run.table.items() if c.subset == "clean"), None)
+    if clean is None:
+        return ""
+    model = clean.condition.model
+    name, number = next(iter(run.measured(model).numbers(clean, clean).items()))
+    worst = run.worst_case_at(run.levels[-1]) if run.levels else {}
+    parts = [f"{percent(e.value)} % {WHEN[s]}" for s, p in worst.items() if (e := success(p)).n]
+    attacked = f" In the worst case over attacks, the attacker succeeds on {listing(parts)}." if parts else ""
+    return f"{name} of {model} on clean clips: {number}.{attacked}"
+
+
+def shown(number: Estimate) -> Mapping[str, str]:
+    """A number with its unit, and below it its count and interval."""
+    if not number.n:
+        return {"value": "—", "below": ""}
+    count = f"{number.n}" if number.seeds == 1 else f"{number.n} × {number.seeds}"
+    return {
+        "value": number.shown(number.value) + " %" * number.share,
+        "below": f"of {count} [{number.shown(number.low)}, {number.shown(number.high)}]",
+    }
+
+
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = tables(run)
+    return {"tables": found, "shown": shown} if found else None
+
+
+SECTION = Section("task", "Metrics of the task", data)
