@@ -294,9 +294,13 @@ def test_a_network_of_one_s_own_begins_with_the_head_if_it_shows_its_encoders(tm
 
 
 def hostile():
-    yield "another type", lambda e: e["config"].update(model_type="deepseek_vl"), "expected an encoder of"
-    yield "code of the hub", lambda e: e["config"].update(auto_map={"AutoModel": "evil/repo--code.Model"}), "the settings of a"  # fmt: skip
-    yield "a kernel of the hub", lambda e: e["config"].update(attn_implementation="evil/kernel"), "the settings of a"
+    yield "another type", lambda e: e["config"].update(model_type="deepseek_vl"), "expected a model of type"
+    yield "code of the hub", lambda e: e["config"].update(auto_map={"AutoModel": "evil/repo--code.Model"}), "the settings of a audio.* among them"  # fmt: skip
+    yield (
+        "a kernel of the hub",
+        lambda e: e["config"].update(attn_implementation="evil/kernel"),
+        "the settings of a audio.* among them",
+    )
     yield "layers without end", lambda e: e["config"].update(num_hidden_layers=10**9), "1 to 1000 layers"
     yield "features without end", lambda e: e["config"].update(hidden_size=10**12), "a network in its header"
     yield "a spectrogram without end", lambda e: e["front_end"].update(fft=2**40), "at most"

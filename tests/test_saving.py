@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from avrobust.models.visual import TYPES, from_config, pretrained, resnet18
+from avrobust.models.configurations import IMAGES, known_settings
+from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
 from avrobust.models.zoo import NetSpec, build
 from avrobust.training import CheckpointError, checkpoint, load, save
 from avrobust.types import AV
@@ -85,22 +86,18 @@ def test_a_folder_of_weights_runs_no_code(tmp_path, nobody_asks):
     (tmp_path / "config.json").write_text(json.dumps(hostile))
     assert type(pretrained(str(tmp_path))).__module__.startswith("transformers.")
     (tmp_path / "config.json").write_text(json.dumps(hostile | {"model_type": "evil"}))
-    with pytest.raises(ValueError, match=r"expected an image model of resnet, .* got 'evil'"):
+    with pytest.raises(ValueError, match=r"expected a model of type resnet, .* got 'evil'"):
         pretrained(str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_every_allowed_image_network_gives_features(kind):
     small = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     small |= {"intermediate_size": 16, "embed_dim": 8, "num_heads": [2, 2], "window_size": 2, "groups_width": 8}
     small |= {"embedding_size": 16, "hidden_sizes": [8, 8, 8, 16]}
     small |= {"depths": [1, 1] if kind in ("swin", "efficientnet-lite") else [1] * 4}
     small |= {"kernel_sizes": [3, 5], "strides": [1, 2], "expand_ratios": [1, 6]}
-    from avrobust.models.visual import FrameNet, _known
-
-    net = FrameNet(
-        from_config({"model_type": kind} | {k: v for k, v in small.items() if k in _known({"model_type": kind})})
-    )
+    net = FrameNet(from_config(known_settings({"model_type": kind} | small, IMAGES)))
     assert net.eval()(X.visual).shape == (3, 16)
 
 

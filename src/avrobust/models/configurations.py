@@ -5,49 +5,64 @@ Known types and their own settings only, in every part: a configuration can name
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
 from avrobust.config import brief
-from avrobust.models.visual import MOST_LAYERS, NOTES
-from avrobust.models.visual import TYPES as IMAGES
+from avrobust.models import efficientnet  # noqa: F401, which makes its type known to `AutoConfig`
 
-AUDIO = (
+# Image models with a pooled output: their code is in `transformers` or here.
+IMAGES = (
+    "resnet", "regnet", "convnext", "convnextv2", "vit", "deit", "dinov2", "swin", "beit",
+    "clip_vision_model", "siglip_vision_model", "efficientnet-lite",
+)  # fmt: skip
+# The encoders of a pair: their processors have a front end.
+ENCODERS = (
     "audio-spectrogram-transformer", "clap", "data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat",
     "wav2vec2", "wav2vec2-conformer", "wavlm", "whisper",
-)  # fmt: skip
-VISUAL = (
     *IMAGES, "bit", "clip", "data2vec-vision", "dinov2_with_registers", "siglip", "siglip2", "siglip2_vision_model", "swinv2",
     "timesformer", "videomae", "vit_msn",
 )  # fmt: skip
-TYPES = AUDIO + VISUAL
+# Entries that change no number, or would change what a call returns: left out.
+NOTES = {
+    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id",
+    "problem_type", "return_dict", "output_attentions", "output_hidden_states",
+}  # fmt: skip
+MOST_LAYERS = 1_000  # more than anyone can wait for
 
 
 def described(config: PretrainedConfig) -> dict[str, Any] | None:
-    """A configuration as plain data; None for a model of no type in `TYPES`."""
+    """A configuration as plain data; None for a model of no type in `ENCODERS`."""
     told = json.loads(config.to_json_string())
-    return _own(told, type(config)) if told.get("model_type") in TYPES else None
+    return known_settings(told, ENCODERS) if told.get("model_type") in ENCODERS else None
 
 
-def made(told: Mapping[str, Any]) -> PretrainedConfig:
-    """The configuration that was `described`.  Raises `ValueError` for any other."""
+def known_settings(told: Mapping[str, Any], types: Collection[str]) -> dict[str, Any]:
+    """The settings that models of this type have, in all their parts.  Raises `ValueError` for a type not in `types`."""
     kind = told.get("model_type")
-    if kind not in TYPES:
-        raise ValueError(f"expected an encoder of {', '.join(TYPES)}, got {brief(repr(kind), 60)}")
-    config = AutoConfig.for_model(kind)
-    if _own(told, type(config)) != told:
-        raise ValueError(f"expected the settings of a {kind}, got {brief(told)}, with others among them")
-    for key, count in _counts(told):
+    if kind not in types:
+        raise ValueError(f"expected a model of type {', '.join(types)}, got {brief(repr(kind), 60)}")
+    return _own(told, type(AutoConfig.for_model(kind)))
+
+
+def made(told: Mapping[str, Any], types: Collection[str] = ENCODERS) -> PretrainedConfig:
+    """The configuration that was `described`.  Raises `ValueError` for a type not in `types`, and for other settings."""
+    own = known_settings(told, types)
+    if unknown := sorted({key for key in told if told[key] != own.get(key)} - NOTES):
+        raise ValueError(
+            f"expected the settings of a {told['model_type']}, got {brief(', '.join(map(repr, unknown)))} among them"
+        )
+    for key, count in _counts(own):
         if not 0 < count <= MOST_LAYERS:
             raise ValueError(f"expected 1 to {MOST_LAYERS} layers, got {brief(repr(key), 60)} {count}")
-    found: PretrainedConfig = AutoConfig.for_model(**told)
+    found: PretrainedConfig = AutoConfig.for_model(**own)
     return found
 
 
 def _own(told: Mapping[str, Any], kind: type[PretrainedConfig]) -> dict[str, Any]:
-    """The settings that configurations of this class have, in its parts too."""
+    """The settings that configurations of this class have."""
     usual, inside = set(kind().to_dict()) - NOTES | {"model_type"}, kind.sub_configs
     return {
         key: _own(value, inside[key]) if key in inside and isinstance(value, Mapping) else value
@@ -62,6 +77,6 @@ def _counts(told: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         if isinstance(value, Mapping):
             yield from _counts(value)
         elif "layers" in key or key == "depths":
-            for count in value if isinstance(value, list) else [value]:
-                if isinstance(count, int) and not isinstance(count, bool):
-                    yield key, count
+            of_stages = value if isinstance(value, list) else [value]
+            if all(isinstance(n, int) for n in of_stages):
+                yield key, sum(of_stages)

@@ -135,7 +135,7 @@ def pair(
     `frozen` encoders are not trained, only the fusion and the classifier.  Random weights depend on `seed` only.
 
     A checkpoint of it needs neither the hub nor the processors, if both models are as `AutoModel` makes them, of a type in
-    `configurations.TYPES`.
+    `configurations.ENCODERS`.
 
     Raises OSError, saying what to do, where a name is neither here nor to be had, and `ValueError` where a processor is not
     known, does not fit its model, or the fusion does not fit the features.

@@ -6,27 +6,16 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
-from avrobust.config import brief
+from avrobust.models import configurations
+from avrobust.models.configurations import IMAGES
 from avrobust.models.efficientnet import LITE0, lite0
 
 T = TypeVar("T")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# The image models that may encode frames: their code is in `transformers` or here, and they have a pooled output.
-TYPES = (
-    "resnet", "regnet", "convnext", "convnextv2", "vit", "deit", "dinov2", "swin", "beit",
-    "clip_vision_model", "siglip_vision_model", "efficientnet-lite",
-)  # fmt: skip
-# Entries of a configuration that change no number, or would change what a call returns: left out.
-NOTES = {
-    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id",
-    "problem_type", "return_dict", "output_attentions", "output_hidden_states",
-}  # fmt: skip
-MOST_LAYERS = 1_000  # a stranger's file may ask for more than anyone can wait for
 
 
 class FrameNet(nn.Module):
@@ -103,7 +92,7 @@ def pretrained(name: str) -> PreTrainedModel:
 
     "efficientnet-lite0" (ImageNet) comes from a package, the extra `avrobust[imagenet]`.  Of the others, only weights that
     are not in the local cache are fetched from the model hub.  Raises `OSError`, saying what to do, where the weights
-    cannot be found, and `ValueError` for a model that is not in `TYPES`.  Code beside the weights is never run.
+    cannot be found, and `ValueError` for a model that is not in `configurations.IMAGES`.  Code beside the weights is never run.
     """
     if name == LITE0:
         return lite0()
@@ -133,32 +122,14 @@ def fetch(name: str, load: Callable[..., T], otherwise: str) -> T:
 
 def _fetched(name: str, **where: bool) -> PreTrainedModel:
     told, _ = PretrainedConfig.get_config_dict(name, **where)
-    known = _known(told)
-    config = AutoConfig.for_model(**{key: value for key, value in told.items() if key in known})
+    config = configurations.made(configurations.known_settings(told, IMAGES), IMAGES)
     return AutoModel.from_pretrained(name, config=config, use_safetensors=True, trust_remote_code=False, **where)
 
 
 def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
     """The image model of a `transformers` configuration, with random weights.
 
-    It may come from a stranger's file: raises `ValueError` for a model that is not in `TYPES`, and for settings that
-    such a model does not have, which may name code to run (`auto_map`, `attn_implementation`).
+    It may come from a stranger's file: raises `ValueError` for a model that is not in `configurations.IMAGES`, and for
+    settings that such a model does not have.
     """
-    known = _known(config)
-    if unknown := sorted(set(config) - known - NOTES):
-        raise ValueError(
-            f"expected the settings of a {config['model_type']}, got {brief(', '.join(map(repr, unknown)))} among them"
-        )
-    built = AutoConfig.for_model(**{key: value for key, value in config.items() if key in known})
-    layers = sum(getattr(built, "depths", [])) or getattr(built, "num_hidden_layers", 0)
-    if not 0 < layers <= MOST_LAYERS:
-        raise ValueError(f"expected 1 to {MOST_LAYERS} layers, got {layers}")
-    return AutoModel.from_config(built, trust_remote_code=False)
-
-
-def _known(config: Mapping[str, Any]) -> set[str]:
-    """The settings of an image model of this type."""
-    kind = config.get("model_type")
-    if kind not in TYPES:
-        raise ValueError(f"expected an image model of {', '.join(TYPES)}, got {brief(repr(kind), 60)}")
-    return set(AutoConfig.for_model(kind).to_dict()) - NOTES
+    return AutoModel.from_config(configurations.made(config, IMAGES), trust_remote_code=False)

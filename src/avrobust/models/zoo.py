@@ -1,6 +1,5 @@
 """Networks from settings: `build` makes the network that a spec describes, `NetSpec` describes the package's own."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from avrobust.models.audio import Conv1dNet
+from avrobust.models.configurations import described
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import Absent, AVNet, Modality, Network, Spec, known, refuse_few, weights_drawn_by
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
@@ -88,8 +88,7 @@ class NetSpec(Spec):
         )
         fusion = FUSIONS[self.fusion](encoders.map(lambda encoder: encoder.width))
         net = AVNet(encoders, fusion, known(self.classes), classifier_std=self.classifier_std)
-        config = json.loads(backbone.config.to_json_string()) if backbone is not None else None
-        net.built_by(replace(self, backbone=config))
+        net.built_by(replace(self, backbone=backbone and described(backbone.config)))
         return net
 
 
