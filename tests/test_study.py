@@ -28,8 +28,9 @@ from avrobust.config import to_plain
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import Lost
+from avrobust.defenses import PCL, Prototypes
 from avrobust.locks import Lock, LockError
-from avrobust.models import NetSpec
+from avrobust.models import NetSpec, PairSpec
 from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
@@ -40,6 +41,7 @@ from avrobust.study.runner import run
 from avrobust.study.tasks import drive, plan
 from avrobust.study.worker import Parcel, WorkerError
 from avrobust.training import batches, load
+from own_study import TwoStreams
 from tiny_study import BOTH, study
 
 
@@ -358,6 +360,44 @@ def test_networks_of_one_s_own_are_trained_defended_attacked_and_reported(tmp_pa
     with pytest.raises(ValueError, match="Block, MinSim"):
         cli_study.main(command)
     assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")} == before
+
+
+def fails_on_eleven_classes(classes):
+    if classes == 11:
+        raise RuntimeError("no room for eleven")
+    return TwoStreams(classes)
+
+
+def test_a_pair_of_encoders_in_a_study(tmp_path, cache):
+    """Trained, defended, attacked, reported; a factory that fails after the study's checks is left out with its reason."""
+    from test_hf import ast, hf, vit
+
+    for name, tiny in (("ears", ast), ("eyes", vit)):
+        config, processor = tiny()
+        hf.AutoModel.from_config(config).save_pretrained(tmp_path / name)
+        processor.save_pretrained(tmp_path / name)
+    pair = PairSpec(tmp_path / "ears", tmp_path / "eyes")
+    models = (
+        ModelConfig("Pair", pair, role="baseline"),
+        ModelConfig("PCL", pair, start="Pair", epochs=1, loss=PCL(), feature_defense=Prototypes()),
+        ModelConfig("Late", fails_on_eleven_classes),
+    )
+    sweep = Sweep(("Pair", "PCL"), (FGSM(),), BOTH[2:])
+    asked = replace(study, name="pairs", models=models, sweeps=(sweep,), embedded=(), epochs=1, attacked=4)
+    page = run(asked, tmp_path / "run", data=cache, progress=False).read_text()
+    told = json.loads((tmp_path / "run/run.json").read_text())["models"]
+    assert (
+        told["Pair"]["network"] == pair.name and pair.name.endswith("eyes, concat") and told["Pair"]["fusion"] is None
+    )
+    assert (told["Pair"]["recipe"], told["Pair"]["epochs"]) == ("fine-tune", 1)
+    tried = {(r[0]["model"], r[0]["attack"], r[0]["subset"]) for r in rows_of(tmp_path / "run").values()}
+    assert len(tried) == 2 * 2 and "PCL" in page
+    (failure,) = read(tmp_path / "run").missing
+    assert failure.model == "Late" and "got RuntimeError: no room for eleven" in failure.error
+    shutil.rmtree(tmp_path / "ears")
+    shutil.rmtree(tmp_path / "eyes")
+    net, _ = load(tmp_path / "run/models/PCL-0/net.safetensors")
+    assert (net.classes, net.rate) == (11, study.clip.rate)
 
 
 def test_a_single_test_clip_is_enough(tmp_path, videos):

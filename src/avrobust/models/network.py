@@ -26,7 +26,6 @@ class Spec(ABC):
 
     classes: int | None
     modality: Modality = "AV"  # what the network perceives
-    fusion: str | None = None  # where it is one of the package's own
     localises: bool = False  # whether it has a heat map over the frame
     visual_weights: str | None = None  # the pretrained weights that its visual encoder starts from
 

@@ -17,7 +17,7 @@ import avrobust
 from avrobust.config import digest
 from avrobust.files import write_json
 from avrobust.locks import Lock
-from avrobust.models.zoo import count_parameters
+from avrobust.models.zoo import NetSpec, count_parameters
 from avrobust.objectives import display_name
 from avrobust.report import record as run_record
 from avrobust.report.worlds import DECIDES
@@ -173,7 +173,7 @@ def driven(out: Path, asked: Mapping[str, Any]) -> Iterator[RunFile]:
 def about_config(config: ModelConfig) -> dict[str, object]:
     """A model that is to be trained, for run.json."""
     return {
-        "kind": config.spec.modality, "fusion": config.spec.fusion, "network": config.spec.name, "recipe": config.trained_by.name,
+        "kind": config.spec.modality, "fusion": config.spec.fusion if isinstance(config.spec, NetSpec) else None, "network": config.spec.name, "recipe": config.trained_by.name,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.spec.localises,
         "visual_weights": config.spec.visual_weights,
