@@ -25,7 +25,7 @@ OUTSIDE = {
     "study/jobs.py": "names of modules and tensors",
     "training/checkpoint.py": "names of tensors, bytes of files",
     "training/state.py": "names of tensors",
-    "models/published/cav_mae.py": "names of tensors",
+    "models/published/cavmae.py": "names of tensors",
     "models/torch_file.py": "names of tensors, messages of torch",
     "papers/tian2021/weights.py": "names of tensors and files",
     "evaluation/precision.py": "a torch.dtype",

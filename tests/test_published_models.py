@@ -13,7 +13,7 @@ from avrobust import AV, Batch, engine, training
 from avrobust.config import from_plain, to_plain
 from avrobust.files import CheckpointError
 from avrobust.models import Spec, published
-from avrobust.models.published.cav_mae import their_name
+from avrobust.models.published.cavmae import their_name
 from test_hf import TINY as SMALLEST
 from test_hf import clap, clip
 
@@ -329,7 +329,7 @@ def refused_models():
     yield "a class twice", lambda: published.zero_shot(*models, ["dog", "dog"], **given), "the names of two classes or more, each once"  # fmt: skip
     yield "a prompt for no class", lambda: published.zero_shot(*models, CLASSES, **given, prompts=AV("dog", "{}")), "prompts with {}.*got 'dog'"  # fmt: skip
     yield "another tokenizer", lambda: published.zero_shot(*models, ["cat", "cow"], **given), "another embedding for each class, got the same for 'cat' and 'cow'"  # fmt: skip
-    yield "blocks without end", lambda: published.CavMaeSize(joint=10**9), "a width that is .* Leave the size out"
+    yield "blocks without end", lambda: published.CavMaeSize(joint=10**9), "a width that is .*1000 blocks"
     yield "CLIP as PE-AV", lambda: published.pe_av(models.visual, CLASSES, rate=RATE, processor=processors.visual), "a PeAudioVideoModel, got a CLIPModel"  # fmt: skip
 
 
@@ -337,6 +337,23 @@ def refused_models():
 def test_what_is_no_such_model_is_refused(call, message):
     with pytest.raises(ValueError, match=f"(?s)expected {message}.*(Give|Write|Leave)"):
         call()
+
+
+@pytest.mark.parametrize("call", ["zero_shot", "pe_av"])
+def test_weights_that_cannot_be_had(call, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    names = ("nobody/ears", "nobody/eyes") if call == "zero_shot" else ("nobody/ears",)
+    with pytest.raises(OSError, match=r"(?s)expected the weights 'nobody/ears' in a folder.*hf download nobody/ears"):
+        getattr(published, call)(*names, CLASSES, rate=RATE)
+
+
+def test_a_multi_label_cav_mae_is_evaluated_by_its_labels():
+    net, y = cav_mae(multi_label=True), (torch.arange(20).view(4, 5) % 3 == 0).float()
+    threat = avr.Threat.linf(audio=0.02, visual="8/255")
+    rows = avr.evaluate(net, [Batch(clips(), y)], [avr.PGD(steps=2)], [threat], task=avr.tasks.MultiLabel())
+    used = torch.tensor(rows.where(attack="PGD-2 (BCE)").column("used_visual"))
+    assert len(used) == 4 and used.min() > 0.5 and used.max() <= 1 + 1e-5
 
 
 @torch.no_grad()

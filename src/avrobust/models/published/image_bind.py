@@ -19,7 +19,7 @@ from avrobust.models.frontends import (
     WaveSettings,
 )
 from avrobust.models.network import AVNet
-from avrobust.models.published.zero_shot import EQUAL, by_text
+from avrobust.models.published.clap_and_clip import EQUAL, by_text
 from avrobust.types import AV
 
 RATE, SECONDS, CUTS = 16_000, 2, 3  # Hz; three cuts of two seconds from each clip
