@@ -1,6 +1,7 @@
 """The verbs on real files: the tiny study's videos and network."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -340,6 +341,21 @@ def test_a_model_that_answers_with_more_than_logits_has_its_outputs_counted(own,
     own = [word.replace("theirs3", "theirs5") for word in own]
     assert main(own) == 1
     assert "one class for each of the model's 3 outputs, got 2" in capsys.readouterr().err
+
+
+def test_multi_label_clips_are_evaluated_by_label_and_by_tag(own, capsys):
+    clips = sorted(Path("few").glob("*/*.mp4"))[:4]
+    rows = [f"{clip.relative_to('few')},flute;cello,train,audible;both" for clip in clips[:3]]
+    rows.append(f"{clips[3].relative_to('few')},tuba,train,visible")
+    Path("few/manifest.csv").write_text("\n".join(["video,labels,split,tags", *rows]) + "\n")
+    Path("many.py").write_text(OWN.replace("3 * m]", "-m]"))
+    words = ["evaluate", "many:model", *own[2:]]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "mAP" in said and "attack success per label" in said
+    assert re.search(r"budget +audible +visible +both\n", said) and said.count("% of 3 [") >= 4 and "% of 1 [" in said
+    assert main([*words, "--report", "page.html"]) == 1
+    assert "expected clips of one class each for a report, got multi-label clips" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "train"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import avrobust as avr
-from avrobust.evaluation.tags import by_tag, tag_table
+from avrobust.evaluation.tags import by_tag, recall_by_tag, tag_table
 
 CLASSES = ("dog", "cat")
 TAGS = {
@@ -40,6 +40,27 @@ def test_the_table_has_a_line_per_attack_and_budget():
     assert head.split() == ["model", "attack", "budget", "audible", "visible", "both", "untagged"]
     assert "100.0 % of 1 [20.7, 100.0]  100.0 % of 1 [20.7, 100.0]  0.0 % of 1 [0.0, 79.3]  100.0 % of 2" in clean
     assert len(others) == 3 and all("of 1" in line and "FGSM" in line for line in others)
+
+
+def test_of_several_labels_it_is_the_share_of_labels_that_are_found():
+    wave, frames = torch.tensor([[0.5] * 8, [-0.5] * 8, [0.5] * 8]), torch.full((3, 1, 3, 4, 4), 0.5)
+    y = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    net = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)) - 0.45], 1)  # noqa: E731
+    batch = avr.Batch(avr.AV(wave, frames), y, ("a", "b", "c"))
+    found = avr.evaluate(
+        net, batch, [avr.FGSM()], avr.Threat.linf(audio=0.01, visual="50/255"), task=avr.tasks.MultiLabel()
+    )
+    clean = recall_by_tag(found.where(subset="clean"), TAGS, CLASSES)
+    assert {tag: (number.value, number.n) for tag, number in clean.items()} == {
+        "audible": (1, 1),
+        "visible": (1, 2),
+        "both": (1, 1),
+    }
+    seen = recall_by_tag(found.where(subset="V"), TAGS, CLASSES)
+    assert {tag: number.value for tag, number in seen.items()} == {"audible": 1, "visible": 0, "both": 1}
+    assert "0.0 % of 2" in tag_table(found, TAGS, CLASSES)
+    with pytest.raises(ValueError, match="expected names of 2 classes, got 3"):
+        recall_by_tag(found, TAGS, (*CLASSES, "bird"))
 
 
 def test_labels_without_a_name_are_refused():

@@ -60,15 +60,17 @@ class Swap:
         if sum(len(b) for b in pool) < 2:
             raise ValueError("expected at least two clips to swap between, got fewer. Give all test clips.")
         self._ids = [id for b in pool for id in b.ids]
-        self._label = [int(k) for b in pool for k in b.label]
+        self._label = [
+            k for b in pool for k in b.label.tolist()
+        ]  # numbers of classes, or a list of 0 and 1 for each class
         self._x = AV(*(torch.cat(parts) for parts in zip(*(tuple(b.x) for b in pool), strict=True)))
 
     def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """The clips with the modalities that have a budget taken from other clips."""
-        partners = [self._partner(seeds, i, int(y[i])) for i in range(len(seeds.ids))]
+        partners = [self._partner(seeds, i, y[i].tolist()) for i in range(len(seeds.ids))]
         return threat.map(lambda ball, s, pool: pool[partners].to(s) if ball.active else s, x, self._x)
 
-    def _partner(self, seeds: Seeds, i: int, label: int) -> int:
+    def _partner(self, seeds: Seeds, i: int, label: object) -> int:
         own = self._ids.index(seeds.ids[i]) if seeds.ids[i] in self._ids else -1
         drawn = int(seeds.generator(i, "partner").integers(len(self._ids) - (own >= 0)))
         return drawn + (0 <= own <= drawn)
@@ -81,9 +83,9 @@ class Elsewhere(Swap):
 
     def __init__(self, pool: list[Batch]) -> None:
         super().__init__(pool)
-        if len(set(self._label)) < 2:
+        if all(k == self._label[0] for k in self._label):
             raise ValueError("expected clips of at least two classes, got one. Give all test clips.")
 
-    def _partner(self, seeds: Seeds, i: int, label: int) -> int:
+    def _partner(self, seeds: Seeds, i: int, label: object) -> int:
         others = [j for j, k in enumerate(self._label) if k != label]
         return others[int(seeds.generator(i, "partner elsewhere").integers(len(others)))]

@@ -96,6 +96,11 @@ def main(argv: Sequence[str]) -> int:
     for threat in threats:
         attacks_within(attacks, threat)  # before any work: are their names different?
     given = options.open()
+    if given.manifest.multilabel and (options.out or options.report):
+        raise ValueError(
+            "expected clips of one class each for a report, got multi-label clips. Leave out --out and --report; --json keeps "
+            "the table."
+        )
     study = planned(options, given, attacks, threats)
     with ExitStack() as stack:
         out = options.out or Path(stack.enter_context(TemporaryDirectory())) / "run"

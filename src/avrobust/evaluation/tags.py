@@ -6,10 +6,13 @@ not.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from avrobust.data.entry import TAGS
+from avrobust.evaluation.measures import LabelRanking
 from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.stats import MISSING, Estimate, Proportion, among
 from avrobust.facts import Budget
 
 Tags = Mapping[str, Mapping[str, str]]  # clip → class → tag
@@ -38,12 +41,32 @@ def by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, Rows]:
     return {tag: Rows(rows.data.filter(pa.array(mask)), rows.about) for tag, mask in masks.items()}
 
 
+def recall_by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, Estimate]:
+    """Of multi-label clips: of the labels with a tag, the share that the model still finds.
+
+    A label is found above the threshold of the task; a clip counts once in the interval, however many labels it has.  Labels
+    without a tag are "untagged".  `rows` are of one model.
+    """
+    answered = rows.where(status="ok")
+    if not len(answered):
+        return {}
+    measures = rows.measures(answered.data["model"][0].as_py())
+    threshold = measures.threshold if isinstance(measures, LabelRanking) else 0.0
+    scores, targets = (np.array(answered.data[name].to_pylist()) for name in ("scores", "targets"))
+    if targets.shape[1] != len(classes):
+        raise ValueError(f"expected names of {targets.shape[1]} classes, got {len(classes)}. Give those of the data.")
+    known = [tags.get(clip, {}) for clip in answered.data["clip"].to_pylist()]
+    tagged = np.array([[of.get(name, UNTAGGED) for name in classes] for of in known])
+    having = {tag: (targets > 0.5) & (tagged == tag) for tag in (*TAGS, UNTAGGED)}
+    return {tag: among((scores > threshold).T, of.T) for tag, of in having.items() if of.any()}
+
+
 def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
     """Robust accuracy by tag, per model, attack and budget, as text; each with its count and 95 % interval.
 
-    Under the attack "none" it is the clean accuracy.
+    Under the attack "none" it is the clean accuracy.  Of multi-label clips it is `recall_by_tag`.
     """
-    parts = [(cell, by_tag(cell, tags, classes)) for cell in rows.cells()]
+    parts = [(cell, _numbers(cell, tags, classes)) for cell in rows.cells()]
     names = [tag for tag in (*TAGS, UNTAGGED) if any(tag in part for _, part in parts)]
     lines = [("model", "attack", "budget", *names)]
     for cell, part in parts:
@@ -52,7 +75,12 @@ def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
             continue
         budget = Budget.of(row)
         attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
-        numbers = (str(part[tag].accuracy()) if tag in part else "—" for tag in names)
-        lines.append((row["model"], row["attack"], attacked or "—", *numbers))
+        lines.append((row["model"], row["attack"], attacked or "—", *(str(part.get(tag, MISSING)) for tag in names)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _numbers(cell: Rows, tags: Tags, classes: Sequence[str]) -> Mapping[str, Estimate | Proportion]:
+    if isinstance(cell.measures(cell.data["model"][0].as_py()), LabelRanking):
+        return recall_by_tag(cell, tags, classes)
+    return {tag: part.accuracy() for tag, part in by_tag(cell, tags, classes).items()}

@@ -15,6 +15,7 @@ from avrobust.data.store import Store
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.tasks import Classification, MultiLabel
 from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
 from avrobust.progress import track_progress
@@ -62,7 +63,8 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
         tables=levels(study.tables), data=about_data(store, given.manifest), models={config.name: {}},
     )  # fmt: skip
     places = localisation(given.manifest, store, study.view, given.split) if has_heat(given) else None
-    evaluator = Evaluator(given.model, given.clips, name=config.name, also=places)
+    task = MultiLabel() if given.manifest.multilabel else Classification()
+    evaluator = Evaluator(given.model, given.clips, name=config.name, also=places, task=task)
     clean = evaluator.clean(seed)
     answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
     cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}

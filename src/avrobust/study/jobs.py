@@ -272,7 +272,7 @@ def controls(evaluator: Evaluator, pool: list[Batch], seed: int, *, localises: b
     tried: list[Attack] = [Swap(pool), Mute()] if sum(map(len, pool)) > 1 else [Mute()]
     if localises:
         tried.append(Noise())
-        if len({int(k) for b in pool for k in b.label}) > 1:
+        if any(k != pool[0].label[0].tolist() for b in pool for k in b.label.tolist()):
             tried.append(Elsewhere(pool))
     return [evaluator.under(c, ANYTHING.only(m), seed) for c in tried for m in ("A" if localises else "AV")]
 
