@@ -1,17 +1,27 @@
 """Devices other than a CPU, emulated: Apple's MPS, on which any tensor of doubles raises, and a GPU, which should not wait."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Seeds, Square, Threat, engine, evaluate
+import tiny_study
+from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Published, Seeds, Square, Threat, cli, engine, evaluate
 from avrobust.attacks import Quantized
 from avrobust.budget_check import check
+from avrobust.cli.model import moved
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
+from avrobust.evaluation.checks import InputError
+from avrobust.evaluation.door import check_answer
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.probe import probe
+from avrobust.models import NetSpec
 from avrobust.papers.tian2021 import budgets as tian2021
+from avrobust.report.load import read
+from avrobust.study import ModelConfig, Sweep
+from avrobust.study.runner import run
 from avrobust.threat import Ball
 from nets import clips, linear, network
 
@@ -108,3 +118,81 @@ def test_a_step_makes_a_gpu_wait_twice(attack, threat):
 def surrogates_for(net, batch):
     surrogate = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
     return surrogate.cache_embeddings(batch.x).cache_clean_gradients(batch.x, batch.label)
+
+
+class Stays(torch.nn.Module):
+    def to(self, *args, **kwargs):
+        raise RuntimeError("quantized weights stay where they are")
+
+
+class Moves:
+    """A model that is no module, with weights of its own."""
+
+    def __init__(self):
+        self.weight = torch.ones(4)
+
+    def to(self, device):
+        self.weight = self.weight.to(device)
+        return self
+
+    def __call__(self, x):
+        return x.audio[:, :4] * self.weight
+
+
+def test_a_model_is_moved_where_it_can_be_and_else_it_is_said():
+    where = torch.device("meta")
+    assert moved(Moves(), where).weight.device == where
+    assert moved(linear, where) is linear
+    with pytest.raises(
+        ValueError, match=r"expected a model .* to meta, got RuntimeError: quantized .* Give the --device"
+    ):
+        moved(Stays(), where)
+    with pytest.raises(InputError, match=r"The clips are on meta: move what the model holds there \(--device cpu"):
+        check_answer(Moves(), clips(1).x.map(lambda s: s.to("meta")))
+
+
+def test_a_device_that_is_not_there_is_said_by_every_verb(tmp_path, capsys):
+    for verb in (["study", "quick"], ["selftest"], ["train", "--data", "x", "--out", str(tmp_path / "out")]):
+        assert cli.main([*verb, "--device", "cuda:77"]) == 1
+        assert "expected a device that PyTorch can use here, got 'cuda:77'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+class Greedy(torch.nn.Module):
+    """Runs out of memory as soon as its gradients are asked for: in the middle of a search."""
+
+    def __init__(self, classes=2):
+        super().__init__()
+        self.head = torch.nn.Linear(4, classes)
+
+    def forward(self, x):
+        if x.audio.requires_grad:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total of 8 GiB.")
+        return self.head(x.audio[:, :4])
+
+
+ADVICE = "expected a batch of clips to fit into memory, got: CUDA out of memory. Tried to allocate 20.00 GiB"
+
+
+def test_a_study_goes_on_when_memory_runs_out_in_a_search(tmp_path, cache):
+    greedy, other = ModelConfig("Greedy", Greedy, epochs=0), ModelConfig("A", NetSpec(modality="A", width=16), epochs=0)
+    sweeps = (Sweep(("Greedy", "A"), (FGSM(),), tiny_study.BOTH[:1]),)
+    asked = replace(
+        tiny_study.study, models=(greedy, other), sweeps=sweeps, embedded=(), tables=(), defenses=(), attacked=4,
+        showcase=Threat.linf(visual=0.01),
+    )  # fmt: skip
+    out = run(asked, tmp_path / "run", data=cache, progress=False).parent
+    told = read(out).missing
+    assert {f.model for f in told} == {"Greedy"}
+    assert all(f.error.startswith(f"OutOfMemoryError: {ADVICE}") and "smaller batch" in f.error for f in told)
+    assert len(list(out.glob("cells/*/rows.parquet"))) == 3
+
+
+def test_a_verb_says_what_to_do_when_memory_runs_out(monkeypatch, capsys):
+    def attacking(argv):
+        Greedy()(clips(1).x.map(lambda s: s.requires_grad_()))
+
+    monkeypatch.setattr("avrobust.cli.evaluate.main", attacking)
+    assert cli.main(["evaluate", "m:x"]) == 1
+    said = capsys.readouterr().err
+    assert f"avrobust evaluate: {ADVICE}" in said and "Take a smaller batch (--batch" in said

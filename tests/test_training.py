@@ -659,7 +659,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, {tests!r})
-from test_training import RECIPE, cross_entropy, run
+from test_training import RECIPE, cross_entropy, run, weights_sha256
 
 seen = []
 def watching(net, batch, seeds):
@@ -667,13 +667,12 @@ def watching(net, batch, seeds):
     return cross_entropy(net, batch, seeds)
 
 done = run(Path({out!r}), replace(RECIPE, epochs=2), loss=watching)
-Path({out!r}, "seen" + os.environ["RANK"]).write_text(chr(10).join(seen))
+Path({out!r}, "seen" + os.environ["RANK"]).write_text(chr(10).join([*seen, weights_sha256(done.net)]))
 """
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_work_and_the_weights(tmp_path: Path) -> None:
-    """Data parallel over two processes on the CPU: half of each batch each, the same weights at every step."""
+    """torchrun with gloo: half of each batch each, the same weights at every step, one checkpoint that both load."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path)))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
@@ -682,5 +681,8 @@ def test_two_processes_share_the_work_and_the_weights(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = ((tmp_path / f"seen{rank}").read_text().splitlines() for rank in (0, 1))
     assert first == second
-    assert len(set(first)) == 6
-    assert all(line.endswith(" 2") for line in first)
+    *steps, sha256 = first
+    assert len(set(steps)) == 6 and all(line.endswith(" 2") for line in steps)
+    net, meta = load(tmp_path / "net.safetensors")
+    assert weights_sha256(net) == sha256 and len(meta["curve"]) == 2
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1

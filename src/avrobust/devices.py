@@ -29,6 +29,24 @@ def device(name: str | None = None) -> torch.device:
     return found
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """What to do about an error of memory that ran out, of whichever device; None for other errors.
+
+    >>> out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))[:75]
+    'expected a batch of clips to fit into memory, got: CUDA out of memory. Trie'
+    >>> out_of_memory(RuntimeError("stack expects each tensor to be equal size"))
+    """
+    said = str(error).strip().split("\n")[0]
+    # Apple's GPUs and CPUs raise a plain RuntimeError.
+    plain = isinstance(error, RuntimeError) and any(words in said for words in ("out of memory", "allocate memory"))
+    if not (plain or isinstance(error, torch.OutOfMemoryError | MemoryError)):
+        return None
+    return (
+        f"expected a batch of clips to fit into memory, got: {said[:160] or type(error).__name__}. Take a smaller batch (--batch; batch of "
+        "a Study or a Recipe), shorter or smaller clips (--view), or another --device."
+    )
+
+
 @contextmanager
 def limited_threads(count: int) -> Iterator[None]:
     """Use `count` threads in the block: in PyTorch, and in the libraries of NumPy and SciPy, which wait busily."""

@@ -59,13 +59,22 @@ def main(argv: list[str] | None = None) -> int:
         anew = "Unwritten results are lost; the same command starts again."
         print(f"\nInterrupted. {resume if verb in RESUMABLE else anew}", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except Exception as error:
         # Faults that a user can cause are raised as these two, with a message for the user.
+        message = explained(error) if isinstance(error, ValueError | OSError) else out_of_memory(error)
+        if message is None:
+            raise
         if os.environ.get("AVROBUST_TRACEBACK"):
             traceback.print_exc()
-        print(f"avrobust {verb}: {explained(error)}", file=sys.stderr)
+        print(f"avrobust {verb}: {message}", file=sys.stderr)
         return 1
     return status or 0
+
+
+def out_of_memory(error: Exception) -> str | None:
+    """What to do where memory ran out; None for other errors."""
+    advice: str | None = import_module("avrobust.devices").out_of_memory(error)  # PyTorch is imported by now
+    return advice
 
 
 def explained(error: Exception) -> str:

@@ -46,7 +46,7 @@ class ModelOptions:
     classes: Maybe[str] = None
     """For module:name only: names in the order of its outputs, separated by commas or one per line of a text file."""
     device: Maybe[str] = None
-    """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
     allow: Packages = ()
     """Packages that a checkpoint's own network and feature defense may be imported from, which runs their code."""
 

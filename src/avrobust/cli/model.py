@@ -17,7 +17,7 @@ from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
 from avrobust.data.manifest import Manifest
-from avrobust.devices import device
+from avrobust.devices import device, out_of_memory
 from avrobust.evaluation.door import check_answer, check_model
 from avrobust.media import ClipSpec
 from avrobust.models.own import imported
@@ -50,7 +50,7 @@ class RunOptions:
     seed: int = 0
     """Seed of everything that is random in an attack."""
     device: Maybe[str] = None
-    """cpu, cuda, cuda:1 or mps; default: a GPU if there is one."""
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
     allow: Packages = ()
     """Packages that a checkpoint's own network and feature defense may be imported from, which runs their code."""
     prepared: Maybe[Path] = None
@@ -110,9 +110,27 @@ def load_model(text: str, spec: ClipSpec, view: View, allow: Sequence[str], wher
         found = LoadedModel(model, spec, view, ())
     else:
         found = from_checkpoint(text, allow)
-    if isinstance(found.model, torch.nn.Module):
-        found.model.to(where)
-    return found
+    return found._replace(model=moved(found.model, where))
+
+
+def moved(model: Model, where: torch.device) -> Model:
+    """The model on a device; one without a method `to` stays where it is.
+
+    Raises `ValueError` if it cannot be moved.
+    """
+    move = getattr(model, "to", None)
+    if not callable(move):
+        return model
+    try:
+        there: Model = move(where)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise ValueError(
+            f"expected a model that can be moved to {where}, got {type(error).__name__}: {error}. Give the --device that it "
+            "is on."
+        ) from error
+    return there
 
 
 def from_checkpoint(path: Path | str, allow: Sequence[str] = ()) -> LoadedModel:

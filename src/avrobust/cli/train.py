@@ -7,6 +7,7 @@ from typing import Literal
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Clips, Group, Maybe, parse, prepared
+from avrobust.devices import device
 from avrobust.media import ClipSpec
 from avrobust.models.hf import PairSpec
 from avrobust.models.network import Spec
@@ -67,12 +68,15 @@ class Options:
     """Folder of prepared clips; default <out>-clips."""
     tracker: Maybe[str] = None
     """Also send training curves to this tracker, for example tensorboard."""
+    device: Maybe[str] = None
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one. Under torchrun, each process has its own."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse, prepare, train, print the result."""
     options = parse(Options, argv, "train", ABOUT)
     keep_memory()
+    where = None if options.device is None else device(options.device)
     source = options.clips.source()
     if source is None:
         raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
@@ -92,7 +96,9 @@ def main(argv: Sequence[str]) -> None:
             "Train it in Python, and load the weights into it: avrobust.training.load(path, net)."
         )
     store = prepared(manifest, options.clip, options.prepared or options.out.with_name(options.out.name + "-clips"))
-    trained = train(net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker)
+    trained = train(
+        net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker, device=where
+    )
     best = trained.curve[trained.best_epoch - 1]
     print(
         f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s"

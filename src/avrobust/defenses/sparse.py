@@ -37,8 +37,14 @@ class Dictionary:
     def of(cls, atoms: Atoms) -> "Dictionary":
         """From the atoms alone; once per dictionary, the cost of one eigenvalue problem of the smaller side."""
         small = atoms.T @ atoms if atoms.shape[1] <= atoms.shape[0] else atoms @ atoms.T
-        top = float(torch.linalg.eigvalsh(small.double())[-1])
+        wide = small.cpu() if small.device.type == "mps" else small  # Apple's GPUs have no float64
+        top = float(torch.linalg.eigvalsh(wide.double())[-1])
         return cls(atoms, atoms.T @ atoms, top)
+
+    @cached_property
+    def on_cpu(self) -> "Dictionary":
+        """The same on the CPU."""
+        return Dictionary(self.atoms.cpu(), self.gram.cpu(), self.lipschitz)
 
     @cached_property
     def exact(self) -> Float[Tensor, "m m"]:
@@ -82,6 +88,9 @@ def lasso(
     >>> lasso(torch.tensor([[3.0, -0.5, 1.0]]), d, torch.tensor([1.0])).codes
     tensor([[2., 0., 0.]])
     """
+    if f.device.type == "mps":  # Apple's GPUs have no float64
+        there = lasso(f.cpu(), dictionary.on_cpu, weight.cpu(), tolerance=tolerance, iterations=iterations)
+        return Solution(*(t.to(f.device) for t in (there.codes, there.iterations, there.gap.float())))
     with torch.no_grad():
         found = _fista(f.detach(), dictionary, weight.detach(), tolerance, iterations)
     codes = _Implicit.apply(f, weight, found.codes, dictionary)  # type: ignore[no-untyped-call]

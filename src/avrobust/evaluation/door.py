@@ -262,6 +262,10 @@ def check_answer(model: Model, example: Signals, task: Task = CLASSES) -> Tensor
             shapes = ", ".join(f"{name} {tuple(s.shape)} {s.dtype}" for name, s in example.items())
             doubles = any(s.dtype == torch.float64 for s in example)
             hint = " For a float32 network, give float32 clips." if doubles else ""
+            if (where := example.audio.device).type != "cpu":
+                hint += (
+                    f" The clips are on {where}: move what the model holds there (--device cpu leaves all on the CPU)."
+                )
             raise InputError(
                 f"the model should take one AV of signals ({shapes}), got {type(error).__name__}: {error}. "
                 f"If it takes two tensors, give lambda x: net(x.audio, x.visual).{hint}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avrobust.config import brief
+from avrobust.devices import out_of_memory
 from avrobust.files import write_bytes
 from avrobust.study.record import Notes
 
@@ -32,7 +33,7 @@ def left_out(notes: Notes, out: Path, name: str, model: str, seed: int, doing: s
     except Exception as error:
         if of_the_disk(error, out):
             raise
-        told = f"{type(error).__name__}: {error}"
+        told = f"{type(error).__name__}: {out_of_memory(error) or error}"
         notes.update(failures={name: failure(out, name, model, seed, doing, told, traceback.format_exc())})
     else:
         notes.update(failures={name: None})

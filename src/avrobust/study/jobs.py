@@ -113,6 +113,7 @@ class Job:
         train(
             self.start(), self.store, study.recipe(config), view=study.view, loss=config.loss,
             out=self.folder, seed=self.seed, progress=self.progress, tracker=self.tracker,
+            device=self.device,
         )  # fmt: skip
 
     def start(self) -> Network:

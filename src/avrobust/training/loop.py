@@ -40,13 +40,15 @@ def train(
     loss: Loss = cross_entropy,
     progress: bool = True,
     tracker: str | None = None,
+    device: torch.device | None = None,
     save_every_s: float = 30.0,
 ) -> Trained:
     """Train `net` in place on the "train" clips; keep the weights that are best on the "val" clips.
 
     `loss` gets the network rather than its logits, so that it can use features too; write it as a function or a frozen
     dataclass, whose settings the checkpoint then carries.  A loss that changes during training, or changes the clips,
-    has the methods that `Loss` names.  `tracker` is a name that `accelerate` knows, such as "tensorboard".
+    has the methods that `Loss` names.  `tracker` is a name that `accelerate` knows, such as "tensorboard".  `device` is by
+    default a GPU if there is one; where a launcher starts several processes, each has its own.
 
     If `out` holds the same training, it is loaded if finished and otherwise continued from its last state (saved every
     `save_every_s` seconds).  Raises `TrainingError` if `out` holds another training, for splits without clips, for a
@@ -61,7 +63,8 @@ def train(
         return state.finished(out / DONE, net)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(tracker, out, asked, parts_rest=recipe.head_first > 0)
-    run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, save_every_s)
+    where = device if device is not None and accelerator.num_processes == 1 else accelerator.device
+    run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, where, save_every_s)
     steps = recipe.epochs * run.per_epoch
     shown = progress and accelerator.is_main_process
     with track_progress(f"training {out.name}", steps, done=run.at.step, visible=shown, count=False) as advance:
@@ -83,12 +86,13 @@ class _Run:
     loss: Loss
     asked: dict[str, Any]
     accelerator: Accelerator
+    device: torch.device
     save_every_s: float
 
     def __post_init__(self) -> None:
         self.per_epoch = count_batches(len(self.store.ids("train")), self.recipe.batch)
         self.shard = (self.accelerator.process_index, self.accelerator.num_processes)
-        self.net.to(self.accelerator.device)
+        self.net.to(self.device)
         if self.recipe.channels_last:
             for t in (*self.net.parameters(), *self.net.buffers()):
                 if t.ndim == 4:  # and not `net.to`, which fails on the kernels of video models
@@ -132,7 +136,7 @@ class _Run:
 
     def batches(self, split: str, **options: Any) -> Iterator[Batch]:
         """This process's share of each batch of a split, on the device."""
-        device = self.accelerator.device
+        device = self.device
         made = batches(self.store, split, self.view, self.recipe.batch, shard=self.shard, **options)
         return (batch.to(device) for batch in (made if device.type == "cpu" else prefetched(made)))
 
@@ -161,7 +165,7 @@ class _Run:
         The same draws after every epoch and the final form of the loss, so that epochs can be compared.
         """
         self.net.eval()
-        total = torch.zeros(3, device=self.accelerator.device)
+        total = torch.zeros(3, device=self.device)
         for batch in self.batches("val"):
             with self.autocast():
                 batch = training_batch(
@@ -196,7 +200,7 @@ class _Run:
 
     def autocast(self) -> torch.autocast:
         """The recipe's precision."""
-        device = self.accelerator.device
+        device = self.device
         low = self.recipe.dtype(device) == torch.bfloat16
         return torch.autocast(device.type, torch.bfloat16, enabled=low)
 
@@ -222,8 +226,8 @@ class _Run:
                 "val_accuracy": best.val_accuracy,
                 "seconds": at.seconds,
                 "curve": [asdict(epoch) for epoch in at.curve],
-                "device": accelerator.device.type,
-                "dtype": str(self.recipe.dtype(accelerator.device)),
+                "device": self.device.type,
+                "dtype": str(self.recipe.dtype(self.device)),
                 "torch": torch.__version__,
             }
             checkpoint.save(self.net, self.out / DONE, meta)
@@ -276,8 +280,10 @@ def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any], *, pa
     refuse_unknown_tracker(tracker)
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=parts_rest)]
     if tracker is None:
-        return Accelerator(mixed_precision="no", kwargs_handlers=handlers)
-    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=out, kwargs_handlers=handlers)
+        return Accelerator(mixed_precision="no", device_placement=False, kwargs_handlers=handlers)
+    accelerator = Accelerator(
+        mixed_precision="no", device_placement=False, log_with=tracker, project_dir=out, kwargs_handlers=handlers
+    )
     accelerator.init_trackers("curves", config={name: str(value) for name, value in flat(asked).items()})
     return accelerator
 
