@@ -1,5 +1,6 @@
 """Pairs of `transformers` models as two-stream networks: tiny ones with random weights, and from folders."""
 
+import shutil
 import warnings
 from dataclasses import dataclass, field, replace
 
@@ -366,10 +367,25 @@ def test_refusals(call, message):
         call()
 
 
-@pytest.mark.parametrize("name", ["nobody/ears", "/nowhere/ears"])
-def test_weights_that_cannot_be_had(name, monkeypatch):
+@pytest.fixture
+def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_a_folder_with_another_processor_or_none(folders, tmp_path, offline):
+    shutil.copytree(folders.audio, tmp_path / "ears")
+    asked = PairSpec(tmp_path / "ears", folders.visual, classes=4, rate=RATE)
+    (tmp_path / "ears/preprocessor_config.json").unlink()
+    with pytest.raises(OSError, match=r"(?s)expected the weights '.*ears' in a folder.*got: .*preprocessor_config"):
+        rehearsed(asked, 0, Clips.spec, View(RATE // 2, 1, 40))
+    hf.EncodecFeatureExtractor().save_pretrained(tmp_path / "ears")
+    with pytest.raises(ValueError, match=r"expected a processor of ASTFeature.*got EncodecFeatureExtractor\. Give"):
+        rehearsed(asked, 0, Clips.spec, View(RATE // 2, 1, 40))
+
+
+@pytest.mark.parametrize("name", ["nobody/ears", "/nowhere/ears"])
+def test_weights_that_cannot_be_had(name, offline):
     with pytest.raises(
         OSError, match=f"(?s)expected the weights '{name}' in a folder.*hf download {name}.*as audio, or"
     ):
