@@ -81,7 +81,7 @@ class Clips:
     """Your clips."""
 
     data: Maybe[Path] = None
-    """Folder of <class>/<video>.mp4, a folder with a manifest.csv, or a csv table."""
+    """Folder of <class>/<video>.mp4, a folder with a manifest.csv, a csv table, or a public dataset as it is distributed: Kinetics, VGGSound, VGGSounder, AudioSet, AVE, CREMA-D, VGG-SS, Flickr-SoundNet."""
     classes: Maybe[str] = None
     """Use only these classes: names separated by commas, a text file with one name per line, or ks27, ks31, ks32 or ks34 (the class lists of Kinetics-Sounds); all keeps every class. For your own model (module:name), list them in the order of its outputs."""
     middle: Maybe[float] = None
