@@ -127,7 +127,7 @@ def test_square_asks_a_random_model_for_the_mean_of_its_answers(defended, own, m
         return x
 
     def built(**settings):
-        assert settings == {"queries": 20, "stop": False}
+        assert settings == {"queries": 20, "stop": False, "objective": None}
         return square
 
     monkeypatch.setattr("avrobust.attacks.autoattack.Square", built)

@@ -195,6 +195,20 @@ def test_attacks_without_an_objective_raise_that_of_the_task_to_the_end():
     assert rows_of(linear, BATCH.label, Classification()).data["attack"].unique().to_pylist() == ["none", "PGD-5"]
 
 
+def test_the_worst_case_over_searches_is_that_of_the_task():
+    """Never weaker than each of its parts, on audio and video too; no clip leaves early."""
+    strongest, both = AVAutoAttack(steps=4, queries=5), Threat.linf(audio=0.05, visual=0.05)
+    rows = evaluate(logits, [(BATCH.x.audio, BATCH.x.visual, TRUE, BATCH.ids)], [strongest, PGD(steps=4)], both, task=MultiLabel())  # fmt: skip
+    assert set(rows.where(attack="AVAutoAttack (BCE)").column("objective")) == {"BCE"}
+    numbers = dict(
+        zip([(c.column("attack")[0], c.column("subset")[0]) for c in rows.cells()], rows.numbers, strict=True)
+    )
+    worst = {s: numbers["AVAutoAttack (BCE)", s]["mAP"].value for s in ("A", "V", "AV")}
+    assert worst["AV"] <= worst["A"] + 0.02 and worst["A"] <= numbers["PGD-4 (BCE)", "A"]["mAP"].value + 0.02
+    assert worst["A"] < numbers["none", "clean"]["mAP"].value
+    assert "guessing" not in rows.table()
+
+
 def test_the_same_with_two_streams_and_both_modalities():
     net, both = network(), Threat.linf(audio=0.05, visual="8/255")
     with torch.no_grad():
@@ -310,7 +324,6 @@ def test_the_objective_of_a_pair_of_answers():
     assert BinaryCrossEntropy().success(Output(now.logits, clean=clean), y).tolist() == [-0.5]
     assert MultiLabel().correct(now.logits, clean.logits, y).tolist() == [True]
     assert avr.tasks.MultiLabel is MultiLabel and margin is Classification().objective
-    assert AVAutoAttack().name == "AVAutoAttack"
 
 
 # Pages

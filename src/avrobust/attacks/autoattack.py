@@ -15,13 +15,22 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.adaptive import ways
 from avrobust.attacks.apgd import APGD
-from avrobust.attacks.base import check_settings
+from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.attacks.search import ActiveSet, BestSoFar, Search, random_start
 from avrobust.attacks.square import Square
 from avrobust.config import concise
 from avrobust.engine import GradientError, Victim, Way
 from avrobust.facts import AttackInfo
-from avrobust.objectives import Objective, WithSimilarity, cross_entropy, dlr, dlr_towards, margin
+from avrobust.objectives import (
+    Objective,
+    Raised,
+    WithSimilarity,
+    as_objective,
+    cross_entropy,
+    dlr,
+    dlr_towards,
+    margin,
+)
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import InputError, Labels, Model, Output, Signals
@@ -40,8 +49,10 @@ class AVAutoAttack:
     6. where both modalities are attacked: 1 to 5 on audio alone and on visual alone, then APGD with the margin from the
        sum of both results, and again from there, moving one modality at a time.
     Success is judged by the model itself, whatever gradients were taken of.  Attacking both modalities is never weaker
-    than attacking one within the same budget, clip by clip.  `steps` and `queries` bound each search.  Raises `InputError`
-    for labels that are not class numbers (b).
+    than attacking one within the same budget, clip by clip.  `steps` and `queries` bound each search.
+
+    With an `objective`, which `evaluate` gives it in other tasks than classification, it stands for all losses: 2 and 3 are
+    left out.  Without one, raises `InputError` for labels that are not class numbers (b).
 
     >>> AVAutoAttack().name
     'AVAutoAttack'
@@ -50,11 +61,12 @@ class AVAutoAttack:
     steps: int = 50
     targets: int = 3
     queries: int = 500
+    objective: Objective | Raised | None = None
 
     numbers: ClassVar[tuple[str, ...]] = ("steps",)
 
     def __post_init__(self) -> None:
-        check_settings(steps=(self.steps, 2), targets=(self.targets, 0), queries=(self.queries, 1))
+        check_settings(self.objective, steps=(self.steps, 2), targets=(self.targets, 0), queries=(self.queries, 1))
 
     def __repr__(self) -> str:
         return concise(self)
@@ -62,21 +74,23 @@ class AVAutoAttack:
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return AttackInfo("AVAutoAttack", self.steps, on_answer=True, search="worst case")
+        told = None if self.objective is None else search_info("", 0, self.objective)
+        known = {"on_answer": told.on_answer, "objective": told.objective} if told else {"on_answer": True}
+        return AttackInfo("AVAutoAttack", self.steps, search="worst case", **known)
 
     @property
     def name(self) -> str:
         """Display name."""
-        return "AVAutoAttack"
+        return f"AVAutoAttack{goal(self.objective)}"
 
     def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
-        """Adversarial signals inside `threat`, shaped as `x`; of a clip that survives, those with the largest margin."""
+        """Adversarial signals inside `threat`, shaped as `x`; of a clip that survives, those that raise its goal most."""
         if threat.subset == "clean":
             return x
-        if y.ndim != 1 or y.is_floating_point():
+        if self.objective is None and (y.ndim != 1 or y.is_floating_point()):
             raise InputError(
-                f"AVAutoAttack is for classification: labels should be class numbers shaped (b), got {y.dtype} shaped "
-                f"{tuple(y.shape)}. Use APGD with an objective of your task."
+                f"AVAutoAttack without an objective is for classification: labels should be class numbers shaped (b), got {y.dtype} "
+                f"shaped {tuple(y.shape)}. Give that of your task: AVAutoAttack(objective=...)."
             )
         both = _Run.of(self, model, x, y, threat, seeds)
         both.keep(x.map(torch.zeros_like))
@@ -90,7 +104,7 @@ class AVAutoAttack:
                 both.keep(alone.best.delta.map(lambda d: d[both.active.clips]))
                 starts = starts.map(torch.add, alone.best.delta)
             for alternate in (False, True):
-                both.climb(margin, starts.map(lambda d: d[both.active.clips]), alternate=alternate)
+                both.climb(both.goal, starts.map(lambda d: d[both.active.clips]), alternate=alternate)
         return engine.shift(x, both.best.delta, threat)
 
 
@@ -102,18 +116,26 @@ class _Run:
     active: ActiveSet
     best: BestSoFar
     ways: tuple[Way, ...]
-    nearest: Tensor  # (b k): classes from the most to the least likely on the clean clip, the true one last
-    cosines: bool  # whether the model shows an audio and a visual feature of one width
+    goal: Objective  # by which results count
+    losses: tuple[Objective, ...]  # that are raised from random starts
+    adapted: tuple[Objective, ...]  # that are raised along each way around a defense
+    nearest: Tensor  # (b k): classes from the most to the least likely on the clean clip, the true one last; (b 0) without classes
     begun: int = 0  # searches so far; each has its own random start
 
     @classmethod
     def of(cls, settings: AVAutoAttack, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> "_Run":
-        active = ActiveSet.of(model, x, y, threat, seeds)
+        aim = margin if settings.objective is None else as_objective(settings.objective)
+        active, best = ActiveSet.of(model, x, y, threat, seeds, aim), BestSoFar(x, threat)
+        around = ways(active.victim, x)
+        if settings.objective is not None:
+            return cls(settings, active, best, around, aim, (aim,), (aim,), torch.empty(len(y), 0))
         with torch.no_grad():
             clean = active.victim.output(x, ("features",))
         others = clean.logits.scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
-        return cls(settings, active, BestSoFar(x, threat), ways(active.victim, x), nearest, comparable(clean))
+        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if comparable(clean) else ()
+        losses = (cross_entropy, margin, *((dlr,) if nearest.shape[1] > 2 else ()), *cosines)
+        return cls(settings, active, best, around, aim, losses, (cross_entropy, margin), nearest)
 
     @property
     def judge(self) -> Victim:
@@ -127,17 +149,18 @@ class _Run:
     def search(self) -> None:
         """All searches inside this threat."""
         classes = self.nearest.shape[1]
-        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if self.cosines else ()
-        for objective in (cross_entropy, margin, *((dlr,) if classes > 2 else ()), *cosines):
+        for objective in self.losses:
             self.climb(objective)
         for rank in range(min(self.settings.targets, classes - 1) if classes > 3 else 0):
             self.climb(dlr_towards, target=self.nearest[:, rank])
         for way in self.ways[1:]:
-            for objective in (cross_entropy, margin):
+            for objective in self.adapted:
                 self.climb(objective, way=way)
         if len(self.active) and all(ball.norm == "linf" or not ball.active for ball in self.active.threat):
             active, judge = self.active, self.judge
-            square = Square(queries=self.settings.queries, stop=judge is active.victim)
+            square = Square(
+                queries=self.settings.queries, stop=judge is active.victim, objective=self.settings.objective
+            )
             at = square(judge, active.x, active.y, active.threat, active.seeds)
             self.keep(at.map(torch.sub, active.x))
 
@@ -150,7 +173,7 @@ class _Run:
         way: Way | None = None,
         alternate: bool = False,
     ) -> None:
-        """APGD on the clips that survive; its result counts by the margin on the judge, whatever objective it raised."""
+        """APGD on the clips that survive; its result counts by the goal on the judge, whatever objective it raised."""
         active = self.active
         if not len(active):
             return
@@ -181,7 +204,7 @@ class _Run:
         if not len(active):
             return
         judge = self.judge
-        value, won = replace(active, victim=judge).value(margin, delta)
+        value, won = replace(active, victim=judge).value(self.goal, delta)
         self.best.update_if_better(active.clips, value, delta)
         if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))

@@ -205,7 +205,7 @@ def towards(number: int, attack: Attack, name: str) -> Attack:
     if not (is_dataclass(attack) and any(field.name == "objective" for field in fields(attack))):
         raise ValueError(
             f"expected with --target an attack that has one objective, got {name}. "
-            "Use FGSM, PGD, MIM, APGD, Square, or your own attack with a field `objective`; or leave out --target."
+            "Use FGSM, PGD, MIM, APGD, Square, AVAutoAttack, or your own attack with a field `objective`; or leave out --target."
         )
     return replace(attack, objective=Targeted(number))  # type: ignore[type-var, return-value]
 
