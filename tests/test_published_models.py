@@ -325,7 +325,7 @@ def refused_models():
     no_text = AV(processors.audio.feature_extractor, processors.visual)
     given = {"rate": RATE, "processors": processors}
     yield "no tokenizer", lambda: published.zero_shot(*models, CLASSES, rate=RATE, processors=no_text), "a processor with a tokenizer beside the ClapModel"  # fmt: skip
-    yield "CLIP for sound", lambda: published.zero_shot(models.visual, models.visual, CLASSES, **given), "a ClapModel for audio, got a CLIPModel without audio_model"  # fmt: skip
+    yield "CLIP for sound", lambda: published.zero_shot(models.visual, models.visual, CLASSES, **given), "a ClapModel, got a CLIPModel without audio_model"  # fmt: skip
     yield "a class twice", lambda: published.zero_shot(*models, ["dog", "dog"], **given), "the names of two classes or more, each once"  # fmt: skip
     yield "a prompt for no class", lambda: published.zero_shot(*models, CLASSES, **given, prompts=AV("dog", "{}")), "prompts with {}.*got 'dog'"  # fmt: skip
     yield "another tokenizer", lambda: published.zero_shot(*models, ["cat", "cow"], **given), "another embedding for each class, got the same for 'cat' and 'cow'"  # fmt: skip

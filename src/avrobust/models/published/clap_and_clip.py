@@ -1,13 +1,13 @@
 """Classification without training: how similar a clip's sound and its frames are to a text prompt of each class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import PreTrainedModel
 
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import FUSIONS
@@ -18,6 +18,11 @@ from avrobust.types import AV
 
 PROMPTS: AV[Prompts] = AV(audio="This is a sound of {}.", visual="a photo of {}.")
 EQUAL = AV(audio=1.0, visual=1.0)
+# The parts of both models: what encodes, what projects into the space of text, the logits' scale.
+PARTS = AV(
+    audio=("audio_model", "audio_projection", "logit_scale_a"),
+    visual=("vision_model", "visual_projection", "logit_scale"),
+)
 
 
 def by_text(encoders: AV[nn.Module], text: AV[Tensor], weights: AV[float] = EQUAL) -> AVNet:
@@ -56,27 +61,39 @@ def zero_shot(
     Raises `OSError`, saying what to do, where a name is neither here nor to be had, and `ValueError` where a model is not
     CLAP or CLIP, or a prompt has no place for the name of a class.
     """
-    texts, encoders = [], []
-    given = processors or AV(audio=None, visual=None)
-    sides = AV(
-        audio=(clap, "audio_model", "audio_projection", "logit_scale_a"),
-        visual=(clip, "vision_model", "visual_projection", "logit_scale"),
+    given: AV[Any] = processors or AV(audio=None, visual=None)
+    front_ends: AV[Callable[[Any], Any]] = AV(audio=partial(audio_frontend, rate=rate), visual=visual_frontend)
+    sides: AV[tuple[nn.Module, Tensor]] = AV(clap, clip).map(
+        partial(_side, classes), given, prompts, front_ends, PARTS, AV("a ClapModel", "a CLIPModel")
     )
-    for modality, (source, *parts) in sides.items():
-        model, processor = with_processor(source, getattr(given, modality))
-        tower, projection, scale = (getattr(model, part, None) for part in parts)
-        if tower is None or projection is None or scale is None:
-            raise ValueError(
-                f"expected {'a ClapModel' if modality == 'audio' else 'a CLIPModel'} for {modality}, got a "
-                f"{type(model).__name__} without {', '.join(p for p in parts if not hasattr(model, p))}. Give its name, or "
-                "put your encoders into `by_text` yourself."
-            )
-        hears = modality == "audio"
-        front_end = audio_frontend(processor, rate) if hears else visual_frontend(processor)
-        encoders.append(Projected(Encoder(front_end, Loaded(tower, model.config, front_end.settings)), projection))
-        text = text_embeddings(_Text(model), processor.tokenizer, classes, getattr(prompts, modality))
-        texts.append(normalize(text, dim=1) * scale.detach().exp())
-    return by_text(AV(*encoders), AV(*texts), weights).eval()
+    return by_text(sides.map(lambda side: side[0]), sides.map(lambda side: side[1]), weights).eval()
+
+
+def _side(
+    classes: Sequence[str],
+    source: TextSource,
+    processor: Any,
+    prompts: Prompts,
+    front_end: Callable[[Any], Any],
+    parts: Sequence[str],
+    expected: str,
+) -> tuple[nn.Module, Float[Tensor, "k d"]]:
+    """One modality's encoder, and the embeddings of the prompts with the scale of its logits."""
+    model, processor = with_processor(source, processor)
+    if missing := [part for part in parts if not hasattr(model, part)]:
+        raise ValueError(
+            f"expected {expected}, got a {type(model).__name__} without {', '.join(missing)}. Give its name, or put your "
+            "encoders into `by_text` yourself."
+        )
+    tower, projection, scale = (getattr(model, part) for part in parts)
+
+    def embed(**tokens: Tensor) -> Tensor:
+        found = model.get_text_features(**tokens)
+        return normalize(getattr(found, "pooler_output", found), dim=1)  # a tensor before transformers 5
+
+    end = front_end(processor)
+    text = normalize(text_embeddings(embed, processor.tokenizer, classes, prompts), dim=1)
+    return Projected(Encoder(end, Loaded(tower, model.config, end.settings)), projection), text * scale.detach().exp()
 
 
 class Projected(nn.Module):
@@ -91,14 +108,3 @@ class Projected(nn.Module):
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
         """Embeddings of waveforms (b n) or of frames (b t 3 h w)."""
         return normalize(self.projection(self.encoder(signal)), dim=1)
-
-
-class _Text:
-    """The embeddings of texts, of length 1."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
-
-    def __call__(self, **tokens: Tensor) -> Tensor:
-        found = self.model.get_text_features(**tokens)
-        return normalize(getattr(found, "pooler_output", found), dim=1)  # a tensor before transformers 5

@@ -1,17 +1,18 @@
-"""PE-AV (Vyas et al. 2025, "Pushing the frontier of audiovisual perception"): `PeAudioVideoModel` of `transformers`."""
+"""PE-AV (Meta 2025, arXiv 2512.19687): `PeAudioVideoModel` of `transformers`, as a classifier."""
 
 import copy
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import Fusion
-from avrobust.models.network import AVNet, weights_drawn_by
+from avrobust.models.network import AVNet, refuse_few, weights_drawn_by
 from avrobust.models.published.prompts import Prompts, TextSource, text_embeddings, with_processor
 from avrobust.types import AV
 
@@ -49,10 +50,10 @@ def pe_av(
         audio=_Stream(audio_frontend(processor, rate), _with(heard, embedder=_Differentiable(heard.embedder))),
         visual=_Stream(visual_frontend(processor), parts.video_encoder),
     )
+    number = classes if isinstance(classes, int) else len(classes)
+    refuse_few(number)
     with weights_drawn_by(seed):
-        net = AVNet(
-            encoders, _Joint(encoder, model.audio_video_head), classes if isinstance(classes, int) else len(classes)
-        )
+        net = AVNet(encoders, _Joint(encoder, model.audio_video_head), number)
     if not isinstance(classes, int):
         text = text_embeddings(model.get_text_audio_video_embeds, processor.tokenizer, classes, prompts)
         net.classifier.weight.data = text * model.text_audio_video_logit_scale.detach()
@@ -108,7 +109,9 @@ class _Differentiable(nn.Module):
         )
 
     def forward(self, wave: Float[Tensor, "b 1 n"], padding_mask: None = None) -> tuple[Tensor, None]:
-        return self.data_proj(self.bottleneck(self.dac_encoder(wave)).transpose(1, 2)), padding_mask
+        with torch.backends.cudnn.flags(enabled=False):  # as there: its convolutions may round more on a GPU
+            codes = self.bottleneck(self.dac_encoder(wave))
+        return self.data_proj(codes.transpose(1, 2)), padding_mask
 
 
 def _with(module: nn.Module, **parts: nn.Module) -> Any:
