@@ -32,6 +32,7 @@ from avrobust.report.load import read as read_run
 from avrobust.report.run import Run
 from avrobust.report.sections import (
     accuracy,
+    classes,
     curves,
     defenses,
     features,
@@ -1005,3 +1006,47 @@ def test_summary_has_the_table(run_dir):
     assert line.split()[2] == percent(estimate(run.attacked("AV", "PGD-10", "A", level["A"])["correct"]).value)
     assert "warning: MIM-10 published" in text
     assert max(len(line) for line in text.splitlines()) < 500
+
+
+# One model of a user's own
+
+
+def alone(run_dir, model):
+    """The rows of one model of a run, without the record of the run."""
+    every = Rows.concat([Rows.load(f) for f in sorted(run_dir.glob("cells/*/rows.parquet"))])
+    none = {"audio": 0.0, "visual": 0.0}
+    ignores = {"audio": model == "V", "visual": model == "A"}
+    probe = {"clips": 8, "random": 0.0, "sociable": 0.0, "faint": none, "flat": none, "ignores": ignores}
+    return Rows(every.where(model=model).data, {"classes": {model: len(CLASSES)}, "probes": {model: probe}})
+
+
+@pytest.mark.parametrize("model", ["AV", "A", "V"])
+def test_one_model_is_compared_with_nothing_and_all_tables_are_about_it(model, run_dir, tmp_path):
+    mine = alone(run_dir, model)
+    run = read_run(mine)
+    assert run.alone and run.subject == model
+    parsed = Page(mine.report(tmp_path / "mine.html").read_text())
+    assert parsed.crossed == [] and "integration" not in parsed.text and "Tested claims" not in parsed.text
+    kind = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}[model]
+    clean = mine.where(attack="none", status="ok").accuracy()
+    assert f"The {kind} model classifies {percent(clean.value)} % of the clean clips" in summary.headline(run)
+    assert len(accuracy.attack_tables(run)[0].rows) > 3 and curves.curves(run)
+
+
+def test_accuracy_by_class_and_confusions_add_up(run_dir):
+    run = read_run(run_dir)
+    level = run.levels[-1]
+    found, clean = classes.rows(run, level), run.clean(run.subject)
+    assert [row.name for row in found] == CLASSES
+    assert sum(row.clean.ours.n for row in found) == clean["correct"].size
+    assert sum(row.clean.ours.value * row.clean.ours.n for row in found) == pytest.approx(clean["correct"].sum())
+    worst = run.worst_case_at(level)["V"]
+    for row, k in zip(found, range(len(CLASSES)), strict=True):
+        right = worst["correct_clean"] & (worst["label"] == k)
+        assert row.attacked["V"].success.value == pytest.approx((right & ~worst["correct"]).sum() / right.sum())
+    for c in classes.confusions(run, level):
+        p = clean if c.subset == "clean" else run.attacked(run.subject, c.attack, c.subset, level[c.subset])
+        assert c.counts.sum() + c.outside == p["pred"].size and np.diag(c.counts).sum() == p["correct"].sum()
+        assert all(n <= total for *_, n, total in c.most(CLASSES))
+    nameless = classes.names(replace(run, record=replace(run.record, data=type(run.record.data)())))
+    assert nameless == [str(k) for k in range(len(nameless))]

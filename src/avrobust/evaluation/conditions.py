@@ -5,7 +5,7 @@ the listed clips.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -117,6 +117,13 @@ def shared(*every: Predictions) -> tuple[Predictions, ...]:
     seeds = [s for s in every[0].seeds if all(s in a.seeds for a in every)]
     clips = sorted(set.intersection(*(set(a.clips) for a in every)))
     return tuple(a.subset(seeds, clips) for a in every)
+
+
+def survivors(every: Sequence[Predictions]) -> Predictions:
+    """Correct where all of them are correct: the worst case over attacks on one model."""
+    same = shared(*every)
+    columns = dict(same[0].columns) | {"correct": np.logical_and.reduce([p["correct"] for p in same])}
+    return replace(same[0], columns=columns)
 
 
 def curves(conditions: Iterable[Condition]) -> list[tuple[Condition, ...]]:

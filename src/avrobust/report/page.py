@@ -15,7 +15,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import percent
 from avrobust.files import write_bytes
 from avrobust.progress import duration
-from avrobust.report import formatting
+from avrobust.report import formatting, tables
 from avrobust.report.load import NO_PAPERS, read
 from avrobust.report.media import check_inside
 from avrobust.report.paper import Paper
@@ -106,7 +106,7 @@ def summary(source: Path | str | Rows) -> str:
         )
         rows = [("attack", "clean", "A", "V", "AV", "mean")]
         for row in table.rows:
-            numbers = (clean["AV"].ours, *(c.ours for c in row.cells.values()))
+            numbers = (tables.accuracy(run.clean(run.subject)), *(c.ours for c in row.cells.values()))
             rows.append((row.attack, *(percent(e.value) for e in numbers)))
         lines += formatting.columns(rows)
         lines += [f"clean: {'; '.join(f'{formatting.MODEL[kind]} {c.ours}' for kind, c in clean.items())}", ""]

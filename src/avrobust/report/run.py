@@ -2,14 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from avrobust.evaluation.conditions import Condition, Predictions, curves, shared
+from avrobust.evaluation.conditions import Condition, Predictions, curves, survivors
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures
 from avrobust.facts import AttackInfo, Budget
@@ -119,6 +117,16 @@ class Run:
         recorded = [m for m in self.record.models if self.kind(m) == kind]
         return next(iter(recorded or self.models(kind)), None)
 
+    @property
+    def subject(self) -> str | None:
+        """The model that the tables of attacks are about: the first audio-visual one, else a unimodal one."""
+        return next(filter(None, map(self.model, ("AV", "A", "V"))), None)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one model only, which nothing is compared with."""
+        return len({*self.record.models, *(c.model for c in self.table)}) == 1
+
     def role(self, role: Role) -> str | None:
         """The model that has this role in the study."""
         return next((m for m, about in self.record.models.items() if about.role == role), None)
@@ -194,7 +202,7 @@ class Run:
         """
         attacks = self.common_attacks(wanted)
         ran = [[p for attack in attacks if (p := self.attacked(m, attack, s, b))] for m, s, b in wanted]
-        return [_survivors(predictions) if predictions else None for predictions in ran]
+        return [survivors(predictions) if predictions else None for predictions in ran]
 
     def common_attacks(self, wanted: Sequence[Wanted]) -> list[str]:
         """The attacks that kept their budget and ran under each condition that was tried at all: one jury for all."""
@@ -204,11 +212,11 @@ class Run:
         return [a for a in inside if tried and all(a in attacks for attacks in tried)]
 
     def conditions(self, level: Level) -> list[Wanted]:
-        """The first audio-visual model with each subset attacked, at one table's budgets."""
-        return [(self.model("AV"), subset, budget) for subset, budget in level.items()]
+        """The subject with each subset attacked, at one table's budgets."""
+        return [(self.subject, subset, budget) for subset, budget in level.items()]
 
     def worst_case_at(self, level: Level) -> dict[str, Predictions | None]:
-        """The first audio-visual model's worst case, by attacked subset, at one table's budgets."""
+        """The subject's worst case, by attacked subset, at one table's budgets."""
         return dict(zip(level, self.worst_case(self.conditions(level)), strict=True))
 
     # Budgets
@@ -235,20 +243,20 @@ class Run:
         return self._found(self.record.defenses) if self.record.defenses else self.levels
 
     def _found(self, named: Sequence[Mapping[Any, tuple[float, float]]]) -> list[Level]:
-        """Of the budgets that the record names, those at which the first audio-visual model was attacked."""
+        """Of the budgets that the record names, those at which the subject was attacked."""
         by_eps = {s: {(b.audio.eps, b.visual.eps): b for b in self._budgets(s)} for s in SUBSETS}
         wanted = [{s: by_eps[s].get((table[s][0], table[s][1])) for s in SUBSETS if s in table} for table in named]
         return [found for w in wanted if (found := {s: b for s, b in w.items() if b})]
 
     def _budgets(self, subset: str) -> list[Budget]:
-        """The budgets at which the first audio-visual model was attacked on this subset, once per attack."""
-        mine = {c: p for c, p in self.table.items() if (c.model, c.subset) == (self.model("AV"), subset)}
+        """The budgets at which the subject was attacked on this subset, once per attack."""
+        mine = {c: p for c, p in self.table.items() if (c.model, c.subset) == (self.subject, subset)}
         return [c.budget for c, p in mine.items() if p.mode != "published"]
 
     def curves(self, subset: str) -> dict[str, tuple[Condition, ...]]:
-        """By attack, the first audio-visual model's longest curve over budgets: at least three conditions."""
+        """By attack, the subject's longest curve over budgets: at least three conditions."""
         found: dict[str, tuple[Condition, ...]] = {}
-        for curve in curves(c for c in self.table if (c.model, c.subset) == (self.model("AV"), subset)):
+        for curve in curves(c for c in self.table if (c.model, c.subset) == (self.subject, subset)):
             rising = self._rising(curve) if subset == "AV" else curve
             if len(rising) >= max(3, 1 + len(found.get(curve[0].attack, ()))):
                 found[curve[0].attack] = rising
@@ -263,10 +271,3 @@ class Run:
             if last is None or (c.budget.audio.eps > last.audio.eps and c.budget.visual.eps > last.visual.eps):
                 chain.append(c)
         return tuple(chain)
-
-
-def _survivors(predictions: Sequence[Predictions]) -> Predictions:
-    """Correct where all of them are correct."""
-    same = shared(*predictions)
-    columns = dict(same[0].columns) | {"correct": np.logical_and.reduce([p["correct"] for p in same])}
-    return replace(same[0], columns=columns)

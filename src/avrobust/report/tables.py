@@ -57,7 +57,7 @@ def heading(run: Run, level: Level, *, defenses: bool = False) -> str:
 
 def clips_differ(run: Run) -> str:
     """That clean columns are over other clips than attacked ones, as a sentence; nothing where they are the same."""
-    model = run.model("AV")
+    model = run.subject
     clean = run.clean(model)
     attacked = [set(p.clips) for c, p in run.table.items() if c.model == model and c.subset != "clean"]
     if clean is None or not attacked:

@@ -7,6 +7,7 @@ from avrobust.report.sections import (
     budget_use,
     channels,
     claims,
+    classes,
     curves,
     defenses,
     doubts,
@@ -27,7 +28,7 @@ from avrobust.report.sections import (
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
-        summary, doubts, accuracy, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
+        summary, doubts, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
         localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip

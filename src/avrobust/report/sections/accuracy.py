@@ -14,7 +14,7 @@ from avrobust.report.tables import Cell, accuracy, average, cell, heading
 
 @dataclass(frozen=True)
 class AttackRow:
-    """One attack on the first audio-visual model; `most` is the largest share of a budget that it used on any clip."""
+    """One attack on the subject of the run; `most` is the largest share of a budget that it used on any clip."""
 
     attack: str
     cells: dict[str, Cell]  # A, V, AV, Avg
@@ -31,19 +31,19 @@ class AttackTable:
 
 
 def clean_cells(run: Run) -> dict[str, Cell]:
-    """Clean accuracy of the audio-visual, the audio-only and the visual-only model."""
+    """Clean accuracy of the audio-visual, the audio-only and the visual-only model, as far as there are any."""
     printed: dict[str, float] = {}
     if run.printed:
         together = next(iter(run.printed.attacks.values())).clean
         printed = dict(zip(("AV", "A", "V"), (together, *run.printed.unimodal), strict=True))
-    return {kind: Cell(accuracy(run.clean(run.model(kind))), printed.get(kind)) for kind in MODEL}
+    return {kind: Cell(accuracy(run.clean(run.model(kind))), printed.get(kind)) for kind in MODEL if run.model(kind)}
 
 
 def attack_tables(run: Run) -> list[AttackTable]:
     """A table per set of budgets; on the paper's data its numbers stand beside those at its own budgets."""
     tables: list[AttackTable] = []
     shown: set[Budget] = set()
-    model = run.model("AV")
+    model = run.subject
     for level in run.levels:
         # Its own budgets decide who is in a table: one that repeats another table's numbers only would say nothing.
         own = {s: b for s, b in level.items() if b not in shown}
@@ -55,7 +55,7 @@ def attack_tables(run: Run) -> list[AttackTable]:
 
 
 def _row(run: Run, attack: str, level: Level) -> AttackRow:
-    columns = {s: run.attacked(run.model("AV"), attack, s, level[s]) for s in SUBSETS if s in level}
+    columns = {s: run.attacked(run.subject, attack, s, level[s]) for s in SUBSETS if s in level}
     row = _printed(run, attack, level)
     printed = {"A": row.a, "V": row.v, "AV": row.av} if row else {}
     cells = {s: cell(columns.get(s), printed.get(s)) for s in SUBSETS}
@@ -71,7 +71,8 @@ def _printed(run: Run, attack: str, level: Level) -> Row | None:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    return {"clean": {MODEL[kind]: c for kind, c in clean_cells(run).items()}, "tables": attack_tables(run)}
+    clean = {MODEL[kind]: c for kind, c in clean_cells(run).items()}
+    return {"clean": clean, "tables": attack_tables(run), "subject": MODEL[run.kind(run.subject or "")]}
 
 
 SECTION = Section("accuracy", "Clean and robust accuracy", data)

@@ -34,12 +34,12 @@ class Use:
 
 
 def uses(run: Run, table: AttackTable) -> dict[str, dict[tuple[str, str], Use]]:
-    """By attack, then by (subset, modality), on the audio-visual model, at the budgets of one table."""
+    """By attack, then by (subset, modality), on the subject of the run, at the budgets of one table."""
     found: dict[str, dict[tuple[str, str], Use]] = {row.attack: {} for row in table.rows}
     for attack, mine in found.items():
         for (subset, modality), (_, db) in COLUMNS.items():
             budget = table.level.get(subset)
-            p = run.attacked(run.model("AV"), attack, subset, budget) if budget else None
+            p = run.attacked(run.subject, attack, subset, budget) if budget else None
             if p is not None and p["correct"].size:
                 used = p[f"used_{modality}"]
                 use = Use(used.mean(), used.max(), (used > OVER_BUDGET).mean(), float(np.median(p[db])))

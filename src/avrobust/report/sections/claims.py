@@ -143,7 +143,9 @@ def _crossing(run: Run, subset: str, other: str) -> str:
     )
 
 
-def data(run: Run) -> Mapping[str, Any]:
+def data(run: Run) -> Mapping[str, Any] | None:
+    if run.alone:  # nothing to compare
+        return None
     found = claims(run)
     ends = [abs(end) for c in found for k in c.comparisons for end in (k.gap.low, k.gap.high)]
     sizes = {name: size for name, size in families(found).items() if size}

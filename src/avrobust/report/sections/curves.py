@@ -39,13 +39,16 @@ def curves(run: Run) -> dict[str, list[Panel]]:
 
 
 def lines(run: Run, attack: str, subset: str, curve: Sequence[Condition]) -> list[Line]:
-    """What one panel shows: the audio-visual model, each attacked unimodal model, and the one that stays clean."""
-    both = [accuracy(run.clean(run.model("AV"))), *(accuracy(run.table[c]) for c in curve)]
-    found = [Line(MODEL["AV"], "AV", tuple(range(len(both))), tuple(both))]
+    """What one panel shows: the subject, each attacked unimodal model beside it, and the one that stays clean."""
+    own, values = (
+        run.kind(run.subject or ""),
+        [accuracy(run.clean(run.subject)), *(accuracy(run.table[c]) for c in curve)],
+    )
+    found = [Line(MODEL[own], own, tuple(range(len(values))), tuple(values))]
     for kind in ("A", "V"):
         model = run.model(kind)
         clean = run.clean(model)
-        if clean is None:
+        if clean is None or kind == own:
             continue
         if kind in subset:
             tried = {i: run.attacked(model, attack, kind, c.budget) for i, c in enumerate(curve, start=1)}

@@ -17,6 +17,11 @@ from avrobust.report.tables import accuracy, clips_differ, success
 
 # By claim, what is attacked, and whether it says that integration helps (1) or hurts (-1).
 ASKED = {"clean": ("clean", 1), "A": ("A", -1), "V": ("V", -1), "company": ("AV", 1)}
+QUESTION = {
+    "compared": "Does audio-visual integration strengthen or weaken robustness when audio, video, or both are attacked?",
+    "alone": "How accurate does this model stay when audio, video, or both are attacked?",
+    "task": "What is left of this model's answers when audio, video, or both are attacked?",
+}
 NOT_TRIED = "was not tested"
 
 
@@ -33,14 +38,15 @@ class Tile:
 
 
 def tiles(run: Run) -> list[Tile]:
-    """The audio-visual model clean, and in the worst case over attacks on audio, visual, both."""
+    """The subject clean, and in the worst case over attacks on audio, visual, both."""
     unimodal = {kind: accuracy(run.clean(run.model(kind))) for kind in ("A", "V")}
     better = "A" if unimodal["A"].value > unimodal["V"].value else "V"
-    found = [Tile("clean", None, accuracy(run.clean(run.model("AV"))), MISSING, better, unimodal[better])]
+    against = MISSING if run.alone else unimodal[better]
+    found = [Tile("clean", None, accuracy(run.clean(run.subject)), MISSING, better, against)]
     level = run.levels[-1] if run.levels else {}
     other = {"A": "V", "V": "A"}
     for s, predictions in run.worst_case_at(level).items():
-        clean = run.clean(run.model(other[s])) if s in other else None
+        clean = run.clean(run.model(other[s])) if s in other and not run.alone else None
         both = shared(clean, predictions) if clean and predictions else None
         against = accuracy(both[0]) if both else MISSING
         found.append(Tile(s, level[s], accuracy(predictions), success(predictions), other.get(s, ""), against))
@@ -55,17 +61,18 @@ def headline(run: Run) -> str:
         return f"No answer: these alarms make the numbers unreliable ({listing(void)})."
     if not run.classifies:
         return task.sentence(run)
-    return f"{clean_sentence(run)} {answer(claims(run), robustness.tables(run))}".strip()
+    compared = "" if run.alone else answer(claims(run), robustness.tables(run))
+    return f"{clean_sentence(run)} {compared}".strip()
 
 
 def clean_sentence(run: Run) -> str:
-    """Clean and worst-case accuracy of the audio-visual model; nothing where either is missing."""
+    """Clean and worst-case accuracy of the subject; nothing where either is missing."""
     clean, *attacked = tiles(run)
     if not clean.ours.n or not any(t.ours.n for t in attacked):
         return ""
     parts = [f"{percent(t.ours.value)} % {WHEN[t.subset]}" for t in attacked if t.ours.n]
     return (
-        f"The audio-visual model classifies {percent(clean.ours.value)} % of the clean clips correctly, and in the worst "
+        f"The {MODEL[run.kind(run.subject or '')]} model classifies {percent(clean.ours.value)} % of the clean clips correctly, and in the worst "
         f"case {listing(parts)}."
     )
 
@@ -100,7 +107,11 @@ def outcome(signs: Sequence[int]) -> str:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    return {"answer": headline(run), "tiles": tiles(run) if run.classifies else [], "clips_differ": clips_differ(run)}
+    question = "task" if not run.classifies else "alone" if run.alone else "compared"
+    return {
+        "question": QUESTION[question], "answer": headline(run), "tiles": tiles(run) if run.classifies else [],
+        "clips_differ": clips_differ(run), "subject": MODEL[run.kind(run.subject or "")],
+    }  # fmt: skip
 
 
 SECTION = Section("summary", "Summary", data)
