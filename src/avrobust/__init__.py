@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from avrobust.evaluation.evaluator import evaluate as evaluate
     from avrobust.evaluation.loader import batches as batches
     from avrobust.evaluation.schema import Rows as Rows
+    from avrobust.evaluation.versus import compare as compare
     from avrobust.objectives import cross_entropy as cross_entropy
     from avrobust.objectives import margin as margin
     from avrobust.papers.tian2021.attacks import Published as Published
@@ -49,6 +50,7 @@ _MODULES = {
     # Attacks on a model, and their results: one row per clip.
     "evaluation.evaluator": ("evaluate",),
     "evaluation.schema": ("Rows",),
+    "evaluation.versus": ("compare",),
     # Your own loader, with its parts named.
     "evaluation.loader": ("batches",),
     # The attacks as the code of Tian & Xu 2021 runs them.

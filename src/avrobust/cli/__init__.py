@@ -14,6 +14,7 @@ VERBS = {
     "data": ("avrobust.cli.data", "generate the orchestra, prepare clips, audit a dataset"),
     "train": ("avrobust.cli.train", "train a model on your clips"),
     "evaluate": ("avrobust.cli.evaluate", "attack a model: clean and robust accuracy"),
+    "compare": ("avrobust.cli.compare", "two models on the same clips, paired"),
     "grid": ("avrobust.cli.grid", "attack a model at every pair of audio and visual budgets"),
     "attack": ("avrobust.cli.attack", "make one video adversarial"),
     "selftest": ("avrobust.cli.selftest", "check that broken defenses are rated as broken here"),

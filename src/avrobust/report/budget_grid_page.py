@@ -8,6 +8,7 @@ from avrobust.report import budget_grid as numbers
 from avrobust.report.budget_grid import GridResult
 from avrobust.report.budget_grid_figures import growth, landscape, spread
 from avrobust.report.page import environment
+from avrobust.report.sections.doubts import alike
 
 
 def html(grid: GridResult) -> str:
@@ -19,7 +20,7 @@ def html(grid: GridResult) -> str:
         "title": f"What budget fools {numbers.name(grid.about['model'])}?",
         "answer": numbers.answer(grid),
         "unread": numbers.unread(grid),
-        "flags": [f for f in grid.flags if f.level != "note"],
+        "flags": alike(grid.flags),
         "corners": {s: (p.condition.budget, estimate(p["correct"])) for s, p in corners.items()},
         "budgets": {modality: grid.budgets(modality) for modality in ("audio", "visual")},
         "cells": [[estimate(p["correct"]) for p in row] for row in cells],

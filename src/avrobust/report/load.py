@@ -12,9 +12,10 @@ from avrobust.evaluation.conditions import by_mode, tabulate
 from avrobust.evaluation.schema import Rows
 from avrobust.report import record
 from avrobust.report.paper import Paper
-from avrobust.report.record import RunRecord
+from avrobust.report.record import RunRecord, present
 from avrobust.report.run import Run
 
+SAVED = "Give a file that Rows.save wrote."
 NO_PAPERS: Mapping[str, Paper] = MappingProxyType({})
 
 
@@ -32,26 +33,51 @@ def read(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPERS) -> 
         return _of_rows(source)
     path = Path(source)
     if path.suffix == ".parquet":
-        rows = _load(path, advice="Give a file that Rows.save wrote.")
+        rows = _load(path, advice=SAVED)
         try:
             return _of_rows(rows)
         except ValueError as e:
             raise RunError(f"{path}: {e}") from None
+    about = _record(path)
     try:
-        about, _ = record.read(path / "run.json")
+        return replace(_run(_cells(path, about), about), path=path, paper=papers.get(about.paper or ""))
+    except RunError:
+        raise
+    except ValueError as e:
+        raise RunError(f"{path / 'cells'}: {e}") from None
+
+
+def rows_of(source: Path | str) -> Rows:
+    """All rows of a run's folder, or of a Parquet file that `Rows.save` wrote, with what is known of their models.
+
+    Raises `RunError` when there is no run or a file is damaged.
+    """
+    path = Path(source)
+    if path.suffix == ".parquet":
+        return _load(path, advice=SAVED)
+    about = _record(path)
+    known = {name: model for name, model in about.models.items() if model.probe}
+    classes = dict.fromkeys(known, len(about.data.classes))
+    return replace(
+        _cells(path, about), about={"classes": classes, "probes": {name: present(m.probe) for name, m in known.items()}}
+    )
+
+
+def _record(path: Path) -> RunRecord:
+    try:
+        return record.read(path / "run.json")[0]
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(
-            f"{path}: expected a run directory, found no run.json. Pass the folder that a study wrote, or a .parquet file "
-            "of rows."
+            f"{path}: expected a run directory, found no run.json. Pass the folder that a study or `avrobust evaluate` "
+            "wrote, or a .parquet file of rows."
         ) from None
     except ValueError as e:
         raise RunError(f"{e}. Put back the file that the study wrote, or run the study in another folder.") from None
+
+
+def _cells(path: Path, about: RunRecord) -> Rows:
     files = sorted(path.glob("cells/[!.]*/rows.parquet"))  # a leading dot: still being written
-    rows = Rows.concat([_load(file, about.data.classes) for file in files])
-    try:
-        return replace(_run(rows, about), path=path, paper=papers.get(about.paper or ""))
-    except ValueError as e:
-        raise RunError(f"{path / 'cells'}: {e}") from None
+    return Rows.concat([_load(file, about.data.classes) for file in files])
 
 
 def _of_rows(rows: Rows) -> Run:

@@ -102,7 +102,8 @@ def single_label(run: Run) -> bool:
     if not run.classifies or clean is None or not clean["label"].size:
         return False
     both = clean["label"].astype(float), clean["pred"].astype(float)
-    return not any(np.isnan(values).any() for values in both) and both[0].min() >= 0 and both[0].max() < run.classes
+    known = not any(np.isnan(values).any() for values in both)
+    return bool(known and both[0].min() >= 0 and both[0].max() < run.classes)
 
 
 def data(run: Run) -> Mapping[str, Any] | None:

@@ -1,0 +1,72 @@
+"""`avrobust compare`."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avrobust import report
+from avrobust.cli.model import new
+from avrobust.cli.options import Maybe, parse
+from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.versus import compare
+from avrobust.report import versus_page
+
+ABOUT = """Compare two models on the same clips: both accuracies, their paired difference with its interval, exact McNemar tests.
+
+Takes runs (folders that `avrobust evaluate --out` or a study wrote) or .parquet files of rows. Loads no model. Clips that
+only one of them has are left out and counted.
+
+examples:
+  avrobust compare runs/late runs/early --out late-or-early.html
+  avrobust compare runs/quick --models AV MinSim
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    first: tyro.conf.Positional[Path]
+    """The first run or file of rows."""
+    second: tyro.conf.Positional[Path | None] = None
+    """The second; default: the same as the first."""
+    models: Annotated[Maybe[tuple[str, str]], tyro.conf.arg(metavar="FIRST SECOND")] = None
+    """Which model of each, where there are several."""
+    out: Maybe[Path] = None
+    """Also write an HTML page to this file."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, compare, print the table."""
+    options = parse(Options, argv, "compare", ABOUT)
+    if options.out is not None:
+        new(options.out)
+    paths = (options.first, options.second or options.first)
+    models = options.models or (None, None)
+    one, other = (chosen(path, model) for path, model in zip(paths, models, strict=True))
+    versus = compare(one, other, named(paths, one, other))
+    print(versus.table())
+    if options.out is not None:
+        print(f"\nThe page: {versus_page.write(versus, options.out, f'avrobust compare {shlex.join(argv)}')}")
+
+
+def chosen(path: Path, model: str | None) -> Rows:
+    """The rows of one model of a run.  Raises `ValueError` where it has several and none is named, or lacks the named one."""
+    rows = report.rows_of(path)
+    models = list(dict.fromkeys(rows.data["model"].to_pylist()))
+    if model is None and len(models) == 1:
+        return rows
+    if model not in models:
+        raise ValueError(
+            f"{path}: expected {'one model' if model is None else f'the model {model!r}'}, got {', '.join(models) or 'none'}. "
+            "Name one of each run: --models FIRST SECOND."
+        )
+    return rows.where(model=model)
+
+
+def named(paths: tuple[Path, Path], one: Rows, other: Rows) -> tuple[str, str]:
+    """What to call both: by their models, or by their files where the models have one name."""
+    models = tuple(rows.data["model"][0].as_py() for rows in (one, other))
+    return (models[0], models[1]) if models[0] != models[1] else (str(paths[0]), str(paths[1]))

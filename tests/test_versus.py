@@ -1,0 +1,115 @@
+"""Two models on the same clips: what is paired, what is corrected, what is refused."""
+
+import numpy as np
+import pytest
+
+import avrobust as avr
+from avrobust.cli import main
+from avrobust.evaluation.comparison import mcnemar
+from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.versus import WORST
+from avrobust.report import versus_page
+from facts_of import budget_of, facts_of
+
+N = 120
+ORDER = np.random.default_rng(0).permutation(N)
+
+
+def cell(model, accuracy, attack="none", audio=0.0, *, clips=range(N), seed=0, **columns):
+    """Rows of one condition: the clips are right in one order, so that a better model is right on all of a worse one's."""
+    right = [bool(ORDER[i % N] < accuracy * N) for i in clips]
+    subset = "A" if audio else "clean"
+    full = {
+        "model": model, "seed": seed, "attack": attack, "mode": "corrected", "subset": subset, **budget_of(audio, 0.0).columns(),
+        "clip": [f"clip{i}" for i in clips], "label": [i % 4 for i in clips], "status": "ok", "pred_clean": 0, "pred": 0,
+        "correct_clean": [bool(ORDER[i % N] < 0.9 * N) for i in clips], "correct": right, "finite": True,
+        "used_audio": 1.0 if audio else np.nan, "used_visual": np.nan,
+    }  # fmt: skip
+    return Rows.of(full | facts_of(attack) | columns)
+
+
+def model(name, clean, pgd, fgsm=0.8, **more):
+    cells = [(clean, "none", 0.0), (fgsm, "FGSM", 0.01), (pgd, "PGD-10", 0.01)]
+    return Rows.concat([cell(name, accuracy, attack, audio, **more) for accuracy, attack, audio in cells])
+
+
+def test_differences_are_paired_and_corrected_for_their_number():
+    versus = avr.compare(model("late", 0.9, 0.6), model("early", 0.9, 0.3))
+    clean, fgsm, pgd, worst = versus.contests
+    assert [c.attack for c in versus.contests] == ["none", "FGSM", "PGD-10", WORST]
+    own = mcnemar(ORDER < 0.6 * N, ORDER < 0.3 * N)
+    assert (pgd.gap.better, pgd.gap.worse, pgd.gap.difference) == (36, 0, pytest.approx(0.3))
+    assert own.p < pgd.gap.p <= 4 * own.p and pgd.gap.low < own.low < own.high < pgd.gap.high
+    assert pgd.better == worst.better == 1 and clean.better == fgsm.better == 0
+    assert worst.accuracy.first.value == pytest.approx(0.6)  # of what FGSM and PGD leave
+    assert pgd.success.second.value == pytest.approx(1 - 0.3 / 0.9)
+    assert versus.answer == "late is more robust with audio attacked." and versus.doubts == []
+    text = versus.table()
+    assert "+30.0 [" in text and "60.0 % of 120" in text and "note" not in text
+
+
+def test_clips_and_attacks_of_one_side_only_are_counted_and_left_out():
+    few = Rows.concat(
+        [model("b", 0.9, 0.3, clips=range(20, N + 10)), cell("b", 0.1, "MIM-10", 0.01, clips=range(20, N))]
+    )
+    versus = avr.compare(model("a", 0.9, 0.6, clips=range(100)), few)
+    assert versus.clips == 80 and versus.only == (20, 30)
+    assert all(c.gap.n == 80 for c in versus.contests)
+    assert versus.apart == ((), ("MIM-10 within audio linf 0.01",))
+    assert "80 clips that both have; 20 of a only and 30 of b only" in versus.table()
+
+
+def test_one_seed_each_is_paired_whichever_it_is():
+    versus = avr.compare(model("a", 0.9, 0.6), model("b", 0.9, 0.3, seed=7))
+    assert versus.contests[2].gap.n == N and versus.contests[2].better == 1
+
+
+def test_an_attack_that_left_its_budget_is_not_in_the_worst_case():
+    far = [cell(m, 0.1, "MIM-10", 0.01, used_audio=1.2) for m in "ab"]
+    versus = avr.compare(*(Rows.concat([model(m, 0.9, 0.6), more]) for m, more in zip("ab", far, strict=True)))
+    assert {c.attack: c.accuracy.first.value for c in versus.contests}[WORST] == pytest.approx(0.6)
+
+
+def test_what_cannot_be_compared_is_refused():
+    a = model("a", 0.9, 0.6)
+    with pytest.raises(ValueError, match=r"one model on each side, got a, b\. Choose one"):
+        avr.compare(a, Rows.concat([a, model("b", 0.9, 0.6)]))
+    with pytest.raises(ValueError, match=r"one label for the clip 'clip0', got 0 and 3"):
+        avr.compare(a, model("b", 0.9, 0.6, label=3))
+    with pytest.raises(ValueError, match=r"one model on each side, got none"):
+        avr.compare(a, Rows.concat([]))
+    with pytest.raises(
+        ValueError, match=r"the same clips and at least one condition on both sides, got none in common"
+    ):
+        avr.compare(a, model("b", 0.9, 0.6, clip=[f"other{i}" for i in range(N)]))
+
+
+def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {name: model(name, 0.9, pgd) for name, pgd in (("late", 0.6), ("<b>early", 0.3))}
+    for name, mine in rows.items():
+        mine.save(tmp_path / f"{name[-5:].strip()}.parquet")
+    Rows.concat(list(rows.values())).save(tmp_path / "both.parquet")
+    assert main(["compare", "late.parquet", "early.parquet", "--out", "pages/versus.html"]) == 0
+    printed = capsys.readouterr().out
+    assert "late is more robust with audio attacked." in printed
+    html = (tmp_path / "pages/versus.html").read_text()
+    assert (
+        "<b>early" not in html
+        and "&lt;b&gt;early" in html
+        and 'class="better"' in html
+        and "avrobust compare late" in html
+    )
+    assert main(["compare", "both.parquet", "--models", "late", "<b>early"]) == 0
+    assert "late is more robust" in capsys.readouterr().out
+    assert main(["compare", "late.parquet", "late.parquet"]) == 0
+    assert "no clear difference" in capsys.readouterr().out
+    for words, says in (
+        (["both.parquet"], "expected one model, got late, <b>early. Name one of each run: --models"),
+        (["both.parquet", "--models", "late", "lite"], "expected the model 'lite', got late"),
+        (["nowhere"], "expected a run directory, found no run.json"),
+        (["late.parquet", "early.parquet", "--out", "pages/versus.html"], "expected a new file"),
+    ):
+        assert main(["compare", *words]) == 1
+        assert says in capsys.readouterr().err
+    assert versus_page.html(avr.compare(*rows.values())).count("<section>") == 2
