@@ -103,7 +103,7 @@ def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys
     assert main(["compare", "both.parquet", "--models", "late", "<b>early"]) == 0
     assert "late is more robust" in capsys.readouterr().out
     assert main(["compare", "late.parquet", "late.parquet"]) == 0
-    assert "no clear difference" in capsys.readouterr().out
+    assert "No clear difference with audio attacked." in capsys.readouterr().out
     for words, says in (
         (["both.parquet"], "expected one model, got late, <b>early. Name one of each run: --models"),
         (["both.parquet", "--models", "late", "lite"], "expected the model 'lite', got late"),

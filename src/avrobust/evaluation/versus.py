@@ -67,18 +67,19 @@ class Versus:
             found.append(f"Compared on the {self.clips} clips that both have; {lacking} are left out.")
         for name, missing in zip(self.names, self.apart, strict=True):
             if missing:
-                found.append(f"Only {name} has rows of {', '.join(missing)}.")
+                more = f" and {len(missing) - 3} more conditions" if len(missing) > 4 else ""
+                found.append(f"Only {name} has rows of {'; '.join(missing[:3] if more else missing)}{more}.")
         return found
 
     @property
     def answer(self) -> str:
         """In one sentence, by the worst case over attacks, or by the only attack."""
         final = {c.subset: c for c in self.contests if c.subset != "clean"}  # the last of each: the worst case
-        words = {"A": "audio", "V": "video", "AV": "both"}
+        words = {"A": "audio", "V": "video", "AV": "both modalities"}
         parts = {sign: [words[s] for s, c in final.items() if c.better == sign] for sign in (1, -1, 0)}
-        verbs = {1: f"{self.names[0]} is more robust", -1: f"{self.names[1]} is more robust", 0: "no clear difference"}
-        said = [f"{verbs[sign]} with {' and '.join(found)} attacked" for sign, found in parts.items() if found]
-        return f"{'; '.join(said)}." if said else "No attack ran on both models."
+        verbs = {1: f"{self.names[0]} is more robust", -1: f"{self.names[1]} is more robust", 0: "No clear difference"}
+        said = [f"{verbs[sign]} with {' or '.join(found)} attacked." for sign, found in parts.items() if found]
+        return " ".join(said) or "No attack ran on both models."
 
     def table(self) -> str:
         """The conditions as text, one a line; then what raises doubt."""
