@@ -125,6 +125,11 @@ def compare(first: Rows, second: Rows, names: tuple[str, str] | None = None) -> 
                 f"expected rows of one model on each side, got {', '.join(sorted(models)) or 'none'}. Choose one: "
                 "rows.where(model='...'), or on the command line --models FIRST SECOND."
             )
+    for rows in both:
+        if rows.about.get("measures"):
+            raise ValueError(
+                "expected models that give one class per clip, got rows of another task. Compare what rows.table() prints."
+            )
     tables = [{_key(c): p for c, p in by_mode(tabulate(rows.data))[0].items()} for rows in both]
     _check_labels(*(t.values() for t in tables))
     keys = [key for key in tables[0] if key in tables[1] and tables[0][key].info == tables[1][key].info]

@@ -127,8 +127,9 @@ def _in_words(shown: Sequence[Line]) -> str:
     return "; ".join(parts) + "."
 
 
-def data(run: Run) -> Mapping[str, Any]:
-    return {"panels": curves(run)}
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = curves(run)
+    return {"panels": found} if found or not run.alone else None
 
 
 SECTION = Section("curves", "Accuracy over budgets", data)
