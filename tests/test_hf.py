@@ -148,7 +148,7 @@ class Clips:
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_pair_is_trained_saved_loaded_and_attacked_as_two_streams(name, tmp_path, monkeypatch):
     trained = train(made(name), Clips(), BRIEF, view=View(RATE // 2, 4, 40), out=tmp_path, seed=0, progress=False)
-    monkeypatch.setattr("avrobust.models.hf.fetch", lambda *_: pytest.fail("something was fetched"))
+    monkeypatch.setattr("avrobust.models.encoder.fetch", lambda *_: pytest.fail("something was fetched"))
     net, _ = load(trained.path)
     batch = clips()
     assert net.spec == trained.net.spec and (net.classes, net.rate) == (4, RATE)

@@ -15,7 +15,7 @@ from avrobust.evaluation.embedding import alignment, embed, spread
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.localisation import Localisation, baselines, columns, iou, mass, pointing
 from avrobust.models import FUSIONS, AVNet
-from avrobust.models.zoo import NetSpec, build, rebuild
+from avrobust.models.zoo import NetSpec
 from avrobust.objectives import Targeted, WithSimilarity, cosine, heat_shift
 from avrobust.types import InputError, Output
 from nets import CLASSES, Ear, Eye, clips, linear, network
@@ -73,7 +73,7 @@ def test_heat_by_hand(fusion, scale):
 
 
 def test_without_sound_attention_has_a_query_of_its_own():
-    net = build(NetSpec(classes=4, modality="V", width=16, fusion="attention"), seed=0).eval()
+    net = NetSpec(classes=4, modality="V", width=16, fusion="attention").build(seed=0).eval()
     torch.manual_seed(0)
     wave, frames = torch.rand(3, 2000) - 0.5, torch.rand(3, 1, 3, 64, 64)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_without_sound_attention_has_a_query_of_its_own():
         nn.init.normal_(net.fusion.query)
         first, other = (net.fusion.heat(net.represent(AV(w, frames))) for w in (wave, -wave))
     assert torch.equal(first, other) and not torch.allclose(first, torch.full_like(first, 1 / 16))
-    again = rebuild(net.spec)
+    again = net.spec.rebuild()
     again.load_state_dict(net.state_dict())
     assert torch.equal(again.eval()(AV(wave, frames)), net(AV(wave, frames)))
     _, grad = engine.gradient(net, cross_entropy, AV(wave, frames), torch.tensor([0, 1, 2]), THREAT)

@@ -13,7 +13,6 @@ from avrobust import AV, FGSM, PGD, Batch, Threat, engine, evaluate
 from avrobust.config import from_plain
 from avrobust.defenses import Dictionary, ExFMem, Lasso, diagnosis
 from avrobust.defenses.saving import rebuild
-from avrobust.models import build
 from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.training import batches, load, save
 from avrobust.types import Output
@@ -102,7 +101,7 @@ def test_settings_and_clips_that_make_no_memory():
         ExFMem().fill(net, [], 0)
     with pytest.raises(ValueError, match=r"training mode.*net\.eval\(\)"):
         ExFMem().fill(network().train(), [batch], 0)
-    for other, shape, size in ((pointing_net(), r"\(12, 2, 8, 8\)", 96), (build(deaf, 0).eval(), r"\(0,\)", 4096)):
+    for other, shape, size in ((pointing_net(), r"\(12, 2, 8, 8\)", 96), (deaf.build(0).eval(), r"\(0,\)", 4096)):
         with pytest.raises(ValueError, match=rf"one vector of features per clip and modality, got features of {shape}"):
             ExFMem().fill(other, [Batch(AV(torch.zeros(8, size), batch.x.visual), batch.label, batch.ids)], 0)
     for wrong, says in (
@@ -152,7 +151,7 @@ def test_blend_0_is_the_identity_and_others_are_not(settings):
 )
 def test_a_checkpoint_has_the_memory(tmp_path, settings):
     toys = next(batches(Toys(), "train", VIEW, 13))
-    net = build(SMALL, seed=0).eval()
+    net = SMALL.build(seed=0).eval()
     net.feature_defense = settings.fill(net, [toys], 0)
     save(net, tmp_path / "net.safetensors", {})
     again, meta = load(tmp_path / "net.safetensors")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import ViTConfig, ViTModel
 
 from avrobust.config import from_plain, to_plain
-from avrobust.models import FUSIONS, AVNet, Conv1dNet, FrameNet, NetSpec, build, count_parameters, rebuild
+from avrobust.models import FUSIONS, AVNet, Conv1dNet, FrameNet, NetSpec, count_parameters
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, pretrained, resnet18
 from avrobust.types import AV, Signals
 
@@ -30,7 +30,7 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 def test_forward_is_classify_of_fuse_of_embed() -> None:
-    net, x = build(SMALL, seed=0).eval(), signals()
+    net, x = SMALL.build(seed=0).eval(), signals()
     f = net.embed(x)
     assert f.audio.shape == f.visual.shape == (3, 128)
     assert net.fuse(f).shape == (3, 256)
@@ -40,7 +40,7 @@ def test_forward_is_classify_of_fuse_of_embed() -> None:
 
 @pytest.mark.parametrize("modality", ["A", "V"])
 def test_a_unimodal_network_does_not_depend_on_the_other_modality(modality: str) -> None:
-    net, x = build(NetSpec(classes=5, width=16, modality=modality), seed=0).eval(), signals()
+    net, x = NetSpec(classes=5, width=16, modality=modality).build(seed=0).eval(), signals()
     absent, present = ("visual", "audio") if modality == "A" else ("audio", "visual")
     other = AV(audio=x.audio, visual=x.visual * 0) if modality == "A" else AV(audio=x.audio * 0, visual=x.visual)
     f = net.embed(x)
@@ -51,8 +51,8 @@ def test_a_unimodal_network_does_not_depend_on_the_other_modality(modality: str)
 
 
 def test_published_sizes() -> None:
-    sound = build(NetSpec(classes=11, modality="A"), seed=0)
-    picture = build(NetSpec(classes=11, modality="V"), seed=0)
+    sound = NetSpec(classes=11, modality="A").build(seed=0)
+    picture = NetSpec(classes=11, modality="V").build(seed=0)
     # 8 convolutions of kernel 3 and their normalisations; ResNet-18 without its classifier has 11,176,512.
     channels = [1, 64, 64, 128, 128, 256, 256, 512, 512]
     convolutions = sum(3 * a * b for a, b in pairwise(channels))
@@ -90,7 +90,7 @@ def test_sound_network_equals_the_published_1d_layout() -> None:
 
 def test_every_convolution_is_followed_by_its_normalisation() -> None:
     """Folding the normalisation into the convolution relies on it."""
-    for parent in build(SMALL, seed=0).modules():
+    for parent in SMALL.build(seed=0).modules():
         children = list(parent.children())
         for child, following in zip(children, [*children[1:], None], strict=False):
             if isinstance(child, nn.Conv2d):
@@ -134,7 +134,7 @@ def test_fusions_match_their_formula(fusion: str) -> None:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_trains_every_weight(fusion: str) -> None:
-    net = build(NetSpec(classes=5, width=16, fusion=fusion), seed=0)
+    net = NetSpec(classes=5, width=16, fusion=fusion).build(seed=0)
     F.cross_entropy(net(signals()), torch.tensor([0, 1, 2])).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -153,8 +153,8 @@ def test_places_keep_the_resolution_of_the_last_stage_but_one() -> None:
 
 
 def test_attention_takes_the_weights_of_a_concat_network() -> None:
-    concat, attention = (build(NetSpec(classes=5, width=16, fusion=f), seed=0).eval() for f in ("concat", "attention"))
-    other = build(NetSpec(classes=5, width=16), seed=1).eval()
+    concat, attention = (NetSpec(classes=5, width=16, fusion=f).build(seed=0).eval() for f in ("concat", "attention"))
+    other = NetSpec(classes=5, width=16).build(seed=1).eval()
     attention.load_state_dict(other.state_dict())  # by name and shape, all of them
     x = signals(size=64)
     f = attention.embed(x)
@@ -163,7 +163,7 @@ def test_attention_takes_the_weights_of_a_concat_network() -> None:
     assert attention.classifier.in_features == concat.classifier.in_features == 256
     with torch.no_grad():
         assert not torch.allclose(attention(x), other(x))
-        again = rebuild(from_plain(json.loads(json.dumps(to_plain(attention.spec)))))
+        again = from_plain(json.loads(json.dumps(to_plain(attention.spec)))).rebuild()
         again.load_state_dict(attention.state_dict())
         assert torch.equal(again.eval()(x), attention(x))
 
@@ -181,7 +181,7 @@ def test_a_feature_defense_stands_between_the_encoders_and_the_fusion() -> None:
         def forward(self, f: AV[Tensor]) -> AV[Tensor]:
             return AV(audio=f.audio / 2, visual=-f.visual)
 
-    net, x = build(SMALL, seed=0).eval(), signals()
+    net, x = SMALL.build(seed=0).eval(), signals()
     f, plain = net.embed(x), net(x)
     for a, b in zip(net.represent(x), f, strict=True):  # no feature defense: what the encoders give
         assert torch.equal(a, b)
@@ -199,10 +199,10 @@ def test_a_feature_defense_stands_between_the_encoders_and_the_fusion() -> None:
 def test_weights_depend_on_the_seed_only() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    a = weights(build(SMALL, seed=0))
+    a = weights(SMALL.build(seed=0))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    b, c = weights(build(SMALL, seed=0)), weights(build(SMALL, seed=1))
+    b, c = weights(SMALL.build(seed=0)), weights(SMALL.build(seed=1))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a["classifier.weight"], c["classifier.weight"])
     assert not torch.equal(a["audio.layers.0.weight"], c["audio.layers.0.weight"])
@@ -212,7 +212,7 @@ def test_weights_depend_on_the_seed_only() -> None:
 
 def test_classifier_starts_small() -> None:
     for std in (1e-2, 1e-4):
-        net = build(NetSpec(classes=50, classifier_std=std), seed=0)
+        net = NetSpec(classes=50, classifier_std=std).build(seed=0)
         assert net.classifier.weight.std().item() == pytest.approx(std, rel=0.02)
         assert not net.classifier.bias.any()
 
@@ -223,8 +223,8 @@ def test_rebuild_makes_the_same_network_from_plain_data() -> None:
         NetSpec(classes=5, width=16, modality="A"),
         NetSpec(classes=5, width=16, fusion="film"),
     ):
-        net = build(spec, seed=3)
-        again = rebuild(from_plain(json.loads(json.dumps(to_plain(net.spec)))))
+        net = spec.build(seed=3)
+        again = from_plain(json.loads(json.dumps(to_plain(net.spec)))).rebuild()
         again.load_state_dict(net.state_dict())
         assert torch.equal(net.eval()(signals()), again.eval()(signals()))
 
@@ -234,12 +234,12 @@ def test_pretrained_weights_by_folder(tmp_path) -> None:  # type: ignore[no-unty
     torch.manual_seed(0)
     backbone = resnet18(width=32)
     backbone.save_pretrained(tmp_path)
-    net = build(NetSpec(classes=5, width=16, visual_weights=str(tmp_path)), seed=0)
+    net = NetSpec(classes=5, width=16, visual_weights=str(tmp_path)).build(seed=0)
     assert net.visual.width == 256
     for name, value in backbone.state_dict().items():
         assert torch.equal(net.visual.backbone.state_dict()[name], value)
     (tmp_path / "config.json").unlink()
-    assert rebuild(net.spec).visual.width == 256
+    assert net.spec.rebuild().visual.width == 256
 
 
 def test_pretrained_weights_that_are_not_there(tmp_path) -> None:  # type: ignore[no-untyped-def]

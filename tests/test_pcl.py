@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from avrobust import Batch, Seeds
 from avrobust.defenses import PCL, Centres, Prototypes
-from avrobust.models import build
 from avrobust.training import Trained, batches, load, train
 from nets import clips, network, reordered
 from test_training import RECIPE, SMALL, VIEW, Counted, Toys, assert_same, killed_at, weights
@@ -108,7 +107,7 @@ def test_prototypes_without_centres():
 
 
 def pcl_run(out, loss, **options) -> Trained:
-    net = build(SMALL, seed=0)
+    net = SMALL.build(seed=0)
     net.feature_defense = Prototypes().fill(net, batches(Toys(), "train", VIEW, 4), 0)
     recipe = replace(RECIPE, epochs=2)
     return train(net, Toys(), recipe, view=VIEW, out=out, seed=0, loss=loss, progress=False, **options)

@@ -13,7 +13,7 @@ from torch import nn
 
 from avrobust.models.configurations import IMAGES, known_settings
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
-from avrobust.models.zoo import NetSpec, build
+from avrobust.models.zoo import NetSpec
 from avrobust.training import CheckpointError, checkpoint, load, save
 from avrobust.types import AV
 from their_defense import Blend, Faded, Quantised, Settings
@@ -28,7 +28,7 @@ X = AV(
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a small network."""
     path = tmp_path_factory.mktemp("good") / "net.safetensors"
-    save(build(NetSpec(classes=5, width=16), seed=0), path, {"note": "mine"})
+    save(NetSpec(classes=5, width=16).build(seed=0), path, {"note": "mine"})
     return path
 
 
@@ -233,7 +233,7 @@ def test_weights_of_another_kind_of_number_are_refused(good, tmp_path):
     ids=lambda g: type(g).__name__,
 )  # fmt: skip
 def test_a_defense_of_one_s_own_comes_back(tmp_path, feature_defense):
-    net = build(NetSpec(classes=5, width=16), seed=0).eval()
+    net = NetSpec(classes=5, width=16).build(seed=0).eval()
     bare = net(X)
     net.feature_defense = feature_defense
     with torch.no_grad():
@@ -252,7 +252,7 @@ def test_a_defense_is_imported_only_where_that_is_allowed(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     import stranger_defense
 
-    net = build(NetSpec(classes=5, width=16), seed=0).eval()
+    net = NetSpec(classes=5, width=16).build(seed=0).eval()
     net.feature_defense = stranger_defense.Half()
     path = tmp_path / "net.safetensors"
     save(net, path, {})
@@ -276,7 +276,7 @@ def test_a_defense_that_would_not_come_back_is_refused_when_it_is_saved(tmp_path
     changed.later = 3.0  # no argument of its constructor
     other.forward = lambda f: f
     grown.head = nn.Linear(1, 1)
-    net = build(NetSpec(classes=5, width=16), seed=0)
+    net = NetSpec(classes=5, width=16).build(seed=0)
     for feature_defense, says in (
         (Local(), "that another program can import"),
         (nn.Sequential(Faded(0.5), Faded(0.1)), "got 'torch.nn.modules.container:Sequential'"),
@@ -293,7 +293,7 @@ def test_a_defense_that_would_not_come_back_is_refused_when_it_is_saved(tmp_path
 
 
 def test_a_network_that_was_changed_says_that_it_cannot_be_built_again(tmp_path):
-    net = build(NetSpec(classes=5, width=16), seed=0)
+    net = NetSpec(classes=5, width=16).build(seed=0)
     net.audio.layers[2] = nn.GELU()  # no weights: nothing else would tell
     save(net, tmp_path / "net.safetensors", {})
     with pytest.raises(CheckpointError, match="got weights alone"):
@@ -302,8 +302,8 @@ def test_a_network_that_was_changed_says_that_it_cannot_be_built_again(tmp_path)
 
 
 def test_weights_go_into_a_network_with_the_defense_that_they_were_saved_with(tmp_path):
-    net = build(NetSpec(classes=5, width=16), seed=0)
+    net = NetSpec(classes=5, width=16).build(seed=0)
     net.feature_defense = Faded(0.5)
     save(net, tmp_path / "net.safetensors", {})
     with pytest.raises(CheckpointError, match=r"expected the feature defense None, got .*Faded"):
-        load(tmp_path / "net.safetensors", build(NetSpec(classes=5, width=16), seed=0))
+        load(tmp_path / "net.safetensors", NetSpec(classes=5, width=16).build(seed=0))

@@ -101,11 +101,11 @@ def test_the_package_s_and_the_libraries_code_is_left_to_their_versions():
 
 
 def test_a_training_with_an_edited_loss_is_another_training(own, tmp_path):
-    from avrobust.models.zoo import NetSpec, build
+    from avrobust.models.zoo import NetSpec
     from avrobust.training.identity import TrainingError, refuse_another
 
     def asked(loss: object) -> dict:
-        return {"code": sources(loss, build(NetSpec(classes=2, width=16, modality="A"), 0).feature_defense)}
+        return {"code": sources(loss, NetSpec(classes=2, width=16, modality="A").build(0).feature_defense)}
 
     path = tmp_path / "net.safetensors"
     write({}, path, asked(own.push))

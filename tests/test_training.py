@@ -28,7 +28,7 @@ from avrobust.config import from_plain, to_plain
 from avrobust.data.shards import content
 from avrobust.media.decode import Clip
 from avrobust.media.spec import ClipSpec
-from avrobust.models import AVNet, Loss, NetSpec, build
+from avrobust.models import AVNet, Loss, NetSpec
 from avrobust.papers.tian2021 import recipes
 from avrobust.seeds import Seeds
 from avrobust.training import (
@@ -85,7 +85,7 @@ class Toys:
 
 
 def run(out: Path, recipe: Recipe = RECIPE, seed: int = 0, **options: object) -> Trained:
-    return train(build(SMALL, seed), Toys(), recipe, view=VIEW, out=out, seed=seed, **{"progress": False} | options)
+    return train(SMALL.build(seed), Toys(), recipe, view=VIEW, out=out, seed=seed, **{"progress": False} | options)
 
 
 def weights(net: nn.Module) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ def test_onecycle_is_torchs() -> None:
 
 
 def test_the_published_recipe_in_numbers() -> None:
-    recipe, net = recipes.PUBLISHED, build(SMALL, seed=0)
+    recipe, net = recipes.PUBLISHED, SMALL.build(seed=0)
     optimizer = recipe.build_optimizer(net)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
     rates = {}
@@ -259,25 +259,25 @@ def test_the_published_recipe_in_numbers() -> None:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "net.safetensors"
-    save(build(SMALL, seed=1), path, {"seed": 1, "val": float("nan"), "classes": ["a", "ü"], "none": None})
+    save(SMALL.build(seed=1), path, {"seed": 1, "val": float("nan"), "classes": ["a", "ü"], "none": None})
     return path
 
 
 def test_a_checkpoint_rebuilds_its_network(saved: Path) -> None:
     net, meta = load(saved)
     assert not net.training
-    assert_same(weights(net), weights(build(SMALL, seed=1)))
-    assert weights_sha256(net) == weights_sha256(build(SMALL, seed=1).to(memory_format=torch.channels_last))
-    assert weights_sha256(net) != weights_sha256(build(SMALL, seed=2))
+    assert_same(weights(net), weights(SMALL.build(seed=1)))
+    assert weights_sha256(net) == weights_sha256(SMALL.build(seed=1).to(memory_format=torch.channels_last))
+    assert weights_sha256(net) != weights_sha256(SMALL.build(seed=2))
     assert np.isnan(meta.pop("val"))
     assert meta == {"seed": 1, "classes": ["a", "ü"], "none": None, "spec": to_plain(net.spec), "feature_defense": None}
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]  # no draft is left
 
 
 def test_weights_go_into_a_network_that_is_given(saved: Path) -> None:
-    net = build(SMALL, seed=2)
+    net = SMALL.build(seed=2)
     assert load(saved, net)[0] is net
-    assert_same(weights(net), weights(build(SMALL, seed=1)))
+    assert_same(weights(net), weights(SMALL.build(seed=1)))
 
 
 def torch_file(path: Path) -> None:
@@ -328,15 +328,15 @@ def test_files_that_are_no_checkpoint(saved: Path, spoil: Callable[[Path], objec
 
 
 def test_the_checkpoint_of_another_network(saved: Path) -> None:
-    net = build(NetSpec(classes=4, width=16), seed=0)
+    net = NetSpec(classes=4, width=16).build(seed=0)
     before = weights(net)
     with pytest.raises(CheckpointError, match=r"'classifier.weight' is \(3, 256\) instead of \(4, 256\)"):
         load(saved, net)
     assert_same(before, weights(net))
     with pytest.raises(CheckpointError, match=r"'visual.backbone.* is not in the network; .* and \d+ more\. Build"):
-        load(saved, build(NetSpec(classes=3, width=16, modality="A"), seed=0))
+        load(saved, NetSpec(classes=3, width=16, modality="A").build(seed=0))
     with pytest.raises(CheckpointError, match=r"'fusion.from_visual.weight' is missing"):
-        load(saved, build(NetSpec(classes=3, width=16, fusion="gated-concat"), seed=0))
+        load(saved, NetSpec(classes=3, width=16, fusion="gated-concat").build(seed=0))
     foreign = saved.with_name("foreign.safetensors")
     save_file({"weight": torch.zeros(3)}, foreign)
     with pytest.raises(CheckpointError, match=r"got weights alone\. Build the network and pass it"):
@@ -350,7 +350,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved: Path, mon
 
     monkeypatch.setattr("avrobust.training.checkpoint.save_file", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*\. Make room"):
-        save(build(SMALL, seed=5), saved, {})
+        save(SMALL.build(seed=5), saved, {})
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
     assert load(saved)[1]["seed"] == 1
 
@@ -388,7 +388,7 @@ def test_training_learns_and_leaves_what_it_says(straight: Trained) -> None:
 def test_an_encoder_with_rate_0_is_frozen(tmp_path: Path) -> None:
     """Its BatchNorm statistics too, which need no gradient to move."""
     trained = run(tmp_path / "AV", replace(RECIPE, epochs=1, lr=AV(audio=2e-3, visual=0.0)))
-    before, after = weights(build(SMALL, 0)), weights(trained.net)
+    before, after = weights(SMALL.build(0)), weights(trained.net)
     moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"audio", "classifier"}
 
@@ -491,11 +491,11 @@ def test_a_finished_training_is_loaded_and_another_refused(straight: Trained) ->
     with pytest.raises(TrainingError, match=r"recipe.epochs 4 there, 5 asked\. Give another folder"):
         run(out, replace(RECIPE, epochs=5))
     with pytest.raises(TrainingError, match=r"seed 0 there, 1 asked"):
-        train(build(SMALL, 0), Toys(), RECIPE, view=VIEW, out=out, seed=1, progress=False)
+        train(SMALL.build(0), Toys(), RECIPE, view=VIEW, out=out, seed=1, progress=False)
     with pytest.raises(TrainingError, match=r"clips.train 13 there, 14 asked"):
-        train(build(SMALL, 0), Toys(train=14), RECIPE, view=VIEW, out=out, seed=0, progress=False)
+        train(SMALL.build(0), Toys(train=14), RECIPE, view=VIEW, out=out, seed=0, progress=False)
     with pytest.raises(TrainingError, match=r"start [0-9a-f]+ there, "):
-        train(build(SMALL, 9), Toys(), RECIPE, view=VIEW, out=out, seed=0, progress=False)
+        train(SMALL.build(9), Toys(), RECIPE, view=VIEW, out=out, seed=0, progress=False)
 
 
 def test_clips_that_changed_under_their_names_are_another_training(straight: Trained) -> None:
@@ -510,7 +510,7 @@ def test_clips_that_changed_under_their_names_are_another_training(straight: Tra
 
     def again(store: Toys) -> Trained:
         out = straight.path.parent
-        return train(build(SMALL, 0), store, RECIPE, view=VIEW, out=out, seed=0, progress=False)
+        return train(SMALL.build(0), store, RECIPE, view=VIEW, out=out, seed=0, progress=False)
 
     with pytest.raises(TrainingError, match=r"data [0-9a-f]+ there, [0-9a-f]+ asked"):
         again(Louder())
@@ -531,7 +531,7 @@ def test_a_damaged_state_is_refused_in_words_or_taken_up(tmp_path: Path) -> None
         run(tmp_path, loss=killed_at(5), save_every_s=0.0)
     path, draws = tmp_path / "state.safetensors", np.random.default_rng(0)
     whole, (tensors, meta) = path.read_bytes(), checkpoint.read(path)
-    net = build(SMALL, seed=0)
+    net = SMALL.build(seed=0)
     optimizer = RECIPE.build_optimizer(net)
     assert state.load(path, net, optimizer, 3).step == 5
     begun, (slot, *_) = meta["position"], [name for name in tensors if name.startswith("optimizer.")]
@@ -577,7 +577,7 @@ def test_batches_made_ahead_are_the_same_and_errors_come_through() -> None:
 
 
 def test_what_a_feature_defense_learns_is_trained() -> None:
-    net = build(SMALL, seed=0)
+    net = SMALL.build(seed=0)
     net.feature_defense = nn.Linear(2, 2)
     trained = {id(p) for group in RECIPE.build_optimizer(net).param_groups for p in group["params"]}
     assert trained == {id(p) for p in net.parameters()}
@@ -598,7 +598,7 @@ def test_multi_label_clips_make_batches_and_no_training(tmp_path):
     assert batch.label.dtype == torch.float32
     assert batch.label.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
     with pytest.raises(TrainingError, match="expected clips of one class each, got multi-label clips"):
-        train(build(SMALL, 0), ManyToys(), RECIPE, view=VIEW, out=tmp_path, seed=0, progress=False)
+        train(SMALL.build(0), ManyToys(), RECIPE, view=VIEW, out=tmp_path, seed=0, progress=False)
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
@@ -608,10 +608,10 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"expected a finite loss, got nan in step 0 \(epoch 1\).*clips \(t"):
         run(tmp_path, loss=nothing)
     with pytest.raises(TrainingError, match=r"expected clips in the split 'val', got none"):
-        train(build(SMALL, 0), Toys(val=0), RECIPE, view=VIEW, out=tmp_path, seed=0, progress=False)
+        train(SMALL.build(0), Toys(val=0), RECIPE, view=VIEW, out=tmp_path, seed=0, progress=False)
     with pytest.raises(TrainingError, match=r"for the 3 classes of the data, got one for 11"):
         train(
-            build(NetSpec(classes=11, width=16), 0),
+            NetSpec(classes=11, width=16).build(0),
             Toys(),
             RECIPE,
             view=VIEW,
@@ -627,7 +627,7 @@ def test_every_modality_trains_in_either_precision(tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         for modality in ("A", "V"):
             recipe = replace(RECIPE, epochs=1, precision=precision)
-            net, out = build(replace(SMALL, modality=modality), 0), tmp_path / f"{modality}-{precision}"
+            net, out = replace(SMALL, modality=modality).build(0), tmp_path / f"{modality}-{precision}"
             done = train(net, Toys(), recipe, view=VIEW, out=out, seed=0, progress=False)
             assert {p.dtype for p in done.net.parameters()} == {torch.float32}
             assert load(done.path)[1]["dtype"] == f"torch.{precision}"

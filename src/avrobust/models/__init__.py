@@ -1,7 +1,7 @@
 """Audio-visual models: signals in, features and logits out.  Knows no attacks.
 
-A spec describes a network and `build` makes it: `NetSpec` the package's own, `PairSpec` two pretrained encoders, `OwnSpec` yours.  Training, defenses
-and attacks work on any `Network`.
+A spec describes a network and builds it: `NetSpec` the package's own, `PairSpec` two pretrained encoders, `OwnSpec` yours.
+Training, defenses and attacks work on any `Network`.
 """
 
 from avrobust.models import published
@@ -12,7 +12,7 @@ from avrobust.models.hf import PairSpec, pair
 from avrobust.models.network import Absent, AVNet, Loss, Network, Spec
 from avrobust.models.own import OwnNet, OwnSpec
 from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, FrameNet
-from avrobust.models.zoo import NetSpec, build, count_parameters, rebuild
+from avrobust.models.zoo import NetSpec, count_parameters
 
 __all__ = [
     "FUSIONS",
@@ -31,10 +31,8 @@ __all__ = [
     "PairSpec",
     "Spec",
     "audio_frontend",
-    "build",
     "count_parameters",
     "pair",
     "published",
-    "rebuild",
     "visual_frontend",
 ]

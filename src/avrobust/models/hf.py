@@ -3,34 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, PretrainedConfig, PreTrainedModel
+from torch import nn
 
 from avrobust.models.configurations import described, made
-from avrobust.models.frontends import (
-    AudioFrontEnd,
-    FrameSettings,
-    MelSettings,
-    VisualFrontEnd,
-    WaveSettings,
-    audio_settings,
-    visual_settings,
-)
+from avrobust.models.encoder import Encoder, Loaded, Source, loaded_from, random_model, tower
+from avrobust.models.frontends import AudioFrontEnd, FrameSettings, MelSettings, VisualFrontEnd, WaveSettings
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Spec, known, parts, refuse_few, weights_drawn_by
-from avrobust.models.visual import fetch
 from avrobust.types import AV
-
-Modality = Literal["audio", "visual"]
-Source: TypeAlias = str | Path | PretrainedConfig | PreTrainedModel
-
-# Where models of two modalities (CLAP, CLIP, SigLIP, PE-AV) keep the tower of each.
-TOWERS = {"audio": ("audio_model", "audio_encoder"), "visual": ("vision_model", "video_encoder")}
-PROCESSORS = {"audio": AutoFeatureExtractor, "visual": AutoImageProcessor}
 
 
 @dataclass(frozen=True)
@@ -92,7 +75,7 @@ class PairSpec(Spec):
         with weights_drawn_by(0):
             configs = self.encoders.map(lambda e: made(e.config))
             loaded = configs.map(
-                lambda config, modality, e: Loaded(_tower(_random(config), modality), config, e.front_end, e.pooled),
+                lambda config, modality, e: Loaded(tower(random_model(config), modality), config, e.front_end, e.pooled),
                 AV("audio", "visual"), self.encoders,
             )  # fmt: skip
             net = self.joined(loaded, self.encoders.map(lambda e: e.width))
@@ -154,7 +137,7 @@ def pair(
     """
     spec = PairSpec(_label(audio), _label(visual), fusion, frozen, rate, classes)
     with weights_drawn_by(seed):
-        loaded = AV(audio, visual).map(_loaded, processors or AV(audio=None, visual=None), AV("audio", "visual"))
+        loaded = AV(audio, visual).map(loaded_from, processors or AV(audio=None, visual=None), AV("audio", "visual"))
         net = spec.joined(loaded, AV(audio=None, visual=None))
     configs = loaded.map(lambda model: described(model.config))
     if None not in configs:
@@ -170,145 +153,8 @@ def pair(
     return net
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A model of `transformers`, the configuration of the whole that it is of, and what its processor does.
-
-    `pooled`: its `pooler_output` has weights that were trained with it.
-    """
-
-    model: PreTrainedModel
-    config: PretrainedConfig
-    front_end: Any
-    pooled: bool = True
-
-
-class Encoder(nn.Module):
-    """A front end, a model of `transformers`, and one vector of what it returns.
-
-    The vector is the `pooler_output`, or the mean of `last_hidden_state` where there is none or where its weights did not
-    come with the others.  Image models see frame by frame; a clip's feature is the mean.  `width` None is learnt from a
-    blank clip.
-    """
-
-    def __init__(
-        self, front_end: AudioFrontEnd | VisualFrontEnd, loaded: Loaded, width: int | None = None, frozen: bool = False
-    ) -> None:
-        super().__init__()
-        self.front_end = front_end
-        self.backbone = loaded.model
-        self.pooled = loaded.pooled
-        self.frozen = frozen
-        config = self.backbone.config
-        self.of_images = front_end.settings.input == "pixel_values" and not hasattr(config, "num_frames")
-        self.with_fusion = getattr(config, "enable_fusion", False)  # CLAP's; no clip is longer than it takes
-        if hasattr(config, "apply_spec_augment"):
-            config.apply_spec_augment = False  # masks from NumPy's global state, in training
-        if frozen:
-            self.backbone.requires_grad_(False)
-        self.width = self._measured() if width is None else width
-
-    @property
-    def rate(self) -> int | None:
-        """The samples a second of the clips that it takes; None for frames."""
-        return self.front_end.rate if isinstance(self.front_end, AudioFrontEnd) else None
-
-    def _measured(self) -> int:
-        """The number of features of a blank clip."""
-        frames = getattr(self.front_end.settings, "frames", None) or 1
-        example = torch.zeros((1, self.rate) if self.rate else (1, frames, 3, 224, 224))
-        self.eval()
-        try:
-            with torch.no_grad():
-                return int(self(example).shape[1])
-        except (AttributeError, ValueError, RuntimeError, IndexError, TypeError) as error:
-            raise ValueError(
-                f"expected a processor and a model that gives features of its output, got {self.front_end.settings} and "
-                f"{type(self.backbone).__name__}, which fail together: {error} Give the processor that the model was trained "
-                "with, and a model without a head: AutoModel."
-            ) from error
-        finally:
-            self.train()
-
-    def train(self, mode: bool = True) -> "Encoder":
-        """As of every module; a frozen model stays as in evaluation, its dropout and statistics too."""
-        super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
-        return self
-
-    def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
-        """Features of waveforms (b n) or of frames (b t 3 h w)."""
-        x: Tensor = self.front_end(signal)
-        out = self.backbone(
-            **{self.front_end.settings.input: x.flatten(0, 1) if self.of_images else x},
-            **({"is_longer": torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)} if self.with_fusion else {}),
-        )
-        pooled = getattr(out, "pooler_output", None) if self.pooled else None
-        z: Tensor = out.last_hidden_state if pooled is None else pooled
-        if pooled is not None:
-            z = z.flatten(1)
-        elif z.ndim == 4:  # (b d h w) of convolutions
-            z = z.mean((2, 3))
-        else:
-            z = z.mean(1)
-        return z.view(len(x), -1, z.shape[1]).mean(1) if self.of_images else z
-
-
-def _loaded(source: Source, processor: Any, modality: Modality) -> Loaded:
-    """The model and what its processor does; of a model of two modalities, this one's tower."""
-    pooled = True
-    if isinstance(source, str | Path):
-
-        def load(name: str, **where: bool) -> tuple[PreTrainedModel, dict[str, Any], Any]:
-            model, info = AutoModel.from_pretrained(
-                name,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                dtype=torch.float32,
-                **where,
-            )
-            own = processor or PROCESSORS[modality].from_pretrained(name, trust_remote_code=False, **where)
-            return model, info, own
-
-        model, info, processor = fetch(str(source), load, f"as {modality}, or give a configuration and a processor.")
-        parameters, pooler = dict(model.named_parameters()), getattr(_tower(model, modality), "pooler", None)
-        untrained = {id(parameters[name]) for name in info["missing_keys"] if name in parameters}
-        pooled = pooler is None or not untrained & set(map(id, pooler.parameters()))
-    elif processor is None:
-        raise ValueError(
-            f"expected a processor beside the {type(source).__name__}, got none. Give it as {modality} of `processors`, or "
-            "give the name or the folder of a model."
-        )
-    else:
-        model = source if isinstance(source, PreTrainedModel) else _random(source)
-    tower = _tower(model, modality)
-    if modality == "audio":
-        return Loaded(tower, model.config, audio_settings(processor), pooled)
-    return Loaded(tower, model.config, visual_settings(processor, getattr(tower.config, "num_frames", None)), pooled)
-
-
-def _random(config: PretrainedConfig) -> PreTrainedModel:
-    """The model of a configuration, with random weights."""
-    model: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=False)
-    return model
-
-
 def _label(source: Source) -> str:
     """A name for a model: its own, or its class."""
     return (
         str(source) if isinstance(source, str | Path) else getattr(source, "name_or_path", "") or type(source).__name__
     )
-
-
-def _tower(model: PreTrainedModel, modality: Modality) -> PreTrainedModel:
-    if hasattr(model.config, "text_config"):
-        tower = next((getattr(model, name) for name in TOWERS[modality] if hasattr(model, name)), None)
-        if tower is None:
-            raise ValueError(
-                f"expected a model with a tower for {modality}, got {type(model).__name__}. Name a model of that modality."
-            )
-        return tower
-    # Whisper and others that write text: what listens.
-    return model.get_encoder() if model.config.is_encoder_decoder else model

@@ -158,8 +158,8 @@ class AVNet(Network):
     An audio-only or visual-only network is the same class with an `Absent` encoder for the other modality.  The classifier
     starts from N(0, `classifier_std`) and zero bias.
 
-    >>> from avrobust.models import NetSpec, build
-    >>> net = build(NetSpec(classes=3, width=16), seed=0).eval()
+    >>> from avrobust.models import NetSpec
+    >>> net = NetSpec(classes=3, width=16).build(seed=0).eval()
     >>> x = AV(audio=torch.zeros(2, 4096), visual=torch.zeros(2, 1, 3, 32, 32))
     >>> net.embed(x).audio.shape, net(x).shape
     (torch.Size([2, 128]), torch.Size([2, 3]))

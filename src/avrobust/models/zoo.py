@@ -1,4 +1,4 @@
-"""Networks from settings: `build` makes the network that a spec describes, `NetSpec` describes the package's own."""
+"""The package's own networks, from settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.configurations import described
 from avrobust.models.fusion import FUSIONS
-from avrobust.models.network import Absent, AVNet, Modality, Network, Spec, known, refuse_few, weights_drawn_by
+from avrobust.models.network import Absent, AVNet, Modality, Spec, known, refuse_few, weights_drawn_by
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18
 from avrobust.types import AV
 
@@ -25,8 +25,9 @@ class NetSpec(Spec):
 
     >>> NetSpec(classes=11)
     NetSpec(classes=11, modality='AV', fusion='concat', visual_weights=None, width=64, classifier_std=0.01)
-    >>> build(NetSpec(classes=11, modality="A"), seed=0).audio.width
-    512
+    >>> net = NetSpec(classes=11, modality="A").build(seed=0)
+    >>> count_parameters(net), net.spec.rebuild().spec == net.spec
+    (1570251, True)
     """
 
     classes: int | None = None
@@ -90,28 +91,6 @@ class NetSpec(Spec):
         net = AVNet(encoders, fusion, known(self.classes), classifier_std=self.classifier_std)
         net.built_by(replace(self, backbone=backbone and described(backbone.config)))
         return net
-
-
-def build(spec: Spec, seed: int) -> Network:
-    """The network that `spec` describes: `spec.build(seed)`.
-
-    >>> net = build(NetSpec(classes=11, modality="A"), seed=0)
-    >>> count_parameters(net)
-    1570251
-    """
-    return spec.build(seed)
-
-
-def rebuild(spec: Spec) -> Network:
-    """The network whose `Network.spec` this is, with weights yet to be loaded: `spec.rebuild()`.
-
-    It may come from a stranger's file (`config.from_plain`): raises `ValueError` for settings of no image model.
-
-    >>> net = build(NetSpec(classes=11, width=16), seed=0)
-    >>> rebuild(net.spec).spec == net.spec
-    True
-    """
-    return spec.rebuild()
 
 
 def count_parameters(net: nn.Module) -> int:

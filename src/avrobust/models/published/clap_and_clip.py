@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from avrobust.models.encoder import Encoder, Loaded
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import FUSIONS
-from avrobust.models.hf import Encoder, Loaded
 from avrobust.models.network import AVNet
 from avrobust.models.published.prompts import Prompts, TextSource, text_embeddings, with_processor
 from avrobust.types import AV
