@@ -118,6 +118,15 @@ def test_files_are_named_as_people_name_them(tmp_path, name):
     assert (root / second.video).exists() == (name == "{}")
 
 
+def test_a_folder_of_classes_stays_one_beside_a_table_of_two_columns(tmp_path):
+    root = folder(tmp_path, ("dog/a.mp4", "cat/b.mp4"), durations="a.mp4,3.2\nb.mp4,4.0\n")
+    assert Source(root).manifest().classes == ("cat", "dog")
+    assert Source(root / "durations.csv").manifest().classes == (
+        "3.2",
+        "4.0",
+    )  # VGGSound's own list of test clips looks so
+
+
 def test_multi_label_tables_are_read_as_written(tmp_path):
     manifest = Source(folder(tmp_path, vggsounder=VGGSOUNDER)).manifest()
     manifest.write(tmp_path / "sub.csv")

@@ -41,6 +41,7 @@ class Format(NamedTuple):
     clip: Callable[[List, Row], Entry]
     header: bool = False  # whether the first row names columns
     joined: bool = False  # whether the rows of one clip are one multi-label clip
+    certain: bool = True  # whether no other table begins like this, so that a folder with the list is the dataset's
 
 
 def _cells(given: List, row: Row, *names: str) -> list[str]:
@@ -112,7 +113,7 @@ FORMATS: dict[str, Format] = {
     # id,start,label,split without a header; files <id>_<start>.mp4
     "VGGSound": Format(lambda first: len(first) == 4 and first[1].isdecimal() and first[3] in SPLIT_NAMES, _vggsound),
     # file,label without a header, for the test clips only
-    "VGGSound test": Format(lambda first: len(first) == 2 and Path(first[0]).suffix.lower() in VIDEOS, _vggsound_test),
+    "VGGSound test": Format(lambda first: len(first) == 2 and Path(first[0]).suffix.lower() in VIDEOS, _vggsound_test, certain=False),
     # id, start, end, "key,key" after lines of comments; files <id>_<start>.mp4
     "AudioSet": Format(lambda first: first[0].startswith(("# Segments csv", "# YTID")), _audioset),
 }  # fmt: skip
@@ -130,7 +131,8 @@ def format_of(table: Path) -> Format | None:
 
 def inside(folder: Path) -> list[Path]:
     """The published lists in a folder.  Raises ManifestError for lists of several formats."""
-    found = {table: format for table in sorted(folder.glob("*.csv")) if (format := format_of(table)) is not None}
+    known = {table: format_of(table) for table in sorted(folder.glob("*.csv"))}
+    found = {table: format for table, format in known.items() if format is not None and format.certain}
     if len(set(found.values())) > 1:
         names = " and ".join(table.name for table in found)
         raise ManifestError(f"{folder}: expected lists of one dataset, got {names}. Give the list to use instead.")
