@@ -1030,7 +1030,7 @@ def test_one_model_is_compared_with_nothing_and_all_tables_are_about_it(model, r
     kind = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}[model]
     clean = mine.where(attack="none", status="ok").accuracy()
     assert f"The {kind} model classifies {percent(clean.value)} % of the clean clips" in summary.headline(run)
-    assert len(accuracy.attack_tables(run)[0].rows) > 3 and curves.curves(run)
+    assert len(accuracy.attack_tables(run)[0].rows) >= 2 and curves.curves(run)
 
 
 def test_accuracy_by_class_and_confusions_add_up(run_dir):

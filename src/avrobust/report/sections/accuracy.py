@@ -31,12 +31,16 @@ class AttackTable:
 
 
 def clean_cells(run: Run) -> dict[str, Cell]:
-    """Clean accuracy of the audio-visual, the audio-only and the visual-only model, as far as there are any."""
+    """Clean accuracy of the audio-visual, the audio-only and the visual-only model; of one model alone, its own."""
     printed: dict[str, float] = {}
     if run.printed:
         together = next(iter(run.printed.attacks.values())).clean
         printed = dict(zip(("AV", "A", "V"), (together, *run.printed.unimodal), strict=True))
-    return {kind: Cell(accuracy(run.clean(run.model(kind))), printed.get(kind)) for kind in MODEL if run.model(kind)}
+    return {
+        kind: Cell(accuracy(run.clean(run.model(kind))), printed.get(kind))
+        for kind in MODEL
+        if run.model(kind) or not run.alone
+    }
 
 
 def attack_tables(run: Run) -> list[AttackTable]:
