@@ -96,18 +96,14 @@ def main(argv: Sequence[str]) -> int:
     for threat in threats:
         attacks_within(attacks, threat)  # before any work: are their names different?
     given = options.open()
-    if given.manifest.multilabel and (options.out or options.report):
-        raise ValueError(
-            "expected clips of one class each for a report, got multi-label clips. Leave out --out and --report; --json keeps "
-            "the table."
-        )
     study = planned(options, given, attacks, threats)
     with ExitStack() as stack:
         out = options.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
         asked = {"model": options.model, "split": options.run.on}
         rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust evaluate {shlex.join(argv)}")
         if options.out or options.report:
-            page = illustrate(out, given, study, rows)
+            # The gallery shows predicted classes, which multi-label clips do not have.
+            page = report.write(out) if given.manifest.multilabel else illustrate(out, given, study, rows)
         if options.report:
             report.write(out, options.report)
     print(rows.table())

@@ -128,6 +128,9 @@ class Evaluator:
         self._clean: list[Tensor] = []  # per batch: the answers to the clean clips
         self._ids: tuple[str, ...] = ()
         self._slopes = Slopes(task.raised or task.objective)
+        # Rows that say nothing measure accuracy.
+        classes = isinstance(task, Classification)
+        self._measures = {} if classes else {"measures": {self._name: to_plain(task.measures)}}
         self._low: dict[str, Any] = {}  # by threat, what a low precision cost
         for batch in self._batches:
             if not self._judges:
@@ -165,8 +168,8 @@ class Evaluator:
         """What the rows cannot state about the model: what its task measures, and the answers to `probe.probe`."""
         batch = next(iter(self._batches))
         probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {})
-        facts = {"probes": probes, "measures": to_plain(self._task.measures), **self._task.facts(self._clean[0])}
-        return {key: {self._name: fact} for key, fact in facts.items()}
+        facts = {"probes": probes, **self._task.facts(self._clean[0])}
+        return self._measures | {key: {self._name: fact} for key, fact in facts.items()}
 
     @cached_property
     def _gallery(self) -> Gallery:
@@ -200,7 +203,7 @@ class Evaluator:
             columns = condition_columns(self._name, "none", "corrected", UNTOUCHED, seed)
             columns |= self._task.columns(batch, clean, clean, self._gallery)
             parts.append(Rows.of(columns | self._more(judge, batch, batch.x)))
-        return Rows.concat(parts)
+        return Rows.concat(parts, self._measures)
 
     def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
         """Rows of the clips under one attack inside one threat.
@@ -238,7 +241,7 @@ class Evaluator:
                     columns |= halves(clips, judge, x, self._gallery)
                     columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}
                 parts.append(Rows.of(columns))
-        return Rows.concat(parts)
+        return Rows.concat(parts, self._measures)
 
     def _more(self, model: engine.Victim, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
         """What `also` measures."""

@@ -107,8 +107,8 @@ def _load(
         raise RunError(f"{brief(e, 400)} {advice}") from None
     try:
         rows.check()
-        labels = rows.column("label")
-        if classes and len(rows) and not (labels.min() >= 0 and labels.max() < len(classes)):
+        labels = rows.data["label"].drop_null().to_numpy()
+        if classes and len(labels) and not (labels.min() >= 0 and labels.max() < len(classes)):
             raise ValueError(
                 f"expected labels of {len(classes)} classes, got labels from {labels.min()} to {labels.max()}"
             )

@@ -118,7 +118,7 @@ def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
     for (model, attack, modality), shares in still.items():
         text = (
             f"{attack} left the {modality} input unchanged on up to {percent(max(shares))} % of the clips that {model} "
-            f"classifies correctly, under {len(shares)} budget{'s' if len(shares) > 1 else ''}."
+            f"{'classifies correctly' if seen.measured(model).chance else 'gets right'}, under {len(shares)} budget{'s' if len(shares) > 1 else ''}."
         )
         yield Flag("attack did not move", "alarm", text, model)
 

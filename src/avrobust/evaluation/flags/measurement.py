@@ -54,7 +54,7 @@ def only_single_step(seen: Evidence) -> Iterable[Flag]:
     """Single-step attacks flatter: FGSM alone shows no robustness."""
     attacks = {c.attack: p.info.single_step for c, p in seen.table.items() if c.subset != "clean"}
     if attacks and all(attacks.values()):
-        text = f"Only single-step attacks ran ({', '.join(sorted(attacks))}). Iterative attacks give a lower robust accuracy."
+        text = f"Only single-step attacks ran ({', '.join(sorted(attacks))}). Iterative attacks are stronger."
         yield Flag("only single-step attacks", "warning", text)
 
 
