@@ -135,7 +135,7 @@ def test_eight_by_eight_costs_no_more_than_twelve_cells(monkeypatch):
 
     monkeypatch.setattr(engine.Victim, "_gradient", counted)
     subject, grid = evaluator(network(), 36, 36), BudgetGrid(BOTH)
-    subject.joined().attacked(PGD(), grid.threat, seed=0)
+    next(subject.joined()).attacked(PGD(), grid.threat, seed=0)
     cell = sum(steps)
     assert cell == 36 * 10
     steps.clear()

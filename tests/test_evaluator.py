@@ -180,7 +180,7 @@ class Shuffled:
 @pytest.mark.parametrize("keep_ids", [True, False])
 def test_batches_that_differ_between_passes_are_refused(model, keep_ids):
     with pytest.raises(
-        InputError, match=r"the same in each pass .* clip \d first 'clip/\d' labelled \d .* Neither shuffle"
+        InputError, match=r"the same in each pass .* clip \d first 'clip/\d' labelled \d, then .* Neither shuffle"
     ):
         evaluate(model, Shuffled(clips(), keep_ids), [FGSM()], THREAT)
 

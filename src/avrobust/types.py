@@ -170,4 +170,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same clips on another device."""
-        return Batch(self.x.map(lambda s: s.to(device)), self.label.to(device), self.ids)
+        x = self.x.map(lambda s: s.to(device, non_blocking=s.is_pinned()))
+        return Batch(x, self.label.to(device, non_blocking=self.label.is_pinned()), self.ids)
+
+    def pinned(self) -> "Batch":
+        """The same clips in memory from which a GPU copies by itself."""
+        return Batch(self.x.map(Tensor.pin_memory), self.label.pin_memory(), self.ids)

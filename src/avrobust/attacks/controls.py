@@ -4,10 +4,13 @@ They have the form of attacks inside a budget that allows anything (`ANYTHING`),
 `mode` "control" keeps them out of the tables of attacks.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -47,32 +50,54 @@ class Noise:
         return threat.map(lambda ball, s, n: n if ball.active else s, x, noise)
 
 
+@runtime_checkable
+class Pool(Protocol):
+    """Clips of which some can be read without the others: a `training.StoredBatches`, or any object with these three."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> Sequence[Any]: ...
+    def pick(self, numbers: Sequence[int]) -> Batch: ...
+
+
+class _Listed:
+    """Batches in memory as a pool."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = list(batches)
+        self._at = [(batch, i) for batch in self._batches for i in range(len(batch))]
+        self.ids = [id for batch in self._batches for id in batch.ids]
+        self.labels = [_plain(label) for batch in self._batches for label in batch.label]
+
+    def pick(self, numbers: Sequence[int]) -> Batch:
+        return Batch.join(batch.subset([i]) for batch, i in (self._at[number] for number in numbers))
+
+
 class Swap:
     """The audio (or frames) of another clip, drawn per seed and clip from `pool`, clips of the same shape.
 
-    Never the clip itself; perhaps a clip of the same class.  Raises `ValueError` for fewer than two clips.
+    A pool is a list of batches, or a `Pool`, of which only the clips that are needed are read.  Never the clip itself;
+    perhaps a clip of the same class.  Raises `ValueError` for fewer than two clips.
     """
 
     name = "swapped"
     mode = "control"
 
-    def __init__(self, pool: list[Batch]) -> None:
-        if sum(len(b) for b in pool) < 2:
+    def __init__(self, pool: Iterable[Batch] | Pool) -> None:
+        self._pool = pool if isinstance(pool, Pool) else _Listed(pool)
+        if len(self._pool.ids) < 2:
             raise ValueError("expected at least two clips to swap between, got fewer. Give all test clips.")
-        self._ids = [id for b in pool for id in b.ids]
-        self._label = [
-            k for b in pool for k in b.label.tolist()
-        ]  # numbers of classes, or a list of 0 and 1 for each class
-        self._x = AV(*(torch.cat(parts) for parts in zip(*(tuple(b.x) for b in pool), strict=True)))
+        self._number = {id: i for i, id in enumerate(self._pool.ids)}
 
     def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """The clips with the modalities that have a budget taken from other clips."""
-        partners = [self._partner(seeds, i, y[i].tolist()) for i in range(len(seeds.ids))]
-        return threat.map(lambda ball, s, pool: pool[partners].to(s) if ball.active else s, x, self._x)
+        partners = [self._partner(seeds, i, _plain(y[i])) for i in range(len(seeds.ids))]
+        return threat.map(lambda ball, s, other: other.to(s) if ball.active else s, x, self._pool.pick(partners).x)
 
-    def _partner(self, seeds: Seeds, i: int, label: object) -> int:
-        own = self._ids.index(seeds.ids[i]) if seeds.ids[i] in self._ids else -1
-        drawn = int(seeds.generator(i, "partner").integers(len(self._ids) - (own >= 0)))
+    def _partner(self, seeds: Seeds, i: int, label: Any) -> int:
+        own = self._number.get(seeds.ids[i], -1)
+        drawn = int(seeds.generator(i, "partner").integers(len(self._pool.ids) - (own >= 0)))
         return drawn + (0 <= own <= drawn)
 
 
@@ -81,11 +106,18 @@ class Elsewhere(Swap):
 
     name = "elsewhere"
 
-    def __init__(self, pool: list[Batch]) -> None:
+    def __init__(self, pool: Iterable[Batch] | Pool) -> None:
         super().__init__(pool)
-        if all(k == self._label[0] for k in self._label):
+        self._classes = {label: k for k, label in enumerate(dict.fromkeys(self._pool.labels))}
+        if len(self._classes) < 2:
             raise ValueError("expected clips of at least two classes, got one. Give all test clips.")
+        self._class = np.array([self._classes[label] for label in self._pool.labels])
 
-    def _partner(self, seeds: Seeds, i: int, label: object) -> int:
-        others = [j for j, k in enumerate(self._label) if k != label]
-        return others[int(seeds.generator(i, "partner elsewhere").integers(len(others)))]
+    def _partner(self, seeds: Seeds, i: int, label: Any) -> int:
+        others = np.flatnonzero(self._class != self._classes.get(label, -1))
+        return int(others[seeds.generator(i, "partner elsewhere").integers(len(others))])
+
+
+def _plain(label: Tensor) -> Any:
+    """A class number, or the numbers of a multi-label clip."""
+    return tuple(label.tolist()) if label.ndim else label.item()

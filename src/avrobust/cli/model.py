@@ -24,7 +24,7 @@ from avrobust.models.own import imported
 from avrobust.papers.tian2021.weights import load_any
 from avrobust.study.given import Given
 from avrobust.threat import Threat
-from avrobust.training import CheckpointError, View, batches
+from avrobust.training import CheckpointError, StoredBatches, View
 from avrobust.types import Batch, Model
 
 
@@ -82,11 +82,12 @@ class EvaluationOptions:
         model, spec, view, classes = load_model(self.model, self.clip, self.view, self.run.allow, where)
         manifest = self._manifest(classes)
         store = prepared(manifest, spec, self.run.prepared or _folder(spec), (self.run.on,))
-        clips = [b.to(where) for b in batches(store, self.run.on, view, self.run.batch, limit=self.run.limit)]
+        clips = StoredBatches(store, self.run.on, view, self.run.batch, self.run.limit, where)
+        first = next(iter(clips))  # refuses a split without clips before anything is printed
         order = "of the checkpoint" if classes else "of --classes" if self.clips.classes else "of --data, sorted"
         print(f"model outputs (order {order}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
         if not classes:
-            check_outputs(model, clips[0], store.classes)
+            check_outputs(model, first, store.classes)
         return Given(model, clips, manifest, store, view, self.run.on, where)
 
     def threat(self) -> Threat:

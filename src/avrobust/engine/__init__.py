@@ -12,6 +12,7 @@ Six savings, all of them exact or verified but for low precision:
 from avrobust.engine.behind import Behind
 from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.chunks import ChunkSize
+from avrobust.engine.deferred import Deferred
 from avrobust.engine.gradients import gradient, raw_gradient
 from avrobust.engine.output import as_output
 from avrobust.engine.recognise import as_judge, as_victim
@@ -24,6 +25,7 @@ __all__ = [
     "Behind",
     "BlackBox",
     "ChunkSize",
+    "Deferred",
     "GradientError",
     "Precision",
     "TwoStream",

@@ -17,7 +17,7 @@ class CleanGradientCache:
     """
 
     def __init__(self, x: Signals, y: Labels) -> None:
-        self._x, self._y = x, y
+        self.x, self.y = x, y
         self._found: list[tuple[tuple[object, ...], tuple[PerClip, Tensor, Tensor]]] = []
 
     def holds(self, x: Signals, delta: Signals | None, y: Labels, threat: Threat) -> bool:
@@ -25,7 +25,7 @@ class CleanGradientCache:
         # A search that has left them has moved its first clip, as a rule: later steps pay for a look at that one.
         if delta is not None and any(bool(d[:1].any()) or bool(d.any()) for d in delta):
             return False
-        return threat.subset != "clean" and all(map(_same, (*x, y), (*self._x, self._y)))
+        return threat.subset != "clean" and all(map(_same, (*x, y), (*self.x, self.y)))
 
     def get(
         self,
@@ -39,7 +39,7 @@ class CleanGradientCache:
         grads = {}
         for part in threat.subset:  # "A", "V"
             value, grads[part], won = self._of(part, victim, (part, objective, *setting), objective, ignored)
-        return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self._x), won
+        return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self.x), won
 
     def _of(
         self, part: str, victim: Victim, key: tuple[object, ...], objective: Objective, ignored: set[str] | None
@@ -48,8 +48,8 @@ class CleanGradientCache:
             if known == key:
                 return found
         threat = Threat.linf(audio=1.0, visual=1.0).only(part)
-        alone = victim.fix_unattacked(self._x, threat, needs_of(objective))
-        value, grad, won = alone.value_and_grad(objective, self._x, self._y, threat, ignored=ignored)
+        alone = victim.fix_unattacked(self.x, threat, needs_of(objective))
+        value, grad, won = alone.value_and_grad(objective, self.x, self.y, threat, ignored=ignored)
         self._found.append((key, (value, grad.audio if part == "A" else grad.visual, won)))
         return self._found[-1][1]
 

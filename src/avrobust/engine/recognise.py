@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.chunks import HALF_A_MILLION, ChunkSize
+from avrobust.engine.deferred import Deferred
 from avrobust.engine.draws import same_draws
 from avrobust.engine.twostream import Embed, Known, TwoStream, encoder_by_encoder
 from avrobust.engine.victim import Victim
@@ -27,7 +28,9 @@ SAME = 1e-3  # answers that agree to this share of the largest are the same
 
 
 def as_victim(model: Model, example: Signals) -> Victim:
-    """`model` as a victim: `TwoStream` where its streams can be run one by one, else `BlackBox`; a victim is itself.
+    """`model` as a victim: `TwoStream` where its streams can be run one by one, else `BlackBox`.
+
+    A victim is itself, and a deferred one what stands behind it.
 
     `example` is a clip or more, on which it is verified that `decide(feature_defense(embed(x)))` is what the model answers.
 
@@ -35,6 +38,8 @@ def as_victim(model: Model, example: Signals) -> Victim:
     >>> type(as_victim(lambda x: x.audio, x)).__name__
     'BlackBox'
     """
+    if isinstance(model, Deferred):
+        model = model.victim
     if isinstance(model, Victim):
         return model
     if not _may_be_taken_apart(model):
@@ -50,7 +55,8 @@ def as_victim(model: Model, example: Signals) -> Victim:
 def as_judge(model: Model, example: Signals) -> Victim:
     """`model` for the predictions that are reported: taken apart only where its code, not an example, says that this is exact."""
     victim = as_victim(model, example)
-    return victim if victim is model or victim.any_batch else BlackBox(model)
+    given = isinstance(model, Victim | Deferred)
+    return victim if given or victim.any_batch else BlackBox(model)
 
 
 def _may_be_taken_apart(model: Any) -> bool:

@@ -167,6 +167,11 @@ class TwoStream(Victim):
             return others
         return (*(partial(_meeting, how) for how in (STRAIGHT_THROUGH, BYPASS)), *others)
 
+    @property
+    def cached(self) -> int:
+        held = [*(self.clean or ()), *(self.clean_gradients.x if self.clean_gradients else ())]
+        return sum(s.numel() for s in held)
+
     def cache_embeddings(self, x: Signals) -> "TwoStream":
         with torch.no_grad():
             return replace(self, clean=self.embed(x))
@@ -190,7 +195,7 @@ class TwoStream(Victim):
 
     def join(self, others: Sequence[Any]) -> "TwoStream":
         clean = [v.clean for v in (self, *others) if v.clean is not None]
-        return replace(self, clean=joined(clean)) if clean else self
+        return replace(self, clean=joined(clean), known=UNKNOWN, clean_gradients=None) if clean else self
 
 
 def _meeting(how: Any, victim: TwoStream) -> TwoStream:

@@ -173,6 +173,11 @@ class Victim(ABC):
 
     # What the evaluation shares between attacks.
 
+    @property
+    def cached(self) -> int:
+        """How many numbers it holds of the clips at hand."""
+        return 0
+
     def cache_embeddings(self, x: Signals) -> "Victim":
         """The same victim with both embeddings of the clean `x` cached, shared by all attacks on these clips."""
         return self

@@ -97,6 +97,14 @@ class EvaluatedBudgets:
     checked: int
     missed: int
 
+    @classmethod
+    def concat(cls, parts: Sequence["EvaluatedBudgets"], threats: Sequence[Threat]) -> "EvaluatedBudgets":
+        """Of several groups of clips: a row per threat and clip, threat by threat."""
+        number = [np.repeat(np.arange(len(threats)), len(part.rows) // len(threats)) for part in parts]
+        order = np.argsort(np.concatenate(number), kind="stable")
+        counts = zip(*((part.attacks, part.checked, part.missed) for part in parts), strict=True)
+        return cls(pa.concat_tables([part.rows for part in parts]).take(order), *map(sum, counts))
+
     def save(self, path: Path, about: Mapping[str, Any]) -> None:
         """To a Parquet file, whole or not at all; `about` goes into its metadata."""
         told = {"about": dict(about) | {name: getattr(self, name) for name in ("attacks", "checked", "missed")}}
@@ -137,9 +145,19 @@ def evaluate_budgets(
             "larger budgets: give PGD, or another attack that is projected."
         )
     attack = replace(attack, stop=True) if hasattr(attack, "stop") else attack  # type: ignore[type-var]
-    known = Frontiers(tuple(dict.fromkeys(threats)), evaluator.clean(seed))
-    search = _Search(evaluator.joined(), evaluator.name, evaluator.largest_batch, attack, known, seed)
-    ids = search.clips.batch.ids
+    every, clean, at = tuple(dict.fromkeys(threats)), evaluator.clean(seed).data, 0
+    parts = []
+    for clips in evaluator.joined():
+        known = Frontiers(every, Rows(clean.slice(at, len(clips))))
+        search = _Search(clips, evaluator.name, evaluator.largest_batch, attack, known, seed)
+        parts.append(_evaluated(search, recheck, advance))
+        at += len(clips)
+    return EvaluatedBudgets.concat(parts, every)
+
+
+def _evaluated(search: "_Search", recheck: bool, advance: Callable[[int], object]) -> EvaluatedBudgets:
+    """Every one of the clips that are searched together under every threat."""
+    known, ids = search.known, search.clips.batch.ids
     advance(known.decided)
 
     def follow(wanted: Cells, *, afresh: bool = False) -> None:
@@ -150,12 +168,12 @@ def evaluate_budgets(
 
     while ((wanted := known.wanted()) >= 0).any():
         follow(wanted)
-    drawn = known.drawn(Seeds(seed, ids)) if recheck else np.full(len(ids), -1)
+    drawn = known.drawn(Seeds(search.seed, ids)) if recheck else np.full(len(ids), -1)
     again, todo = np.flatnonzero(drawn >= 0), drawn.copy()
     while (todo >= 0).any():
         follow(todo, afresh=True)
     missed = int(known.fooled[again, drawn[again]].sum())
-    return EvaluatedBudgets(known.rows(display_name(attack)), search.attacks, len(again), missed)
+    return EvaluatedBudgets(known.rows(display_name(search.attack)), search.attacks, len(again), missed)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avrobust.evaluation.training_mode import in_training
 from avrobust.threat import Threat
-from avrobust.types import AV, RANGE, Batch, InputError, Signals, doubles
+from avrobust.types import AV, RANGE, Batch, InputError, Signals
 
 # Resamplers and decoders pass full scale by rounding; what lies further out was not rounded there.
 FULL_SCALE = 1e-6
@@ -105,14 +105,19 @@ def own_copy(batch: Batch) -> Batch:
     return Batch(x, batch.label.clone(), batch.ids)
 
 
-# Of each clip its name, its label, and what its samples and its pixels add up to.
-Fingerprints = list[tuple[str, Any, float, float]]
+# Of each clip its name, its label, and two numbers that depend on every bit of its samples and of its pixels.
+Fingerprints = list[tuple[str, Any, int, int]]
 
 
 def fingerprints(batch: Batch) -> Fingerprints:
     """What tells whether a later pass gives the same clips."""
-    sums = [[float(doubles(clip).sum()) for clip in s] for s in batch.x]
-    return list(zip(batch.ids, batch.label.tolist(), *sums, strict=True))
+    return list(zip(batch.ids, batch.label.tolist(), *(_bits(s).tolist() for s in batch.x), strict=True))
+
+
+def _bits(s: Tensor) -> Tensor:
+    """Per clip, the sum of its values read as whole numbers: exact, in any order of summation and on any device."""
+    whole = s.contiguous().view(torch.int32 if s.dtype == torch.float32 else torch.int64)
+    return whole.flatten(1).sum(1, dtype=torch.int64)
 
 
 def check_again(now: Fingerprints, before: Fingerprints, at: int) -> None:
@@ -120,15 +125,18 @@ def check_again(now: Fingerprints, before: Fingerprints, at: int) -> None:
     for number, (new, old) in enumerate(zip_longest(now, before), start=at):
         if new != old:
             raise InputError(
-                f"batches should be the same in each pass over them, got as clip {number} first {_words(old)}, then {_words(new)}. "
+                f"batches should be the same in each pass over them, got as clip {number} first {_words(old)}, then {_words(new, old)}. "
                 "Neither shuffle nor crop at random here, or give a list of batches."
             )
 
 
-def _words(clip: tuple[str, Any, float, float] | None) -> str:
+def _words(clip: tuple[str, Any, int, int] | None, before: tuple[str, Any, int, int] | None = None) -> str:
     if clip is None:
         return "none"
-    return f"'{clip[0]}' labelled {clip[1]} (its samples add up to {clip[2]:.6g}, its pixels to {clip[3]:.6g})"
+    changed = [
+        part for part, new, old in zip(("samples", "pixels"), clip[2:], (before or clip)[2:], strict=True) if new != old
+    ]
+    return f"'{clip[0]}' labelled {clip[1]}" + (f" with other {' and '.join(changed)}" if changed else "")
 
 
 def check_fits(threat: Threat, batch: Batch) -> None:

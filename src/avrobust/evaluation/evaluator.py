@@ -16,8 +16,10 @@ from avrobust.config import to_plain
 from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.batches import CheckedBatches
 from avrobust.evaluation.checks import check_classes, check_fits, check_kept, check_mode, check_told_apart
+from avrobust.evaluation.conditions import NO_ATTACK
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model, check_task
+from avrobust.evaluation.kept import Kept
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
@@ -31,8 +33,11 @@ CLASSIFICATION = Classification()
 UNTOUCHED = Threat.linf()
 # Clips are attacked together until they hold so many samples and pixels: 64 MB, and searches hold some ten times that.
 JOINED = 2**24
-# Gradients at the clean clips are kept for as many of them as hold so many: 256 MB for each loss.
+# What is kept of clips between attacks holds so many numbers, 256 MB: embeddings to judge by; embeddings to attack, and
+# clips at which gradients are known, which hold as many again for each loss.
 KEPT = 2**26
+# Clips that are attacked within a budget of their own each are held together: 1 GB.
+HELD = 2**28
 # (model, batch, the signals at hand) -> columns of the rows, one value per clip
 Measure = Callable[[engine.Victim, Batch, Signals], Mapping[str, Sequence[float]]]
 
@@ -124,7 +129,7 @@ class Evaluator:
         )
         self._model, self._name = model, str(name)
         self._precision, self._also = precision, also
-        self._judges: list[engine.Victim] = []  # per batch: the model itself, with the embeddings of the clean clips
+        self._judges, self._surrogates = Kept(KEPT), Kept(KEPT)
         self._clean: list[Tensor] = []  # per batch: the answers to the clean clips
         self._ids: tuple[str, ...] = ()
         self._slopes = Slopes(task.raised or task.objective)
@@ -132,21 +137,20 @@ class Evaluator:
         classes = isinstance(task, Classification)
         self._measures = {} if classes else {"measures": {self._name: to_plain(task.measures)}}
         self._low: dict[str, Any] = {}  # by threat, what a low precision cost
-        for batch in self._batches:
-            if not self._judges:
-                check_answer(model, example := batch.x.map(lambda s: s[:1]), task)
-                exact = as_judge(example)
-            lent = batch.x.map(torch.clone)
-            judge = exact.cache_embeddings(lent).fix_unattacked(lent, UNTOUCHED)
+        for number, batch in enumerate(self._batches):
+            if not number:
+                self._example = batch.x.map(lambda s: s[:1].clone())
+                check_answer(model, self._example, task)
+                self._exact = as_judge(self._example)
+            judge, lent = self._judge(number, batch), batch.x.map(torch.clone)
             with torch.no_grad():
                 answer = task.answer(judge.output(lent, task.needs), len(batch))
             check_kept(batch.x, lent, batch.ids, "the model")
             task.check(answer, batch)
             self._clean.append(answer.float())
             check_classes(self._clean[0], self._clean[-1], batch)
-            self._judges.append(judge)
             self._ids += batch.ids
-        if not self._judges:
+        if not self._clean:
             raise InputError("expected at least one batch of clips, got none. Give Batch(AV(wave, frames), labels).")
 
     def __len__(self) -> int:
@@ -175,34 +179,54 @@ class Evaluator:
     def _gallery(self) -> Gallery:
         return Gallery(self._ids, torch.cat(self._clean))
 
+    def _judge(self, number: int, batch: Batch) -> engine.Victim:
+        """The model itself, with the embeddings of this batch's clean clips."""
+
+        def make() -> engine.Victim:
+            lent = batch.x.map(torch.clone)
+            judge = self._exact.cache_embeddings(lent).fix_unattacked(lent, UNTOUCHED)
+            check_kept(batch.x, lent, batch.ids, "the model")
+            return judge
+
+        return self._judges.get(number, make)
+
     @cached_property
-    def _surrogates(self) -> list[engine.Victim]:
-        """Per batch: a cheap surrogate of the model, with the embeddings of the clean clips."""
-        example = next(iter(self._batches)).x.map(lambda s: s[:1])
-        surrogate = engine.surrogate(self._model, example, self._precision)
-        found, left = [], KEPT
-        for batch in self._batches:
-            known = surrogate.cache_embeddings(batch.x)
-            left -= sum(s.numel() for s in batch.x)
-            found.append(known.cache_clean_gradients(batch.x, batch.label) if left >= 0 else known)
-        return found
+    def _surrogate(self) -> engine.Victim:
+        """A cheap surrogate of the model."""
+        return engine.surrogate(self._model, self._example, self._precision)
+
+    def _attacked(self, number: int, batch: Batch) -> engine.Victim:
+        """The surrogate, with the embeddings of this batch's clean clips, and a place for the gradients there."""
+
+        def make() -> engine.Victim:
+            return self._surrogate.cache_embeddings(batch.x).cache_clean_gradients(batch.x, batch.label)
+
+        return self._surrogates.get(number, make)
 
     def _prepared(self) -> Iterator[PreparedBatch]:
-        surrogates = self._surrogates
-        for batch, clean, judge, surrogate in zip(self._batches, self._clean, self._judges, surrogates, strict=True):
+        """The batches as they are read."""
+        for number, (batch, clean) in enumerate(zip(self._batches, self._clean, strict=True)):
+            judge, surrogate = (engine.Deferred(partial(make, number, batch)) for make in (self._judge, self._attacked))
             yield PreparedBatch(batch, clean, judge, surrogate, self._task)
 
-    def joined(self) -> PreparedBatch:
-        """All clips as one batch, in memory, of which any can be attacked together."""
-        return PreparedBatch.join(list(self._prepared()))
+    def joined(self) -> Iterator[PreparedBatch]:
+        """All clips in few large batches, each in memory, of which any clips can be attacked together."""
+        parts: list[PreparedBatch] = []
+        for clips in self._prepared():
+            if parts and sum(s.numel() for part in (*parts, clips) for s in part.batch.x) > HELD:
+                whole, parts = PreparedBatch.join(parts), []
+                yield whole
+                del whole  # before the next is put together
+            parts.append(clips)
+        yield PreparedBatch.join(parts)
 
     def clean(self, seed: int = 0) -> Rows:
         """Rows of the clean clips."""
         parts = []
-        for batch, clean, judge in zip(self._batches, self._clean, self._judges, strict=True):
+        for clips in self._prepared():
             columns = condition_columns(self._name, "none", "corrected", UNTOUCHED, seed)
-            columns |= self._task.columns(batch, clean, clean, self._gallery)
-            parts.append(Rows.of(columns | self._more(judge, batch, batch.x)))
+            columns |= self._task.columns(clips.batch, clips.clean, clips.clean, self._gallery)
+            parts.append(Rows.of(columns | self._more(clips.deferred_judge, clips.batch, clips.batch.x)))
         return Rows.concat(parts, self._measures)
 
     def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
@@ -222,9 +246,9 @@ class Evaluator:
             batch = clips.batch
             if not number:
                 check_fits(threat, batch)
-                if is_low(clips.surrogate) and threat.subset != "clean" and str(threat) not in self._low:
-                    self._low[str(threat)] = compare(self._model, clips, threat, self._gallery, seed)
             adversarial = clips.attacked(attack, threat, seed)
+            if not number and clips.deferred_surrogate.made and is_low(self._surrogate):
+                self._note_precision(clips, threat, seed)
             if not free:
                 check(threat, batch.x, adversarial, batch.ids, title)
             info = channel_info(attack) if sent else attack_info(attack)
@@ -237,12 +261,17 @@ class Evaluator:
                 columns = condition_columns(self._name, name, mode, threat, seed) | asdict(info)
                 columns |= clips.columns(judge, x, self._gallery)
                 columns |= distortion(threat, batch.x, x) | self._more(judge, batch, x)
-                if mode != "sent" and threat.subset == "AV":
+                if mode not in NO_ATTACK and threat.subset == "AV":
                     columns |= halves(clips, judge, x, self._gallery)
                     columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}
                 parts.append(Rows.of(columns))
         return Rows.concat(parts, self._measures)
 
-    def _more(self, model: engine.Victim, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
+    def _note_precision(self, clips: PreparedBatch, threat: Threat, seed: int) -> None:
+        """What an attack within this threat loses in low precision, once."""
+        if threat.subset != "clean" and str(threat) not in self._low:
+            self._low[str(threat)] = compare(self._model, clips, threat, self._gallery, seed)
+
+    def _more(self, model: engine.Victim | engine.Deferred, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
         """What `also` measures."""
-        return dict(self._also(model, batch, x)) if self._also else {}
+        return dict(self._also(engine.as_victim(model, x), batch, x)) if self._also else {}

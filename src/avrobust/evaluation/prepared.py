@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avrobust.engine import Victim
+from avrobust.engine import Deferred, Victim
 from avrobust.evaluation.checks import check_kept
 from avrobust.evaluation.tasks import Gallery, Task
 from avrobust.objectives import display_name
@@ -20,13 +20,26 @@ from avrobust.types import AV, Attack, Batch, InputError, Signals
 
 @dataclass(frozen=True, eq=False)
 class PreparedBatch:
-    """A batch, the model's answers to its clean clips (b k), the model that judges, and the surrogate that is attacked."""
+    """A batch, the model's answers to its clean clips (b k), the model that judges, and the surrogate that is attacked.
+
+    Both victims are made when they are first asked, and hold what is cached of these clips.
+    """
 
     batch: Batch
     clean: Float[Tensor, "b k"]
-    judge: Victim
-    surrogate: Victim
+    deferred_judge: Deferred
+    deferred_surrogate: Deferred
     task: Task
+
+    @property
+    def judge(self) -> Victim:
+        """The model itself."""
+        return self.deferred_judge.victim
+
+    @property
+    def surrogate(self) -> Victim:
+        """What gradients are taken of."""
+        return self.deferred_surrogate.victim
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -34,14 +47,13 @@ class PreparedBatch:
     @classmethod
     def join(cls, parts: Sequence["PreparedBatch"]) -> "PreparedBatch":
         """Several as one: clips of any of them can then be attacked together."""
-        first, *others = parts
-        return cls(
-            Batch.join([part.batch for part in parts]),
-            torch.cat([part.clean for part in parts]),
-            first.judge.join([part.judge for part in others]),
-            first.surrogate.join([part.surrogate for part in others]),
-            first.task,
+        # Made now: victims that wait would hold the parts.
+        judge, surrogate = (
+            first.join(others)
+            for first, *others in ([part.judge for part in parts], [part.surrogate for part in parts])
         )
+        batch, clean = Batch.join([part.batch for part in parts]), torch.cat([part.clean for part in parts])
+        return cls(batch, clean, Deferred(lambda: judge), Deferred(lambda: surrogate), parts[0].task)
 
     def subset(self, clips: Any) -> "PreparedBatch":
         """Some of the clips, by an array of their numbers."""
@@ -49,8 +61,8 @@ class PreparedBatch:
             self,
             batch=self.batch.subset(clips.tolist()),
             clean=self.clean[clips],
-            judge=self.judge.subset(clips),
-            surrogate=self.surrogate.subset(clips),
+            deferred_judge=Deferred(lambda: self.judge.subset(clips)),
+            deferred_surrogate=Deferred(lambda: self.surrogate.subset(clips)),
         )
 
     def attacked(self, attack: Attack, threat: Threat, seed: int, start: Signals | None = None) -> Signals:
@@ -62,7 +74,7 @@ class PreparedBatch:
         given = {} if start is None or not takes_start(attack) else {"start": start}
         # Any callable that takes five arguments is an attack; those that take a start are told by their signature.
         run: Any = attack
-        adversarial = run(self.surrogate, lent, batch.label.clone(), threat, Seeds(seed, batch.ids), **given)
+        adversarial = run(self.deferred_surrogate, lent, batch.label.clone(), threat, Seeds(seed, batch.ids), **given)
         check_kept(batch.x, lent, batch.ids, f"{name}, or the model under it,")
         return _signals(adversarial, name)
 

@@ -26,8 +26,8 @@ from avrobust.study.jobs import controls, localisation
 from avrobust.study.plan import Cell, Study
 from avrobust.study.record import RunFile, code, driven, world, world_name
 from avrobust.study.runner import about_data, describe_study, levels, refuse_other_clips
-from avrobust.training import View
-from avrobust.types import Batch, Model
+from avrobust.training import StoredBatches, View
+from avrobust.types import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Given:
     """A model and the clips that it is evaluated on, on one device: those of a split of prepared clips."""
 
     model: Model
-    clips: list[Batch]
+    clips: StoredBatches
     manifest: Manifest
     store: Store
     view: View
@@ -102,7 +102,7 @@ def illustrate(out: Path, given: Given, study: Study, rows: Rows) -> Path:
 
 def has_heat(given: Given) -> bool:
     """Whether the model says where in the frames it looks."""
-    one = given.clips[0].x.map(lambda s: s[:1])
+    one = given.clips.pick([0]).x
     with torch.no_grad():
         return engine.as_judge(given.model, one).output(one, ("heat",)).heat is not None
 

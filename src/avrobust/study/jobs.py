@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
+from avrobust.attacks.controls import Pool
 from avrobust.config import name_of
 from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
@@ -30,9 +31,9 @@ from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, w
 from avrobust.study.failures import left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
 from avrobust.study.record import Notes, about_model, world, world_name
-from avrobust.training import Trained, View, batches, checkpoint, load, train, weights_sha256, window
+from avrobust.training import StoredBatches, Trained, View, batches, checkpoint, load, train, weights_sha256, window
 from avrobust.training.state import finished
-from avrobust.types import AV, Attack, Batch
+from avrobust.types import AV, Attack
 
 Stage = Literal["training", "measuring"]
 
@@ -196,7 +197,7 @@ class Job:
     def _clean(self, cell: Cell, net: Network, also: Measure | None, attacked: Callable[[], Evaluator]) -> Rows:
         """Rows of all clean test clips, of unreadable ones, and of controls: predictions and heat maps should follow the clip."""
         every = self.tested(None)
-        # Not kept for the other cells: its clips may take much more memory than the attacked ones.
+        # Not kept for the other cells: its clips may be many more than the attacked ones.
         everyone = Evaluator(net, every, name=self.config.name, also=also)
         parts = [everyone.clean(self.seed), unreadable(self.store, cell)]
         if self.config.spec.modality == "AV":
@@ -211,16 +212,16 @@ class Job:
         except (OSError, ValueError):
             told = {}
         if not isinstance(told, dict) or told.get("sha256") != sha256:
-            told = {"sha256": sha256, "probe": probe(net, self.tested(self.study.attacked)[0])}
+            told = {"sha256": sha256, "probe": probe(net, next(iter(self.tested(self.study.attacked))))}
             if isinstance(net.feature_defense, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))
             write_json(kept, told)
         return about_model(self.config, trained) | told
 
-    def tested(self, limit: int | None) -> list[Batch]:
+    def tested(self, limit: int | None) -> StoredBatches:
         """The first `limit` test clips, or all of them."""
         study = self.study
-        return [b.to(self.device) for b in batches(self.store, "test", study.view, study.batch, limit=limit)]
+        return StoredBatches(self.store, "test", study.view, study.batch, limit, self.device)
 
     def write_features(self, net: Network) -> None:
         """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
@@ -267,13 +268,13 @@ class Job:
         return weights_of(self.out, name, self.seed)
 
 
-def controls(evaluator: Evaluator, pool: list[Batch], seed: int, *, localises: bool) -> list[Rows]:
+def controls(evaluator: Evaluator, pool: Pool, seed: int, *, localises: bool) -> list[Rows]:
     """Rows of the clips of `evaluator` with a modality replaced: predictions and heat maps should follow the clip."""
     # A single clip has no other to swap with; clips of a single class, none with another source.
-    tried: list[Attack] = [Swap(pool), Mute()] if sum(map(len, pool)) > 1 else [Mute()]
+    tried: list[Attack] = [Swap(pool), Mute()] if len(pool.ids) > 1 else [Mute()]
     if localises:
         tried.append(Noise())
-        if any(k != pool[0].label[0].tolist() for b in pool for k in b.label.tolist()):
+        if len(set(pool.labels)) > 1:
             tried.append(Elsewhere(pool))
     return [evaluator.under(c, ANYTHING.only(m), seed) for c in tried for m in ("A" if localises else "AV")]
 

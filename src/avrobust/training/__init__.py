@@ -6,7 +6,7 @@ from avrobust.training.identity import TrainingError
 from avrobust.training.loop import train
 from avrobust.training.recipe import FINE_TUNE, Recipe, cross_entropy
 from avrobust.training.state import Epoch, Trained
-from avrobust.training.views import Augment, Clips, View, batches, window
+from avrobust.training.views import Augment, Clips, StoredBatches, View, batches, window
 
 __all__ = [
     "FINE_TUNE",
@@ -15,6 +15,7 @@ __all__ = [
     "Clips",
     "Epoch",
     "Recipe",
+    "StoredBatches",
     "Trained",
     "TrainingError",
     "View",

@@ -25,7 +25,7 @@ from avrobust.training import checkpoint, state
 from avrobust.training.identity import TrainingError, flat, identity, refuse_another
 from avrobust.training.recipe import Recipe, cross_entropy, set_rates
 from avrobust.training.state import CURVE, DONE, STATE, Epoch, Position, Trained
-from avrobust.training.views import Augment, Clips, View, batches, count_batches, prefetched
+from avrobust.training.views import Augment, Clips, View, batches, count_batches, on_device
 from avrobust.types import Batch
 
 
@@ -138,7 +138,7 @@ class _Run:
         """This process's share of each batch of a split, on the device."""
         device = self.device
         made = batches(self.store, split, self.view, self.recipe.batch, shard=self.shard, **options)
-        return (batch.to(device) for batch in (made if device.type == "cpu" else prefetched(made)))
+        return on_device(made, device)
 
     def step(self, epoch: int, batch: Batch) -> None:
         """One step of the optimiser."""

@@ -8,6 +8,7 @@ centre.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +20,7 @@ from avrobust.seeds import Seeds, stable_hash
 from avrobust.types import AV, Batch
 
 VOLUME = (0.5, 1.5)  # as in the published code
+CPU = torch.device("cpu")
 
 
 @runtime_checkable
@@ -159,6 +161,48 @@ def batches(
         mine = ids[i * batch_size : (i + 1) * batch_size][shard[0] :: shard[1]]
         if mine:
             yield _batch(store, mine, view, augment)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredBatches:
+    """The clips of a split at the centre of their views, in batches that are read when they are asked for, each time anew.
+
+    They can be gone through again and again, and are never in memory together: so a test set may be of any size.  `ids` and
+    `labels` name all clips, and `pick` reads any of them.  Raises `ValueError` where the split has no clips.
+    """
+
+    store: Clips
+    split: str
+    view: View
+    batch_size: int
+    limit: int | None = None  # at most so many clips; see `subset`
+    device: torch.device = CPU
+
+    def __iter__(self) -> Iterator[Batch]:
+        return on_device(batches(self.store, self.split, self.view, self.batch_size, limit=self.limit), self.device)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The names of the clips, in their order."""
+        return subset(self.store.ids(self.split), self.limit)
+
+    @cached_property
+    def labels(self) -> tuple[int | Sequence[float], ...]:
+        """Their labels."""
+        return tuple(self.store.label(id) for id in self.ids)
+
+    def pick(self, numbers: Sequence[int]) -> Batch:
+        """Some of the clips, by their numbers in `ids`."""
+        return _batch(self.store, tuple(self.ids[i] for i in numbers), self.view, None).to(self.device)
+
+
+def on_device(made: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches on a device; for one that works on its own each is made while the one before it is in use."""
+    if device.type == "cpu":
+        return made
+    # From pages that stay in memory, CUDA copies while the host goes on.
+    made = map(Batch.pinned, made) if device.type == "cuda" else made
+    return (batch.to(device) for batch in prefetched(made))
 
 
 def prefetched(made: Iterator[Batch]) -> Iterator[Batch]:
