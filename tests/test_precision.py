@@ -62,6 +62,7 @@ def test_what_a_low_precision_costs_is_measured():
     low = engine.surrogate(net, batch.x, "bfloat16")
     assert is_low(low) and not is_low(engine.surrogate(net, batch.x)) and not is_low(engine.BlackBox(linear))
     clean, judge = net(batch.x), engine.as_judge(net, batch.x)
+    judge, low = (engine.Deferred(lambda v=v: v) for v in (judge, low))
     prepared = PreparedBatch(batch, clean, judge, low, Classification())
     found = compare(net, prepared, SMALL, Gallery(batch.ids, clean))
     assert found["clips"] == 16 and found["standing"] > found["standing_float32"] and found["gained"] < 0.5
