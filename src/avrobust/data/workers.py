@@ -137,9 +137,9 @@ class _Worker(Generic[Task, Result]):
     def result(self, task: Task, limit_s: float, told: Callable[[Task, Any], None]) -> Result | Lost:
         """`work(task)`, or why there is no result."""
         for _ in range(2):
-            if self.process is None:
-                self.start()
             try:
+                if self.process is None:
+                    self.start()
                 self.connection.send(task)
                 answer: Any = _Told(None)
                 deadline = time.monotonic() + limit_s
@@ -170,6 +170,9 @@ class _Worker(Generic[Task, Result]):
         try:
             self.connection.recv()
         except EOFError:
+            self.process.join()
+            if self.process.exitcode < 0:  # by a signal: memory may have run out
+                raise
             self.kill()
             raise RuntimeError(
                 "expected worker processes to start, but they ended at once. Run this under "
@@ -183,7 +186,8 @@ class _Worker(Generic[Task, Result]):
         return False
 
     def kill(self) -> None:
-        self.process.kill()
+        if self.process is not None:
+            self.process.kill()
         self.close()
 
     def close(self) -> None:
