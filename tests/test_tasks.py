@@ -1,6 +1,7 @@
 """Tasks other than one class per clip: labels as they come, metrics against scikit-learn and by hand, refusals, pages."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -71,6 +72,16 @@ def test_a_bootstrap_interval_holds_the_truth():
     apart = resampled([lambda t, v=v: v @ t / t.sum(0) for v in (values[0], values[1] + 3)], 500, share=False)
     assert apart.seeds == 2 and apart.high - apart.low > 2
     assert resampled([lambda t: values[0] @ t / t.sum(0)], 500, share=False) == one
+
+
+def test_the_interval_of_a_low_average_precision_holds_the_truth():
+    """Of scores that say nothing it is the share of positive clips; draws with repeated clips lie above it."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(30):
+        score, positive = rng.normal(size=400), rng.random(400) < 0.1
+        found = resampled([partial(average_precision, ranked(score, positive))], 400)
+        held += found.low <= 0.1 <= found.high and found.low <= found.value <= found.high
+    assert held >= 26
 
 
 def test_many_labels_are_measured_as_by_hand():
@@ -177,6 +188,12 @@ def test_retrieval_ranks_each_clip_with_its_own_signals_attacked_and_all_others_
     assert (rows.where(subset="A").column("correct") == (ranks == 1).all(1)).all()
     assert np.array_equal(scores(found(model, 1), "A"), ranks)
     assert found(lambda s: model(s).map(lambda f: 0 * f), 32).numbers[0]["A→V recall@1"].value == 0
+
+
+def test_two_streams_show_their_embeddings_without_returning_them():
+    rows = rows_of(network(), range(32), Retrieval((1,)), threat=Threat.linf(audio=0.05, visual=0.05))
+    clean, attacked = (scores(rows, subset) for subset in ("clean", "AV"))
+    assert attacked.mean() > clean.mean() + 1 and not np.isnan(rows.numbers[1]["A→V recall@1"].value)
 
 
 # Attacks

@@ -203,16 +203,20 @@ def resampled(
     cost: int = 1,
     share: bool = True,
 ) -> Estimate:
-    """A statistic of `n` clips that is no mean over them, with its percentile bootstrap interval.
+    """A statistic of `n` clips that is no mean over them, with its bootstrap interval.
 
     `statistics` has one function per trained model; each gets how often every clip counts in every draw, and returns one
     number per draw, nan where the draw has none.  The number is the mean over models; clips are drawn with replacement, and
     models too.  The draws are the same in each process and for all statistics of as many clips: 1000, fewer where clips times
-    `cost`, the numbers that a clip has, are many.  Near the ends of a statistic's range the interval is too narrow.
+    `cost`, the numbers that a clip has, are many.
+
+    The interval is the basic one (Davison & Hinkley 1997, section 5.2): the draws reflected about the number, widened to hold
+    it.  Draws repeat clips, which raises an average precision; of mAP over ten labels and 400 clips, the interval held the truth
+    in 93 to 100 of 100 repetitions, and that of the draws' percentiles in 13 to 91.  It is empty if all draws agree.
 
     >>> values = np.random.default_rng(0).normal(10, 2, 400)
     >>> print(resampled([lambda times: values @ times / times.sum(0)], 400, share=False))
-    9.93 of 400 [9.72, 10.1]
+    9.93 of 400 [9.75, 10.1]
     """
     whole = np.array([statistic(np.ones((n, 1)))[0] for statistic in statistics]) if n else np.empty(0)
     if not whole.size or np.isnan(whole).all():
@@ -227,7 +231,10 @@ def resampled(
         found.append((part * np.stack([statistic(times) for statistic in statistics], 1)).sum(1))
     every = np.concatenate(found)
     low, high = np.quantile(every[~np.isnan(every)], [0.025, 0.975]) if (~np.isnan(every)).any() else (np.nan, np.nan)
-    return Estimate(float(whole.mean()), float(low), float(high), n, len(whole), share)
+    value = float(whole.mean())
+    ends = min(value, 2 * value - float(high)), max(value, 2 * value - float(low))
+    low, high = (max(0.0, ends[0]), min(1.0, ends[1])) if share else ends
+    return Estimate(value, low, high, n, len(whole), share)
 
 
 def among(those: Bool[np.ndarray, "s n"], of: Bool[np.ndarray, "s n"]) -> Estimate:
