@@ -179,6 +179,32 @@ def test_what_knows_no_low_precision_stays_in_float32():
     assert craft.precision == torch.float32 and isinstance(craft, engine.TwoStream) and craft.net is not None
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (Disagrees, "do not give what the model returns"),
+        (Swayed, "the other's input"),
+        (hooked, "hooks"),
+        (Theirs, None),
+    ],
+)
+def test_a_model_that_is_attacked_as_a_black_box_although_it_shows_two_streams_is_told_so(make, says):
+    told = [f for f in evaluate(make(), BATCH, [FGSM()], THREAT).flags() if f.name == "attacked otherwise"]
+    assert [(f.level, says in f.text) for f in told] == ([] if says is None else [("note", True)])
+    assert not [f for f in evaluate(linear, BATCH, [FGSM()], THREAT).flags() if f.name == "attacked otherwise"]
+
+
+def test_bfloat16_that_a_model_does_not_run_in_is_told():
+    class Picky(Theirs):
+        def embed(self, x):
+            if torch.is_autocast_enabled("cpu"):
+                raise TypeError("float32, please")
+            return super().embed(x)
+
+    flags = evaluate(Picky(), BATCH, [FGSM()], THREAT, precision="bfloat16").flags()
+    assert ["attacked in float32" in f.text for f in flags if f.name == "attacked otherwise"] == [True]
+
+
 def test_predictions_are_those_of_the_model_itself():
     """What was verified on an example only is attacked, and not believed: a module that answers otherwise to loud clips."""
 

@@ -28,7 +28,8 @@ class BlackBox(Victim):
     """A model of which nothing is known but its answers.
 
     `precision` bfloat16 runs it under autocast.  With several `draws`, logits are the mean over as many runs.  `clean` is
-    its answer to the clean clips, where an objective asked for it.
+    its answer to the clean clips, where an objective asked for it.  `why` says, of a model with `embed` and `decide`, why its
+    streams are not run one by one.
 
     >>> victim = BlackBox(lambda x: {"logits": x.audio[:, :2]})
     >>> from avrobust.types import AV
@@ -40,6 +41,7 @@ class BlackBox(Victim):
     precision: torch.dtype = torch.float32
     draws: int = 1
     clean: Output | None = None
+    why: str = ""
 
     def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
         """The model's answer; features and heat map as far as it returns them."""

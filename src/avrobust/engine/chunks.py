@@ -20,7 +20,7 @@ HALF_A_MILLION = 2.0**19
 class ChunkSize:
     """How many clips a network takes at a time: as many as hold `numbers` samples and pixels together, at least one.
 
-    When a GPU runs out of memory, the size is halved from then on.
+    When a GPU runs out of memory, what the chunk held is given back, and the size is halved from then on.
 
     >>> ChunkSize(8).map(AV(torch.zeros(5, 3), torch.zeros(5, 1)), lambda on: on)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
@@ -40,6 +40,8 @@ class ChunkSize:
                 if clips <= 1:
                     raise
                 self.numbers = clips // 2 * size
+            if x.audio.is_cuda:  # blocks of the old size would stand between those of the new one
+                torch.cuda.empty_cache()
 
 
 def cat(parts: Sequence[Tensor]) -> Tensor:

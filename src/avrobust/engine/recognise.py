@@ -42,14 +42,16 @@ def as_victim(model: Model, example: Signals) -> Victim:
         model = model.victim
     if isinstance(model, Victim):
         return model
-    if not _may_be_taken_apart(model):
-        return BlackBox(model)
+    if why := _structure(model):
+        return BlackBox(model, why=why if _has_steps(model) else "")
     # As many clips at a time as a CPU runs best; a GPU takes all.
     chunk_size = ChunkSize(HALF_A_MILLION if example.audio.device.type == "cpu" else math.inf)
     if _as_written(model):
         return TwoStream(model, encoder_by_encoder, chunk_size=chunk_size, as_written=True)
     embeds = _embeds(model, example)
-    return BlackBox(model) if embeds is None else TwoStream(model, embeds, chunk_size=chunk_size)
+    if isinstance(embeds, str):
+        return BlackBox(model, why=embeds)
+    return TwoStream(model, embeds, chunk_size=chunk_size)
 
 
 def as_judge(model: Model, example: Signals) -> Victim:
@@ -59,14 +61,20 @@ def as_judge(model: Model, example: Signals) -> Victim:
     return victim if given or victim.any_batch else BlackBox(model)
 
 
-def _may_be_taken_apart(model: Any) -> bool:
-    """What structure alone can tell."""
-    if isinstance(model, type) or not all(callable(getattr(model, step, None)) for step in ("embed", "decide")):
-        return False
-    if not isinstance(model, nn.Module):
-        return True
-    hooked = model._forward_hooks or model._forward_pre_hooks
-    return not hooked and all(s.dtype == torch.float32 for s in model.state_dict().values() if s.is_floating_point())
+def _has_steps(model: Any) -> bool:
+    return not isinstance(model, type) and all(callable(getattr(model, step, None)) for step in ("embed", "decide"))
+
+
+def _structure(model: Any) -> str:
+    """Why a model cannot be taken apart, as far as structure alone can tell; "" if nothing stands in the way."""
+    if not _has_steps(model):
+        return "it has no methods embed and decide"
+    if isinstance(model, nn.Module):
+        if model._forward_hooks or model._forward_pre_hooks:
+            return "embed and decide pass by the hooks of the model"
+        if any(s.dtype != torch.float32 for s in model.state_dict().values() if s.is_floating_point()):
+            return "its weights are not in float32"
+    return ""
 
 
 def _as_written(model: Any) -> bool:
@@ -89,23 +97,25 @@ ALONE, BESIDE_ONE, BESIDE_ALL = partial(beside, 0), partial(beside, 1), partial(
 
 
 @torch.no_grad()
-def _embeds(model: Any, example: Signals) -> Embed | None:
-    """How to embed clips with a network whose code says nothing, the cheapest way first; None if it is not two streams."""
+def _embeds(model: Any, example: Signals) -> Embed | str:
+    """How to embed clips with a network whose code says nothing, the cheapest way first; in words, why it is not two streams."""
     if not len(example.audio):
-        return None
+        return "there is no clip to try it on"
     clips, tried = with_noise(example), partial(_tried, device=example.audio.device)
     defense = getattr(model, "feature_defense", None) or (lambda f: f)
     whole = tried(lambda: list(AV(*model.embed(clips.map(torch.clone)))))
     answer = tried(lambda: [BlackBox(model)(clips.map(torch.clone))])
     apart = tried(lambda: [BlackBox(lambda x: model.decide(defense(AV(*model.embed(x)))))(clips.map(torch.clone))])
-    if whole is None or not agree(answer, apart) or any(f.dtype != torch.float32 for f in whole):
-        return None
+    if whole is None or not agree(answer, apart):
+        return "embed and decide do not give what the model returns"
+    if any(f.dtype != torch.float32 for f in whole):
+        return "its features are not in float32"
     # A stream that sees the other one changes when that is attacked: there is nothing to cache.
     other = clips.map(lambda s, bounds: sum(bounds) - s, RANGE)
     audio = tried(lambda: [AV(*model.embed(AV(clips.audio.clone(), other.visual))).audio])
     visual = tried(lambda: [AV(*model.embed(AV(other.audio, clips.visual.clone()))).visual])
     if not agree(whole[:1], audio) or not agree(whole[1:], visual):
-        return None
+        return "the features of one stream depend on the other's input"
     silent, blind = AV(torch.empty(0), None), AV(None, torch.empty(0))
     for embeds in (encoder_by_encoder, ALONE, BESIDE_ONE):
         alone = tried(lambda e=embeds: [e(model, clips, blind).audio, e(model, clips, silent).visual])  # type: ignore[misc]

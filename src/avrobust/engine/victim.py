@@ -33,6 +33,11 @@ class Victim(ABC):
         return torch.float32
 
     @property
+    def why(self) -> str:
+        """Why a model that shows two streams is attacked as a black box, in words; "" where there is nothing to say."""
+        return ""
+
+    @property
     def any_batch(self) -> bool:
         """Whether batches may be joined: the victim chunks them itself, and each clip's answer is independent of its batch."""
         return False

@@ -171,7 +171,7 @@ class Evaluator:
     def about(self) -> dict[str, Any]:
         """What the rows cannot state about the model: what its task measures, and the answers to `probe.probe`."""
         batch = next(iter(self._batches))
-        probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {})
+        probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {}) | self._fallbacks()
         facts = {"probes": probes, **self._task.facts(self._clean[0])}
         return self._measures | {key: {self._name: fact} for key, fact in facts.items()}
 
@@ -194,6 +194,13 @@ class Evaluator:
     def _surrogate(self) -> engine.Victim:
         """A cheap surrogate of the model."""
         return engine.surrogate(self._model, self._example, self._precision)
+
+    def _fallbacks(self) -> dict[str, Any]:
+        """How the model was attacked otherwise than it or the user asks for: in plain data, as far as anybody attacked it."""
+        if "_surrogate" not in vars(self):
+            return {}
+        why, instead = self._surrogate.why, self._precision == "bfloat16" and not is_low(self._surrogate)
+        return ({"black_box": why} if why else {}) | ({"float32_instead": True} if instead else {})
 
     def _attacked(self, number: int, batch: Batch) -> engine.Victim:
         """The surrogate, with the embeddings of this batch's clean clips, and a place for the gradients there."""

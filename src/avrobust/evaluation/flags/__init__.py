@@ -30,6 +30,7 @@ from avrobust.evaluation.flags.measurement import (
     only_single_step,
 )
 from avrobust.evaluation.flags.models import (
+    attacked_otherwise,
     crafted_in_low_precision,
     depends_on_batch,
     gradient_misleads,
@@ -63,6 +64,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     gradient_vanishes,
     gradient_misleads,
     crafted_in_low_precision,
+    attacked_otherwise,
     localises_no_better_than_the_centre,
 )
 

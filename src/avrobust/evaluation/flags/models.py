@@ -107,6 +107,17 @@ def crafted_in_low_precision(seen: Evidence) -> Iterable[Flag]:
             yield Flag("crafted in low precision", level, text, model)
 
 
+def attacked_otherwise(seen: Evidence) -> Iterable[Flag]:
+    """What the engine could not do as it was asked, it did in a way that always works; the numbers hold, at another cost."""
+    for model, p in seen.probes.items():
+        if p.get("black_box"):
+            text = f"{model} has methods embed and decide, and was attacked as a black box: {p['black_box']}."
+            yield Flag("attacked otherwise", "note", text, model)
+        if p.get("float32_instead"):
+            text = f"bfloat16 was asked, {model} does not run in it: attacked in float32."
+            yield Flag("attacked otherwise", "note", text, model)
+
+
 def _share(probe: Mapping[str, Any], value: float) -> str:
     """A share of the probed clips as a count."""
     return f"{round(value * probe['clips'])} of {probe['clips']} clips"
