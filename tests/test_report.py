@@ -1,5 +1,6 @@
 """The page: what it says is what the rows say, what is missing stays missing, and it needs nothing but itself."""
 
+import csv
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from avrobust import report
+from avrobust.cli import main
 from avrobust.evaluation.comparison import mcnemar
 from avrobust.evaluation.conditions import Condition, Predictions, shared
 from avrobust.evaluation.flags import Flag
@@ -1050,3 +1052,26 @@ def test_accuracy_by_class_and_confusions_add_up(run_dir):
         assert all(n <= total for *_, n, total in c.most(CLASSES))
     nameless = classes.names(replace(run, record=replace(run.record, data=type(run.record.data)())))
     assert nameless == [str(k) for k in range(len(nameless))]
+
+
+def test_every_table_is_written_for_papers_and_programs(run_dir, tmp_path, capsys):
+    assert (
+        main(["report", str(run_dir), "--out", str(tmp_path / "page.html"), "--tables", str(tmp_path / "tables")]) == 0
+    )
+    text = (tmp_path / "page.html").read_text()
+    files = sorted((tmp_path / "tables").iterdir())
+    whole = text.count("<table")
+    assert f"{whole} tables" in capsys.readouterr().out and len(files) == 3 * whole
+    mine = next(f for f in files if "accuracy-robust-accuracy" in f.name and f.suffix == ".csv")
+    fgsm = next(row for row in csv.reader(mine.read_text().splitlines()) if row[0] == "FGSM")
+    run = read(run_dir)
+    cells = accuracy.attack_tables(run)[0].rows[0].cells
+    assert [c.split(" ")[0] for c in fgsm[1:]] == [percent(cells[s].ours.value) for s in ("A", "V", "AV", "Avg")]
+    told = json.loads(mine.with_suffix(".json").read_text())
+    assert told["title"].startswith("Clean and robust accuracy") and told["rows"][1][0] == ["FGSM"]
+    tex = mine.with_suffix(".tex").read_text()
+    assert (
+        tex.count(r"\\") == len(told["rows"])
+        and r"\toprule" in tex
+        and "%" not in tex.split("\n", 1)[1].replace(r"\%", "")
+    )

@@ -7,8 +7,9 @@ from pathlib import Path
 import tyro
 
 from avrobust import report
-from avrobust.cli.options import parse
+from avrobust.cli.options import Maybe, parse
 from avrobust.papers.tian2021.printed import PAPER
+from avrobust.report.export import write_tables
 
 PAPERS = {PAPER.name: PAPER}  # those whose numbers may stand beside a run's
 ABOUT = """Write the report of a run, or of rows that `avrobust evaluate --out` saved, as one HTML page.
@@ -18,6 +19,7 @@ Loads no model. The report of an unfinished run shows what is finished; a missin
 examples:
   avrobust report runs/quick
   avrobust report rows.parquet --out rows.html
+  avrobust report runs/quick --tables tables/
 """
 
 
@@ -27,6 +29,8 @@ class Options:
     """The run's folder, or a .parquet file of rows."""
     out: Path | None = None
     """The page to write. Default: report.html in the run's folder, or beside the rows with .html as its ending."""
+    tables: Maybe[Path] = None
+    """Also write every table of the page to this folder, as .csv, .json and .tex (LaTeX with booktabs)."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -35,4 +39,8 @@ def main(argv: Sequence[str]) -> None:
     page = options.out
     if page is None and options.source.suffix == ".parquet":
         page = options.source.with_suffix(".html")
-    print(report.write(options.source, page, PAPERS))
+    written = report.write(options.source, page, PAPERS)
+    print(written)
+    if options.tables is not None:
+        count = len(write_tables(written.read_text(), options.tables))
+        print(f"{count // 3} tables as .csv, .json and .tex: {options.tables}")
