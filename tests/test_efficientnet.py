@@ -143,6 +143,19 @@ def test_a_checkpoint_needs_neither_the_package_nor_the_folder(
         assert torch.equal(again(x), net(x))
 
 
+def test_the_same_network_with_random_weights() -> None:
+    """By the settings of its image model; a seed is one network, and it comes back."""
+    backbone = {"model_type": "efficientnet-lite", "batch_norm_momentum": 0.1} | SMALL
+    spec = NetSpec(classes=5, width=16, backbone=backbone)
+    a, b, other = (spec.build(seed).eval() for seed in (0, 0, 1))
+    again = a.spec.rebuild().eval()
+    again.load_state_dict(a.state_dict())
+    x = signals()
+    with torch.no_grad():
+        assert torch.equal(a(x), b(x)) and torch.equal(a(x), again(x)) and not torch.equal(a(x), other(x))
+    assert {m.momentum for m in again.visual.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
+
+
 def test_settings_that_do_not_fit_each_other() -> None:
     with pytest.raises(ValueError, match=r"an entry per stage \(2\)"):
         EfficientNetLiteConfig(**SMALL | {"depths": (1, 2)})

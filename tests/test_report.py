@@ -975,10 +975,11 @@ def test_pretrained_weights_are_compared_with_random_ones(whole, tmp_path):
     (folder / "run.json").write_text(json.dumps(told))
     run = read(folder)
     level = run.defense_levels[0]
-    (k,) = pretraining_weakens(run, level).comparisons
+    k, other = pretraining_weakens(run, level).comparisons
     ours, theirs = shared(*run.worst_case([(m, "V", level["V"]) for m in ("AV", "Sum")]))
     assert (k.low.value, k.high.value) == (ours["correct"].mean(), theirs["correct"].mean())
-    assert k.low_name.startswith("AV, video attacked") and k.high_name == "Sum"
+    assert k.low_name == other.low_name and k.low_name.startswith("AV, video attacked")
+    assert (k.high_name, other.high_name) == ("Sum", "FiLM")
 
 
 def test_too_few_clips_decide_nothing(tmp_path):

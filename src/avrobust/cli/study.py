@@ -84,7 +84,7 @@ class Options:
     attacked: int | None = None
     """Attack at most this many test clips."""
     visual_weights: str | None = None
-    """Initial weights of visual encoders: a name on the model hub, a folder, or none for random weights."""
+    """Initial weights of visual encoders: efficientnet-lite0 (the extra avrobust[imagenet]), a name on the model hub, a folder, or none for random weights."""
     clips: Group[Clips] = field(default_factory=Clips)
     run: Group[RunOptions] = field(default_factory=RunOptions)
     machines: Group[MachineOptions] = field(default_factory=MachineOptions)

@@ -17,9 +17,9 @@ from avrobust.papers.tian2021 import recipes
 from avrobust.study.checks import rehearsed
 from avrobust.training import View, train
 from avrobust.training.loop import refuse_unknown_tracker
-from avrobust.training.recipe import FINE_TUNE, OURS, usual
+from avrobust.training.recipe import FINE_TUNE, OURS, PRETRAINED_VISUAL, usual
 
-RECIPES = {recipe.name: recipe for recipe in (OURS, FINE_TUNE)} | recipes.RECIPES
+RECIPES = {recipe.name: recipe for recipe in (OURS, FINE_TUNE, PRETRAINED_VISUAL)} | recipes.RECIPES
 
 ABOUT = """Train a model on your clips and keep the weights with the best validation accuracy. After a kill, the same command continues.
 
@@ -53,9 +53,9 @@ class Options:
     fusion: str = "concat"
     """Fusion of an audio-visual model: concat, sum, film, gated-sum or gated-concat."""
     visual_weights: Maybe[str] = None
-    """Pretrained weights of the visual encoder: a name on the model hub (microsoft/resnet-18) or a folder."""
+    """Pretrained weights of the visual encoder: efficientnet-lite0 (the extra avrobust[imagenet]), a name on the model hub (microsoft/resnet-18) or a folder."""
     recipe: Maybe[str] = None
-    """Training recipe: ours; fine-tune, the default for --audio-model and --visual-model (first the head, then all weights); or the recipes of the paper's code: published (MIT-MUSIC), published-30 (its other datasets), and for a second training of a trained model published-30-kinetics, published-30-ave."""
+    """Training recipe: ours; fine-tune, the default for --audio-model and --visual-model (first the head, then all weights); pretrained-visual, for --visual-weights beside an audio encoder with random ones; or the recipes of the paper's code: published (MIT-MUSIC), published-30 (its other datasets), and for a second training of a trained model published-30-kinetics, published-30-ave."""
     epochs: Maybe[int] = None
     """Number of epochs, instead of the recipe's own."""
     seed: int = 0

@@ -24,6 +24,7 @@ class EfficientNetLiteConfig(PretrainedConfig):  # type: ignore[misc]  # transfo
     """The settings of an EfficientNet-Lite; the defaults are Lite0's.
 
     `hidden_sizes` are the channels of the stem, of each stage and of the head; the other lists have an entry per stage.
+    `batch_norm_momentum` is that of TensorFlow's trainings (0.99, there); on few clips, random weights need torch's 0.1.
     `image_mean` and `image_std` are what the weights expect frames in [0, 1] to be normalised with.
     """
 
@@ -36,6 +37,7 @@ class EfficientNetLiteConfig(PretrainedConfig):  # type: ignore[misc]  # transfo
         kernel_sizes: Sequence[int] = (3, 3, 5, 3, 5, 5, 3),
         strides: Sequence[int] = (1, 2, 2, 2, 1, 2, 1),
         expand_ratios: Sequence[int] = (1, 6, 6, 6, 6, 6, 6),
+        batch_norm_momentum: float = 0.01,
         image_mean: Sequence[float] = (127 / 255,) * 3,
         image_std: Sequence[float] = (128 / 255,) * 3,
         **others: Any,
@@ -43,6 +45,7 @@ class EfficientNetLiteConfig(PretrainedConfig):  # type: ignore[misc]  # transfo
         super().__init__(**others)
         self.hidden_sizes, self.depths, self.kernel_sizes = list(hidden_sizes), list(depths), list(kernel_sizes)
         self.strides, self.expand_ratios = list(strides), list(expand_ratios)
+        self.batch_norm_momentum = batch_norm_momentum
         self.image_mean, self.image_std = list(image_mean), list(image_std)
         if len({len(self.hidden_sizes) - 2, *map(len, (depths, kernel_sizes, strides, expand_ratios))}) > 1:
             raise ValueError(
@@ -75,6 +78,8 @@ class EfficientNetLite(PreTrainedModel):  # type: ignore[misc]
                 self.blocks.append(_Block(width, out, kernel, 1 if i else stride, ratio))
                 width = out
         self.head = _conv(width, head, 1)
+        for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.momentum = config.batch_norm_momentum
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -127,8 +132,7 @@ def _conv(
     padding = 0 if stride > 1 else kernel // 2  # stride 1: the same on all sides
     layers = OrderedDict(
         conv=nn.Conv2d(width, out, kernel, stride, padding, groups=groups, bias=False),
-        # TensorFlow's momentum of 0.99; eps as its builder of EfficientNets sets it.
-        norm=nn.BatchNorm2d(out, eps=1e-3, momentum=0.01),
+        norm=nn.BatchNorm2d(out, eps=1e-3),
     )
     if stride > 1:
         layers = OrderedDict(pad=_SamePadding(kernel, stride), **layers)

@@ -113,6 +113,9 @@ OURS = Recipe()
 # Pretrained encoders, which large steps would spoil: first a head that fits them (Kumar et al. 2022, "Fine-tuning can
 # distort pretrained features and underperform out-of-distribution"), then all weights, the encoders' at a hundredth.
 FINE_TUNE = Recipe(name="fine-tune", lr=AV(audio=2e-5, visual=2e-5), head_first=2)
+# A pretrained visual encoder beside an audio encoder that starts from random weights; the former moves slowly.  float32: on
+# CPUs, the weight gradients of depthwise convolutions are slow in bfloat16.
+PRETRAINED_VISUAL = Recipe("pretrained-visual", lr=AV(audio=2e-3, visual=5e-4), epochs=6, precision="float32")
 
 
 def usual(spec: Spec) -> Recipe:
