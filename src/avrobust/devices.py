@@ -36,7 +36,7 @@ def out_of_memory(error: BaseException) -> str | None:
     'expected a batch of clips to fit into memory, got: CUDA out of memory. Trie'
     >>> out_of_memory(RuntimeError("stack expects each tensor to be equal size"))
     """
-    said = str(error).strip().split("\n")[0]
+    said = next(iter(str(error).strip().splitlines()), "")
     # Apple's GPUs and CPUs raise a plain RuntimeError.
     plain = isinstance(error, RuntimeError) and any(words in said for words in ("out of memory", "allocate memory"))
     if not (plain or isinstance(error, torch.OutOfMemoryError | MemoryError)):

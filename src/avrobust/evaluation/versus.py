@@ -87,7 +87,7 @@ class Versus:
         for c in self.contests:
             gap = f"{100 * c.gap.difference:+.1f} [{100 * c.gap.low:+.1f}, {100 * c.gap.high:+.1f}]"
             both = (str(c.accuracy.first), str(c.accuracy.second))
-            lines.append((c.attack, within(c.budget), *both, gap, p_value(c.gap.p).removeprefix("= ")))
+            lines.append((c.attack, within(c.budget), *both, gap, p_value(c.gap.p)))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         raised = [
