@@ -61,7 +61,7 @@ def test_a_network_of_one_s_own_is_trained_and_evaluated(few, capsys):
         (["--net", "a:b", "--audio-model", "ears"], "expected no --audio-model beside --net"),
         (["--audio-model", "a", "--visual-model", "b", "--visual-weights", "c"], "expected no --visual-weights beside"),
         (["--net", "nowhere:make"], "expected module:name with the module in the working directory"),
-        (["--recipe", "slow"], "there is no recipe 'slow'; there are ours, fine-tune, published"),
+        (["--recipe", "slow"], "there is no recipe 'slow'; there are ours, fine-tune, pretrained-visual, published"),
     ],
     ids=lambda words: " ".join(words[:3]) if isinstance(words, list) else "",
 )

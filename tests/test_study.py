@@ -162,7 +162,7 @@ def kill_and_resume(out: Path, cache: Path, moment: float, expected: dict) -> No
 STAGES = (
     ("avrobust.study.runner.prepare", 0),
     ("avrobust.study.jobs.train", 1),
-    ("avrobust.study.jobs.batches", 5),
+    ("avrobust.study.jobs.StoredBatches", 2),
     ("avrobust.study.jobs.write_cell", 1),
     ("avrobust.study.jobs.embed", 0),
     ("avrobust.study.showcase.attacked", 0),
