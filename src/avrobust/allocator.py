@@ -1,7 +1,9 @@
-"""Keeps freed memory in the process: on Linux, returning pages between steps costs up to half of the speed."""
+"""When freed memory goes back to the system: not between steps, which costs up to half of the speed; but between batches."""
 
 import ctypes
 import platform
+from collections.abc import Callable
+from functools import cache
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # <malloc.h>
 
@@ -15,3 +17,19 @@ def keep_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all((mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 * 2**20)))
+
+
+def give_back() -> None:
+    """Return memory that was freed to the system, on Linux with glibc.
+
+    Call it between large batches: small blocks that live on pin the heap, and the next batch is put behind the last one.
+
+    >>> give_back()
+    """
+    if (trim := _trim()) is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    return ctypes.CDLL(None).malloc_trim if platform.libc_ver()[0] == "glibc" else None

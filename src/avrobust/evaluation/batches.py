@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from avrobust.allocator import give_back
 from avrobust.evaluation.checks import (
     Fingerprints,
     check_again,
@@ -27,7 +28,9 @@ class CheckedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         now: Fingerprints = []
-        for batch in self._joined():
+        for number, batch in enumerate(self._joined()):
+            if number:
+                give_back()  # or the heap grows with every batch
             here = fingerprints(batch)
             if self._first:
                 check_again(here, self._first[len(now) : len(now) + len(here)], at=len(now))
