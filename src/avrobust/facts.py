@@ -99,6 +99,15 @@ class Budget:
         """From the columns of a row."""
         return cls(*(ModalityBudget(row[f"eps_{m}"], row[f"norm_{m}"], row[f"unit_{m}"]) for m in ("audio", "visual")))
 
+    @property
+    def attacked(self) -> str:
+        """The budgets of the attacked modalities, or a dash.
+
+        >>> Budget(audio=ModalityBudget(0.002, "linf", "linear")).attacked, Budget().attacked
+        ('audio linf 0.002', '—')
+        """
+        return ", ".join(f"{m} {b}" for m, b in (("audio", self.audio), ("visual", self.visual)) if b.eps) or "—"
+
     def columns(self) -> dict[str, Any]:
         """The columns of a row: `norm_audio`, `eps_audio`, `unit_audio`, the same of `visual`, and `threat` for display."""
         pairs = (("audio", self.audio), ("visual", self.visual))

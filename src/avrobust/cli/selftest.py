@@ -7,7 +7,7 @@ from pathlib import Path
 from avrobust.allocator import keep_memory
 from avrobust.cli.options import Maybe, parse
 from avrobust.cli.study import refuse_failures
-from avrobust.evaluation.stats import percent
+from avrobust.evaluation.stats import columns, percent
 from avrobust.report.load import read
 from avrobust.report.sections import robustness
 from avrobust.study.machines import Machines
@@ -59,8 +59,7 @@ def main(argv: Sequence[str]) -> None:
         lines.append((row.model, *numbers, row.verdict, ", ".join(row.alarms)))
         if (row.verdict == "more robust") != (row.model == HOLDS):
             deceived.append(f"{row.model} ({row.verdict})")
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    print("\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines))
+    print("\n".join(columns(lines)))
     print(f"\nThe report: {page}")
     if deceived:
         raise ValueError(

@@ -16,7 +16,7 @@ from avrobust.config import from_plain, parse
 from avrobust.evaluation.conditions import Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures, Numbers
-from avrobust.evaluation.stats import MISSING, Proportion
+from avrobust.evaluation.stats import MISSING, Proportion, columns
 from avrobust.facts import BUDGET_COLUMNS, Budget
 
 _F, _I, _S, _B, _L = pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.list_(pa.float32())
@@ -247,8 +247,8 @@ class Rows:
         """Robust accuracy and attack success per model, attack and budget, as text; then what raises doubt.
 
         Of other tasks than classification, what these measure.  Each number has its count and 95 % interval.  The accuracy
-        under the attack "none" is the clean accuracy.  Alarms
-        mean that a number does not measure what it seems to, warnings that it may not: see `flags`.
+        under the attack "none" is the clean accuracy.  Alarms mean that a number does not measure what it seems to, warnings
+        that it may not: see `flags`.
         """
         names = list(dict.fromkeys(name for numbers in self.numbers for name in numbers))
         lines = [("model", "attack", "budget", *names)]
@@ -256,13 +256,12 @@ class Rows:
             row = cell.data.slice(0, 1).to_pylist()[0]
             if row["mode"] == "control":  # what no attack made has no budget
                 continue
-            budget = Budget.of(row)
-            attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
-            lines.append((row["model"], row["attack"], attacked or "—", *(str(numbers.get(n, MISSING)) for n in names)))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+            budget = Budget.of(row).attacked
+            lines.append((row["model"], row["attack"], budget, *(str(numbers.get(n, MISSING)) for n in names)))
         notes = dict.fromkeys(note for p in self._measured for note in self.measures(p.condition.model).notes(p))
-        return "\n".join([*table, *notes, *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note")])
+        return "\n".join(
+            [*columns(lines), *notes, *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note")]
+        )
 
     def report(self, page: Path | str) -> Path:
         """Write all that these rows can show as one self-contained HTML page: flags, tables, curves; returns its path."""

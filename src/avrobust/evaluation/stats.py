@@ -37,6 +37,22 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
+def columns(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
+    """Rows of text as lines, their columns aligned to the left; with `right`, all but the first to the right.
+
+    >>> print(*columns([("attack", "A"), ("PGD", "31.3")], right=True), sep="\\n")
+    attack     A
+    PGD     31.3
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            v.rjust(w) if right and i else v.ljust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def percent(value: float) -> str:
     """A fraction as a percentage with one decimal; a dash when there is none.
 

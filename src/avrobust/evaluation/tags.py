@@ -12,7 +12,7 @@ import pyarrow as pa
 from avrobust.data.entry import TAGS
 from avrobust.evaluation.measures import LabelRanking
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import MISSING, Estimate, Proportion, among
+from avrobust.evaluation.stats import MISSING, Estimate, Proportion, among, columns
 from avrobust.facts import Budget
 
 Tags = Mapping[str, Mapping[str, str]]  # clip → class → tag
@@ -45,20 +45,23 @@ def recall_by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, E
     """Of multi-label clips: of the labels with a tag, the share that the model still finds.
 
     A label is found above the threshold of the task; a clip counts once in the interval, however many labels it has.  Labels
-    without a tag are "untagged".  `rows` are of one model.
+    without a tag are "untagged".  `rows` are of one model.  Raises ValueError for rows of another task.
     """
     answered = rows.where(status="ok")
     if not len(answered):
         return {}
     measures = rows.measures(answered.data["model"][0].as_py())
-    threshold = measures.threshold if isinstance(measures, LabelRanking) else 0.0
+    if not isinstance(measures, LabelRanking):
+        raise ValueError(
+            f"expected rows of multi-label clips, got those of a task that measures {type(measures).__name__}. Use by_tag."
+        )
     scores, targets = (np.array(answered.data[name].to_pylist()) for name in ("scores", "targets"))
     if targets.shape[1] != len(classes):
         raise ValueError(f"expected names of {targets.shape[1]} classes, got {len(classes)}. Give those of the data.")
     known = [tags.get(clip, {}) for clip in answered.data["clip"].to_pylist()]
     tagged = np.array([[of.get(name, UNTAGGED) for name in classes] for of in known])
     having = {tag: (targets > 0.5) & (tagged == tag) for tag in (*TAGS, UNTAGGED)}
-    return {tag: among((scores > threshold).T, of.T) for tag, of in having.items() if of.any()}
+    return {tag: among((scores > measures.threshold).T, of.T) for tag, of in having.items() if of.any()}
 
 
 def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
@@ -73,11 +76,9 @@ def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
         row = cell.data.slice(0, 1).to_pylist()[0]
         if row["mode"] == "control":  # what no attack made has no budget
             continue
-        budget = Budget.of(row)
-        attacked = ", ".join(f"{m} {b}" for m, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps)
-        lines.append((row["model"], row["attack"], attacked or "—", *(str(part.get(tag, MISSING)) for tag in names)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        budget = Budget.of(row).attacked
+        lines.append((row["model"], row["attack"], budget, *(str(part.get(tag, MISSING)) for tag in names)))
+    return "\n".join(columns(lines))
 
 
 def _numbers(cell: Rows, tags: Tags, classes: Sequence[str]) -> Mapping[str, Estimate | Proportion]:

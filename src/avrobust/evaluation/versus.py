@@ -8,7 +8,7 @@ from avrobust.evaluation.comparison import Paired, holm, p_value, paired
 from avrobust.evaluation.conditions import Condition, Predictions, by_mode, shared, survivors, tabulate
 from avrobust.evaluation.flags import OVER_BUDGET, Flag
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import Estimate, among, estimate
+from avrobust.evaluation.stats import Estimate, among, columns, estimate
 from avrobust.facts import Budget
 
 WORST = "worst case"
@@ -87,9 +87,8 @@ class Versus:
         for c in self.contests:
             gap = f"{100 * c.gap.difference:+.1f} [{100 * c.gap.low:+.1f}, {100 * c.gap.high:+.1f}]"
             both = (str(c.accuracy.first), str(c.accuracy.second))
-            lines.append((c.attack, within(c.budget), *both, gap, p_value(c.gap.p)))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+            lines.append((c.attack, c.budget.attacked, *both, gap, p_value(c.gap.p)))
+        text = columns(lines)
         raised = [
             f"{flag.level} ({name}): {flag.text}"
             for name, flags in zip(self.names, self.flags, strict=True)
@@ -163,18 +162,12 @@ class Key(NamedTuple):
     budget: Budget
 
 
-def within(budget: Budget) -> str:
-    """The budgets of the attacked modalities."""
-    parts = [f"{name} {b}" for name, b in (("audio", budget.audio), ("visual", budget.visual)) if b.eps]
-    return ", ".join(parts) or "—"
-
-
 def _key(c: Condition) -> Key:
     return Key(c.attack, c.subset, c.budget)
 
 
 def _title(key: Key) -> str:
-    return f"{key.attack} within {within(key.budget)}" if key.subset != "clean" else "clean clips"
+    return f"{key.attack} within {key.budget.attacked}" if key.subset != "clean" else "clean clips"
 
 
 def _names(first: str, second: str) -> tuple[str, str]:

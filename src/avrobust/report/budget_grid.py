@@ -16,10 +16,10 @@ from scipy import stats
 
 from avrobust.evaluation.conditions import Condition, Predictions, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
-from avrobust.evaluation.stats import Proportion, percent
+from avrobust.evaluation.stats import Proportion, columns, percent
 from avrobust.facts import Budget, ModalityBudget
 from avrobust.progress import duration
-from avrobust.report.formatting import at, columns, joined, machine, physical, size, software
+from avrobust.report.formatting import at, joined, machine, physical, size, software
 from avrobust.report.load import RunError
 
 
@@ -205,7 +205,7 @@ def summary(grid: GridResult) -> str:
     return "\n".join(
         [
             f"Robust accuracy on {len(grid.smallest)} clips, in per cent; to the right the audio budget, {audio[-1].unit}:",
-            *columns(rows),
+            *columns(rows, right=True),
             half(grid),
             f"Of {tried.n} implied predictions that were computed after all, {tried.n - tried.k} were wrong.",
             *filter(None, [unread(grid)]),

@@ -112,20 +112,6 @@ def listing(items: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text as lines, their columns aligned: the first to the left, the others to the right.
-
-    >>> print(*columns([("attack", "A"), ("PGD", "31.3")]), sep="\\n")
-    attack     A
-    PGD     31.3
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(v.rjust(w) if i else v.ljust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
-
-
 def joined(*parts: object) -> str:
     """The parts that are there, with commas between."""
     return ", ".join(str(p) for p in parts if p)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from avrobust.evaluation.comparison import p_value
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import percent
+from avrobust.evaluation.stats import columns, percent
 from avrobust.files import write_bytes
 from avrobust.progress import duration
 from avrobust.report import formatting, tables
@@ -98,7 +98,7 @@ def summary(source: Path | str | Rows) -> str:
     for measured in task.tables(run):
         heads = ("attack", "attacked", *measured.names)
         rows = [(r.attack, r.attacked, *map(str, r.numbers.values())) for r in measured.rows]
-        lines += [measured.model, *formatting.columns([heads, *rows]), *measured.notes, ""]
+        lines += [measured.model, *columns([heads, *rows], right=True), *measured.notes, ""]
     clean = accuracy.clean_cells(run)
     for table in accuracy.attack_tables(run) if run.classifies else ():
         lines.append(
@@ -108,7 +108,7 @@ def summary(source: Path | str | Rows) -> str:
         for row in table.rows:
             numbers = (tables.accuracy(run.clean(run.subject)), *(c.ours for c in row.cells.values()))
             rows.append((row.attack, *(percent(e.value) for e in numbers)))
-        lines += formatting.columns(rows)
+        lines += columns(rows, right=True)
         lines += [f"clean: {'; '.join(f'{formatting.MODEL[kind]} {c.ours}' for kind, c in clean.items())}", ""]
     for flag, more in doubts.alike(run.flags):
         if flag.level != "note":

@@ -39,8 +39,12 @@ class Machines:
         for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0), ("memory_gb", 0)):
             if (number := getattr(self, name)) is not None and number < least:
                 raise ValueError(f"expected {name} of at least {least}, got {number}. Leave it out for the default.")
-        if self.on is None:
-            device(self.device)
+        _ = self.here  # refused at once where this machine does not have it
+
+    @property
+    def here(self) -> torch.device:
+        """Where networks run if on this machine; of a cluster, what this machine has."""
+        return device(self.device if self.on is None else None)
 
     @contextmanager
     def connected(self, study: Study, out: Path, data: Path) -> Iterator[None]:
@@ -75,7 +79,7 @@ class Machines:
 
     @property
     def _count(self) -> int:
-        return self.workers or (1 if device(self.device).type != "cpu" else min(2, cores()))
+        return self.workers or (1 if self.here.type != "cpu" else min(2, cores()))
 
     @property
     def _threads(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from avrobust import report
 from avrobust.config import digest, to_plain
@@ -20,7 +21,6 @@ from avrobust.data.orchestra.dataset import EDITION
 from avrobust.data.prepare import prepare
 from avrobust.data.store import Store
 from avrobust.data.workers import Lost
-from avrobust.devices import device
 from avrobust.locks import Lock
 from avrobust.sources import sources
 from avrobust.study import showcase
@@ -68,7 +68,7 @@ def run(
         check(study, counted(listed) if listed else announced(study) or {}, out, data=data, tracker=tracker)
         tasks = plan(study)
         with driven(out, describe_study(study)) as record, machines.connected(study, out, data):
-            _describe(record, study, listed, command)
+            _describe(record, study, listed, command, world(machines.here))
             manifest, store = _clips(study, listed, data, record, progress)
             with machines.executor(Bench(study, out, manifest, store, machines.device, progress, tracker)) as executor:
                 drive(tasks, executor, partial(_finish, record, out), progress=progress)
@@ -93,12 +93,12 @@ def _finish(record: RunFile, out: Path, task: Task, result: Notes | Lost) -> boo
     return not told.get(name)
 
 
-def _describe(record: RunFile, study: Study, listed: Manifest | None, command: str) -> None:
-    """Record a run that begins or goes on."""
+def _describe(record: RunFile, study: Study, listed: Manifest | None, command: str, here: dict[str, Any]) -> None:
+    """Record a run that begins or goes on; `here` is the world of the process that drives it."""
     record.update(
         name=study.name, title=study.title or f"{study.question} {listed.name if listed else 'The orchestra'}",
         paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(),
-        world=world(device()), sources=sources(study),
+        world=here, sources=sources(study),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
     )  # fmt: skip
