@@ -59,12 +59,8 @@ class BinaryCrossEntropy:
         return torch.where(logits.isfinite().all(1), past.amax(1), torch.inf)
 
     def _attacked(self, out: Output, y: Labels) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"]]:
-        logits, wanted = (s.float().reshape(len(s), -1) for s in (out.logits, y))
-        if wanted.shape != logits.shape:
-            raise InputError(
-                f"multi-label targets should be shaped as the logits, {tuple(logits.shape)}, got {tuple(y.shape)}. "
-                "Give 0.0 or 1.0 for each clip and label."
-            )
+        hint = "Give 0.0 or 1.0 for each clip and label."
+        logits, wanted = _side_by_side(out, y, "multi-label targets should be shaped as the logits", hint)
         if self.label is not None and not 0 <= self.label < logits.shape[1]:
             raise InputError(
                 f"the attacked label should be one of {logits.shape[1]}, 0…{logits.shape[1] - 1}, got {self.label}."
@@ -93,12 +89,8 @@ class Deviation:
 
     def value(self, out: Output, y: Labels) -> PerClip:
         """The largest absolute deviation."""
-        prediction, target = (s.float().reshape(len(s), -1) for s in (out.logits, y))
-        if prediction.shape != target.shape:
-            raise InputError(
-                f"targets should be shaped as the predictions, {tuple(prediction.shape)}, got {tuple(target.shape)}. "
-                "Give one target for each number that the model predicts."
-            )
+        hint = "Give one target for each number that the model predicts."
+        prediction, target = _side_by_side(out, y, "targets should be shaped as the predictions", hint)
         return (prediction - target).abs().amax(1)
 
     def success(self, out: Output, y: Labels) -> PerClip:
@@ -177,17 +169,23 @@ class EmbeddingTowards:
 
     def value(self, out: Output, y: Labels) -> PerClip:
         """Minus the squared Euclidean distance to the target."""
-        embedding, target = (s.float().reshape(len(s), -1) for s in (out.logits, y))
-        if embedding.shape != target.shape:
-            raise InputError(
-                f"targets should be shaped as the embeddings, {tuple(embedding.shape)}, got {tuple(y.shape)}. "
-                "Give one embedding for each clip to move towards."
-            )
+        hint = "Give one embedding for each clip to move towards."
+        embedding, target = _side_by_side(out, y, "targets should be shaped as the embeddings", hint)
         return -(embedding - target).square().sum(1)
 
     def success(self, out: Output, y: Labels) -> Bool[Tensor, " b"]:
         """Whether the embedding lies within the tolerance of its target."""
         return self.value(out, y) > -(self.tolerance**2)
+
+
+def _side_by_side(
+    out: Output, y: Labels, expected: str, hint: str
+) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+    """What the model answers and the targets, a row per clip each.  Raises `InputError` where their shapes differ."""
+    answer, target = (s.float().reshape(len(s), -1) for s in (out.logits, y))
+    if answer.shape != target.shape:
+        raise InputError(f"{expected}, {tuple(answer.shape)}, got {tuple(y.shape)}. {hint}")
+    return answer, target
 
 
 def _pair_apart(out: Output, y: Labels) -> PerClip:
