@@ -75,7 +75,7 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
         for key, cell in todo.items():
             advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
             if cell.attack is None:
-                rows = _clean(evaluator, given, cell, clean)
+                rows = _clean(evaluator, given, cell, clean, places)
             else:
                 rows = evaluator.under(cell.attack, cell.threat, seed, sent=cell.sent)
             write_cell(out, key, cell, rows, world_name(here))
@@ -107,9 +107,9 @@ def has_heat(given: Given) -> bool:
         return engine.as_judge(given.model, one).output(one, ("heat",)).heat is not None
 
 
-def _clean(evaluator: Evaluator, given: Given, cell: Cell, clean: Rows) -> Rows:
+def _clean(evaluator: Evaluator, given: Given, cell: Cell, clean: Rows, places: Localisation | None) -> Rows:
     parts = [clean, unreadable(given.store, cell, given.split)]
-    return Rows.concat(parts + controls(evaluator, given.clips, cell.seed, localises=has_heat(given)))
+    return Rows.concat(parts + controls(evaluator, given.clips, cell.seed, localises=places is not None))
 
 
 def _about(model: Model, evaluator: Evaluator, places: Localisation | None) -> dict[str, Any]:
