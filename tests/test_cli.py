@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,11 +15,8 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_info
 
 from avrobust import Rows
-from avrobust.attacks import Mute
 from avrobust.cli import main, options, study
 from avrobust.cli import model as model_options
-from avrobust.cli.attack import towards
-from avrobust.cli.options import attack
 from avrobust.cli.studies import named
 from avrobust.data.entry import Entry
 from avrobust.data.manifest import Manifest
@@ -29,7 +25,6 @@ from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
 from avrobust.models.zoo import NetSpec
-from avrobust.objectives import Targeted
 from avrobust.training import checkpoint
 
 
@@ -573,14 +568,6 @@ def test_a_checkpoint_that_does_not_say_what_it_was_trained_on(tmp_path, capsys)
         assert main(["attack", "v.mp4", "--model", str(path), "--audio", "0.1", "--out", str(tmp_path / "o")]) == 1
         said = capsys.readouterr().err
         assert f"{path}: expected" in said and message in said
-
-
-def test_attacks_that_take_a_target_and_those_that_do_not():
-    for name in ("FGSM", "PGD-2", "MIM-2", "APGD-2", "Square-2", "AVAutoAttack-2"):
-        made = attack(name)
-        assert towards(1, made, name) == replace(made, objective=Targeted(1))
-    with pytest.raises(ValueError, match=r"got muted\. Use FGSM, PGD, MIM, APGD, Square"):
-        towards(1, Mute(), "muted")
 
 
 def test_a_share_of_the_threads_holds_for_every_library():

@@ -20,6 +20,7 @@ from avrobust.engine.refusals import GradientError
 from avrobust.engine.surrogate import Precision, surrogate
 from avrobust.engine.twostream import TwoStream
 from avrobust.engine.victim import ValueAndGrad, Victim, Way, checked, per_clip, shift
+from avrobust.engine.watched import Watched
 
 __all__ = [
     "Behind",
@@ -31,6 +32,7 @@ __all__ = [
     "TwoStream",
     "ValueAndGrad",
     "Victim",
+    "Watched",
     "Way",
     "as_judge",
     "as_output",
