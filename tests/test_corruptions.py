@@ -134,6 +134,6 @@ def test_they_are_measured_like_attacks_and_raise_no_doubt_in_them():
         [*corruptions(["rain"], (1, 5), RATE), Missing(1.0)],
         ANYTHING,
     )
-    assert set(rows.data["mode"].to_pylist()) == {"corrected", "corruption"}
+    assert set(rows.data["mode"].to_pylist()) == {"corrected", "corruption", "missing"}
     assert len(rows.where(attack="rain 5", subset="AV")) == 4
     assert not any(name in f.text for f in rows.flags() for name in ("rain 5", "missing 100"))

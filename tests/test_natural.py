@@ -4,14 +4,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 
 import avrobust
 from avrobust import AV, Batch, Rows, evaluate
 from avrobust.attacks import ANYTHING
-from avrobust.corruptions import corruptions
-from avrobust.evaluation.natural import natural_robustness
+from avrobust.corruptions import Gap, Missing, corruptions
+from avrobust.evaluation.natural import missing_robustness, natural_robustness
 from nets import clips, linear
 
 ASKED = corruptions(["gaussian", "rain"], (1, 3, 5), rate=8000)
@@ -40,7 +41,7 @@ def rows():
 
 
 def test_means_are_those_of_the_rows(rows):
-    for found in natural_robustness(rows, ASKED, baseline="frail"):
+    for found in natural_robustness(rows, baseline="frail"):
         own = [rows.where(model=found.model, attack=c.name).accuracy().value for c in ASKED]
         assert found.accuracy.value == pytest.approx(np.mean(own))
         assert found.by_severity[5].value == pytest.approx(np.mean([own[2], own[5]]))
@@ -51,7 +52,7 @@ def test_means_are_those_of_the_rows(rows):
 
 
 def test_compared_with_a_baseline(rows):
-    sturdy, frail = sorted(natural_robustness(rows, ASKED, baseline="frail"), key=lambda r: r.model, reverse=True)
+    sturdy, frail = sorted(natural_robustness(rows, baseline="frail"), key=lambda r: r.model, reverse=True)
     assert frail.mce.value == pytest.approx(1) and frail.effective.value == 0
     clean = {m: rows.where(model=m, attack="none").accuracy().value for m in ("sturdy", "frail")}
     errors = {m: [1 - rows.where(model=m, attack=c.name).accuracy().value for c in ASKED] for m in ("sturdy", "frail")}
@@ -59,14 +60,31 @@ def test_compared_with_a_baseline(rows):
     assert sturdy.mce.value == pytest.approx(np.mean(ratios))
     drops = {m: clean[m] - 1 + np.mean(errors[m]) for m in errors}
     assert sturdy.effective.value == pytest.approx(drops["frail"] - drops["sturdy"])
-    assert natural_robustness(rows, ASKED)[0].mce is None
+    assert natural_robustness(rows)[0].mce is None
 
 
 def test_a_mean_over_others_is_no_mean_of_these(rows):
-    with pytest.raises(ValueError, match="got none for snow 1"):
-        natural_robustness(rows, [*ASKED, *corruptions(["snow"], (1,))])
+    lacking = rows.where(model="sturdy", attack="rain 3")
+    others = Rows(rows.data.filter(~((pc.field("model") == "sturdy") & (pc.field("attack") == "rain 3"))))
+    assert len(lacking) == 24 and len(others) == len(rows) - 24
+    with pytest.raises(ValueError, match="rows of sturdy under every corruption on A, got none for rain 3"):
+        natural_robustness(others)
     with pytest.raises(ValueError, match="frail, sturdy, got 'nobody'"):
-        natural_robustness(rows, ASKED, baseline="nobody")
+        natural_robustness(rows, baseline="nobody")
+
+
+def test_accuracy_by_the_share_that_is_missing():
+    asked = [Missing(0.0), Missing(0.5), Missing(1.0), Gap(0.25), Gap(0.25, together=False)]
+    batch = clips(12)
+    rows = evaluate(linear, batch, asked, ANYTHING)
+    found = {(f.subset, f.what, f.apart): f for f in missing_robustness(rows)}
+    assert len(found) == 3 * 3  # A, V and AV; missing, gaps together and apart
+    whole = found["AV", "missing", False]
+    assert list(whole.by_share) == [0.0, 0.5, 1.0] and whole.by_share[0.0] == whole.clean
+    for share, accuracy in whole.by_share.items():
+        assert accuracy.value == rows.where(attack=Missing(share).name, subset="AV").accuracy().value
+    # missing clips are no corruption: they are in no mean of those
+    assert natural_robustness(rows) == []
 
 
 def test_the_guide_s_code_runs(capsys):

@@ -33,6 +33,7 @@ class AttackInfo:
     channel: str = ""
     adaptive: bool = False
     search: Kind = ""
+    strength: float = 0.0
 
     @property
     def single_step(self) -> bool:

@@ -8,7 +8,7 @@ from avrobust.papers.tian2021.studies import STUDIES as TIAN2021
 from avrobust.study import Study
 
 # name: module with a `study`
-STUDIES = {**TIAN2021, "selftest": "avrobust.study.selftest"}
+STUDIES = {**TIAN2021, "corruptions": "avrobust.study.corruptions", "selftest": "avrobust.study.selftest"}
 
 
 def named(name: str) -> Study:

@@ -24,6 +24,7 @@ from torch import Tensor
 from avrobust.corruptions import digital, human, weather
 from avrobust.corruptions.sound import Wave
 from avrobust.corruptions.vision import Film
+from avrobust.facts import AttackInfo
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Signals
@@ -87,6 +88,11 @@ class Corruption:
     def name(self) -> str:
         """Display name."""
         return f"{self.kind} {self.severity}"
+
+    @property
+    def info(self) -> AttackInfo:
+        """Its kind and its severity, for rows."""
+        return AttackInfo(self.kind, strength=self.severity)
 
     def __call__(self, model: Model | None, x: Signals, y: Tensor | None, threat: Threat, seeds: Seeds) -> Signals:
         """Corrupted signals, shaped as `x` and within their range."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from avrobust.facts import AttackInfo
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Model, Signals
@@ -27,7 +28,7 @@ class Missing:
     """
 
     rate: float
-    mode: ClassVar[str] = "corruption"
+    mode: ClassVar[str] = "missing"
 
     def __post_init__(self) -> None:
         _check("rate", self.rate)
@@ -36,6 +37,11 @@ class Missing:
     def name(self) -> str:
         """Display name."""
         return f"missing {100 * self.rate:g} %"
+
+    @property
+    def info(self) -> AttackInfo:
+        """How many clips miss a modality, for rows."""
+        return AttackInfo("missing", strength=self.rate)
 
     def __call__(self, model: Model | None, x: Signals, y: Tensor | None, threat: Threat, seeds: Seeds) -> Signals:
         """Signals shaped as `x`, some of them empty."""
@@ -59,7 +65,7 @@ class Gap:
 
     share: float
     together: bool = True
-    mode: ClassVar[str] = "corruption"
+    mode: ClassVar[str] = "missing"
 
     def __post_init__(self) -> None:
         _check("share", self.share)
@@ -68,6 +74,11 @@ class Gap:
     def name(self) -> str:
         """Display name."""
         return f"gap {100 * self.share:g} %" + ("" if self.together else ", apart")
+
+    @property
+    def info(self) -> AttackInfo:
+        """How much of a clip is lost, for rows."""
+        return AttackInfo("gap", variant="" if self.together else "apart", strength=self.share)
 
     def __call__(self, model: Model | None, x: Signals, y: Tensor | None, threat: Threat, seeds: Seeds) -> Signals:
         """Signals shaped as `x`, each with a gap."""

@@ -1,5 +1,6 @@
-"""Defenses: losses to train with, and feature defenses between the encoders and the fusion."""
+"""Defenses: losses to train with, feature defenses between the encoders and the fusion, and adaptation at test time."""
 
+from avrobust.defenses.adaptation import Adaptation, Read, Tent
 from avrobust.defenses.adversarial import FAST, Adversarial
 from avrobust.defenses.broken import Broken, BrokenDefense
 from avrobust.defenses.memory import ExFMem, Memory, diagnosis
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_SIM",
     "MIN_SIM",
     "PCL",
+    "Adaptation",
     "Adversarial",
     "Broken",
     "BrokenDefense",
@@ -21,8 +23,10 @@ __all__ = [
     "Lasso",
     "Memory",
     "Prototypes",
+    "Read",
     "Similarity",
     "Solution",
+    "Tent",
     "diagnosis",
     "lasso",
 ]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from avrobust.facts import BUDGET_COLUMNS, AttackInfo, Budget
 
 # The modes of rows that are no attack's: they stand in no table of attacks, and no flag is about them.
-NO_ATTACK = ("control", "sent", "corruption")
+NO_ATTACK = ("control", "sent", "corruption", "missing")
 UNKNOWN = AttackInfo()  # clean clips, and attacks of which nothing is known
 
 

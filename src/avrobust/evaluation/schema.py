@@ -45,6 +45,8 @@ SCHEMA = pa.schema(
         # of tasks that are measured by more than one class per clip: what the model answers, and what would be right; see
         # `measures`.  `label` and the predictions are then missing where the task has no classes
         "scores": _L, "targets": _L,
+        # of corruptions, which have no budget: see `facts.AttackInfo`
+        "strength": _F,
     }
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from torch import nn
 import avrobust
 from avrobust.attacks import ANYTHING
 from avrobust.config import digest
+from avrobust.corruptions import Corruption
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.evaluation.channels import Coarser, Mp4, Sent
@@ -228,7 +229,7 @@ class Study:
         """An attack or a channel; those that must know how fast clips are played are told the study's own rates."""
         if isinstance(what, Sent):
             return replace(what, channel=self._at_rates(what.channel))
-        if isinstance(what, Coarser):
+        if isinstance(what, Coarser | Corruption):
             return replace(what, rate=self.clip.rate)
         if isinstance(what, Mp4):
             return replace(what, rate=self.clip.rate, fps=self.view.frames * self.clip.rate / self.view.samples)
