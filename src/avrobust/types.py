@@ -73,8 +73,9 @@ class Output:
 
     `logits` are (b k); of a model that does not classify, its predictions or embeddings, the clips first.  `features`
     are those that the decision is made from: (b d) each, or for the frames a map (b d t h w).  `heat` (b t h w) says how much
-    the model looks at each place of the frames: positive, the sum over a clip is 1.  `clean` is the answer to the clean clips,
-    where an objective asks for it; see `objectives.Objective.needs`.
+    the model looks at each place of the frames: positive, the sum over a clip is 1.  `suspicion` (b) each says whether the
+    model takes a modality for attacked: above 0 it does.  `clean` is the answer to the clean clips, where an objective asks for
+    it; see `objectives.Objective.needs`.
 
     >>> Output(torch.tensor([[2.0, 0.5], [0.0, 1.0]])).subset([1]).logits
     tensor([[0., 1.]])
@@ -84,6 +85,7 @@ class Output:
     features: AV[Tensor] | None = None
     heat: Tensor | None = None
     clean: "Output | None" = None
+    suspicion: AV[Tensor] | None = None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Output":
         """`f` on every tensor of it."""
@@ -92,6 +94,7 @@ class Output:
             self.features and self.features.map(f),
             None if self.heat is None else f(self.heat),
             self.clean and self.clean.map(f),
+            self.suspicion and self.suspicion.map(f),
         )
 
     def subset(self, clips: Any) -> "Output":

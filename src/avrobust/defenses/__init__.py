@@ -3,6 +3,8 @@
 from avrobust.defenses.adaptation import Adaptation, Read, Tent
 from avrobust.defenses.adversarial import FAST, Adversarial
 from avrobust.defenses.broken import Broken, BrokenDefense
+from avrobust.defenses.detection import Detection, Detector, Distance, Learned, Watch
+from avrobust.defenses.gate import Gate, Gated
 from avrobust.defenses.memory import ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
@@ -18,15 +20,22 @@ __all__ = [
     "Broken",
     "BrokenDefense",
     "Centres",
+    "Detection",
+    "Detector",
     "Dictionary",
+    "Distance",
     "ExFMem",
+    "Gate",
+    "Gated",
     "Lasso",
+    "Learned",
     "Memory",
     "Prototypes",
     "Read",
     "Similarity",
     "Solution",
     "Tent",
+    "Watch",
     "diagnosis",
     "lasso",
 ]

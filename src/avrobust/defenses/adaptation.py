@@ -89,7 +89,9 @@ class Read:
 def _learned(own: Network, parts: Iterable[nn.Module], what: str) -> list[nn.Parameter]:
     """The weights of these parts, the only ones that gradients reach."""
     own.requires_grad_(False)
-    learned = [p.requires_grad_() for part in parts for p in part.parameters()]
+    learned = [p for part in parts for p in part.parameters()]
+    for p in learned:
+        p.requires_grad_()
     if not learned:
         raise ValueError(
             f"expected a network with {what}, got {type(own).__name__} without. Choose another adaptation."
@@ -111,7 +113,7 @@ class _Adapting:
         for _ in range(self._steps):
             logits = self._own(x)
             self._optimizer.zero_grad()
-            self._loss(logits).backward()
+            self._loss(logits).backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
         with torch.no_grad():
             answer: Tensor = self._own(x) if self._again else logits.detach()

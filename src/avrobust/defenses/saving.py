@@ -1,7 +1,7 @@
 """A feature defense as plain data, which a checkpoint carries beside its weights, and back.
 
-Any `nn.Module` is told by its class, `module:Class`, and the arguments of its constructor, found as attributes of the
-same names; its numbers are in its state.  A module that would come back different is refused when it is saved: a
+Any `nn.Module` is told by its class, `module:Class`, and the arguments of its constructor, plain settings or modules of
+the same kind, found as attributes of the same names; its numbers are in its state.  A module that would come back different is refused when it is saved: a
 checkpoint that lost its defense would be measured as one whose defense does not help.
 
 A file may come from a stranger, and constructors are code: `config.from_plain` says which classes it takes.
@@ -29,7 +29,9 @@ def describe(feature_defense: nn.Module) -> dict[str, Any] | None:
         return None
     state = feature_defense.state_dict(keep_vars=True).values()
     given = {
-        name: getattr(feature_defense, name) for name in signature(kind).parameters if hasattr(feature_defense, name)
+        name: describe(part) if isinstance(part := getattr(feature_defense, name), nn.Module) else part
+        for name in signature(kind).parameters
+        if hasattr(feature_defense, name)
     }
     plain: dict[str, Any] = {"class": name_of(kind)} | to_plain(given, by_shape=state)
     try:

@@ -88,7 +88,10 @@ class TwoStream(Victim):
         if self.draws > 1:
             logits = torch.stack([z for z, _ in every]).mean(0)
         heat = getattr(self.net, "heat", None) if "heat" in needs else None
-        return Output(logits, features, heat and heat(features))
+        detect = (
+            getattr(getattr(self.net, "feature_defense", None), "suspicion", None) if "suspicion" in needs else None
+        )
+        return Output(logits, features, heat and heat(features), suspicion=detect and detect(f))
 
     def _defended(self, f: AV[Tensor]) -> AV[Tensor]:
         defense = getattr(self.net, "feature_defense", None)

@@ -70,7 +70,7 @@ def adapted(
             made: Signals = corruption(None, batch.x.map(torch.clone), None, within, Seeds(seed, batch.ids))
             return made
 
-        columns = condition_columns(title, display_name(corruption), corruption.mode, within, seed)
+        columns = condition_columns(title, display_name(corruption), getattr(corruption, "mode", ""), within, seed)
         columns |= asdict(attack_info(corruption))
         answers = _answers(net, clips, adaptation, corrupt)
         for batch, before, after in zip(clips, clean, answers, strict=True):

@@ -24,6 +24,7 @@ from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.suspicion import suspicion_columns
 from avrobust.evaluation.tasks import Classification, Gallery, Task
 from avrobust.objectives import display_name
 from avrobust.threat import Threat
@@ -142,6 +143,7 @@ class Evaluator:
                 self._example = batch.x.map(lambda s: s[:1].clone())
                 check_answer(model, self._example, task)
                 self._exact = as_judge(self._example)
+                self._suspects = bool(suspicion_columns(self._exact, self._example))
             judge, lent = self._judge(number, batch), batch.x.map(torch.clone)
             with torch.no_grad():
                 answer = task.answer(judge.output(lent, task.needs), len(batch))
@@ -280,5 +282,7 @@ class Evaluator:
             self._low[str(threat)] = compare(self._model, clips, threat, self._gallery, seed)
 
     def _more(self, model: engine.Victim | engine.Deferred, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
-        """What `also` measures."""
-        return dict(self._also(engine.as_victim(model, x), batch, x)) if self._also else {}
+        """What the model suspects, where it says so, and what `also` measures."""
+        victim = engine.as_victim(model, x)
+        suspected = suspicion_columns(victim, x) if self._suspects else {}
+        return suspected | (dict(self._also(victim, batch, x)) if self._also else {})

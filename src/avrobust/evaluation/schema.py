@@ -47,6 +47,8 @@ SCHEMA = pa.schema(
         "scores": _L, "targets": _L,
         # of corruptions, which have no budget: see `facts.AttackInfo`
         "strength": _F,
+        # which modality a model takes for attacked, above 0; see `suspicion`
+        "suspicion_audio": _F, "suspicion_visual": _F,
     }
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from avrobust.objectives.tasks import (
     EmbeddingTowards,
     pair_apart,
 )
+from avrobust.objectives.undetected import Undetected, suspicion_of
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -35,6 +36,7 @@ __all__ = [
     "Raised",
     "Success",
     "Targeted",
+    "Undetected",
     "WithSimilarity",
     "as_objective",
     "correct",
@@ -49,4 +51,5 @@ __all__ = [
     "misclassified",
     "needs_of",
     "pair_apart",
+    "suspicion_of",
 ]

@@ -1,0 +1,279 @@
+"""Detectors: which modality of a clip is attacked, by what its features look like.
+
+A detector is a module from features `AV[(b d)]` to `AV[(b)]`, what it suspects of each modality.  Above 0 it takes the
+modality for attacked; on clean clips that it was not fitted on, a share `alarms` of them is above 0.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from avrobust.attacks.base import raising
+from avrobust.models.network import Network, weights_drawn_by
+from avrobust.objectives import Undetected, cross_entropy
+from avrobust.seeds import Seeds, stable_hash
+from avrobust.threat import Threat
+from avrobust.types import AV, Attack, Batch
+
+ALARMS = 0.05  # of clean clips, per modality
+HELD_OUT = 4  # every fourth clip calibrates, the others fit
+Features = AV[Tensor]
+
+
+@runtime_checkable
+class Detection(Protocol):
+    """Settings of a detector: `fit` makes it from a network in evaluation mode, without a feature defense, and its clips."""
+
+    def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> nn.Module: ...
+
+
+class Detector(nn.Module):
+    """Raw scores of each modality, standardised: 0 where a share `alarms` of clean clips scores more, in their spread."""
+
+    threshold: Tensor
+    spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("threshold", torch.zeros(2))
+        self.register_buffer("spread", torch.ones(2))
+
+    def scores(self, f: Features) -> AV[Float[Tensor, " b"]]:
+        """Larger for stranger features."""
+        raise NotImplementedError
+
+    def forward(self, f: Features) -> AV[Float[Tensor, " b"]]:
+        """What is suspected of each modality."""
+        places: AV[int] = AV(audio=0, visual=1)
+        return self.scores(f).map(lambda s, at: (s - self.threshold[at]) / self.spread[at], places)
+
+    @torch.no_grad()
+    def calibrate(self, f: Features, alarms: float) -> None:
+        """Set 0 by clean clips."""
+        for at, s in enumerate(self.scores(f)):
+            self.threshold[at] = s.quantile(1 - alarms)
+            self.spread[at] = s.std().clamp_min(1e-6)
+
+
+class Watch(nn.Module):
+    """A feature defense that changes no features, but says which modality `detector` takes for attacked."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def suspicion(self, f: Features) -> AV[Float[Tensor, " b"]]:
+        """(b) each, of features as the encoders give them; above 0 the modality is taken for attacked."""
+        found: AV[Tensor] = self.detector(f.map(Tensor.float))
+        return found
+
+    def forward(self, f: Features) -> Features:
+        """The features themselves."""
+        return f
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far features lie from those of training clips: Mahalanobis, from the nearest class (Lee et al., NeurIPS 2018).
+
+    One covariance for all classes, shrunk by `shrink` towards a multiple of the identity.  Needs no attacked clips.
+    """
+
+    shrink: float = 0.1
+    alarms: float = ALARMS
+
+    def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> "Distances":
+        """Means and covariances of three quarters of the clips; calibrated on the others."""
+        f, y, held = embedded(net, clips)
+        fitted, rest = f.map(lambda s: s[~held]), f.map(lambda s: s[held])
+        seen = torch.unique(y[~held])
+        detector = Distances(len(seen), *(s.shape[1] for s in f))
+        for name, s in fitted.items():
+            means = torch.stack([s[y[~held] == k].mean(0) for k in seen])
+            within = s - means[torch.searchsorted(seen, y[~held])]
+            cov = within.T @ within / max(len(within) - 1, 1)
+            scale = cov.diagonal().mean().clamp_min(1e-12)
+            cov = (1 - self.shrink) * cov + self.shrink * scale * torch.eye(
+                len(cov), dtype=cov.dtype, device=cov.device
+            )
+            white = torch.linalg.inv(torch.linalg.cholesky(cov.double().cpu())).T.float().to(s.device)
+            getattr(detector, f"white_{name}").copy_(white)
+            getattr(detector, f"means_{name}").copy_(means @ white)
+        detector.to(y.device).calibrate(rest, self.alarms)
+        return detector
+
+
+class Distances(Detector):
+    """The detector of `Distance`: class means and a whitening matrix per modality."""
+
+    def __init__(self, classes: int, audio: int, visual: int) -> None:
+        super().__init__()
+        self.classes, self.audio, self.visual = classes, audio, visual
+        for name, width in (("audio", audio), ("visual", visual)):
+            self.register_buffer(f"white_{name}", torch.eye(width))
+            self.register_buffer(f"means_{name}", torch.zeros(classes, width))
+
+    def scores(self, f: Features) -> AV[Tensor]:
+        """The squared distance to the nearest class, per feature."""
+        names: AV[str] = AV(audio="audio", visual="visual")
+
+        def far(s: Tensor, name: str) -> Tensor:
+            white, means = getattr(self, f"white_{name}"), getattr(self, f"means_{name}")
+            gaps = (s @ white)[:, None] - means
+            nearest: Tensor = gaps.square().mean(2).amin(1)
+            return nearest
+
+        return f.map(far, names)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A small network that learns which modality is attacked, from clips that `attack` attacks within each of `threats`.
+
+    Beside them it sees clean clips, and clips whose video is from a clip of another class, both of which count as not
+    attacked but for `mismatch`: then both modalities of such a pair count as suspicious (the odd-one-out network of Yang et
+    al., CVPR 2021, for two modalities, which cannot say which one is odd).  Without threats it learns from these pairs alone,
+    and never sees an attack.  In each of `rounds` after the first, clips are attacked through the detector of the round
+    before: the attacker then also hides from it.
+    """
+
+    attack: Attack | None = None
+    threats: tuple[Threat, ...] = ()
+    mismatch: bool = True
+    rounds: int = 1
+    width: int = 128
+    steps: int = 400
+    alarms: float = ALARMS
+
+    def __post_init__(self) -> None:
+        if bool(self.threats) != (self.attack is not None) or not (self.threats or self.mismatch):
+            raise ValueError(
+                f"expected an attack with threats, or mismatch=True, got attack={self.attack}, threats={self.threats}, "
+                f"mismatch={self.mismatch}. A detector learns from clips that are not clean."
+            )
+
+    def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> "Classified":
+        """Trained on three quarters of the clips; calibrated on the others."""
+        clips = list(clips)
+        f, y, held = embedded(net, clips)
+        with weights_drawn_by(stable_hash(seed, "detector")):
+            detector = Classified(f.audio.shape[1], f.visual.shape[1], self.width).to(y.device)
+        detector.normalise(f.map(lambda s: s[~held]))
+        strange: list[tuple[Features, Tensor]] = []
+        for number in range(max(1, self.rounds if self.threats else 1)):
+            if number:
+                detector.calibrate(f.map(lambda s: s[held]), self.alarms)
+            for threat in self.threats:
+                assert self.attack is not None
+                attacked = _attacked(net, clips, self.attack, threat, detector if number else None, seed)
+                which = torch.tensor([float(b.active) for b in threat.map(lambda b: b)], device=y.device)
+                strange.append((attacked, which))
+            self._train(detector, f, y, held, strange, stable_hash(seed, "detector", number))
+        detector.calibrate(f.map(lambda s: s[held]), self.alarms)
+        return detector.eval()
+
+    def _train(
+        self, detector: "Classified", f: Features, y: Tensor, held: Tensor, strange: Sequence[tuple[Features, Tensor]], seed: int
+    ) -> None:  # fmt: skip
+        own = (~held).nonzero()[:, 0].cpu()
+        draw = torch.Generator().manual_seed(seed % 2**63)
+        optimizer = torch.optim.AdamW(detector.head.parameters(), lr=2e-3, weight_decay=1e-3)
+        none = torch.zeros(2, device=y.device)
+        for _ in range(self.steps):
+            on = own[torch.randint(len(own), (64,), generator=draw)]
+            groups = [(f.map(lambda s, on=on: s[on]), none), *((g.map(lambda s, on=on: s[on]), w) for g, w in strange)]
+            if self.mismatch:
+                other = on[torch.randperm(len(on), generator=draw)]
+                odd = y[on] != y[other]
+                groups.append((AV(f.audio[on][odd], f.visual[other][odd]), none + 1))
+            loss = torch.stack(
+                [
+                    F.binary_cross_entropy_with_logits(torch.stack([*detector.scores(g)], 1), w.expand(len(g.audio), 2))
+                    for g, w in groups
+                    if len(g.audio)
+                ]
+            ).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+class Classified(Detector):
+    """The detector of `Learned`: two layers on the normalised features of both modalities."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, audio: int, visual: int, width: int) -> None:
+        super().__init__()
+        self.audio, self.visual, self.width = audio, visual, width
+        self.register_buffer("mean", torch.zeros(audio + visual))
+        self.register_buffer("scale", torch.ones(audio + visual))
+        self.head = nn.Sequential(
+            nn.Linear(audio + visual, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2)
+        )
+
+    @torch.no_grad()
+    def normalise(self, f: Features) -> None:
+        """By the mean and the spread of these features."""
+        both = torch.cat([*f], 1)
+        self.mean.copy_(both.mean(0))
+        self.scale.copy_(both.std(0).clamp_min(1e-6))
+
+    def scores(self, f: Features) -> AV[Tensor]:
+        """The log odds that each modality is attacked."""
+        raw = self.head((torch.cat([*f], 1) - self.mean) / self.scale)
+        return AV(audio=raw[:, 0], visual=raw[:, 1])
+
+
+@torch.no_grad()
+def embedded(net: Network, clips: Iterable[Batch]) -> tuple[Features, Int[Tensor, " b"], Tensor]:
+    """The features and labels of all clips, and which of them are held out to calibrate."""
+    if net.training:
+        raise ValueError(
+            "expected a network in evaluation mode, got one in training mode, whose features depend on their batch. "
+            "Call net.eval() first."
+        )
+    features: list[Features] = []
+    labels: list[Tensor] = []
+    ids: list[str] = []
+    for batch in clips:
+        f = net.embed(batch.x)
+        if wrong := [tuple(s.shape[1:]) for s in f if s.ndim != 2 or not s.shape[1]]:
+            raise ValueError(
+                f"expected one vector of features per clip and modality, got features of {wrong[0]}. "
+                "Use a network of both modalities, and another fusion than spatial attention."
+            )
+        features.append(f)
+        labels.append(batch.label)
+        ids += batch.ids
+    if len(ids) < 2 * HELD_OUT:
+        raise ValueError(f"expected at least {2 * HELD_OUT} clips to fit a detector, got {len(ids)}. Check the split.")
+    f = AV(torch.cat([s.audio for s in features]).float(), torch.cat([s.visual for s in features]).float())
+    order = sorted(range(len(ids)), key=lambda i: stable_hash("held out", ids[i]))
+    held = torch.zeros(len(ids), dtype=torch.bool)
+    held[order[::HELD_OUT]] = True
+    y = torch.cat(labels)
+    return f, y, held.to(y.device)
+
+
+def _attacked(
+    net: Network, clips: Iterable[Batch], attack: Attack, threat: Threat, detector: nn.Module | None, seed: int
+) -> Features:
+    """The features of all clips, attacked within a threat; with a detector, by an attacker that hides from it."""
+    if detector is not None:
+        net = copy.deepcopy(net)
+        net.feature_defense = Watch(detector)
+        attack = raising(attack, Undetected(cross_entropy))
+    found = []
+    for batch in clips:
+        x = attack(net, batch.x.map(torch.clone), batch.label, threat, Seeds(seed, batch.ids))
+        with torch.no_grad():
+            found.append(net.embed(x).map(Tensor.float))
+    return AV(torch.cat([s.audio for s in found]), torch.cat([s.visual for s in found]))

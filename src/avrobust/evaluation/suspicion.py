@@ -1,0 +1,99 @@
+"""How well a model tells which modality is attacked: area under the ROC curve, confusion, and accuracy by what is trusted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from avrobust.engine import Victim
+from avrobust.evaluation.conditions import Condition, Predictions, by_mode, shared, tabulate
+from avrobust.evaluation.ranking import Ranked, Times, area_under_curve, ranked
+from avrobust.evaluation.schema import Rows
+from avrobust.evaluation.stats import Estimate, among, resampled
+from avrobust.types import AV, Signals
+
+COLUMNS = AV(audio="suspicion_audio", visual="suspicion_visual")
+CALLED = ("none", "A", "V", "AV")  # which modalities a model takes for attacked
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What one model suspects of clips under one condition, clean clips included.
+
+    `auc`: of each modality, how often it is suspected more on an attacked clip than on a clean one; missing on clean clips.
+    `called`: the share of clips by what the model takes for attacked.  `trusted`: the share of clips of which it suspects
+    nothing, `accuracy` the accuracy on these, and `unnoticed` the share of all clips that it gets wrong and trusts.
+    """
+
+    condition: Condition
+    auc: AV[Estimate]
+    called: Mapping[str, Estimate]
+    accuracy: Estimate
+    unnoticed: Estimate
+
+    @property
+    def trusted(self) -> Estimate:
+        """The share of clips of which nothing is suspected."""
+        return self.called["none"]
+
+
+def suspicion_columns(model: Victim, x: Signals) -> dict[str, Sequence[float]]:
+    """What a model suspects of these clips, as columns of rows; nothing of a model that suspects nothing."""
+    with torch.no_grad():
+        found = model.output(x, ("suspicion",)).suspicion
+    return {} if found is None else {name: s.float().tolist() for name, s in zip(COLUMNS, found, strict=True)}
+
+
+def suspicion(rows: Rows) -> list[Suspicion]:
+    """One per model and condition of rows whose models suspect something; see `defenses.Gate` and `defenses.Watch`.
+
+    Each condition is compared with the clean clips of the same model, clip by clip.
+
+    >>> from avrobust.facts import Budget
+    >>> about = {"model": "m", "seed": 0, "attack": "none", "subset": "clean", "status": "ok", **Budget().columns()}
+    >>> clips = {"clip": ["a", "b", "c", "d"], "correct_clean": True, "correct": [True, True, False, False]}
+    >>> rows = Rows.of(about | clips | {"suspicion_audio": [-2.0, -1.0, -1.0, 1.0], "suspicion_visual": -1.0})
+    >>> print(suspicion(rows)[0].trusted)
+    75.0 % of 4 [30.1, 95.4]
+    """
+    return suspected(by_mode(tabulate(rows.data))[0])
+
+
+def suspected(table: Mapping[Condition, Predictions]) -> list[Suspicion]:
+    """What `suspicion` gives, of predictions by condition."""
+    clean = {c.model: p for c, p in table.items() if c.subset == "clean"}
+    known = {c: p for c, p in table.items() if p[COLUMNS.audio].size and np.isfinite(p[COLUMNS.audio]).all()}
+    return [_suspicion(c, p, clean.get(c.model)) for c, p in known.items()]
+
+
+def _suspicion(condition: Condition, here: Predictions, clean: Predictions | None) -> Suspicion:
+    a, v = (here[name] > 0 for name in COLUMNS)
+    every = np.ones_like(a)
+    called = {"none": ~a & ~v, "A": a & ~v, "V": v & ~a, "AV": a & v}
+    nothing, missing = called["none"], among(~every, ~every)
+    auc = AV(missing, missing)
+    if clean is not None and condition.subset != "clean":
+        after, before = shared(here, clean)
+        auc = COLUMNS.map(lambda name: _area(before[name], after[name]))
+    return Suspicion(
+        condition,
+        auc,
+        {name: among(which, every) for name, which in called.items()},
+        accuracy=among(here["correct"], nothing),
+        unnoticed=among(~here["correct"] & nothing, every),
+    )
+
+
+def _area(clean: Float[np.ndarray, "s n"], attacked: Float[np.ndarray, "s n"]) -> Estimate:
+    """Of attacked clips against the same clips when clean; a clip is drawn with both."""
+    n = clean.shape[1]
+    positive: Bool[np.ndarray, " m"] = np.arange(2 * n) >= n
+    every = [ranked(np.concatenate([c, a]), positive) for c, a in zip(clean, attacked, strict=True)]
+    return resampled([partial(_of_pairs, clips) for clips in every], n)
+
+
+def _of_pairs(clips: Ranked, times: Times) -> Float[np.ndarray, " draws"]:
+    return area_under_curve(clips, np.concatenate([times, times]))

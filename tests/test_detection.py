@@ -1,0 +1,134 @@
+"""Detectors and the gate: what they suspect, what is measured, and attacks that know them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avrobust import AV, PGD, Batch, Seeds, Threat, evaluate
+from avrobust.defenses import Distance, Gate, Learned, Watch
+from avrobust.defenses.saving import describe, rebuild
+from avrobust.engine import as_victim
+from avrobust.evaluation.suspicion import suspicion
+from avrobust.models.fusion import Concat
+from avrobust.models.network import AVNet
+from avrobust.objectives import Undetected, margin, suspicion_of
+from avrobust.types import InputError, Output
+
+
+class Line(nn.Module):
+    """The first four numbers of a signal, from a middle."""
+
+    width = 4
+
+    def __init__(self, middle):
+        super().__init__()
+        self.middle = middle
+
+    def forward(self, signal):
+        return 8 * (signal.flatten(1)[:, :4] - self.middle)
+
+
+def pair():
+    """Features are the signals themselves; class 0 lies around -1, class 1 around +1, in both modalities."""
+    net = AVNet(AV(Line(0.0), Line(0.5)), Concat(AV(4, 4)), classes=2)
+    with torch.no_grad():
+        net.classifier.weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 8))
+    return net
+
+
+def pairs(n=96, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 2
+    at = (2.0 * y - 1)[:, None] / 8
+    audio = at + 0.03 * torch.randn(n, 4, generator=g)
+    visual = 0.5 + at + 0.03 * torch.randn(n, 4, generator=g)
+    frames = torch.zeros(n, 1, 3, 1, 4)
+    frames[:, 0, 0, 0] = visual
+    return Batch(AV(audio, frames.clamp(0, 1)), y, tuple(f"{seed}-{i}" for i in range(n)))
+
+
+THREATS = Threat.linf(audio=0.2, visual=0.2).subsets()
+LEARNED = Learned(PGD(steps=3), THREATS, steps=150)
+
+
+@pytest.mark.parametrize(
+    "detection", [Distance(), LEARNED, replace(LEARNED, rounds=2)], ids=["distance", "learned", "hidden"]
+)
+def test_the_attacked_modality_is_suspected(detection):
+    net, batch, fresh = pair().eval(), pairs(400), pairs(seed=1)
+    detector = detection.fit(net, [batch], seed=0)
+    with torch.no_grad():
+        clean = detector(net.embed(fresh.x))
+        assert all((s > 0).float().mean() < 0.2 for s in clean)  # 5 %, known from 100 clips
+        for threat in THREATS[:2]:
+            there = Threat.map(threat, lambda b: b.active)
+            far = threat.map(
+                lambda b, s: s + 0.18 * b.active * torch.ones_like(s) * (-1) ** torch.arange(s.shape[-1]), fresh.x
+            )
+            for s, before, attacked in zip(detector(net.embed(far)), clean, there, strict=True):
+                assert (
+                    (s.mean() > before.mean() + 0.5)
+                    if attacked
+                    else torch.allclose(s, before) or detection != Distance()
+                )
+
+
+def test_it_is_the_same_for_the_same_seed():
+    net, batch = pair().eval(), pairs()
+    one, again = (LEARNED.fit(net, [batch], seed=3).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+
+
+@pytest.mark.parametrize("detection", [Distance(), Learned(steps=50)], ids=["distance", "odd one out"])
+def test_the_gate_falls_back_on_the_other_modality(detection):
+    net, batch = pair().eval(), pairs()
+    gate = Gate(detection, sharpness=4.0).fill(net, [batch], seed=0)
+    again = rebuild(describe(gate))
+    again.load_state_dict(gate.state_dict())
+    f = net.embed(batch.x)
+    strange = AV(audio=f.audio * torch.tensor([6.0, -6, 6, -6]), visual=f.visual)
+    with torch.no_grad():
+        left = gate.left_out(strange)
+        assert torch.equal(gate(strange).audio, again.eval()(strange).audio)
+        if isinstance(detection, Distance):
+            assert left.audio.mean() > 0.9 and left.visual.mean() < 0.1
+            assert torch.allclose(gate(strange).audio.mean(0), gate.mean_audio, atol=0.6)
+        assert (gate.left_out(f).audio < 0.5).float().mean() > 0.8
+
+
+def test_an_attack_that_hides_from_the_detector_is_suspected_less():
+    net, batch = pair().eval(), pairs(48)
+    net.feature_defense = Watch(Distance().fit(net, [pairs()], seed=0))
+    threat, seen = Threat.linf(audio=0.2), {}
+    for objective in (margin, Undetected(margin)):
+        rows = evaluate(net, batch, PGD(steps=10, objective=objective), threat)
+        seen[objective] = next(s for s in suspicion(rows) if s.condition.subset == "A")
+        attacked = rows.where(subset="A").column("suspicion_audio")
+        x = PGD(steps=10, objective=objective)(net, batch.x, batch.label, threat, Seeds(0, batch.ids))
+        with torch.no_grad():
+            out = as_victim(net, x).output(x, ("suspicion",))
+        assert np.allclose(suspicion_of(out)[0], attacked, atol=1e-4)
+    knows, blind = seen[Undetected(margin)], seen[margin]
+    assert blind.auc.audio.value > 0.9 and blind.auc.audio.n == 48
+    assert knows.auc.audio.value < blind.auc.audio.value and knows.unnoticed.value >= blind.unnoticed.value
+    assert sum(e.value for e in blind.called.values()) == pytest.approx(1)
+
+
+def test_success_is_a_wrong_answer_that_is_trusted():
+    logits, y = torch.tensor([[0.0, 2.0], [0.0, 2.0], [2.0, 0.0]]), torch.zeros(3, dtype=torch.long)
+    out = Output(logits, suspicion=AV(torch.tensor([-1.0, -1.0, -1.0]), torch.tensor([-0.5, 3.0, -1.0])))
+    assert (Undetected().success(out, y) > 0).tolist() == [True, False, False]
+    with pytest.raises(InputError, match="says which modality it takes for attacked"):
+        Undetected().value(Output(logits), y)
+
+
+def test_settings_that_teach_nothing_are_refused():
+    with pytest.raises(ValueError, match="learns from clips that are not clean"):
+        Learned(mismatch=False)
+    with pytest.raises(ValueError, match="an attack with threats"):
+        Learned(PGD())
+    with pytest.raises(ValueError, match="at least 8 clips to fit a detector, got 4"):
+        Distance().fit(pair().eval(), [pairs(4)], seed=0)
