@@ -15,7 +15,7 @@ BIN    := $(VENV)/bin
 $(BIN)/avrobust: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, got " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[report]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,report]'
 	touch $@
 
 $(VENV)/.dev: $(BIN)/avrobust

@@ -1,6 +1,6 @@
 """Hugging Face datasets become manifests: media undecoded, classes in their order, splits by their names."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,13 +99,6 @@ def test_a_folder_with_files_is_not_written_into_and_the_extra_is_named(tmp_path
     (tmp_path / "there").touch()
     with pytest.raises(ManifestError, match="expected a new folder"):
         avr.data.from_hf([], tmp_path, visual="v", label="y")
-    real = builtins.__import__
-
-    def without(name, *arguments):
-        if name == "datasets":
-            raise ImportError(name)
-        return real(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"expected the package datasets .* pip install \"avrobust\[hub\]\""):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ImportError, match=r"expected the package datasets, .* pip install \"avrobust\[hub\]\""):
         avr.data.from_hf("someone/clips", Path(tmp_path, "new"), visual="v", label="y")

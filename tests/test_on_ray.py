@@ -12,6 +12,7 @@ import pytest
 import avrobust.study
 from avrobust import Rows
 from avrobust.data.workers import Lost
+from avrobust.extras import MissingExtraError
 from avrobust.locks import Lock
 from avrobust.study import on_ray
 from avrobust.study.machines import Machines
@@ -55,8 +56,8 @@ def test_an_address_that_does_not_answer_is_said(address, says):
 
 def test_ray_that_is_not_installed_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    says = r"expected the package ray .* pip install 'avrobust\[ray\]'"
-    with pytest.raises(WorkerError, match=says), on_ray.connected("ray"):
+    says = r'expected the package ray, .* pip install "avrobust\[ray\]"'
+    with pytest.raises(MissingExtraError, match=says), on_ray.connected("ray"):
         pass
 
 

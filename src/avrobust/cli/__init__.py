@@ -6,6 +6,8 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
+from avrobust.extras import MissingExtraError
+
 # verb: (module, what it does)
 VERBS = {
     "study": ("avrobust.cli.study", "run an experiment, from videos to report"),
@@ -61,8 +63,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\nInterrupted. {resume if verb in RESUMABLE else anew}", file=sys.stderr)
         return 130
     except Exception as error:
-        # Faults that a user can cause are raised as these two, with a message for the user.
-        message = explained(error) if isinstance(error, ValueError | OSError) else out_of_memory(error)
+        # Faults that a user can cause are raised as these, with a message for the user.
+        message = (
+            explained(error) if isinstance(error, ValueError | OSError | MissingExtraError) else out_of_memory(error)
+        )
         if message is None:
             raise
         if os.environ.get("AVROBUST_TRACEBACK"):

@@ -13,7 +13,7 @@ from avrobust.cli.model import new
 from avrobust.cli.options import Maybe, parse
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.versus import compare
-from avrobust.report import versus_page
+from avrobust.extras import needs
 
 ABOUT = """Compare two models on the same clips: both accuracies, their paired difference with its interval, exact McNemar tests.
 
@@ -43,6 +43,8 @@ def main(argv: Sequence[str]) -> None:
     options = parse(Options, argv, "compare", ABOUT)
     if options.out is not None:
         new(options.out)
+        with needs("report"):
+            from avrobust.report import versus_page
     paths = (options.first, options.second or options.first)
     models = options.models or (None, None)
     one, other = (chosen(path, model) for path, model in zip(paths, models, strict=True))

@@ -18,6 +18,7 @@ from avrobust.evaluation.channels import Coarser, Lossless, Mp4
 from avrobust.evaluation.evaluator import attacks_within
 from avrobust.evaluation.results import results
 from avrobust.evaluation.tags import tag_table
+from avrobust.extras import needs
 from avrobust.files import write_json
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.given import Given, evaluate_into, illustrate
@@ -92,6 +93,9 @@ def main(argv: Sequence[str]) -> int:
     options = parse(Options, argv, "evaluate", ABOUT)
     for file in filter(None, (options.report, options.json)):
         new(file)
+    if options.out or options.report:
+        with needs("report"):
+            import avrobust.report.page  # noqa: F401, before any work: it is written at the end
     attacks, threats = [attack(text) for text in options.attacks], options.threats()
     for threat in threats:
         attacks_within(attacks, threat)  # before any work: are their names different?

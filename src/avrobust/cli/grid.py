@@ -13,10 +13,13 @@ from avrobust.cli.model import EvaluationOptions, new
 from avrobust.cli.options import ATTACK_HELP, attack, parse
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
 from avrobust.evaluation.evaluator import Evaluator
+from avrobust.extras import needs
 from avrobust.objectives import display_name
 from avrobust.progress import track_progress
-from avrobust.report import budget_grid, budget_grid_page
 from avrobust.study.record import code, world
+
+with needs("report"):
+    from avrobust.report import budget_grid, budget_grid_page
 
 ABOUT = """Attack a model at every pair of audio and visual budgets, and find the smallest joint budget that fools each clip.
 

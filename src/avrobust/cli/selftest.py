@@ -8,11 +8,14 @@ from avrobust.allocator import keep_memory
 from avrobust.cli.options import Maybe, parse
 from avrobust.cli.study import refuse_failures
 from avrobust.evaluation.stats import columns, percent
+from avrobust.extras import needs
 from avrobust.report.load import read
-from avrobust.report.sections import robustness
 from avrobust.study.machines import Machines
 from avrobust.study.runner import run
 from avrobust.study.selftest import HOLDS, study
+
+with needs("report"):
+    from avrobust.report.sections import robustness
 
 ABOUT = """Check that this installation rates broken defenses as broken, and an adversarially trained model as robust.
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from avrobust.data.entry import SPLITS, Entry, Label, ManifestError
 from avrobust.data.manifest import Manifest
+from avrobust.extras import needs
 from avrobust.files import write_bytes
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
-EXTRA = 'pip install "avrobust[hub]"'
 
 
 def from_hf(
@@ -74,10 +74,8 @@ def from_hf(
 
 
 def _loaded(where: str | Path) -> Any:
-    try:
+    with needs("hub"):
         import datasets
-    except ImportError as error:
-        raise ImportError(f"expected the package datasets to read {where}, which is not installed. {EXTRA}") from error
     return datasets.load_from_disk(str(where)) if Path(where).is_dir() else datasets.load_dataset(str(where))
 
 

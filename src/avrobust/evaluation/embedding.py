@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+
+from avrobust.extras import needs
 
 Points = Float[np.ndarray, "n d"]
 Places = Float[np.ndarray, "n 2"]
@@ -17,6 +17,8 @@ def embed(audio: Points, visual: Points, seed: int) -> tuple[Places, Places]:
 
     Clips that are close in the plane are close in feature space; distances between distant groups mean little.
     """
+    with needs("report"):
+        from sklearn.manifold import TSNE
     n = len(audio)
     perplexity = min(30.0, (2 * n - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32)
@@ -44,6 +46,8 @@ def spread(points: Points, label: Classes) -> Spread:
     >>> found.silhouette > 0.9, found.within < 0.1 * found.between
     (True, True)
     """
+    with needs("report"):
+        from sklearn.metrics import silhouette_score
     line = unit(points)
     far = 1 - line @ line.T
     same = label[:, None] == label[None]

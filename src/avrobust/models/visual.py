@@ -6,16 +6,15 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
 from avrobust.models import configurations
-from avrobust.models.configurations import IMAGES
-from avrobust.models.efficientnet import LITE0, lite0
+from avrobust.models.configurations import IMAGES, PreTrainedModel, transformers
 
 T = TypeVar("T")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LITE0 = "efficientnet-lite0"  # as visual weights: from a package
 
 
 class FrameNet(nn.Module):
@@ -64,20 +63,20 @@ class FrameNet(nn.Module):
         return pooled.reshape(*frames.shape[:2], self.width).mean(dim=1)
 
 
-def resnet18(width: int = 64) -> ResNetModel:
+def resnet18(width: int = 64) -> PreTrainedModel:
     """ResNet-18 (He et al. 2016) with random weights; `width` channels in its first stage, 8 `width` features."""
-    config = ResNetConfig(
+    config = transformers().ResNetConfig(
         layer_type="basic",
         depths=[2, 2, 2, 2],
         embedding_size=width,
         hidden_sizes=[width, 2 * width, 4 * width, 8 * width],
     )
-    return ResNetModel(config)
+    return transformers().ResNetModel(config)
 
 
 def _finer(backbone: PreTrainedModel) -> None:
     """Remove the last stride of a ResNet; its weights do not change."""
-    if not isinstance(backbone, ResNetModel):
+    if not isinstance(backbone, transformers().ResNetModel):
         raise ValueError(
             f"expected a ResNet for spatial attention, got {type(backbone).__name__}. "
             "Use visual weights of a ResNet, or another fusion."
@@ -95,6 +94,8 @@ def pretrained(name: str) -> PreTrainedModel:
     cannot be found, and `ValueError` for a model that is not in `configurations.IMAGES`.  Code beside the weights is never run.
     """
     if name == LITE0:
+        from avrobust.models.efficientnet import lite0
+
         return lite0()
     return fetch(
         name,
@@ -121,9 +122,11 @@ def fetch(name: str, load: Callable[..., T], otherwise: str) -> T:
 
 
 def _fetched(name: str, **where: bool) -> PreTrainedModel:
-    told, _ = PretrainedConfig.get_config_dict(name, **where)
+    told, _ = transformers().PretrainedConfig.get_config_dict(name, **where)
     config = configurations.made(configurations.known_settings(told, IMAGES), IMAGES)
-    return AutoModel.from_pretrained(name, config=config, use_safetensors=True, trust_remote_code=False, **where)
+    return transformers().AutoModel.from_pretrained(
+        name, config=config, use_safetensors=True, trust_remote_code=False, **where
+    )
 
 
 def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
@@ -132,4 +135,4 @@ def from_config(config: Mapping[str, Any]) -> PreTrainedModel:
     It may come from a stranger's file: raises `ValueError` for a model that is not in `configurations.IMAGES`, and for
     settings that such a model does not have.
     """
-    return AutoModel.from_config(configurations.made(config, IMAGES), trust_remote_code=False)
+    return transformers().AutoModel.from_config(configurations.made(config, IMAGES), trust_remote_code=False)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from avrobust.models.audio import Conv1dNet
-from avrobust.models.configurations import described
+from avrobust.models.configurations import PreTrainedModel, described
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import Absent, AVNet, Modality, Spec, known, refuse_few, weights_drawn_by
 from avrobust.models.visual import FrameNet, from_config, pretrained, resnet18

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avrobust.extras import needs
 from avrobust.media.decode import Clip
 from avrobust.media.spec import ClipSpec
 from avrobust.models.network import Network, Spec
@@ -24,6 +25,8 @@ def check(study: Study, clips: Mapping[str, int], out: Path, *, data: Path, trac
     clip, which finds unavailable image weights, a view that is too small, and a user's network of another form.
     """
     refuse_unknown_tracker(tracker)
+    with needs("report"):
+        import avrobust.report.page  # noqa: F401, before any work: it is written at the end
     for folder in (out, data):
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder}: expected a folder or nothing yet, got a file. Name another place.")

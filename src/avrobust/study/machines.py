@@ -9,6 +9,7 @@ import torch
 
 from avrobust.data.workers import cores
 from avrobust.devices import device, limited_threads
+from avrobust.extras import needs
 from avrobust.locks import Lock
 from avrobust.study import on_ray
 from avrobust.study.executors import Here, Pool
@@ -71,7 +72,8 @@ class Machines:
         return Here(bench.run) if self._count == 1 else Pool(self._worker(bench, self._threads), self._count)
 
     def _on_ray(self, bench: Bench) -> "on_ray.OnRay":
-        import ray
+        with needs("ray"):
+            import ray
 
         memory = None if self.memory_gb is None else int(self.memory_gb * 2**30)
         gpus = 0.0 if self.device == "cpu" else self.gpus

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from avrobust.data.workers import Lost
+from avrobust.extras import needs
 from avrobust.study.executors import Heard, Result
 from avrobust.study.record import Notes
 from avrobust.study.tasks import Task
@@ -44,12 +45,8 @@ def connected(address: str) -> Iterator[Any]:
         raise WorkerError(f"expected --on ray or --on ray://host:10001, got {address}. Leave it out for this machine.")
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    try:
+    with needs("ray"):
         import ray
-    except ImportError as error:
-        raise WorkerError(
-            f"expected the package ray for --on {address}, got: {error}. Install it: pip install 'avrobust[ray]'."
-        ) from error
     if ray.is_initialized():  # by the program that runs this study
         yield ray
         return

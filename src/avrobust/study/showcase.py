@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
 
 from avrobust import engine
 from avrobust.attacks import PGD
@@ -20,6 +19,7 @@ from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.localisation import Localisation
+from avrobust.extras import needs
 from avrobust.files import draft, write_json
 from avrobust.media import write_png, write_wav
 from avrobust.media.errors import MediaError
@@ -155,6 +155,8 @@ def located(shown: Shown, places: Localisation, out: Path) -> None:
 
 def _over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
     """A heat map over its frame, hottest brightest, at twice the frame's size for smooth edges."""
+    with needs("report"):
+        from matplotlib import colormaps
     size = tuple(2 * n for n in frame.shape[:2])
     fine = F.interpolate(heat[None, None], size=size, mode="bilinear")[0, 0].numpy()
     fine = (fine - fine.min()) / max(float(np.ptp(fine)), 1e-12)

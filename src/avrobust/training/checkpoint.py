@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from avrobust.config import NotAllowedError, brief, from_plain, to_plain
 from avrobust.defenses import saving
+from avrobust.extras import MissingExtraError
 from avrobust.files import CheckpointError, draft
 from avrobust.models.network import Network, Spec
 from avrobust.models.own import OwnSpec
@@ -87,7 +88,7 @@ def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: S
             check_fits(tensors, shape, path, but="" if own else "feature_defense.")
         net = spec.rebuild()
         net.feature_defense = saving.rebuild(defense, allow)
-    except CheckpointError:
+    except (CheckpointError, MissingExtraError):
         raise
     except NotAllowedError as error:
         raise CheckpointError(f"{path}: {error}") from error

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avrobust.extras import needs
 from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
 from avrobust.progress import Advance, track_progress
 from avrobust.seeds import Seeds, stable_hash
@@ -85,7 +84,7 @@ class _Run:
     seed: int
     loss: Loss
     asked: dict[str, Any]
-    accelerator: Accelerator
+    accelerator: Any  # an `Accelerator`
     device: torch.device
     save_every_s: float
 
@@ -275,8 +274,10 @@ def _check(net: Network, store: Clips, recipe: Recipe) -> None:
     net.refuse_other_rate(store.spec.rate)
 
 
-def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any], *, parts_rest: bool) -> Accelerator:
-    """The device and the processes that there are.  The precision is the recipe's matter."""
+def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any], *, parts_rest: bool) -> Any:
+    """The device and the processes that there are: an `Accelerator`.  The precision is the recipe's matter."""
+    with needs("train"):
+        from accelerate import Accelerator, DistributedDataParallelKwargs
     refuse_unknown_tracker(tracker)
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=parts_rest)]
     if tracker is None:
@@ -289,10 +290,12 @@ def _accelerator(tracker: str | None, out: Path, asked: Mapping[str, Any], *, pa
 
 
 def refuse_unknown_tracker(tracker: str | None) -> None:
-    """Raise a TrainingError where there is no such tracker."""
+    """Raise a TrainingError where there is no such tracker, and MissingExtraError where nothing can be trained here."""
+    with needs("train"):
+        from accelerate.tracking import get_available_trackers
     installed = [str(name) for name in get_available_trackers()]
     if tracker is not None and tracker not in installed:
         raise TrainingError(
             f"expected a tracker that is installed ({', '.join(installed) or 'there is none'}), got '{tracker}'. "
-            "Install it, for example: pip install tensorboard."
+            'Install it, for example: pip install "avrobust[track]".'
         )

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avrobust.engine import Precision
-from avrobust.models.hf import PairSpec
 from avrobust.models.network import Network, Spec
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch
@@ -120,7 +119,7 @@ PRETRAINED_VISUAL = Recipe("pretrained-visual", lr=AV(audio=2e-3, visual=5e-4), 
 
 def usual(spec: Spec) -> Recipe:
     """The recipe for a network of which nothing else is asked: `FINE_TUNE` for a pair of pretrained encoders, else ours."""
-    return FINE_TUNE if isinstance(spec, PairSpec) and not spec.frozen else OURS
+    return FINE_TUNE if spec.fine_tunes else OURS
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers.audio_utils import mel_filter_bank
+
+from avrobust.extras import needs
 
 # The low-pass filter of `Resample`: zero crossings on each side, cutoff as a share of the lower Nyquist frequency, and
 # the shape of its Kaiser window: the transition from 0.90 to 1.00 of that frequency, 100 dB deep.
@@ -55,6 +56,8 @@ class MelFilters:
 
     def matrix(self, fft: int, rate: int) -> NDArray[np.float64]:
         """The weight of each of fft / 2 + 1 frequencies in each band: (frequencies, bands)."""
+        with needs("models"):
+            from transformers.audio_utils import mel_filter_bank
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of 128 bands at 16 kHz, some of the lowest hold no frequency
             kaldi = self.scale == "kaldi"

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import transformers
-
+from avrobust.models.configurations import transformers
 from avrobust.models.frontends.audio import AudioFrontEnd, MelFilters, MelSettings, WaveSettings
 from avrobust.models.frontends.visual import Filter, FrameSettings, VisualFrontEnd
 
@@ -35,7 +34,8 @@ def audio_frontend(processor: Any, rate: int) -> AudioFrontEnd:
     Raises `ValueError` for another processor, and where it draws at random (`dither`).  CLAP's front end raises it for
     clips longer than `max_length_s`, which both of the processor's truncations, "fusion" and "rand_trunc", crop at random.
 
-    >>> audio_frontend(transformers.Wav2Vec2FeatureExtractor(), rate=16_000).settings
+    >>> from transformers import Wav2Vec2FeatureExtractor
+    >>> audio_frontend(Wav2Vec2FeatureExtractor(), rate=16_000).settings
     WaveSettings(rate=16000, normalise=True, multiple=1, channel=False, input='input_values')
     """
     return AudioFrontEnd(audio_settings(processor), rate)
@@ -187,7 +187,7 @@ def _settings(processor: Any, known: Mapping[str, Callable[[Any], S]], caller: s
         )
     if isinstance(processor, Mapping):
         # The backend of Pillow needs no torchvision; older releases have that one alone, without a suffix.
-        kind = getattr(transformers, f"{base}Pil", None) or getattr(transformers, base)
+        kind = getattr(transformers(), f"{base}Pil", None) or getattr(transformers(), base)
         processor = kind(**{key: value for key, value in processor.items() if key not in TYPES})
     return known[base](processor)
 

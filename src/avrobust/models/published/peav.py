@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
+from avrobust.models.configurations import PreTrainedModel
 from avrobust.models.frontends import audio_frontend, visual_frontend
 from avrobust.models.fusion import Fusion
 from avrobust.models.network import AVNet, refuse_few, weights_drawn_by

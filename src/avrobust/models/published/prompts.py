@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoModel, AutoProcessor, PreTrainedModel
 
+from avrobust.models.configurations import PreTrainedModel, transformers
 from avrobust.models.visual import fetch
 
 TextSource: TypeAlias = str | Path | PreTrainedModel
@@ -24,8 +24,12 @@ def with_processor(source: TextSource, processor: Any) -> tuple[PreTrainedModel,
     if isinstance(source, str | Path):
 
         def load(name: str, **where: bool) -> tuple[PreTrainedModel, Any]:
-            model = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False, **where)
-            return model, processor or AutoProcessor.from_pretrained(name, trust_remote_code=False, **where)
+            model = transformers().AutoModel.from_pretrained(
+                name, use_safetensors=True, trust_remote_code=False, **where
+            )
+            return model, processor or transformers().AutoProcessor.from_pretrained(
+                name, trust_remote_code=False, **where
+            )
 
         source, processor = fetch(str(source), load, "instead of the name.")
     if not hasattr(processor, "tokenizer"):

@@ -15,7 +15,7 @@ About 45 minutes on two cores that nine processes shared.
 from dataclasses import replace
 
 from avrobust.defenses import FAST, Adversarial
-from avrobust.models.efficientnet import LITE0, EfficientNetLiteConfig
+from avrobust.models.visual import LITE0
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE3, curves, threat
 from avrobust.papers.tian2021.printed import PAPER
 from avrobust.study.plan import ModelConfig, Study, Sweep
@@ -29,7 +29,7 @@ MORE = 2  # epochs of a training that starts from a trained network
 
 PRETRAINED = replace(NETWORK, visual_weights=LITE0)
 # The same network with random weights; on so few clips, it needs BatchNorm statistics that follow fast.
-RANDOM = replace(NETWORK, backbone={"model_type": EfficientNetLiteConfig.model_type, "batch_norm_momentum": 0.1})
+RANDOM = replace(NETWORK, backbone={"model_type": "efficientnet-lite", "batch_norm_momentum": 0.1})
 SCRATCH = replace(PRETRAINED_VISUAL, name="from scratch", lr=AV(audio=2e-3, visual=2e-3), epochs=10)
 NETWORKS = ("AV", "AV, frozen", "AV, random weights", "AV, ResNet-18", "AV, trained as long", "AV, adversarial")
 
