@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from avrobust import APGD, AV, PGD, Batch, Threat, engine, evaluate
+from avrobust.engine import lowprecision
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Classification, Gallery
@@ -53,11 +54,34 @@ def test_small_budgets_are_as_strong_by_default_as_in_float32(attack):
         levels[precision] = [f.level for f in rows.flags() if f.name == "crafted in low precision"]
     assert np.array_equal(standing["auto"], standing["float32"])
     assert standing["auto"].mean() < 0.2
-    assert standing["bfloat16"].mean() > standing["float32"].mean() + 0.2
-    assert levels == {"auto": [], "float32": [], "bfloat16": ["alarm"]}
+    assert standing["bfloat16"].sum() <= standing["float32"].sum() + 1
+    assert levels == {"auto": [], "float32": [], "bfloat16": ["note"]}
 
 
-def test_what_a_low_precision_costs_is_measured():
+def test_the_first_layers_stay_in_float32_as_far_as_gradients_need_it():
+    net, batch = sharp()
+    low = engine.surrogate(net, batch.x.map(lambda s: s[:1]), "bfloat16")
+    assert low.precision == torch.bfloat16
+    assert (low.net.visual.conv.weight.dtype, low.net.visual.last.weight.dtype) == (torch.float32, torch.bfloat16)
+    assert all(m.weight.dtype == torch.float32 for m in net.modules() if hasattr(m, "weight"))
+
+
+def test_a_low_precision_that_would_weaken_attacks_is_left_out(monkeypatch):
+    net, batch = sharp()
+    monkeypatch.setattr(lowprecision, "ENOUGH", 2.0)
+    craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]), "bfloat16")
+    assert craft.precision == torch.float32 and "forward" not in vars(craft.net.visual.conv)
+
+
+def test_a_low_precision_that_weakens_attacks_is_an_alarm(monkeypatch):
+    monkeypatch.setattr(lowprecision, "ENOUGH", -1.0)
+    net, batch = sharp()
+    rows = evaluate(net, [batch], [PGD()], SMALL, precision="bfloat16")
+    assert [f.level for f in rows.flags() if f.name == "crafted in low precision"] == ["alarm"]
+
+
+def test_what_a_low_precision_costs_is_measured(monkeypatch):
+    monkeypatch.setattr(lowprecision, "ENOUGH", -1.0)
     net, batch = sharp()
     low = engine.surrogate(net, batch.x, "bfloat16")
     assert is_low(low) and not is_low(engine.surrogate(net, batch.x)) and not is_low(engine.BlackBox(linear))
@@ -65,9 +89,7 @@ def test_what_a_low_precision_costs_is_measured():
     judge, low = (engine.Deferred(lambda v=v: v) for v in (judge, low))
     prepared = PreparedBatch(batch, clean, judge, low, Classification())
     found = compare(net, prepared, SMALL, Gallery(batch.ids, clean))
-    assert found["clips"] == 16 and found["standing"] > found["standing_float32"] and found["gained"] < 0.5
-    # Between 0.5 and 1 the numbers of bfloat16 lie 2**-8 apart: the budget, 0.35 of 255 levels, is a third of that.
-    assert found["room"] == {"visual": pytest.approx(0.006 * (0.229 + 0.224 + 0.225) / 3 * 2**8)}
+    assert found["clips"] == 8 and found["standing"] > found["standing_float32"] and found["gained"] < 0.5
 
 
 def test_a_large_budget_in_low_precision_is_a_note():
@@ -75,4 +97,4 @@ def test_a_large_budget_in_low_precision_is_a_note():
     rows = evaluate(network(), [batch], [PGD()], Threat.linf(audio=0.05, visual=0.1), precision="bfloat16")
     found = [f for f in rows.flags() if f.name == "crafted in low precision"]
     assert [f.level for f in found] == ["note"] * 3
-    assert "within audio linf 0.05, visual linf 0.1 were crafted in bfloat16: on 16 clips" in found[2].text
+    assert "within audio linf 0.05, visual linf 0.1 were crafted in bfloat16: on 8 clips" in found[2].text

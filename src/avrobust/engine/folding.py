@@ -53,7 +53,8 @@ def fold_batchnorm(net: nn.Module, answer: Answer, example: Signals) -> int:
     before = answer(clips)
     for hook in hooks:
         hook.remove()
-    folds = [_Fold(net, conv, norm) for norm, conv in pairs.items() if calls[conv] == 1]
+    places = _places(net)
+    folds = [_Fold(conv, norm, places[norm]) for norm, conv in pairs.items() if calls[conv] == 1]
     return _apply(folds, lambda: _holds(lambda: answer(clips), before))
 
 
@@ -88,11 +89,10 @@ def rectify_in_place(net: nn.Module, slopes: Answer, example: Signals) -> int:
 class _Fold:
     """A BatchNorm in the convolution before it."""
 
-    net: nn.Module
     conv: Any
     norm: Any
+    places: list[tuple[nn.Module, str]]  # of the BatchNorm: its parents, and what they call it
     kept: dict[str, Any] = field(default_factory=dict)
-    gap: nn.Module = field(default_factory=nn.Identity)
 
     def apply(self) -> None:
         conv, norm = self.conv, self.norm
@@ -103,13 +103,13 @@ class _Fold:
         with torch.no_grad():
             conv.weight.copy_(weight)  # in its place and layout
         conv.bias = bias.requires_grad_(False)
-        _replace(self.net, norm, self.gap)
+        _put(nn.Identity(), self.places)
 
     def undo(self) -> None:
         with torch.no_grad():
             self.conv.weight.copy_(self.kept["weight"])
         self.conv.bias = self.kept["bias"]
-        _replace(self.net, self.gap, self.norm)
+        _put(self.norm, self.places)
 
 
 @dataclass
@@ -154,8 +154,16 @@ def _holds(now: Callable[[], list[Tensor]], before: list[Tensor]) -> bool:
         return False
 
 
-def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:
+def _places(net: nn.Module) -> dict[nn.Module, list[tuple[nn.Module, str]]]:
+    """Where each module of the network is: its parents, and what they call it."""
+    found: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
     for parent in net.modules():
-        for name, child in list(parent.named_children()):
-            if child is old:
-                setattr(parent, name, new)
+        for name, child in parent._modules.items():
+            if child is not None:
+                found.setdefault(child, []).append((parent, name))
+    return found
+
+
+def _put(module: nn.Module, places: Sequence[tuple[nn.Module, str]]) -> None:
+    for parent, name in places:
+        setattr(parent, name, module)

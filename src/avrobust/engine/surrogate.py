@@ -1,8 +1,6 @@
 """The copy of a network that gradients are taken of: frozen, folded, channels-last, in low precision if asked.
 
-Low precision is never the default: near 0.5 the numbers of bfloat16 lie a grey level apart, and smaller budgets are lost
-on their way into the network.  What is *reported* about a model is never taken from here: the evaluation asks the user's
-own model, in its own precision.
+What is *reported* about a model is never taken from here: the evaluation asks the user's own model, in its own precision.
 """
 
 import copy
@@ -13,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.engine.folding import fold_batchnorm, rectify_in_place
+from avrobust.engine.lowprecision import lowered
 from avrobust.engine.recognise import agree, as_victim, with_noise
 from avrobust.engine.victim import Victim, normal
-from avrobust.types import InputError, Model, Signals
+from avrobust.types import AV, InputError, Model, Signals
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -23,10 +22,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim:
     """A cheap stand-in for `model` to take gradients of.
 
-    Of an `nn.Module`, a frozen copy: channels-last, BatchNorm folded, ReLUs in place, in bfloat16 if asked, each verified on
-    the `example` (a clip or more) and left out where it changes the answer.  What cannot be copied, and any other callable,
-    is attacked as it is.  `precision` "auto" is float32 on every machine: an attack is never weaker for being cheap.  Raises
-    `InputError` for any other precision than these three.
+    Of an `nn.Module`, a frozen copy: channels-last, BatchNorm folded, ReLUs in place, each verified on the `example` (a clip
+    or more) and left out where it changes the answer.  What cannot be copied, and any other callable, is attacked as it is.
+    With `precision` "bfloat16", as many of its layers as keep its gradient run in that: see `lowprecision`.  "auto" is
+    float32 on every machine.  Raises `InputError` for any other precision than these three.
     """
     if precision not in get_args(Precision):
         raise InputError(f"precision should be 'auto', 'float32' or 'bfloat16', got {precision!r}.")
@@ -38,11 +37,11 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
         copied = _copied(victim, victim.module, example)
         if copied is not None and (net := copied.module) is not None:
             fold_batchnorm(net, _answer(copied), example)
-            rectify_in_place(net, _slopes(copied), example)
-        low = (copied or victim).in_precision(torch.bfloat16) if precision == "bfloat16" else None
-        if low is None or not _runs(low, example):
-            return copied or victim
-        return low if copied is None else low.cast_encoders()
+            rectify_in_place(net, lambda x: _flat(*_slopes(copied, x)), example)
+        cheap = copied or victim
+        if precision != "bfloat16":
+            return cheap
+        return lowered(cheap, lambda v: _slopes(v, example)[1], cheap.parts if copied else ())
 
 
 def _answer(victim: Victim) -> Callable[[Signals], list[Tensor]]:
@@ -56,19 +55,22 @@ def _answer(victim: Victim) -> Callable[[Signals], list[Tensor]]:
     return answer
 
 
-def _slopes(victim: Victim) -> Callable[[Signals], list[Tensor]]:
-    """What the module encodes, and its gradient."""
+def _slopes(victim: Victim, x: Signals) -> tuple[list[Tensor], AV[Tensor | None]]:
+    """What the module encodes, and the gradient of a sum of it, drawn at random."""
+    x = x.map(lambda s: s.detach().clone().requires_grad_())
+    draw = torch.Generator().manual_seed(0)
+    with torch.enable_grad():
+        # Not the signals themselves: an encoder may write into what it is given.
+        found = victim.encoded(x.map(torch.clone))
+        total = torch.stack(
+            [(f.float() * torch.randn(f.shape[1:], generator=draw).to(f.device)).sum() for f in found]
+        ).sum()
+        grads = torch.autograd.grad(total, list(x), allow_unused=True) if total.requires_grad else (None, None)
+    return [f.detach() for f in found], AV(*grads)
 
-    def slopes(x: Signals) -> list[Tensor]:
-        x = x.map(lambda s: s.detach().clone().requires_grad_())
-        with torch.enable_grad():
-            # Not the signals themselves: an encoder may write into what it is given.
-            found = victim.encoded(x.map(torch.clone))
-            total = torch.stack([f.sum() for f in found]).sum()
-            grads = torch.autograd.grad(total, list(x), allow_unused=True) if total.requires_grad else ()
-        return [f.detach() for f in found] + [g for g in grads if g is not None]
 
-    return slopes
+def _flat(encoded: list[Tensor], slopes: AV[Tensor | None]) -> list[Tensor]:
+    return encoded + [g for g in slopes if g is not None]
 
 
 def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | None:
@@ -76,12 +78,7 @@ def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | Non
     clips, expected = with_noise(example), None
     for layout in (torch.channels_last, torch.contiguous_format):
         # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
-        laid_out = {
-            id(weight): nn.Parameter(weight.detach().clone(memory_format=layout))
-            for m in module.modules()
-            # A weight that is computed (weight norm, parametrisations) is no parameter, and another tensor each time.
-            if isinstance(m, nn.Conv2d) and type(weight := m._parameters.get("weight")) is nn.Parameter
-        }
+        laid_out = {id(s): _clone(s, layout) for s in (*module.parameters(), *module.buffers()) if _plain(s)}
         try:
             copied = victim.with_module(copy.deepcopy(module, laid_out).eval().requires_grad_(False))
             expected = _answer(victim)(clips) if expected is None else expected
@@ -94,12 +91,12 @@ def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | Non
     return None
 
 
-def _runs(low: Victim, example: Signals) -> bool:
-    """Whether the module runs in low precision, and answers in finite numbers."""
-    try:
-        with torch.no_grad():
-            return all(bool(z.isfinite().all()) for z in low.encoded(example.map(torch.clone)))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # an operation without a kernel for bfloat16
-        return False
+def _plain(s: Tensor) -> bool:
+    """Whether it is a parameter or a buffer with nothing to it but its numbers."""
+    return type(s) in (nn.Parameter, Tensor) and not vars(s)
+
+
+def _clone(s: Tensor, layout: torch.memory_format) -> Tensor:
+    """A copy, in the layout if it is the weight of a convolution over images; deepcopy would take ten times as long."""
+    clone = s.detach().clone(memory_format=layout if s.ndim == 4 else torch.preserve_format)
+    return nn.Parameter(clone, requires_grad=False) if isinstance(s, nn.Parameter) else clone

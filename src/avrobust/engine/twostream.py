@@ -147,16 +147,13 @@ class TwoStream(Victim):
         plain = self.as_written or getattr(self.net, "feature_defense", None) is None
         return [as_output(self.net.decide(AV(*encoded))).logits] if plain else []
 
-    def cast_encoders(self) -> "TwoStream":
+    @property
+    def parts(self) -> Sequence[nn.Module]:
         # What follows the encoders is small, and stays in float32.
-        for encoder in self.net.encoders if self.embeds is encoder_by_encoder else ():
-            for module in encoder.modules():
-                if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
-                    module.to(self.precision)
-        return self
+        return tuple(self.net.encoders) if self.embeds is encoder_by_encoder else super().parts
 
     def in_precision(self, precision: torch.dtype) -> "TwoStream":
-        return replace(self, precision=precision)
+        return replace(self, precision=precision, chunk_size=self.chunk_size.for_precision(self.precision, precision))
 
     def averaged(self, draws: int) -> "TwoStream":
         return replace(self, draws=draws)

@@ -172,9 +172,10 @@ class Victim(ABC):
         """What the module computes of that in turn, the feature defense left out: it may be random."""
         return []
 
-    def cast_encoders(self) -> "Victim":
-        """The same victim, the weights of encoders that run in `precision` cast to it, in place."""
-        return self
+    @property
+    def parts(self) -> Sequence[nn.Module]:
+        """What runs in `precision`: an encoder for audio and one for visual, one module for both, or nothing that is known."""
+        return () if self.module is None else (self.module,)
 
     # What the evaluation shares between attacks.
 

@@ -93,17 +93,15 @@ def gradient_misleads(seen: Evidence) -> Iterable[Flag]:
 
 
 def crafted_in_low_precision(seen: Evidence) -> Iterable[Flag]:
-    """A budget below the step from one number to the next is rounded away before the first layer."""
+    """Numbers that are too coarse for a small budget weaken an attack."""
     for model, p in seen.probes.items():
         for threat, low in p.get("low", {}).items():
-            weak, coarse = low["gained"] < WEAKER, {m: r for m, r in low["room"].items() if r < 1}
-            numbers = ", ".join(f"{modality} {room:.2g}" for modality, room in low["room"].items())
             text = (
                 f"Attacks on {model} within {threat} were crafted in {low['precision']}: on {low['clips']} clips they raise "
                 f"the margin by {percent(low['gained'])} % of what float32 reaches, and {low['standing']} clips stay correct "
-                f"against {low['standing_float32']}; steps between its numbers inside the budget: {numbers}."
+                f"against {low['standing_float32']}."
             )
-            level: Level = "alarm" if weak else "warning" if coarse else "note"
+            level: Level = "alarm" if low["gained"] < WEAKER else "note"
             yield Flag("crafted in low precision", level, text, model)
 
 
@@ -114,7 +112,7 @@ def attacked_otherwise(seen: Evidence) -> Iterable[Flag]:
             text = f"{model} has methods embed and decide, and was attacked as a black box: {p['black_box']}."
             yield Flag("attacked otherwise", "note", text, model)
         if p.get("float32_instead"):
-            text = f"bfloat16 was asked, {model} does not run in it: attacked in float32."
+            text = f"bfloat16 was asked, and would weaken attacks on {model}, or it does not run in it: attacked in float32."
             yield Flag("attacked otherwise", "note", text, model)
 
 

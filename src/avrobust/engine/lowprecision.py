@@ -1,0 +1,116 @@
+"""Low precision that keeps the strength of an attack: the layers that need float32 keep it.
+
+Near 0.5 the numbers of bfloat16 lie a grey level apart: a smaller perturbation is lost on its way into the network.  After a
+few layers it has grown, and what follows may be coarse.  How many layers that takes differs between networks and between
+audio and visual, so it is measured on an example: docs/decisions/0027-low-precision.md.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avrobust.engine.victim import Victim
+from avrobust.types import AV
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+# Of the layers of an encoder, the share that stays in float32, first layers first: the least that is enough.
+SHARES = (0.0, 1 / 8, 1 / 4, 1 / 2, 1.0)
+# What a step along the signs of the low gradient has to gain, to first order, of what it gains along those in float32.
+ENOUGH = 0.96
+
+# The gradient of what a victim encodes of an example, by modality; None where there is none.
+Slopes = Callable[[Victim], AV[Tensor | None]]
+
+
+def lowered(victim: Victim, slopes: Slopes, parts: Sequence[nn.Module]) -> Victim:
+    """The victim in bfloat16, with the first layers of its `parts` in float32 as far as its gradient needs that.
+
+    `parts` are the encoders of audio and of visual, or one module for both, or none where nothing may be changed.  Gives the
+    victim itself where the gradient needs float32 throughout, and where it does not run in bfloat16.
+    """
+    wanted, low = slopes(victim), victim.in_precision(torch.bfloat16)
+    layers = [_in_order(part, lambda: slopes(victim)) for part in parts]
+    levels = [0] * len(parts)
+    while True:
+        exact = [some[: ceil(SHARES[level] * len(some))] for some, level in zip(layers, levels, strict=True)]
+        with _in_float32(exact):
+            gains = gained(lambda: slopes(low), wanted)
+        short = [k for k, gain in enumerate(gains if len(parts) == 2 else [min(gains)]) if not gain >= ENOUGH]
+        if not short:
+            break
+        if any(k >= len(parts) or levels[k] + 1 == len(SHARES) for k in short):
+            return victim
+        levels = [level + (k in short) for k, level in enumerate(levels)]
+        if all(SHARES[level] == 1 for level in levels):
+            return victim
+    for some, kept in zip(layers, exact, strict=True):
+        for layer in some:
+            if layer in kept:
+                layer.forward = partial(_exactly, layer.forward)
+            else:
+                layer.to(torch.bfloat16)  # once: autocast would in every step
+    return low
+
+
+def gained(slopes: Callable[[], AV[Tensor | None]], wanted: AV[Tensor | None]) -> AV[float]:
+    """What a step along the signs of a gradient gains to first order, as a share of what it gains along those of `wanted`.
+
+    The mean over clips, by modality; 0 where the gradient cannot be computed.
+
+    >>> g = torch.tensor([[3.0, -1.0]])
+    >>> gained(lambda: AV(g, g * torch.tensor([1.0, -1.0])), AV(g, g))
+    AV(audio=1.0, visual=0.5)
+    """
+    try:
+        found = slopes()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # an operation without a kernel for bfloat16
+        return AV(0.0, 0.0)
+
+    def share(low: Tensor | None, full: Tensor | None) -> float:
+        if full is None or not bool(full.any()):
+            return 1.0
+        if low is None or not bool(low.isfinite().all()):
+            return 0.0
+        size = full.abs().flatten(1).sum(1)
+        return float(((low.sign() * full).flatten(1).sum(1) / size)[size > 0].mean())
+
+    return found.map(share, wanted)
+
+
+def _in_order(part: nn.Module, run: Callable[[], object]) -> list[Any]:
+    """The layers with weights, in the order in which they are first used."""
+    used: dict[nn.Module, None] = {}
+    hooks = [
+        m.register_forward_pre_hook(lambda layer, _: used.setdefault(layer))
+        for m in part.modules()
+        if isinstance(m, LAYERS)
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return list(used)
+
+
+@contextmanager
+def _in_float32(layers: Sequence[Sequence[Any]]) -> Iterator[None]:
+    """Inside, these layers run in float32, whatever surrounds them."""
+    every = [layer for some in layers for layer in some]
+    for layer in every:
+        layer.forward = partial(_exactly, layer.forward)
+    try:
+        yield
+    finally:
+        for layer in every:
+            del layer.forward
+
+
+def _exactly(forward: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
+    with torch.autocast(s.device.type, enabled=False):
+        return forward(s.float())
