@@ -168,11 +168,26 @@ def engine_options(run: Run) -> str:
         cells = [
             own[b].get("failed") or f"{short(own[b]['clips_per_s'])}, {short(own[b]['memory_mb'])}" for b in batches
         ]
-        return [option, *cells, short(max((r["first_s"] for r in own.values() if "first_s" in r), default=None))]
+        longest = [short(max((r[k] for r in own.values() if k in r), default=None)) for k in ("build_s", "first_s")]
+        return [option, *cells, *longest]
 
-    head = ["clips/s, MB", *(f"batch {b}" for b in batches), "longest first step, s"]
+    head = ["clips/s, MB", *(f"batch {b}" for b in batches), "to build, s", "longest first step, s"]
     title = f"Joint gradient steps, {INPUTS[run['asked']['size']]}, median of {run['asked']['repeats']}"
     return f"**{title}**; {origin(run)}.\n\n" + table(head, map(line, dict.fromkeys(r["option"] for r in run["rows"])))
+
+
+def chunks(run: Run) -> str:
+    """Clips per second by the number of clips that the network takes at a time."""
+    a, sizes = run["asked"], run["asked"]["chunks"]
+    cells = {(r["precision"], r["on"], r["chunk"]): short(r["clips_per_s"]) for r in run["rows"]}
+    lines = [
+        [f"{precision}, {SUBSETS[on]}", *(cells[precision, on, size] for size in sizes)]
+        for precision, on in dict.fromkeys((r["precision"], r["on"]) for r in run["rows"])
+    ]
+    title = (
+        f"Gradient steps, {INPUTS[a['size']]}, {a['batch']} clips, by the clips in a chunk; the best of {a['repeats']}"
+    )
+    return f"**{title}**; {origin(run)}.\n\n{table(['clips/s', *map(str, sizes)], lines)}"
 
 
 def sparse(run: Run) -> str:
@@ -221,7 +236,8 @@ def searches(run: Run) -> str:
 
 
 TABLES: dict[str, Callable[[Run], str]] = {
-    "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options, "sparse": sparse,
+    "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options,
+    "chunks": chunks, "sparse": sparse,
     "precision": precision, "pair": pair, "strength": strength, "searches": searches,
 }  # fmt: skip
 

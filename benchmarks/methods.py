@@ -36,7 +36,7 @@ from avrobust.models.network import AVNet  # noqa: E402
 from avrobust.models.zoo import NetSpec  # noqa: E402
 from avrobust.threat import Ball  # noqa: E402
 from avrobust.training.recipe import fast_bfloat16  # noqa: E402
-from avrobust.types import RANGE, Attack, Signals  # noqa: E402
+from avrobust.types import RANGE, Attack, Model, Signals  # noqa: E402
 
 CLASSES = 11
 SIZES = {"quick": (12_288, 64), "paper": (65_535, 224)}  # audio samples, pixels of a frame's side
@@ -147,9 +147,10 @@ def fit_margins(net: AVNet, x: Signals, draw: torch.Generator) -> Tensor:
 class Packed(torch.nn.Module):
     """`net` as a function of one tensor u: (b m) in [0, 1], 0.5 the clean clip, for the clips `x` and budgets `threat`."""
 
-    def __init__(self, net: AVNet, x: Signals, threat: Threat) -> None:
+    def __init__(self, net: Model, x: Signals, threat: Threat) -> None:
         super().__init__()
         self.net, self.x, self.threat = net, x, threat
+        self.weights = getattr(net, "module", None)  # of a surrogate: libraries ask a model's weights for the device
         self.sizes = threat.map(lambda ball, s: s[0].numel() if ball.active else 0, x)
 
     def signals(self, u: Tensor) -> Signals:
@@ -196,7 +197,7 @@ def plain(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> 
     return x.map(lambda s, d: s + d, delta)
 
 
-def torchattacks(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+def torchattacks(net: Model, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
     import torchattacks as library
 
     packed = Packed(net, x, threat).eval()
@@ -256,22 +257,32 @@ def ours(precision: engine.Precision, net: AVNet, search: Search, x: Signals, y:
     return search.ours()(engine.surrogate(net, x.map(lambda s: s[:1]), precision), x, y, threat, _seeds(y))
 
 
+def tuned(precision: engine.Precision, net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    """A library given the network that the engine takes gradients of; the time includes making it."""
+    return torchattacks(engine.surrogate(net, x.map(lambda s: s[:1]), precision), search, x, y, threat)
+
+
 def _seeds(y: Tensor) -> Seeds:
     return Seeds(0, tuple(map(str, range(len(y)))))
 
 
 Method = Callable[[AVNet, Search, Signals, Tensor, Threat], Signals]
 PEERS: dict[str, Method] = {"plain loop": plain, "torchattacks": torchattacks, "foolbox": foolbox, "ART": art}
+# No peers: they show what the engine adds to the network that it makes.
+TUNED: dict[str, Method] = {
+    "torchattacks, our network, bfloat16": partial(tuned, "bfloat16"),
+    "torchattacks, our network": partial(tuned, "float32"),
+}
 OURS: dict[str, Method] = {
     "any callable": callable_,
     "engine, bfloat16": partial(ours, "bfloat16"),
     "engine": partial(ours, "float32"),
 }
-METHODS = PEERS | OURS
-LIBRARY = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "art"}
+METHODS = PEERS | TUNED | OURS
+LIBRARY = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "art"} | dict.fromkeys(TUNED, "torchattacks")
 
 
 def available(device: torch.device) -> list[str]:
     """The methods whose libraries are installed; bfloat16 only on hardware where it is fast."""
     here = [name for name in METHODS if name not in LIBRARY or find_spec(LIBRARY[name])]
-    return [name for name in here if name != "engine, bfloat16" or fast_bfloat16(device)]
+    return [name for name in here if not name.endswith("bfloat16") or fast_bfloat16(device)]
