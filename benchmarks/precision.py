@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/precision.py runs/standard --clips 200
     .venv/bin/python benchmarks/precision.py runs/quick --study quick --tf32    # on a GPU
 
-FGSM, PGD-10, MIM-10 and, with `--worst-case`, a short AVAutoAttack attack audio, visual and both at the paper's budgets, and with four times the visual
+FGSM, PGD-10, MIM-10, APGD-20 and, with `--worst-case`, a short AVAutoAttack attack audio, visual and both at the paper's budgets, and with four times the visual
 budget, which fools more clips.  Adversarial clips are made in each precision and always judged in float32.  With `--tf32`,
 also with TF32 convolutions and matrix products, which PyTorch uses for convolutions on a GPU unless it is told not to.  No
 special hardware is needed, but without it bfloat16 takes about ten times as long as float32.
@@ -20,13 +20,13 @@ import study_models
 import torch
 from measure import RUNS, device, synchronise, write
 
-from avrobust import AVAutoAttack, Seeds, engine
+from avrobust import APGD, AVAutoAttack, Seeds, engine
 from avrobust.evaluation.stats import Proportion
 from avrobust.objectives import correct, display_name
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4
 from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
 
-ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOMENTUM)))
+ATTACKS = (ONE_STEP, *(replace(attack, stop=True) for attack in (TEN_STEPS, MOMENTUM)), APGD(steps=20))
 WORST_CASE = AVAutoAttack(steps=10, queries=50)  # in full it takes a GPU 47 seconds for 100 clips
 BUDGETS = {"the paper's": TABLE1, "four times the visual budget": TABLE1_X4}
 
@@ -56,15 +56,15 @@ def main() -> None:
     clips = study_models.test_clips(args.run, args.study, args.clips).to(here)
     net = study_models.load(args.run, args.model).to(here)
     seeds, rows = Seeds(0, clips.ids), []
-    settings = [("float32", False), *([("float32", True)] if args.tf32 else []), ("bfloat16", False)]
+    settings = [("float32", False), ("bfloat16", False), *([("float32", True)] if args.tf32 else [])]
     for precision, low in settings:
         name = "TF32" if low else precision
+        victim = engine.surrogate(net, clips.x.map(lambda s: s[:1]), precision)
         for budgets, threats in BUDGETS.items():
             for attack in (*ATTACKS, *([WORST_CASE] if args.worst_case else [])):
                 counts, began = [], perf_counter()
                 for threat in threats:
                     with tf32(low):
-                        victim = engine.surrogate(net, clips.x.map(lambda s: s[:1]), precision)
                         x = attack(victim, clips.x, clips.label, threat, seeds)
                     with torch.no_grad(), tf32(False):
                         counts.append(int(correct(net(x), clips.label).sum()))
