@@ -355,7 +355,7 @@ def test_multi_label_clips_are_evaluated_by_label_and_by_tag(own, capsys):
     assert re.search(r"budget +audible +visible +both\n", said) and said.count("% of 3 [") >= 4 and "% of 1 [" in said
     assert main([*words, "--report", "page.html"]) == 0
     page = Path("page.html").read_text()
-    assert "attack success per label" in page and "Clean and robust accuracy" not in page
+    assert "attack success per label" in page and "Robust accuracy by attack" not in page
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "train"])

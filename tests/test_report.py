@@ -27,10 +27,11 @@ from avrobust.evaluation.stats import Proportion, estimate, percent
 from avrobust.facts import AttackInfo, Budget
 from avrobust.papers.tian2021.claims import pretraining_weakens
 from avrobust.papers.tian2021.printed import PAPER, TABLE_1
-from avrobust.report import media, page, plots
+from avrobust.report import export, media, page, plots, table
 from avrobust.report.claims import Claim, Comparison, compare, families
 from avrobust.report.load import RunError
 from avrobust.report.load import read as read_run
+from avrobust.report.measured import heading
 from avrobust.report.run import Run
 from avrobust.report.sections import (
     accuracy,
@@ -40,12 +41,12 @@ from avrobust.report.sections import (
     features,
     fusions,
     localisation,
+    modality,
     one_clip,
     samples,
     summary,
 )
 from avrobust.report.sections.claims import claims, joint_attack_is_stronger
-from avrobust.report.tables import heading
 from facts_of import budget_of
 from fake_run import CLASSES, TABLES, fake_run
 
@@ -56,25 +57,27 @@ VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use"}
 
 
 class Page(HTMLParser):
-    """Elements of a page as they open, text by element id, and whether every element is closed in order."""
+    """Elements of a page as they open, its text, its tables, and whether every element is closed in order."""
 
     def __init__(self, text):
         super().__init__()
         self.elements, self.open, self.crossed, self.words = [], [], [], []
-        self.cells, self.table, self.row, self.column = {}, None, None, None
+        self.tables = [json.loads(own["json"]) for own in carried(text).values()]
         self.feed(text)
         self.close()
+
+    def cell(self, title, row, column):
+        """What a cell says, and the lines below it; `title` ends that of the table."""
+        (table,) = [t for t in self.tables if t["title"].endswith(title)]
+        (cells,) = [cells for cells in table["rows"] if cells[0]["text"] == row]
+        cell = cells[table["columns"].index(column)]
+        return [cell["text"], *cell.get("small", [])]
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.elements.append((tag, attrs))
         if tag not in VOID:
             self.open.append(tag)
-        if tag == "table":
-            self.table = attrs.get("id")
-        self.row = attrs.get("data-attack", self.row)
-        if tag == "td":
-            self.column = attrs.get("data-column")
 
     def handle_startendtag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
@@ -84,18 +87,19 @@ class Page(HTMLParser):
             return
         if not self.open or self.open.pop() != tag:
             self.crossed.append(tag)
-        if tag == "td":
-            self.column = None
 
     def handle_data(self, data):
         if not {"script", "style"} & set(self.open):
             self.words.append(data)
-        if self.table and self.column and data.strip():
-            self.cells.setdefault((self.table, self.row, self.column), []).append(data.strip())
 
     @property
     def text(self):
         return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def carried(html):
+    """The files of the tables of a page, by their place in it."""
+    return json.loads(re.search(r'<script type="application/json" id="table-files">(.*?)</script>', html, re.DOTALL)[1])
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +146,10 @@ def test_ids_are_unique_and_the_navigation_leads_to_each_heading(parsed, html):
     assert len(inside) > 8
     headings = re.findall(r"<h2>(.*?)</h2>", html.split("<nav")[1])
     assert re.findall(r'<a href="#\w+">(.*?)</a>', html) == headings
+    assert (
+        html.count('<details class="section"') == len(headings) - 2
+    )  # what raises doubt and the first table stay open
+    assert 'aria-label="Sections"' in html and html.index("<h1>") < html.index("What raises doubt</h2>")
     assert {i[1:] for i in inside} <= set(ids)
 
 
@@ -185,10 +193,16 @@ def test_names_from_files_cannot_break_the_page(tmp_path):
 # Numbers
 
 
+ROBUST = {s: f"{name} attacked: robust accuracy" for s, name in (("A", "Audio"), ("V", "Visual"), ("AV", "Both"))}
+MEAN = "Mean robust accuracy"
+PAPERS_BUDGETS, OTHER_BUDGETS = "Robust accuracy, at the paper's budgets", "Robust accuracy, at other budgets"
+
+
 def test_every_number_of_table_1_is_that_of_the_rows(run_dir, parsed):
     every, checked = rows(run_dir), 0
-    for i, level in enumerate([TABLES[0], TABLES[0][:1] + TABLES[1]], start=1):
-        attacks = {k[1] for k in parsed.cells if k[0] == f"table-{i}" and k[2] == "Avg"}
+    for title, level in ((PAPERS_BUDGETS, TABLES[0]), (OTHER_BUDGETS, TABLES[0][:1] + TABLES[1])):
+        (table,) = [t for t in parsed.tables if t["title"].endswith(title)]
+        attacks = {row[0]["text"] for row in table["rows"]}
         assert attacks == {r["attack"] for r in every if (r["eps_audio"], r["eps_visual"]) == level[-1][1:]}
         for attack in attacks:
             right = {}
@@ -202,24 +216,25 @@ def test_every_number_of_table_1_is_that_of_the_rows(run_dir, parsed):
                 ok = [r for r in mine if r["status"] == "ok"]
                 right[subset] = {r["clip"]: r["correct"] for r in ok}
                 p = Proportion(sum(right[subset].values()), len(ok))
-                number, interval = parsed.cells[f"table-{i}", attack, subset][:2]
+                number, interval = parsed.cell(title, attack, ROBUST[subset])[:2]
                 assert number == percent(p.value)
                 assert interval == f"of {p.n} [{percent(p.low)}, {percent(p.high)}]"
                 checked += 1
             average = np.mean([list(v.values()) for v in right.values()])
-            assert parsed.cells[f"table-{i}", attack, "Avg"][0] == percent(average)
+            assert parsed.cell(title, attack, MEAN)[0] == percent(average)
     assert checked == 27
     for model, name in (("AV", "audio-visual"), ("A", "audio-only"), ("V", "visual-only")):
         ok = [r for r in every if (r["model"], r["subset"], r["status"]) == (model, "clean", "ok")]
-        assert parsed.cells["clean", "none", name][0] == percent(np.mean([r["correct"] for r in ok]))
+        assert parsed.cell("by modality", name, "Clean")[0] == percent(np.mean([r["correct"] for r in ok]))
 
 
 def test_the_papers_numbers_stand_beside(parsed):
     for family, row in TABLE_1["MIT-MUSIC"].items():
         name = family if family == "FGSM" else f"{family}-10"
-        for column, value in (("A", row.a), ("V", row.v), ("AV", row.av), ("Avg", row.avg)):
-            assert parsed.cells["table-1", name, column][-1] == f"paper {value:.1f}"
-    assert "paper" not in " ".join(parsed.cells["table-2", "FGSM", "V"])  # other budgets than the paper's
+        for column, value in ((ROBUST["A"], row.a), (ROBUST["V"], row.v), (ROBUST["AV"], row.av), (MEAN, row.avg)):
+            assert parsed.cell(PAPERS_BUDGETS, name, column)[-1] == f"paper {value:.1f}"
+    # At other budgets there are none.
+    assert "paper" not in " ".join(parsed.cell(OTHER_BUDGETS, "FGSM", ROBUST["V"]))
 
 
 @pytest.mark.parametrize(
@@ -237,14 +252,13 @@ def test_the_papers_numbers_stand_beside_its_own_data_only(told, tmp_path):
     folder = fake_run(tmp_path / "r", clips=60, attacked=60, unread=0, gallery=0, samples=0, whole=True, **told)
     run = read(folder)
     cells = [c for t in accuracy.attack_tables(run) for row in t.rows for c in row.cells.values()]
-    cells += accuracy.clean_cells(run).values()
     cells += [
         c
         for t in (*defenses.defense_tables(run), *fusions.fusion_tables(run))
         for r in t.rows
         for c in r.cells.values()
     ]
-    assert len(cells) > 50 and all(c.printed is None for c in cells)
+    assert len(cells) > 50 and all(c.printed is None for c in cells) and not run.printed_clean
     assert all(row.printed_ri is None for t in defenses.defense_tables(run) for row in t.rows)
     page = Page(write(folder).read_text())
     assert page.crossed == [] and "as printed in the paper" not in page.text
@@ -302,15 +316,15 @@ def test_the_headline_says_something_of_both_attacked_whatever_was_measured(run_
 @pytest.mark.parametrize(
     ("signs", "says"),
     [
-        ({}, "helps on clean clips and when both are attacked; it hurts when audio is attacked and when video is attacked"),
+        ({}, "helps on clean clips and when both are attacked; it hurts when audio is attacked and when the visual input is attacked"),
         ({"clean": (0, 0)}, "makes no clear difference on clean clips"),
         ({"clean": (1, 0)}, "beats only the weaker unimodal model on clean clips"),
         ({"company": (1, -1)}, "is behind the better unimodal model when both are attacked"),
         ({"company": (0, -1)}, "is behind the better unimodal model when both are attacked"),
-        ({"company": (-1, -1)}, "hurts when audio is attacked, when video is attacked and when both are attacked"),
+        ({"company": (-1, -1)}, "hurts when audio is attacked, when the visual input is attacked and when both are attacked"),
         ({"A": (-1,)}, "helps on clean clips, when audio is attacked and when both are attacked"),
-        ({"V": ()}, "was not tested when video is attacked"),
-        ({"V": (0,)}, "makes no clear difference when video is attacked"),
+        ({"V": ()}, "was not tested when the visual input is attacked"),
+        ({"V": (0,)}, "makes no clear difference when the visual input is attacked"),
     ],
 )  # fmt: skip
 def test_the_headline_says_what_the_comparisons_below_it_say(signs, says):
@@ -322,7 +336,8 @@ def test_the_headline_says_what_the_comparisons_below_it_say(signs, says):
 def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
     run = read(run_dir)
     clean = {m: estimate(run.clean(m)["correct"]) for m in ("AV", "A", "V")}
-    assert clean["AV"].n == 327 and summary.tiles(run)[0].ours == clean["AV"]
+    table = {row.kind: row for row in modality.rows(run)}
+    assert clean["AV"].n == 327 and {kind: row.clean for kind, row in table.items()} == clean
     seen = 0
     for claim in claims(run):
         for k in claim.comparisons:
@@ -335,9 +350,12 @@ def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
                     assert f"({percent(whole.value)} of all 327)" in parsed.text
                     seen += 1
     assert seen == 2
-    tile = next(t for t in summary.tiles(run) if t.subset == "A")
     (against,) = next(c for c in claims(run) if c.name == "A").comparisons
-    assert (tile.ours.value, tile.other.value, tile.other.n) == (against.low.value, against.high.value, 217)
+    ours, other = table["AV"].attacked["A"], table["V"].attacked["A"]
+    assert (ours.value, other.value, other.n) == (against.low.value, against.high.value, 217)
+    assert table["V"].untouched == {"A"} and "not attacked" in parsed.cell(
+        "by modality", "visual-only", "Audio attacked"
+    )
     assert "over all 327 readable test clips, robust accuracy over 217 of them" in parsed.text
     assert "RI are over the clips that both sides share" in parsed.text
 
@@ -367,7 +385,7 @@ def test_rows_of_machines_that_give_other_numbers_are_said_to_be(tmp_path):
 
 def test_what_left_its_budget_says_so(parsed, html):
     assert "up to 11.25 × its budget" in parsed.text
-    assert html.count("its budget</small>") == 1
+    assert html.count("its budget</small>") == 2  # in both tables
 
 
 def test_curves_show_the_rows(run_dir):
@@ -401,19 +419,14 @@ def test_budgets_stand_in_thousandths_as_in_figure_3(subset, budget, label, tick
     assert [t.get_text().split("\n")[0] for t in axes.get_xticklabels()] == ["0", tick]
 
 
-def test_tiles_are_the_worst_case(run_dir):
+def test_the_first_table_is_the_worst_case(run_dir):
     run = read(run_dir)
-    tile = next(t for t in summary.tiles(run) if t.subset == "A")
-    attacks = (
-        "FGSM",
-        "PGD-10",
-        "MIM-10",
-        "FGSM published",
-        "PGD-10 published",
-    )  # not the one that leaves its budget
-    found = [run.attacked("AV", a, "A", tile.budget)["correct"] for a in attacks]
-    assert tile.ours.value == np.logical_and.reduce(found).mean()
-    assert tile.ours.value <= min(f.mean() for f in found)
+    ours, budget = modality.subject(run).attacked["A"], run.levels[-1]["A"]
+    # Not among them is the one that leaves its budget.
+    attacks = ("FGSM", "PGD-10", "MIM-10", "FGSM published", "PGD-10 published")
+    found = [run.attacked("AV", a, "A", budget)["correct"] for a in attacks]
+    assert ours.value == np.logical_and.reduce(found).mean()
+    assert ours.value <= min(f.mean() for f in found)
 
 
 def test_several_seeds_are_averaged_and_said(tmp_path):
@@ -423,7 +436,7 @@ def test_several_seeds_are_averaged_and_said(tmp_path):
     every = rows(folder)
     ok = [r["correct"] for r in every if (r["model"], r["subset"], r["status"]) == ("V", "clean", "ok")]
     assert len(ok) == 3 * 57
-    number, interval = parsed.cells["clean", "none", "visual-only"][:2]
+    number, interval = parsed.cell("by modality", "visual-only", "Clean")[:2]
     assert number == percent(np.mean(ok))
     assert interval.startswith("of 57 × 3 [")
 
@@ -558,7 +571,8 @@ def test_attack_success_is_over_the_clips_that_were_correct(run_dir, parsed):
     right = found["correct_clean"][0]
     assert row.cells["A"].success.value == pytest.approx(1 - found["correct"][0][right].mean())
     assert row.cells["A"].success.n == right.sum() < 217
-    assert f"attack success {percent(row.cells['A'].success.value)}" in parsed.cells["table-1", "PGD-10", "A"]
+    shown = parsed.cell(PAPERS_BUDGETS, "PGD-10", "Audio attacked: attack success")
+    assert shown[0] == percent(row.cells["A"].success.value) and shown[1].startswith(f"of {right.sum()} [")
 
 
 def test_table_2_has_both_means(whole):
@@ -825,22 +839,22 @@ def test_a_run_of_three_models_has_no_section_for_others(html):
 def test_a_missing_cell_is_a_dash_and_never_zero(tmp_path):
     folder = fake_run(tmp_path / "r", clips=40, attacked=40, without=(("PGD-10", "A"), ("MIM-10 published", "AV")))
     parsed = Page(write(folder).read_text())
-    for attack, column in [
-        ("PGD-10", "A"),
-        ("PGD-10", "Avg"),
-        ("MIM-10 published", "AV"),
-        ("MIM-10 published", "Avg"),
-    ]:
-        assert parsed.cells["table-1", attack, column][0] == "—"
-        assert not any(word.startswith("of ") for word in parsed.cells["table-1", attack, column])
-    assert parsed.cells["table-1", "PGD-10", "V"][0] != "—"
+    for attack, column in (
+        ("PGD-10", ROBUST["A"]),
+        ("PGD-10", MEAN),
+        ("MIM-10 published", ROBUST["AV"]),
+        ("MIM-10 published", MEAN),
+    ):
+        assert parsed.cell(PAPERS_BUDGETS, attack, column)[0] == "—"
+        assert not any(word.startswith("of ") for word in parsed.cell(PAPERS_BUDGETS, attack, column))
+    assert parsed.cell(PAPERS_BUDGETS, "PGD-10", ROBUST["V"])[0] != "—"
     assert "—" in report.summary(folder)
 
 
 def test_unreadable_clips_are_counted_and_named(parsed):
     assert "3 of 330 test clips could not be read: counted 327." in parsed.text
     assert "tuba/clip000.mp4" in parsed.text and "no audio stream" in parsed.text
-    assert any(w.startswith("of 327 ") for w in parsed.cells["clean", "none", "audio-visual"])
+    assert any(w.startswith("of 327 ") for w in parsed.cell("by modality", "audio-visual", "Clean"))
 
 
 def test_a_run_without_anything_still_has_its_page(tmp_path):
@@ -849,7 +863,7 @@ def test_a_run_without_anything_still_has_its_page(tmp_path):
     parsed = Page(text)
     assert parsed.crossed == [] and parsed.open == []
     assert "does not compare audio-visual with unimodal models yet" in parsed.text and "not tested" in parsed.text
-    assert '<p class="big">—</p>' in text and {v for cell in parsed.cells.values() for v in cell} == {"—"}
+    assert not parsed.tables
     assert report.summary(tmp_path)
 
 
@@ -905,7 +919,7 @@ def test_sounds_that_do_not_fit_are_left_out_and_said(run_dir):
 
 def test_gallery_shows_what_was_before_and_after(parsed):
     assert f"{CLASSES[0]} → {CLASSES[3]}" in parsed.text
-    assert "PGD-10, video attacked at 0.048 normalised (2.8 of 255 grey levels)" in parsed.text
+    assert "PGD-10, visual attacked at 0.048 normalised (2.8 of 255 grey levels)" in parsed.text
     assert "with 93.0 %" in parsed.text and "video × 32" in parsed.text and "audio untouched" in parsed.text
 
 
@@ -978,7 +992,7 @@ def test_pretrained_weights_are_compared_with_random_ones(whole, tmp_path):
     k, other = pretraining_weakens(run, level).comparisons
     ours, theirs = shared(*run.worst_case([(m, "V", level["V"]) for m in ("AV", "Sum")]))
     assert (k.low.value, k.high.value) == (ours["correct"].mean(), theirs["correct"].mean())
-    assert k.low_name == other.low_name and k.low_name.startswith("AV, video attacked")
+    assert k.low_name == other.low_name and k.low_name.startswith("AV, visual attacked")
     assert (k.high_name, other.high_name) == ("Sum", "FiLM")
 
 
@@ -993,7 +1007,7 @@ def test_flags_that_are_alike_share_a_place(run_dir, monkeypatch):
     monkeypatch.setattr(Run, "flags", (Flag("few clips", "alarm", "Few."), *blind))
     text = page.html(read(run_dir))
     assert text.count('data-flag="a modality is ignored"') == text.count('data-flag="few clips"') == 1
-    assert "and 2 more like it" in text and all(f.text in text for f in blind)
+    assert "A modality is ignored (m0, m1, m2)" in text and all(f.text in text for f in blind)
     lines = report.summary(run_dir).splitlines()
     assert "alarm: Few." in lines and "warning: m0 is blind. And 2 more like it." in lines
 
@@ -1033,6 +1047,7 @@ def test_one_model_is_compared_with_nothing_and_all_tables_are_about_it(model, r
     kind = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}[model]
     clean = mine.where(attack="none", status="ok").accuracy()
     assert f"The {kind} model classifies {percent(clean.value)} % of the clean clips" in summary.headline(run)
+    assert [row.kind for row in modality.rows(run)] == [model]
     assert len(accuracy.attack_tables(run)[0].rows) >= 2 and curves.curves(run)
 
 
@@ -1061,18 +1076,38 @@ def test_every_table_is_written_for_papers_and_programs(run_dir, tmp_path, capsy
     )
     text = (tmp_path / "page.html").read_text()
     files = sorted((tmp_path / "tables").iterdir())
-    whole = text.count("<table")
-    assert f"{whole} tables" in capsys.readouterr().out and len(files) == 3 * whole
-    mine = next(f for f in files if "accuracy-robust-accuracy" in f.name and f.suffix == ".csv")
-    fgsm = next(row for row in csv.reader(mine.read_text().splitlines()) if row[0] == "FGSM")
+    whole = text.count('<div class="table"')
+    assert f"{whole} tables" in capsys.readouterr().out and len(files) == 3 * whole > 10
+    assert {f.read_text() for f in files} == {
+        own[kind] for own in carried(text).values() for kind in ("csv", "json", "tex")
+    }
+    mine = next(f for f in files if "robust-accuracy-at-the-paper" in f.name and f.suffix == ".csv")
+    fgsm = next(row for row in csv.DictReader(mine.read_text().splitlines()) if row["Attack"] == "FGSM")
     run = read(run_dir)
     cells = accuracy.attack_tables(run)[0].rows[0].cells
-    assert [c.split(" ")[0] for c in fgsm[1:]] == [percent(cells[s].ours.value) for s in ("A", "V", "AV", "Avg")]
+    for s, column in ROBUST.items():
+        ours = cells[s].ours
+        found = [float(fgsm[column + part]) / 100 for part in ("", ": low", ": high")]
+        assert found == pytest.approx([ours.value, ours.low, ours.high], abs=1e-6)
+        assert int(fgsm[f"{column}: clips"]) == ours.n and float(fgsm[f"{column}: paper"]) == cells[s].printed
     told = json.loads(mine.with_suffix(".json").read_text())
-    assert told["title"].startswith("Clean and robust accuracy") and told["rows"][1][0] == ["FGSM"]
+    assert told["title"].startswith("Robust accuracy by attack") and told["rows"][0][0] == {"text": "FGSM"}
     tex = mine.with_suffix(".tex").read_text()
     assert (
-        tex.count(r"\\") == len(told["rows"])
+        tex.count(r"\\") == len(told["rows"]) + 2
         and r"\toprule" in tex
         and "%" not in tex.split("\n", 1)[1].replace(r"\%", "")
     )
+
+
+def test_names_from_files_are_text_wherever_a_table_goes():
+    """HTML is the templates' concern; here are the script element, spreadsheets and LaTeX."""
+    name = "</script><b>=cmd()&_%"
+    shown = export.PageTables()
+    shown.add(table.table(name, ["=Class", name], [["@SUM(1)", name], ["-1", table.percentage(0.5)]]))
+    embedded = str(shown.embedded())
+    assert not {"<", ">", "&"} & set(embedded)
+    (own,) = json.loads(embedded).values()
+    assert next(csv.reader(own["csv"].splitlines()[1:]))[0] == "'@SUM(1)" and own["csv"].startswith("'=Class")
+    assert json.loads(own["json"])["columns"][1] == name
+    assert r"$<$/script$>$$<$b$>$=cmd()\&\_\%" in own["tex"]

@@ -1,142 +1,180 @@
-"""The tables of a page as files: CSV, JSON, and LaTeX with booktabs.  Reads the page, so that they say what it says."""
+"""The tables of a page as files: CSV, JSON, and LaTeX with booktabs.  A page carries them, so that both say the same."""
 
 import csv
 import io
 import json
+import math
 import re
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from collections.abc import Iterable
 from pathlib import Path
+
+from markupsafe import Markup
 
 from avrobust.files import write_bytes
 from avrobust.report.formatting import anchor
+from avrobust.report.table import Cell, Column, Number, Table
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "×": r"$\times$", "∞": r"$\infty$", "—": "--",
+    "ε": r"$\varepsilon$", "→": r"$\to$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "\n": " ", "\r": " ",
 }  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that a spreadsheet executes
+PLACES = 4  # decimals that CSV and JSON keep: more than the clips can tell
 
 
-@dataclass
-class Cell:
-    """What one cell says, and the lines below it in small print."""
+class PageTables:
+    """The tables of one page in the order in which its templates show them."""
 
-    text: str = ""
-    small: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, str]] = {}
 
-    def __str__(self) -> str:
-        return f"{self.text} ({'; '.join(self.small)})".strip() if self.small else self.text
+    def add(self, table: Table, heading: str = "") -> str:
+        """Take a table on the page, which stands below this heading; returns its place in the page."""
+        place = f"table-{len(self._files) + 1}"
+        title = ": ".join(dict.fromkeys(filter(None, (heading, table.title))))
+        name = f"{len(self._files) + 1:02d}-{anchor(title)[:60].strip('-')}"
+        self._files[place] = {
+            "name": name,
+            "csv": as_csv(table),
+            "json": as_json(table, title),
+            "tex": latex(table, title),
+        }
+        return place
 
-
-@dataclass
-class Table:
-    """One table of a page under its headings; the first of its rows names the columns."""
-
-    title: str
-    rows: list[list[Cell]] = field(default_factory=list)
-
-
-class _Reader(HTMLParser):
-    """Every table of a page with the headings above it."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tables: list[Table] = []
-        self._headings = {"h2": "", "h3": ""}
-        self._open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self._open.append(tag)
-        if tag == "h2":
-            self._headings = {"h2": "", "h3": ""}
-        elif tag == "h3":
-            self._headings["h3"] = ""
-        elif tag == "table":
-            self.tables.append(Table(": ".join(filter(None, self._headings.values()))))
-        elif tag == "tr":
-            self.tables[-1].rows.append([])
-        elif tag in ("td", "th"):
-            self.tables[-1].rows[-1].append(Cell())
-        elif tag == "small":
-            self._cell().small.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        while tag in self._open and self._open.pop() != tag:  # what has no end is inside
-            pass
-
-    def handle_data(self, data: str) -> None:
-        text = " ".join(data.split())
-        heading = next((tag for tag in ("h2", "h3") if tag in self._open), None)
-        if heading:
-            self._headings[heading] += text
-        elif text and "table" in self._open and {"td", "th"} & set(self._open):
-            cell = self._cell()
-            if "small" in self._open:
-                cell.small[-1] = f"{cell.small[-1]} {text}".strip()
-            else:
-                cell.text = f"{cell.text} {text}".strip()
-
-    def _cell(self) -> Cell:
-        """The one that is being read; outside of tables, one that nobody keeps."""
-        inside = self.tables and self.tables[-1].rows and self.tables[-1].rows[-1]
-        return self.tables[-1].rows[-1][-1] if inside else Cell(small=[""])
-
-
-def tables(page: str) -> list[Table]:
-    r"""The tables of a page, in its order.
-
-    >>> found = tables("<h2>By class</h2><table><tr><th>Class</th><th>Clean</th></tr><tr><th>a_b</th><td><b>90.0</b><small>of 10</small></td></tr></table>")
-    >>> found[0].title, [str(cell) for cell in found[0].rows[1]]
-    ('By class', ['a_b', '90.0 (of 10)'])
-    >>> print(latex(found[0]))
-    % By class
-    \begin{tabular}{lr}
-    \toprule
-    Class & Clean \\
-    \midrule
-    a\_b & 90.0 {\scriptsize of 10} \\
-    \bottomrule
-    \end{tabular}
-    """
-    return [table for table in _Reader(page).tables if len(table.rows) > 1]
-
-
-def latex(table: Table) -> str:
-    """A table for a paper that uses the package booktabs."""
-    head, *body = table.rows
-    width = max(map(len, table.rows))
-
-    def line(row: list[Cell]) -> str:
-        cells = [
-            _escaped(c.text) + (f" {{\\scriptsize {_escaped('; '.join(c.small))}}}" if c.small else "") for c in row
-        ]
-        return " & ".join([*cells, *[""] * (width - len(row))]) + r" \\"
-
-    columns = "l" + "r" * (width - 1)
-    parts = [f"% {table.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule"]
-    return "\n".join([*parts, *map(line, body), r"\bottomrule", r"\end{tabular}"])
+    def embedded(self) -> Markup:
+        """All files, for a script element: nothing in them ends it."""
+        text = json.dumps(self._files, ensure_ascii=False, separators=(",", ":"))
+        return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def write_tables(page: str, folder: Path) -> list[Path]:
-    """Write every table of a page to `folder`, numbered in its order, as .csv, .json and .tex; returns their paths."""
-    written = []
-    for number, table in enumerate(tables(page), start=1):
-        name, text = f"{number:02d}-{anchor(table.title)[:60].strip('-')}", io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([_inert(str(cell)) for cell in row] for row in table.rows)
-        plain = {"title": table.title, "rows": [[[c.text, *c.small] for c in row] for row in table.rows]}
-        for suffix, content in (
-            (".csv", text.getvalue()),
-            (".json", json.dumps(plain, indent=1, ensure_ascii=False)),
-            (".tex", latex(table) + "\n"),
-        ):
-            written.append(write_bytes(folder / f"{name}{suffix}", content.encode()))
-    return written
+    """Write the tables that a page carries to `folder`, numbered in its order, as .csv, .json and .tex; returns their paths.
+
+    Raises `ValueError` for a page that carries none.
+    """
+    found = re.search(r'<script type="application/json" id="table-files">(.*?)</script>', page, re.DOTALL)
+    if found is None:
+        raise ValueError("expected a page that carries its tables, got one without. Write the report again.")
+    files = json.loads(found[1]).values()
+    return [
+        write_bytes(folder / f"{anchor(own['name'])}.{kind}", own[kind].encode())
+        for own in files
+        for kind in ("csv", "json", "tex")
+    ]
 
 
-def _inert(text: str) -> str:
+def as_csv(table: Table) -> str:
+    """A row per row; the count, the interval and a paper's number of a column in columns of their own.
+
+    >>> from avrobust.evaluation.stats import Estimate
+    >>> from avrobust.report import table
+    >>> found = table.table("By class", ["Class", "Clean"], [["=a_b", table.share(Estimate(0.9, 0.6, 1.0, 10))]])
+    >>> print(as_csv(found))
+    Class,Clean,Clean: clips,Clean: low,Clean: high
+    '=a_b,90,10,60,100
+    <BLANKLINE>
+    >>> print(latex(found, "By class"))
+    % By class
+    \\begin{tabular}{lr}
+    \\toprule
+    Class & Clean \\\\
+    \\midrule
+    =a\\_b & 90.0 {\\scriptsize of 10 [60.0, 100.0]} \\\\
+    \\bottomrule
+    \\end{tabular}
+    <BLANKLINE>
+    """
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    spread = [_spread(named(c), cells) for c, cells in zip(table.columns, columns, strict=True)]
+    heads = [head for heads, _ in spread for head in heads]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([inert(head) for head in heads])
+    lines.writerows([value for _, rows in spread for value in rows[i]] for i in range(len(table.rows)))
+    return text.getvalue()
+
+
+def _spread(name: str, cells: Iterable[Cell]) -> tuple[list[str], list[list[str]]]:
+    """The columns of a file that one column of a table becomes, and for each row their values."""
+    cells = list(cells)
+    known = [c.number for c in cells if c.number]
+    if not known:
+        return [name], [[inert(" ".join(filter(None, (c.text, *(f"({s})" for s in c.small)))))] for c in cells]
+    counted, said = any(n.n for n in known), any(n.paper is not None for n in known)
+    between, seeds = any(n.low == n.low for n in known), any(n.seeds > 1 for n in known)
+    parts = ["clips"] * counted + ["seeds"] * seeds + ["low", "high"] * between + ["paper"] * said
+    rows = []
+    for cell in cells:
+        n = cell.number or Number(math.nan)
+        own = {
+            "clips": n.n or math.nan,
+            "seeds": n.seeds if n.n else math.nan,
+            "low": n.low,
+            "high": n.high,
+            "paper": n.paper,
+        }
+        first = _plain(n.value) if cell.number else inert(cell.text)
+        rows.append([first, *(_plain(own[part]) for part in parts)])
+    return [name, *(f"{name}: {part}" for part in parts)], rows
+
+
+def _plain(value: float | None) -> str:
+    """A number as programs read it, nothing where there is none."""
+    return (
+        "" if value is None or math.isnan(value) else f"{round(value, PLACES):g}" if abs(value) < 1e5 else repr(value)
+    )
+
+
+def as_json(table: Table, title: str) -> str:
+    """The columns, and each row as a list of cells: what it says, and the number behind it where there is one."""
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    about = {"title": title, "above": table.above, "below": table.below, "columns": [named(c) for c in table.columns]}
+    return json.dumps({k: v for k, v in about.items() if v} | {"rows": rows}, ensure_ascii=False)
+
+
+def _cell(cell: Cell) -> dict[str, object]:
+    found: dict[str, object] = {"text": cell.text}
+    if cell.small:
+        found["small"] = list(cell.small)
+    if n := cell.number:
+        numbers = {"value": n.value, "low": n.low, "high": n.high, "paper": math.nan if n.paper is None else n.paper}
+        found |= {name: round(v, PLACES) for name, v in numbers.items() if math.isfinite(v)}
+        found |= {"clips": n.n} | ({"seeds": n.seeds} if n.seeds > 1 else {}) if n.n else {}
+    return found
+
+
+def latex(table: Table, title: str) -> str:
+    """A table for a paper that uses the package booktabs."""
+    layout = "".join("r" if any(row[i].number for row in table.rows) else "l" for i in range(len(table.columns)))
+    lines = [f"% {_escaped(title)}", rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
+    if table.groups:
+        lines.append(
+            " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{_escaped(g)}}}" if g else "" for g, n in table.groups) + r" \\"
+        )
+        start = 1
+        for group, span in table.groups:
+            if group:
+                lines.append(rf"\cmidrule(lr){{{start}-{start + span - 1}}}")
+            start += span
+    lines += [" & ".join(_escaped(c.name) for c in table.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_latex, row)) + r" \\" for row in table.rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex(cell: Cell) -> str:
+    below = f" {{\\scriptsize {_escaped('; '.join(cell.small))}}}" if cell.small else ""
+    return _escaped(cell.text) + below
+
+
+def named(column: Column) -> str:
+    """A column's name with the heading above it."""
+    return f"{column.group}: {column.name}" if column.group else column.name
+
+
+def inert(text: str) -> str:
     """Text that a spreadsheet takes for no formula: names come from files."""
-    return f"'{text}" if text.startswith(("=", "@")) else text
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _escaped(text: str) -> str:

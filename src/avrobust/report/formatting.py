@@ -10,15 +10,15 @@ from avrobust.facts import Budget, ModalityBudget
 
 IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
 # What a subset of modalities is called: as attacked, in a heading and a sentence; as a model's input; as a word.
-ATTACKED = {"clean": "Clean", "A": "Audio attacked", "V": "Video attacked", "AV": "Both attacked"}
+ATTACKED = {"clean": "Clean", "A": "Audio attacked", "V": "Visual attacked", "AV": "Both attacked"}
 WHEN = {
     "clean": "on clean clips",
     "A": "when audio is attacked",
-    "V": "when video is attacked",
+    "V": "when the visual input is attacked",
     "AV": "when both are attacked",
 }
 MODEL = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}
-MODALITY = {"A": "audio", "V": "video", "AV": "both"}
+MODALITY = {"A": "audio", "V": "visual", "AV": "both"}
 
 
 class Size(NamedTuple):
@@ -66,6 +66,12 @@ def physical(budget: ModalityBudget, modality: str) -> str:
         return f"{budget.eps:.3g} ({number} {unit})"
     levels = f"{number} of 255 grey levels"
     return f"{budget.eps:.3g} normalised ({levels})" if budget.unit == "normalised" else levels
+
+
+def budgets(level: Mapping[str, Budget]) -> str:
+    """What stands above a table of one set of budgets."""
+    parts = [f"{ATTACKED[s].lower()} {at(s, b)}" for s, b in level.items()]
+    return f"Perturbation budgets: {'; '.join(parts)}." if parts else ""
 
 
 def at(subset: str, budget: Budget) -> str:
@@ -134,7 +140,10 @@ def machine(world: Mapping[str, Any]) -> str:
     count = world.get("threads")
     threads = f"{count} thread{'s' if count > 1 else ''} a process" if count else ""
     software = named("Python", world.get("python")), named("torch", world.get("torch"))
-    return joined(world.get("cpu"), world.get("device"), threads, *software)
+    tf32 = {True: "TF32 on", False: "TF32 off"}.get(world.get("tf32"))  # type: ignore[arg-type]
+    trained = named("training in", world.get("precision"))
+    parts = world.get("cpu"), world.get("instructions"), world.get("device"), threads, tf32, trained
+    return joined(*parts, *software, world.get("system"))
 
 
 def anchor(text: str) -> str:

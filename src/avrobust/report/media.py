@@ -22,9 +22,11 @@ from avrobust.report.load import RunError
 
 T = TypeVar("T")
 FOLDERS = ("gallery", "samples", "strips", "features")  # of a run, whose files a page may hold
-AUDIO_BYTES = 2_000_000  # of WAV in one section; base64 adds a third, images and curves well under a megabyte
+MEDIA_BYTES = 2_000_000  # of audio and video in one section; base64 adds a third, images and curves below a megabyte
 WINDOW = 512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
 COLUMNS, ROWS = 220, 110  # a spectrogram's pixels
+# By the end of a file's name: its kind, and how it begins from which byte on.
+KINDS = {".png": ("image/png", 0, b"\x89PNG"), ".wav": ("audio/wav", 0, b"RIFF"), ".mp4": ("video/mp4", 4, b"ftyp")}
 FLOOR_DB = 80  # how far below the loudest cell black begins
 
 
@@ -37,9 +39,9 @@ class Audio:
 
 
 class Room:
-    """How many bytes of audio still fit into a section."""
+    """How many bytes of audio and video still fit into a section."""
 
-    def __init__(self, size: int = AUDIO_BYTES) -> None:
+    def __init__(self, size: int = MEDIA_BYTES) -> None:
         self.left = size
 
     def reserve(self, size: int) -> bool:
@@ -89,14 +91,19 @@ def audio(path: Path, room: Room) -> Audio | None:
     return Audio(uri(path) if room.reserve(path.stat().st_size) else None, spectrogram(wave, rate))
 
 
+def video(path: Path, room: Room) -> str | None:
+    """An MP4 file as a data URI; None where there is none, or no room for it."""
+    return uri(path) if path.exists() and room.reserve(path.stat().st_size) else None
+
+
 def uri(path: Path) -> str:
-    """A PNG or WAV file as a data URI."""
-    kind, head = {".png": ("image/png", b"\x89PNG"), ".wav": ("audio/wav", b"RIFF")}[path.suffix]
+    """A PNG, WAV or MP4 file as a data URI."""
+    kind, at, head = KINDS[path.suffix]
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: expected a file of this run, got: {error}. Run the study again.") from None
-    if not content.startswith(head):
+    if content[at : at + len(head)] != head:
         raise RunError(
             f"{path}: expected a {path.suffix} file, got another. Delete its folder and run the study again."
         )

@@ -15,14 +15,15 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import columns, percent
 from avrobust.files import write_bytes
 from avrobust.progress import duration
-from avrobust.report import formatting, tables
+from avrobust.report import formatting
+from avrobust.report.export import PageTables
 from avrobust.report.load import NO_PAPERS, read
+from avrobust.report.measured import clips_differ, measure
 from avrobust.report.media import check_inside
 from avrobust.report.paper import Paper
 from avrobust.report.run import Run
-from avrobust.report.sections import OF_OTHER_TASKS, SECTIONS, accuracy, doubts, task
-from avrobust.report.sections.summary import headline
-from avrobust.report.tables import clips_differ
+from avrobust.report.sections import OF_OTHER_TASKS, SECTIONS, accuracy, doubts, modality, task
+from avrobust.report.sections.summary import clean_sentence, headline
 
 PAGE = "report.html"
 
@@ -47,14 +48,16 @@ def html(run: Run) -> str:
     """The page as text.  Raises `RunError` where what it shows lies outside the run's folder, or is damaged."""
     if run.path:
         check_inside(run.path)
-    sections = SECTIONS if run.classifies else OF_OTHER_TASKS
-    shown = [(section, content) for section in sections if (content := section.data(run)) is not None]
-    common = {"run": run, "paper": run.paper, "seeds": len(run.seeds)}
-    parts = {
-        section: Markup(environment().get_template(f"sections/{section.name}.html.j2").render(common | dict(content)))
-        for section, content in shown
-    }
-    return environment().get_template("templates/page.html.j2").render(common, parts=parts)
+    common = {"run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables()}
+    sections, parts, results = [], {}, {}
+    for section in SECTIONS if run.classifies else OF_OTHER_TASKS:
+        if (content := section.data(run)) is not None:
+            template = environment().get_template(f"sections/{section.name}.html.j2")
+            parts[section.name] = Markup(template.render(common, section=section, **content))
+            results[section.name] = content.get("result", "")
+            sections.append(section)
+    page = environment().get_template("templates/page.html.j2")
+    return page.render(common, sections=sections[1:], parts=parts, results=results)
 
 
 @cache
@@ -94,22 +97,23 @@ def summary(source: Path | str | Rows) -> str:
     Accuracy in per cent; a dash is a condition that was not evaluated.
     """
     run = read(source)
-    lines = [headline(run), ""]
+    answer = headline(run)
+    lines = [answer, *filter(lambda line: line and line != answer, [clean_sentence(run) if run.classifies else ""]), ""]
     for measured in task.tables(run):
         heads = ("attack", "attacked", *measured.names)
         rows = [(r.attack, r.attacked, *map(str, r.numbers.values())) for r in measured.rows]
         lines += [measured.model, *columns([heads, *rows], right=True), *measured.notes, ""]
-    clean = accuracy.clean_cells(run)
+    clean = modality.rows(run)
     for table in accuracy.attack_tables(run) if run.classifies else ():
         lines.append(
             "; ".join(f"{formatting.ATTACKED[s]} ({s}) at {formatting.at(s, b)}" for s, b in table.level.items())
         )
         rows = [("attack", "clean", "A", "V", "AV", "mean")]
         for row in table.rows:
-            numbers = (tables.accuracy(run.clean(run.subject)), *(c.ours for c in row.cells.values()))
+            numbers = (measure(run.clean(run.subject)).ours, *(c.ours for c in row.cells.values()))
             rows.append((row.attack, *(percent(e.value) for e in numbers)))
         lines += columns(rows, right=True)
-        lines += [f"clean: {'; '.join(f'{formatting.MODEL[kind]} {c.ours}' for kind, c in clean.items())}", ""]
+        lines += [f"clean: {'; '.join(f'{formatting.MODEL[row.kind]} {row.clean}' for row in clean)}", ""]
     for flag, more in doubts.alike(run.flags):
         if flag.level != "note":
             lines.append(f"{flag.level}: {flag.text}{f' And {len(more)} more like it.' if more else ''}")

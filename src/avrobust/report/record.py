@@ -112,6 +112,7 @@ class World:
     features: list[str] | None = None
     onednn_max_cpu_isa: str | None = None
     precision: str | None = None
+    tf32: bool | None = None  # on a GPU: whether products or convolutions round their factors to 10 bits
     threads: int | None = None
     system: str | None = None
 
@@ -158,6 +159,7 @@ class RunRecord:
     started: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
     code: Code = field(default_factory=Code)
+    sources: dict[str, str] = field(default_factory=dict)
     world: World = field(default_factory=World)
     worlds: dict[str, World] = field(default_factory=dict)
     data: DataRecord = field(default_factory=DataRecord)

@@ -61,6 +61,14 @@ class Run:
         return printed if printed and printed.classes == self.classes else None
 
     @property
+    def printed_clean(self) -> dict[str, float]:
+        """The paper's clean accuracy of the audio-visual, the audio-only and the visual-only model, in per cent."""
+        if self.printed is None:
+            return {}
+        together = next(iter(self.printed.attacks.values())).clean
+        return dict(zip(("AV", "A", "V"), (together, *self.printed.unimodal), strict=True))
+
+    @property
     def classes(self) -> int:
         """How many classes there are; from the labels that occur where nothing says it."""
         known = len(self.record.data.classes) or self.outputs

@@ -61,10 +61,16 @@ def world(device: torch.device) -> dict[str, Any]:
         "features": [name for name in FEATURES if getattr(torch.cpu, f"_is_{name}_supported", bool)()],
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "precision": "bfloat16" if fast_bfloat16(device) else "float32",  # what training comes to by itself
+        "tf32": _tf32() if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _tf32() -> bool:
+    """Whether a GPU may round the factors of float32 products to 10 bits: torch does so in convolutions by default."""
+    return bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
 
 
 # Of a CPU, what makes sums in another order or of fewer digits.

@@ -21,7 +21,8 @@ from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.localisation import Localisation
 from avrobust.extras import needs
 from avrobust.files import draft, write_json
-from avrobust.media import write_png, write_wav
+from avrobust.media import write_mp4, write_png, write_wav
+from avrobust.media.encode import AAC_RATES
 from avrobust.media.errors import MediaError
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
@@ -29,6 +30,7 @@ from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Model, Signals
 
 PER_SUBSET, CANDIDATES, PER_CLASS, STRIPS, SIDE = 3, 24, 2, 5, 160
+PLAYED, SHOWN = 8.0, 192  # frames per second and least side of a video to be watched: a codec blurs smaller ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,7 @@ def attacked(shown: Shown, out: Path) -> None:
                     "pred_clean": shown.classes[int(before[i].argmax())], "pred": shown.classes[int(after[i].argmax())],
                     "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
                     "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": shown.rate,
+                    "seconds": batch.x.audio.shape[1] / shown.rate, "frames": batch.x.visual.shape[1],
                 }  # fmt: skip
                 about["amplified"] = _write(folder, batch, adversarial, i, shown.rate)
                 write_json(folder / "clip.json", about)
@@ -106,16 +109,26 @@ def _choose(before: torch.Tensor, after: torch.Tensor, label: torch.Tensor) -> l
 def _write(folder: Path, batch: Batch, adversarial: Signals, i: int, rate: int) -> float:
     """The clip before and after, and the difference, amplified around grey; returns by how much."""
     clean, adv = (
-        AV(audio=x.audio[i].cpu().numpy(), visual=x.visual[i, 0].permute(1, 2, 0).cpu().numpy())
+        AV(audio=x.audio[i].cpu().numpy(), visual=x.visual[i].permute(0, 2, 3, 1).cpu().numpy())
         for x in (batch.x, adversarial)
     )
-    delta = adv.visual - clean.visual
+    delta = (adv.visual - clean.visual)[0]
     amplified = 0.5 / max(float(np.abs(delta).max()), 1e-6)
     for name, x in (("clean", clean), ("adv", adv)):
-        write_png(folder / f"{name}.png", x.visual)
+        write_png(folder / f"{name}.png", x.visual[0])
         write_wav(folder / f"{name}.wav", x.audio, rate)
+        if rate in AAC_RATES:
+            write_mp4(folder / f"{name}.mp4", x.audio, _played(x.visual, len(x.audio) / rate), rate, PLAYED)
     write_png(folder / "diff.png", np.clip(0.5 + delta * amplified, 0, 1))
     return round(amplified, 1) if np.any(delta) else 0.0
+
+
+def _played(frames: np.ndarray, seconds: float) -> np.ndarray:
+    """The frames that a model sees, spread evenly over the audio that it hears, each pixel as a square of pixels."""
+    times = np.arange(max(1, round(seconds * PLAYED))) / PLAYED
+    shown = frames[(times / seconds * len(frames)).astype(int).clip(0, len(frames) - 1)]
+    larger = max(1, -(-SHOWN // shown.shape[1]))
+    return np.asarray(shown.repeat(larger, 1).repeat(larger, 2))
 
 
 def located(shown: Shown, places: Localisation, out: Path) -> None:

@@ -64,7 +64,7 @@ def pretraining_weakens(run: Run, level: Level) -> Claim:
     if pretrained and "V" in level:
         names = [pretrained, *(m for m in models if not run.about(m).visual_weights)]
         base, *others = run.worst_case([(m, "V", level["V"]) for m in names])
-        where = f"video attacked at {at('V', level['V'])}"
+        where = f"visual attacked at {at('V', level['V'])}"
         for name, predictions in zip(names[1:], others, strict=True):
             found += compare(f"{pretrained}, {where}", base, name, predictions)
     text = "Pretrained visual weights make a model less robust to attacks on video than random ones. (Our test.)"

@@ -15,6 +15,7 @@ from avrobust.report.sections import (
     fusions,
     gallery,
     localisation,
+    modality,
     models,
     one_clip,
     reproduce,
@@ -28,7 +29,7 @@ from avrobust.report.sections import (
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
-        summary, doubts, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
+        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
         localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip

@@ -1,15 +1,19 @@
-"""Clean accuracy, and robust accuracy and attack success by attack and attacked modality."""
+"""Robust accuracy and attack success by attack and attacked modality."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from avrobust.evaluation.flags import OVER_BUDGET
+from avrobust.evaluation.stats import percent
 from avrobust.facts import Budget
-from avrobust.report.formatting import MODEL
+from avrobust.report import table
+from avrobust.report.formatting import ATTACKED, MODEL, budgets, joined
+from avrobust.report.measured import Measured, average, heading, measure
 from avrobust.report.paper import Row, same_budgets
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import Cell, accuracy, average, cell, heading
+from avrobust.report.table import Cell, Column, Line, Table
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class AttackRow:
     """One attack on the subject of the run; `most` is the largest share of a budget that it used on any clip."""
 
     attack: str
-    cells: dict[str, Cell]  # A, V, AV, Avg
+    cells: dict[str, Measured]  # A, V, AV, Avg
     most: float
 
 
@@ -28,19 +32,6 @@ class AttackTable:
     level: Level
     heading: str
     rows: tuple[AttackRow, ...]
-
-
-def clean_cells(run: Run) -> dict[str, Cell]:
-    """Clean accuracy of the audio-visual, the audio-only and the visual-only model; of one model alone, its own."""
-    printed: dict[str, float] = {}
-    if run.printed:
-        together = next(iter(run.printed.attacks.values())).clean
-        printed = dict(zip(("AV", "A", "V"), (together, *run.printed.unimodal), strict=True))
-    return {
-        kind: Cell(accuracy(run.clean(run.model(kind))), printed.get(kind))
-        for kind in MODEL
-        if run.model(kind) or not run.alone
-    }
 
 
 def attack_tables(run: Run) -> list[AttackTable]:
@@ -62,8 +53,8 @@ def _row(run: Run, attack: str, level: Level) -> AttackRow:
     columns = {s: run.attacked(run.subject, attack, s, level[s]) for s in SUBSETS if s in level}
     row = _printed(run, attack, level)
     printed = {"A": row.a, "V": row.v, "AV": row.av} if row else {}
-    cells = {s: cell(columns.get(s), printed.get(s)) for s in SUBSETS}
-    cells["Avg"] = Cell(average(columns), row.avg if row else None)
+    cells = {s: measure(columns.get(s), printed.get(s)) for s in SUBSETS}
+    cells["Avg"] = Measured(average(columns), row.avg if row else None)
     used = [p[f"used_{m}"] for p in columns.values() if p for m in ("audio", "visual")]
     return AttackRow(attack, cells, max((u.max() for u in used if u.size and u.max() == u.max()), default=0.0))
 
@@ -74,9 +65,36 @@ def _printed(run: Run, attack: str, level: Level) -> Row | None:
     return run.printed.attacks.get(run.infos[attack].family)
 
 
+def by_attack(run: Run, found: AttackTable) -> Table:
+    """Robust accuracy and attack success by attack and by what is attacked."""
+    heads = [Column(name, ATTACKED[s]) for s in SUBSETS for name in ("robust accuracy", "attack success")]
+    rows: list[Line] = []
+    for row in found.rows:
+        over = (f"up to {row.most:.2f} × its budget",) if row.most > OVER_BUDGET else ()
+        pairs = ((table.accuracy(row.cells[s]), table.share(row.cells[s].success)) for s in SUBSETS)
+        cells = [cell for pair in pairs for cell in pair]
+        rows.append([Cell(row.attack, over), *cells, table.accuracy(row.cells["Avg"], role="strong")])
+    return table.table(
+        joined("Robust accuracy", found.heading.lower()), ["Attack", *heads, "Mean robust accuracy"], rows,
+        above=budgets(found.level),
+    )  # fmt: skip
+
+
+def _result(run: Run, found: list[AttackTable]) -> str:
+    """What the attack with the lowest mean leaves, in one line."""
+    rows = [row for t in found[-1:] for row in t.rows if row.most <= OVER_BUDGET and row.cells["Avg"].ours.n]
+    if not rows:
+        return ""
+    lowest = min(rows, key=lambda row: row.cells["Avg"].ours.value)
+    return f"{lowest.attack} leaves {percent(lowest.cells['Avg'].ours.value)} % on average"
+
+
 def data(run: Run) -> Mapping[str, Any]:
-    clean = {MODEL[kind]: c for kind, c in clean_cells(run).items()}
-    return {"clean": clean, "tables": attack_tables(run), "subject": MODEL[run.kind(run.subject or "")]}
+    found = attack_tables(run)
+    return {
+        "tables": [by_attack(run, t) for t in found], "subject": MODEL[run.kind(run.subject or "")],
+        "result": _result(run, found),
+    }  # fmt: skip
 
 
-SECTION = Section("accuracy", "Clean and robust accuracy", data)
+SECTION = Section("accuracy", "Robust accuracy by attack", data)

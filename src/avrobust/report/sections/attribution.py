@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from avrobust.evaluation.conditions import Predictions
-from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
+from avrobust.evaluation.stats import MISSING, Estimate, among, estimate, percent
 from avrobust.facts import Budget
+from avrobust.report.formatting import at
 from avrobust.report.run import Run
 from avrobust.report.section import Section
+from avrobust.report.table import share, table
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,28 @@ def _mean(shares: np.ndarray) -> Estimate:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    return {"tables": found} if found else None
+    if not found:
+        return None
+    heads = [
+        "Attack",
+        "Fooled, %",
+        "By audio alone, %",
+        "By visual alone, %",
+        "Only by both, %",
+        "Audio's share of the gradient, %",
+    ]
+    shown = [
+        table(
+            f"Contribution of each modality at {at('AV', budget)}",
+            heads,
+            [[r.attack, *map(share, (r.fooled, r.audio, r.visual, r.both, r.slope))] for r in rows],
+            above=f"Both attacked on {rows[0].model}, perturbation budgets {at('AV', budget)}.",
+        )
+        for budget, rows in found.items()
+    ]
+    last = [rows[-1] for rows in found.values()][-1]
+    result = f"of the clips that {last.attack} fools, audio alone fools {percent(last.audio.value)} %, visual alone {percent(last.visual.value)} %"
+    return {"tables": shown, "result": result if last.audio.n else ""}
 
 
 SECTION = Section("attribution", "Contribution of each modality", data)

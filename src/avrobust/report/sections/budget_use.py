@@ -1,5 +1,6 @@
 """How much of its budget each attack used, measured on the adversarial clips themselves."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,16 +8,19 @@ from typing import Any
 import numpy as np
 
 from avrobust.evaluation.flags import OVER_BUDGET
+from avrobust.report import formatting, table
+from avrobust.report.formatting import joined, listing
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.sections.accuracy import AttackTable, attack_tables
+from avrobust.report.table import Cell, Column, Line, Table
 
 # What is measured: the modalities attacked, the one that is looked at, and its distance to the clean signal.
 COLUMNS = {
     ("A", "audio"): ("Audio attacked", "snr_db"),
-    ("V", "visual"): ("Video attacked", "psnr_db"),
-    ("AV", "audio"): ("Both attacked: audio", "snr_db"),
-    ("AV", "visual"): ("Both attacked: video", "psnr_db"),
+    ("V", "visual"): ("Visual attacked", "psnr_db"),
+    ("AV", "audio"): ("Both attacked, audio", "snr_db"),
+    ("AV", "visual"): ("Both attacked, visual", "psnr_db"),
 }
 
 
@@ -47,9 +51,37 @@ def uses(run: Run, table: AttackTable) -> dict[str, dict[tuple[str, str], Use]]:
     return found
 
 
+def used(run: Run, found: AttackTable) -> Table:
+    """Mean and largest share of the budget over clips, and the median distance to the clean signal."""
+    heads: list[Column] = []
+    body: list[Line] = []
+    for (_, modality), (name, _) in COLUMNS.items():
+        decibels = "median SNR, dB" if modality == "audio" else "median PSNR, dB"
+        heads += [Column(head, name) for head in ("mean", "most", decibels)]
+    for attack, mine in uses(run, found).items():
+        cells = [cell for key in COLUMNS for cell in _cells(mine.get(key))]
+        outside = max((u.outside for u in mine.values()), default=math.nan)
+        body.append([attack, *cells, table.percentage(outside, role="over" if outside > 0 else "")])
+    title = joined("Share of the budget used", found.heading.lower())
+    return table.table(
+        title, ["Attack", *heads, "Clips over budget, %, at most"], body, above=formatting.budgets(found.level)
+    )
+
+
+def _cells(use: Use | None) -> tuple[Cell, Cell, Cell]:
+    if use is None:
+        return table.DASH, table.DASH, table.DASH
+    mean, most = (table.number(v, f"{v:.2f}", role="over" if v > OVER_BUDGET else "") for v in (use.mean, use.most))
+    return mean, most, table.number(use.db, formatting.decibel(use.db))
+
+
 def data(run: Run) -> Mapping[str, Any] | None:
-    found = [(table, uses(run, table)) for table in attack_tables(run)]
-    return {"tables": found, "columns": {key: name for key, (name, _) in COLUMNS.items()}} if found else None
+    found = attack_tables(run)
+    if not found:
+        return None
+    over = [f"{row.attack} ({row.most:.2f} ×)" for row in found[0].rows if row.most > OVER_BUDGET]
+    result = f"over budget: {listing(over)}" if over else "every attack kept its budget"
+    return {"tables": [used(run, t) for t in found], "result": result}
 
 
 SECTION = Section("budget_use", "Budget used by each attack", data)

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from avrobust.evaluation.conditions import Predictions, shared
-from avrobust.evaluation.stats import MISSING, Estimate, among, estimate
+from avrobust.evaluation.stats import MISSING, Estimate, among, estimate, percent
 from avrobust.facts import Budget, ModalityBudget
-from avrobust.report.formatting import MODALITY, at, listing
+from avrobust.report.formatting import ATTACKED, MODALITY, at, listing
+from avrobust.report.measured import accuracy
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import accuracy
+from avrobust.report.table import DASH, Cell, Line, Table, share, table
 from avrobust.units import IMAGENET_STD
 
 BEFORE = ""  # the channel of clips before any
@@ -49,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ChannelTable:
     """One attack on one model: `clean` is what every channel does to clean clips."""
 
     model: str
@@ -73,13 +74,13 @@ class Table:
         return f"{subject}: {'; '.join(parts)}." if parts else ""
 
 
-def tables(run: Run) -> list[Table]:
+def tables(run: Run) -> list[ChannelTable]:
     """One per model and attack that went through a channel; empty where none did."""
     made = dict.fromkeys((c.model, p.info.crafted_by) for c, p in run.sent.items())
     return [_table(run, model, attack) for model, attack in made if attack != NO_ATTACK]
 
 
-def _table(run: Run, model: str, attack: str) -> Table:
+def _table(run: Run, model: str, attack: str) -> ChannelTable:
     sent = [p for c, p in run.sent.items() if c.model == model]
     control = {p.info.channel: p for p in sent if p.info.crafted_by == NO_ATTACK}
     mine = [p for p in sent if p.info.crafted_by == attack]
@@ -98,7 +99,7 @@ def _table(run: Run, model: str, attack: str) -> Table:
     clean = {name: accuracy(control[name]) for name in channels if name in control}
     if before := next((p for p in mine if p.info.channel == BEFORE), None):
         clean[BEFORE] = estimate(before["correct_clean"])
-    return Table(model, attack, tuple(channels), clean, tuple(rows))
+    return ChannelTable(model, attack, tuple(channels), clean, tuple(rows))
 
 
 def _arrival(sent: Predictions, made: Predictions | None, control: Predictions | None) -> Arrival:
@@ -115,7 +116,7 @@ def _arrival(sent: Predictions, made: Predictions | None, control: Predictions |
 class FileBudget:
     """A linf budget in the steps of a file, per colour or alone."""
 
-    modality: str  # "audio" or "video"
+    modality: str  # "audio" or "visual"
     budget: str
     steps: tuple[float, ...]
     seen: str = ""
@@ -123,14 +124,14 @@ class FileBudget:
     @property
     def size(self) -> str:
         """So many steps; by colour from the fewest to the most."""
-        unit = "grey levels of 255" if self.modality == "video" else "steps of 16 bits"
+        unit = "grey levels of 255" if self.modality == "visual" else "steps of 16 bits"
         ends = (f"{s:.2f}" if s < 10 else f"{s:.1f}" for s in (min(self.steps), max(self.steps)))
         return f"{' to '.join(dict.fromkeys(ends))} {unit}"
 
     @property
     def fits(self) -> str:
         """Which perturbations a file can hold."""
-        unit = "grey level" if self.modality == "video" else "step"
+        unit = "grey level" if self.modality == "visual" else "step"
         if max(self.steps) < 0.5:
             return f"Less than half a {unit}: rounding restores the clean clip. No perturbation within this budget can be stored."
         if max(self.steps) < 1:
@@ -150,7 +151,7 @@ def budgets(run: Run) -> list[FileBudget]:
     met |= {c.budget for c, p in run.sent.items() if p.info.crafted_by != NO_ATTACK}
     audio = [FileBudget("audio", str(b), (32768 * b.eps,)) for b in sorted({b.audio for b in met}) if b.norm == "linf"]
     visual = [b for b in sorted({b.visual for b in met}) if b.norm == "linf"]
-    return audio + [FileBudget("video", str(b), _grey_levels(b), _seen(run, b)) for b in visual]
+    return audio + [FileBudget("visual", str(b), _grey_levels(b), _seen(run, b)) for b in visual]
 
 
 def _grey_levels(budget: ModalityBudget) -> tuple[float, ...]:
@@ -174,7 +175,38 @@ def _seen(run: Run, budget: ModalityBudget) -> str:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    return {"tables": found, "budgets": budgets(run)} if found else None
+    if not found:
+        return None
+    heads = ["Modality", "Perturbation budget", "In a file", "What fits", "Measured"]
+    body: list[Line] = [(b.modality, b.budget, b.size, b.fits, b.seen or "—") for b in budgets(run)]
+    kept = table("What a file can hold of a budget", heads, body)
+    return {
+        "kept": kept,
+        "tables": [(t.words, through(t)) for t in found],
+        "result": f"{found[0].attack} on {found[0].model}",
+    }
+
+
+def through(found: ChannelTable) -> Table:
+    """Accuracy before and after each channel, and how many clips stay misclassified."""
+    heads = ["Attacked", "Perturbation budget", *(c or "before any channel" for c in found.channels)]
+    body: list[Line] = [["Clean", "—", *(share(found.clean[c]) if c in found.clean else DASH for c in found.channels)]]
+    for r in found.rows:
+        name = ATTACKED[r.subset] + (", adaptive" if r.adaptive else "")
+        body.append(
+            [name, at(r.subset, r.budget), *(_arrived(r.arrivals.get(c), c, r.adaptive) for c in found.channels)]
+        )
+    return table(f"{found.attack} on {found.model} after each channel", heads, body)
+
+
+def _arrived(arrival: Arrival | None, channel: str, adaptive: bool) -> Cell:
+    if arrival is None:
+        return DASH
+    cell = share(arrival.accuracy)
+    if not arrival.stay.n or (channel == BEFORE and not adaptive):
+        return cell
+    stay = f"{arrival.words} stay misclassified", f"[{percent(arrival.stay.low)}, {percent(arrival.stay.high)}]"
+    return replace(cell, small=(*cell.small, *stay))
 
 
 SECTION = Section("channels", "After storage and transmission", data)

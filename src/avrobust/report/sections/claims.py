@@ -6,16 +6,18 @@ of its comparisons are adjusted alike for their number (`Paired.as_one_of`).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from avrobust.evaluation.stats import percent
-from avrobust.report.claims import Claim, Comparison, compare, families, fullest, over
+from avrobust.report.claims import Claim, Comparison, Verdict, compare, families, fullest, over
 from avrobust.report.formatting import ATTACKED, MODEL, WHEN, at
 from avrobust.report.run import Level, Run
 from avrobust.report.section import Section
+
+OPEN: tuple[Verdict, ...] = ("undecided", "not tested")  # claims that say nothing either way
 
 
 @lru_cache(maxsize=2)  # the headline and the section ask for the same
@@ -150,7 +152,20 @@ def data(run: Run) -> Mapping[str, Any] | None:
     ends = [abs(end) for c in found for k in c.comparisons for end in (k.gap.low, k.gap.high)]
     sizes = {name: size for name, size in families(found).items() if size}
     # The little axes hold the largest difference, in tenths.
-    return {"claims": found, "families": sizes, "extent": math.ceil(10 * max(ends, default=1.0)) / 10 or 1.0}
+    decided = [c for c in found if c.verdict not in OPEN]
+    others = [c for c in found if c.verdict in OPEN]
+    return {
+        "decided": decided, "others": others, "rest": _counted(others), "result": _counted(found), "families": sizes,
+        "extent": math.ceil(10 * max(ends, default=1.0)) / 10 or 1.0,
+    }  # fmt: skip
+
+
+def _counted(found: Sequence[Claim]) -> str:
+    """How many claims have each verdict, in one line."""
+    verdicts = [c.verdict for c in found]
+    counts = {v: verdicts.count(v) for v in get_args(Verdict) if v in verdicts}
+    plural = {"holds": "hold", "holds in part": "hold in part", "does not hold": "do not hold"}
+    return ", ".join(f"{n} {plural.get(v, v) if n > 1 else v}" for v, n in counts.items())
 
 
 SECTION = Section("claims", "Tested claims", data)

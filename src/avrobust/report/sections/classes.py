@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from avrobust.evaluation.conditions import Predictions
-from avrobust.evaluation.stats import MISSING, among
+from avrobust.evaluation.stats import MISSING, among, percent
+from avrobust.report import table
+from avrobust.report.formatting import ATTACKED, WHEN, budgets
+from avrobust.report.measured import Measured
 from avrobust.report.run import Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import Cell
+from avrobust.report.table import Cell, Column, Line, Number, Table, number, share
 
 MOST = 30  # classes whose confusion matrix can still be read; of more, the most frequent confusions
 FREQUENT = 12
@@ -21,8 +24,8 @@ class Row:
     """One class: clean accuracy and, by attacked subset, robust accuracy and attack success."""
 
     name: str
-    clean: Cell
-    attacked: Mapping[str, Cell]
+    clean: Measured
+    attacked: Mapping[str, Measured]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,11 @@ class Confusions:
     attack: str
     counts: np.ndarray
     outside: int
+
+    @property
+    def title(self) -> str:
+        """What its table is called."""
+        return f"{ATTACKED[self.subset]}: {self.attack}" if self.attack else ATTACKED[self.subset]
 
     def most(self, names: list[str]) -> list[tuple[str, str, int, int]]:
         """The most frequent confusions: true class, predicted class, clips, of all clips of the true class."""
@@ -57,10 +65,10 @@ def rows(run: Run, level: Level) -> list[Row]:
     ]
 
 
-def _of_class(p: Predictions, k: int) -> Cell:
+def _of_class(p: Predictions, k: int) -> Measured:
     own = p["label"] == k
     attacked = p.condition.subset != "clean"
-    return Cell(
+    return Measured(
         among(p["correct"], own), success=among(~p["correct"], own & p["correct_clean"]) if attacked else MISSING
     )
 
@@ -106,15 +114,63 @@ def single_label(run: Run) -> bool:
     return bool(known and both[0].min() >= 0 and both[0].max() < run.classes)
 
 
+def by_class(found: list[Row], level: Level) -> Table:
+    """Clean accuracy, robust accuracy and attack success of each class."""
+    subsets = [s for s in level if all(s in row.attacked for row in found)]
+    heads = [Column(name, ATTACKED[s]) for s in subsets for name in ("robust accuracy", "attack success")]
+    body: list[Line] = [
+        [
+            row.name.replace("_", " "),
+            table.accuracy(row.clean),
+            *(cell for s in subsets for cell in (share(row.attacked[s].ours), share(row.attacked[s].success))),
+        ]
+        for row in found
+    ]
+    return table.table("Accuracy by class", ["Class", "Clean accuracy", *heads], body, above=budgets(level))
+
+
+def matrix(found: Confusions, names: list[str]) -> Table:
+    """True classes by row, predicted classes by column; shaded by the share of the row."""
+    called = [name.replace("_", " ") for name in names]
+    body: list[Line] = [
+        [
+            called[i],
+            *(
+                Cell(str(n or ""), (), Number(float(n)), "right" if i == j else "", float(n / max(row.sum(), 1)))
+                for j, n in enumerate(row)
+            ),
+        ]
+        for i, row in enumerate(found.counts)
+    ]
+    outside = f"{found.outside} predictions are none of these classes, or not finite." if found.outside else ""
+    return table.table(found.title, ["", *called], body, below=outside, kind="matrix")
+
+
+def frequent(found: Confusions, names: list[str]) -> Table:
+    """The most frequent confusions, a row each."""
+    body: list[Line] = [
+        [label.replace("_", " "), predicted.replace("_", " "), number(n, str(n), f"of {total}")]
+        for label, predicted, n, total in found.most(names)
+    ]
+    return table.table(found.title, ["True class", "Predicted class", "Clips"], body)
+
+
+def _result(found: list[Row]) -> str:
+    """The class that loses most, in one line."""
+    worst = [(row.attacked[s].ours, s, row.name) for row in found for s in row.attacked if row.attacked[s].ours.n]
+    if not worst:
+        return ""
+    e, subset, name = min(worst, key=lambda w: w[0].value)
+    return f"lowest: {name.replace('_', ' ')}, {percent(e.value)} % of {e.n} {WHEN[subset]}"
+
+
 def data(run: Run) -> Mapping[str, Any] | None:
     if not single_label(run):
         return None
     level = run.levels[-1] if run.levels else {}
-    found = rows(run, level)
-    return {
-        "rows": found, "level": level, "subsets": list(found[0].attacked) if found else [], "names": names(run),
-        "confusions": confusions(run, level), "matrix": run.classes <= MOST,
-    }  # fmt: skip
+    found, whole = rows(run, level), run.classes <= MOST
+    shown = [(matrix if whole else frequent)(c, names(run)) for c in confusions(run, level)]
+    return {"table": by_class(found, level), "confusions": shown, "matrix": whole, "result": _result(found)}
 
 
 SECTION = Section("classes", "Accuracy by class", data)

@@ -11,10 +11,10 @@ from avrobust.evaluation.conditions import Condition
 from avrobust.evaluation.stats import Estimate, percent
 from avrobust.facts import Budget, ModalityBudget
 from avrobust.report.formatting import ATTACKED, MODEL, size
+from avrobust.report.measured import accuracy
 from avrobust.report.plots import MARK, MUTED, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import accuracy
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import MISSING, Estimate, avg_all, avg_attacked, bootstrap, relative_improvement
-from avrobust.report.formatting import MODEL, joined, named
+from avrobust.report import table
+from avrobust.report.formatting import ATTACKED, MODEL, budgets, joined, listing, named
+from avrobust.report.measured import Measured, average, heading, measure
 from avrobust.report.paper import Row, same_budgets
+from avrobust.report.record import Codes
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import Cell, average, cell, heading
+from avrobust.report.table import Cell, Column, Line, Number, Table, number, percentage
 
 Columns = dict[str, Predictions | None]  # clean, A, V, AV
 
@@ -23,7 +26,7 @@ class ModelRow:
 
     model: str
     about: str  # what distinguishes it
-    cells: dict[str, Cell]  # clean, A, V, AV, Avg, and "Avg with clean"
+    cells: dict[str, Measured]  # clean, A, V, AV, Avg, and "Avg with clean"
     ri: Estimate  # against the first row, in fractions
     printed_ri: float | None = None
 
@@ -83,12 +86,38 @@ def model_tables(run: Run, models: Mapping[str, str], printed: Mapping[str, Row]
     return found
 
 
+def under_attack(found: ModelTable, last: Literal["RI", "Avg with clean"]) -> Table:
+    """A row per model: clean accuracy, robust accuracy and attack success by what is attacked, and a last column."""
+    pairs = [Column(name, ATTACKED[s]) for s in SUBSETS for name in ("robust accuracy", "attack success")]
+    name = {"RI": "RI, points", "Avg with clean": "Mean with clean"}[last]
+    body: list[Line] = []
+    for i, row in enumerate(found.rows):
+        own = [cell for s in SUBSETS for cell in (table.accuracy(row.cells[s]), table.share(row.cells[s].success))]
+        end = table.accuracy(row.cells["Avg with clean"])
+        if last == "RI":
+            end = table.points(row.ri, paper=row.printed_ri) if i else Cell("0", (), Number(0.0))
+        about = (row.about.replace("_", " "),) if row.about else ()
+        body.append(
+            [
+                Cell(row.model, about),
+                table.accuracy(row.cells["clean"]),
+                *own,
+                table.accuracy(row.cells["Avg"], role="strong"),
+                end,
+            ]
+        )
+    return table.table(
+        joined(found.attack, found.heading.lower()), ["Model", "Clean accuracy", *pairs, "Mean robust accuracy", name], body,
+        above=budgets(found.level),
+    )  # fmt: skip
+
+
 def _model_row(model: str, about: str, own: Columns, base: Columns, row: Row | None) -> ModelRow:
     printed = {"clean": row.clean, "A": row.a, "V": row.v, "AV": row.av} if row else {}
-    cells = {s: cell(p, printed.get(s)) for s, p in own.items()}
-    cells["Avg"] = Cell(average(own), avg_attacked(row.a, row.v, row.av) if row else None)
+    cells = {s: measure(p, printed.get(s)) for s, p in own.items()}
+    cells["Avg"] = Measured(average(own), avg_attacked(row.a, row.v, row.av) if row else None)
     every = avg_all(row.clean, row.a, row.v, row.av) if row else None
-    cells["Avg with clean"] = Cell(average(own, clean=True), every)
+    cells["Avg with clean"] = Measured(average(own, clean=True), every)
     ri = MISSING
     if own is not base:
         same = shared(*(p for p in [*own.values(), *base.values()] if p is not None))
@@ -116,7 +145,32 @@ def _ri(clean: Any, a: Any, v: Any, av: Any, base_clean: Any, base_a: Any, base_
 def data(run: Run) -> Mapping[str, Any] | None:
     found = defense_tables(run)
     memories = {name: m.memory for name, m in run.record.models.items() if m.memory}
-    return {"tables": found, "memories": memories} if found else None
+    if not found:
+        return None
+    models = len(found[0].rows)
+    return {
+        "tables": [under_attack(t, "RI") for t in found], "codes": codes(memories) if memories else None,
+        "result": f"{models} models under {listing([t.attack for t in found])}",
+    }  # fmt: skip
+
+
+def codes(memories: Mapping[str, Mapping[Any, Codes]]) -> Table:
+    """How sparse the codes of the feature memories are: means over test clips."""
+    body: list[Line] = [
+        [
+            name,
+            modality,
+            number(code.nonzero, f"{code.nonzero:.1f}"),
+            percentage(code.residual),
+            number(code.iterations, f"{code.iterations:.0f}"),
+            number(code.gap, f"{code.gap:.1e}"),
+        ]
+        for name, memory in memories.items()
+        for modality, code in memory.items()
+    ]
+    heads = ["Model", "Modality", "Nonzero coefficients", "Residual, % of the feature", "Iterations", "Duality gap"]
+    below = "Means over test clips. A code without zero coefficients is not sparse."
+    return table.table("Sparse codes of the feature memories", heads, body, below=below)
 
 
 SECTION = Section("defenses", "Models and defenses", data)

@@ -8,6 +8,7 @@ from avrobust.evaluation.flags import Flag
 from avrobust.report import worlds
 from avrobust.report.run import Run
 from avrobust.report.section import Section
+from avrobust.report.table import table
 
 
 def alike(raised: Sequence[Flag]) -> list[tuple[Flag, list[Flag]]]:
@@ -34,8 +35,10 @@ def notes(run: Run) -> list[str]:
 
 
 def data(run: Run) -> Mapping[str, Any] | None:
-    found = {"flags": alike(run.flags), "notes": notes(run), "unread": run.record.data.failures}
+    failures = run.record.data.failures
+    unread = table("Unreadable clips", ["Clip", "File", "Reason"], [(f.id, f.file, f.reason) for f in failures])
+    found = {"flags": alike(run.flags), "notes": notes(run), "unread": unread if failures else None}
     return found if any(found.values()) else None
 
 
-SECTION = Section("doubts", "What raises doubt", data)
+SECTION = Section("doubts", "What raises doubt", data, folds=False)

@@ -14,6 +14,7 @@ from avrobust.report.load import RunError
 from avrobust.report.media import png
 from avrobust.report.run import Run
 from avrobust.report.section import Section
+from avrobust.report.table import Line, Table, number, table
 
 PLANES = ("tsne_audio", "tsne_visual")
 PARTS = ("audio", "visual", *PLANES)
@@ -87,7 +88,26 @@ def _cloud(model: str, seed: int, file: str, palette: list[str]) -> Cloud:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = clouds(run)
-    return {"clouds": found, "colours": colours(run.classes)} if found else None
+    return {"clouds": found, "colours": colours(run.classes), "table": distances(found)} if found else None
+
+
+def distances(found: list[Cloud]) -> Table:
+    """How far apart the features lie, by model and modality."""
+    heads = [
+        "Model",
+        "Modality",
+        "Silhouette",
+        "Distance within a class",
+        "Distance between classes",
+        "Cosine of both modalities",
+    ]
+    body: list[Line] = [
+        [c.model, modality, *(number(v, f"{v:.2f}") for v in (s.silhouette, s.within, s.between, c.cosine))]
+        for c in found
+        for modality, s in (("audio", c.audio), ("visual", c.visual))
+    ]
+    below = "Distances are 1 − cosine, means over pairs of clips. Silhouette: 1 where classes are far apart, 0 where they overlap."
+    return table("Distances of features", heads, body, below=below)
 
 
 SECTION = Section("features", "Feature space", data)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from avrobust.report.formatting import listing
 from avrobust.report.run import Run
 from avrobust.report.section import Section
-from avrobust.report.sections.defenses import ModelTable, model_tables
+from avrobust.report.sections.defenses import ModelTable, model_tables, under_attack
 
 
 def fusion_tables(run: Run) -> list[ModelTable]:
@@ -17,7 +18,10 @@ def fusion_tables(run: Run) -> list[ModelTable]:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = fusion_tables(run)
-    return {"tables": found} if found else None
+    if not found:
+        return None
+    result = f"{len(found[0].rows)} fusions under {listing([t.attack for t in found])}"
+    return {"tables": [under_attack(t, "Avg with clean") for t in found], "result": result}
 
 
 SECTION = Section("fusions", "Fusions", data)

@@ -1,4 +1,4 @@
-"""Clips before and after an attack: frames, audio, spectrograms, and the difference."""
+"""Clips before and after an attack: video with audio, spectrograms, predictions, and the difference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avrobust.facts import Budget
-from avrobust.report.media import Audio, Room, audio, power, read_json, read_wav, spectrogram, uri
+from avrobust.report.media import Audio, Room, audio, power, read_json, read_wav, spectrogram, uri, video
 from avrobust.report.run import Run
 from avrobust.report.section import Section
+from avrobust.report.sections.setup import seen
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,19 @@ class ClipRecord:
     p_true_clean: float | None = None
     p_true_adv: float | None = None
     snr_db: float | None = None
+    psnr_db: float | None = None
     amplified: float | None = None
+    seconds: float | None = None  # of audio that the model hears
+    frames: int | None = None  # that it sees
+
+
+@dataclass(frozen=True)
+class Side:
+    """The clip clean or attacked: its first frame as it is, a video with its audio where the run has one, its audio."""
+
+    frame: str
+    video: str | None
+    audio: Audio | None
 
 
 @dataclass(frozen=True)
@@ -36,12 +49,14 @@ class Example:
     """
 
     about: ClipRecord
-    clean: str
-    adversarial: str
+    clean: Side
+    adversarial: Side
     difference: str | None
-    clean_audio: Audio | None
-    adversarial_audio: Audio | None
     noise: str | None
+
+    @property
+    def fooled(self) -> bool:
+        return self.about.pred != self.about.label
 
 
 def examples(run: Path, room: Room) -> list[Example]:
@@ -58,20 +73,26 @@ def _example(folder: Path, room: Room) -> Example:
         (before, rate), (after, _) = read_wav(clean), read_wav(adversarial)
         if len(before) == len(after) and (before != after).any():
             noise = spectrogram(after - before, rate, loudest=power(before, rate).max())
-    return Example(
-        about=about,
-        clean=uri(folder / "clean.png"),
-        adversarial=uri(folder / "adv.png"),
-        difference=uri(difference) if difference.exists() else None,
-        clean_audio=audio(clean, room),
-        adversarial_audio=audio(adversarial, room),
-        noise=noise,
-    )
+    difference_uri = uri(difference) if difference.exists() else None
+    return Example(about, _side(clean, room), _side(adversarial, room), difference_uri, noise)
+
+
+def _side(wav: Path, room: Room) -> Side:
+    """A video carries the audio: a clip that has one needs no other."""
+    played = video(wav.with_suffix(".mp4"), room)
+    return Side(uri(wav.with_suffix(".png")), played, audio(wav, Room(0) if played else room))
 
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = examples(run.path, Room()) if run.path else []
-    return {"examples": found} if found else None
+    if not found:
+        return None
+    fooled = sum(example.fooled for example in found)
+    return {
+        "examples": found,
+        "seen": seen(run),
+        "result": f"{len(found)} clips, {fooled} of them misclassified under attack",
+    }
 
 
 SECTION = Section("gallery", "Adversarial examples", data)

@@ -1,4 +1,4 @@
-"""Where models look in the picture: measures against boxes of the sound source, and attention over frames."""
+"""Where models look in the frame: measures against boxes of the sound source, and attention over frames."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from avrobust.evaluation.conditions import Predictions
-from avrobust.evaluation.stats import MISSING, Estimate, Proportion, estimate
+from avrobust.evaluation.stats import MISSING, Estimate, Proportion, estimate, percent
 from avrobust.facts import Budget
+from avrobust.report.formatting import ATTACKED, at
+from avrobust.report.measured import accuracy
 from avrobust.report.media import read_json, uri
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import accuracy
+from avrobust.report.table import DASH, Cell, Line, Table, percentage, share, table
 
 FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)
 KEPT = 0.95  # of the clean clips, whose maps peak at least as high as a negative's must to be taken for a source
@@ -23,7 +25,7 @@ CONTROLS = {
     "muted": "Silence",
     "noise": "White noise",
 }
-NEGATIVES = ("elsewhere", "muted", "noise")  # the source of the audio is not in the picture
+NEGATIVES = ("elsewhere", "muted", "noise")  # the source of the audio is not in the frame
 BASELINES = {"blank": "The whole frame", "centre": "A box at the centre"}
 
 
@@ -192,8 +194,33 @@ def strips(run: Run, model: str) -> list[Strip]:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    drawn = {model: strips(run, model) for model in found}
-    return {"tables": found, "baselines": baselines(run), "strips": drawn} if found else None
+    if not found:
+        return None
+    shown = {model: (measures(model, rows, baselines(run)), strips(run, model)) for model, rows in found.items()}
+    clean = next(iter(found.values()))[0]
+    result = (
+        f"points at the sound source on {percent(clean.pointing.value)} % of the clean clips"
+        if clean.pointing.n
+        else ""
+    )
+    return {"models": shown, "result": result}
+
+
+def measures(model: str, found: list[Row], beside: list[Baseline]) -> Table:
+    """A row per condition and per baseline, in per cent."""
+    heads = [
+        "Condition", "Perturbation budget", "Accuracy", "Pointing", "Attention", "Found", "Overlap", "Over rival", "Moved",
+        "False positives",
+    ]  # fmt: skip
+    body: list[Line] = []
+    for r in found:
+        name = f"{r.condition}, {ATTACKED[r.subset].lower()}" if r.budget else r.condition
+        cells = r.recognised, r.pointing, r.mass, r.found, r.auc, r.prefers, r.moved, r.sees
+        body.append([name, at(r.subset, r.budget) if r.budget else "—", *map(share, cells)])
+    for b in beside:
+        own = DASH, share(b.pointing), percentage(b.mass), share(b.found), percentage(b.auc), DASH, DASH, DASH
+        body.append([Cell(b.name, ("ignores the clip",)), "—", *own])
+    return table(f"Sound source localisation by {model}", heads, body)
 
 
 SECTION = Section("localisation", "Sound source localisation", data)

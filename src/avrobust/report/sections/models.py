@@ -1,5 +1,6 @@
 """The models, how they were trained, and their validation accuracy over epochs."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,9 +8,12 @@ import matplotlib
 from matplotlib.ticker import MaxNLocator
 
 from avrobust.evaluation.stats import percent
+from avrobust.progress import duration
+from avrobust.report.formatting import MODEL, joined
 from avrobust.report.plots import MARK, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
 from avrobust.report.run import Run
 from avrobust.report.section import Section
+from avrobust.report.table import Line, Table, number, percentage, table
 
 
 def training(run: Run) -> Panel | None:
@@ -37,7 +41,35 @@ def training(run: Run) -> Panel | None:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    return {"training": training(run)}
+    return {
+        "training": training(run),
+        "models": described(run),
+        "result": f"{len(run.record.models)} models" * bool(run.record.models),
+    }
+
+
+def described(run: Run) -> Table | None:
+    """What is recorded of each model; None without a record."""
+    body: list[Line] = [
+        [
+            name,
+            MODEL[run.kind(name)],
+            (m.fusion or "—") if run.kind(name) == "AV" else "—",
+            joined(*(part.replace("_", " ") for part in (m.loss or "", m.feature_defense or ""))) or "—",
+            m.start or "random",
+            number(m.parameters or math.nan, f"{m.parameters or 0:,}"),
+            number(m.epochs or math.nan, f"{m.epochs}"),
+            number(m.seconds or math.nan, duration(m.seconds or 0)),
+            percentage(math.nan if m.val is None else m.val),
+            m.recipe or "—",
+        ]
+        for name, m in run.record.models.items()
+    ]
+    heads = [
+        "Model", "Input", "Fusion", "Loss, feature defense", "Initial weights", "Parameters", "Epochs", "Training time",
+        "Validation accuracy, %", "Recipe",
+    ]  # fmt: skip
+    return table("Models and training", heads, body) if body else None
 
 
 SECTION = Section("models", "Models and training", data)

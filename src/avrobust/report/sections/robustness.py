@@ -11,10 +11,11 @@ from avrobust.evaluation.comparison import Paired, clips_needed, paired
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import Estimate
 from avrobust.report.claims import mean_attacked
-from avrobust.report.formatting import listing
+from avrobust.report.formatting import ATTACKED, budgets, joined, listing
+from avrobust.report.measured import accuracy, heading
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import accuracy, heading
+from avrobust.report.table import Cell, Column, Line, Table, points, share, table
 
 Verdict = Literal["more robust", "not more robust", "not reliable", "undecided", "baseline"]
 POINTS = 0.03  # a difference that people care about
@@ -51,7 +52,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class DefenseTable:
     """One set of budgets; `baseline` is the model that defenses are compared with, `attacks` those of the worst case."""
 
     level: Level
@@ -73,12 +74,12 @@ class Table:
 
 
 @lru_cache(maxsize=2)  # the headline and the section ask for the same
-def tables(run: Run) -> list[Table]:
+def tables(run: Run) -> list[DefenseTable]:
     """A table per set of budgets at which the strongest attack met two models; empty where it met none."""
     return [table for level in run.defense_levels if set(level) == set(SUBSETS) and (table := _table(run, level))]
 
 
-def _table(run: Run, level: Level) -> Table | None:
+def _table(run: Run, level: Level) -> DefenseTable | None:
     strongest = next((attack for attack, info in run.infos.items() if info.strongest), None)
     weak = next((a for a, info in run.infos.items() if info.plain and info.family == "FGSM"), "")
     met = [m for m in run.defenses if strongest and run.attacked(m, strongest, "AV", level["AV"]) is not None]
@@ -107,7 +108,7 @@ def _table(run: Run, level: Level) -> Table | None:
     )
     inside = [a for a in run.infos if a not in run.over_budget]
     attacks = tuple(a for a in inside if all(run.attacked(m, a, s, b) is not None for m, s, b in wanted))
-    return Table(level, heading(run, level, defenses=True), baseline, attacks, rows)
+    return DefenseTable(level, heading(run, level, defenses=True), baseline, attacks, rows)
 
 
 def _baseline(run: Run, met: list[str]) -> str:
@@ -125,7 +126,25 @@ def _gap(high: Predictions | None, low: Predictions | None) -> tuple[np.ndarray,
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    return {"tables": found} if found else None
+    return {"tables": [(t, verdicts(t)) for t in found], "result": found[0].words} if found else None
+
+
+def verdicts(found: DefenseTable) -> Table:
+    """A row per defense: its accuracies, its gain over the baseline and the verdict."""
+    gain = f"Gain over {found.baseline}, points"
+    heads: list[str | Column] = [
+        "Model", "Clean accuracy", "FGSM, mean", "Worst case, mean", *(Column(ATTACKED[s], "Worst case") for s in SUBSETS),
+        gain, "Verdict",
+    ]  # fmt: skip
+    body: list[Line] = []
+    for r in found.rows:
+        why = r.alarms
+        if r.verdict == "undecided" and r.needed:
+            why = (f"{r.needed:,} clips would show {100 * found.points:.0f} points",)
+        shown = share(r.clean), share(r.weak), share(r.strong, role="strong"), *(share(r.worst[s]) for s in SUBSETS)
+        body.append([r.model, *shown, points(r.gap, p=True), Cell(r.verdict, why)])
+    title = joined("Which defense is more robust", found.heading.lower())
+    return table(title, heads, body, above=budgets(found.level))
 
 
 SECTION = Section("robustness", "Which defense is more robust", data)

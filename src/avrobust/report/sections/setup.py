@@ -1,11 +1,10 @@
-"""What was asked: data, models, attacks, budgets, seeds, machine and code."""
+"""What was asked: data, models, attacks, budgets and seeds."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from avrobust.progress import duration
-from avrobust.report.formatting import MODALITY, MODEL, at, joined, listing, machine, named, software
-from avrobust.report.record import present
+from avrobust.report.formatting import MODALITY, MODEL, at, joined, listing, named
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
 
@@ -19,17 +18,27 @@ def facts(run: Run) -> list[tuple[str, str]]:
     found = [
         ("Data", joined(record.data.name, f"{run.classes} classes" if run.classifies else "", clips)),
         ("Clip", _clip(record.data.spec)),
+        ("Model input", seen(run)),
         ("Models", listing(models)),
         ("Attacks", listing(list(run.infos))),
         ("Budgets", _budgets(run)),
         ("Seeds", listing([str(s) for s in run.seeds])),
-        ("Machine", machine(present(record.world))),
-        ("Code", software(present(record.code))),
         ("Started", (record.started or "").replace("T", " ")[:16]),
-        ("Time", joined(*(f"{stage} {duration(s)}" for stage, s in record.seconds.items()))),
-        ("Data sha256", record.data.sha256[:16]),
+        ("Time", duration(sum(record.seconds.values())) if record.seconds else ""),
     ]
     return [(name, text) for name, text in found if text]
+
+
+def seen(run: Run) -> str:
+    """What of a clip the models get, as recorded: how much of its audio, how many frames."""
+    view, spec = run.record.asked.get("view"), run.record.data.spec
+    found = [*(view.get(n) for n in ("samples", "frames", "size"))] if isinstance(view, Mapping) else []
+    known = [float(v) for v in (*found, spec.get("rate"), spec.get("seconds")) if isinstance(v, int | float) and v > 0]
+    if len(known) < 5:
+        return ""
+    samples, frames, size, rate, whole = known
+    shown = "one frame" if frames == 1 else f"{frames:g} frames"
+    return f"{samples / rate:.2f} s of the {whole:g} s of audio, and {shown} of {size:g} × {size:g} pixels, from the centre"
 
 
 def _clip(spec: Mapping[str, Any]) -> str:
@@ -64,7 +73,7 @@ def _budgets(run: Run) -> str:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    return {"facts": facts(run)}
+    return {"facts": facts(run), "result": joined(run.record.data.name, seen(run))}
 
 
 SECTION = Section("setup", "Setup", data)

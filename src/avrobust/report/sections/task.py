@@ -8,11 +8,12 @@ import numpy as np
 
 from avrobust.evaluation.conditions import Condition
 from avrobust.evaluation.measures import LabelRanking, Numbers
-from avrobust.evaluation.stats import Estimate, percent
+from avrobust.evaluation.stats import percent
 from avrobust.report.formatting import ATTACKED, WHEN, at, listing
+from avrobust.report.measured import success
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
-from avrobust.report.tables import success
+from avrobust.report.table import Cell, Line, Table, percentage, share, table
 
 MOST = 12  # labels whose own average precision is shown
 
@@ -29,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Label:
-    """A label's average precision on clean clips and under the attack of `Table.worst`."""
+    """A label's average precision on clean clips and under the attack of `TaskTable.worst`."""
 
     name: str
     clean: float
@@ -37,7 +38,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Table:
+class TaskTable:
     """One model.  `names` are the numbers of its task, `notes` what they leave out, `labels` those that lose most."""
 
     model: str
@@ -48,13 +49,13 @@ class Table:
     worst: str
 
 
-def tables(run: Run) -> list[Table]:
+def tables(run: Run) -> list[TaskTable]:
     """A table for each model of another task than classification."""
     models = dict.fromkeys(c.model for c in run.table)
     return [_table(run, model) for model in models if not run.classes_of(model)]
 
 
-def _table(run: Run, model: str) -> Table:
+def _table(run: Run, model: str) -> TaskTable:
     measures, order = run.measured(model), ["", *run.infos]
 
     def place(c: Condition) -> tuple[int, int, Condition]:
@@ -74,7 +75,7 @@ def _table(run: Run, model: str) -> Table:
     )
     notes = dict.fromkeys(note for c in conditions for note in measures.notes(run.table[c]))
     labels, worst = _labels(run, model) if isinstance(measures, LabelRanking) else ((), "")
-    return Table(model, tuple(rows[0].numbers), rows, tuple(notes), labels, worst)
+    return TaskTable(model, tuple(rows[0].numbers), rows, tuple(notes), labels, worst)
 
 
 def _labels(run: Run, model: str) -> tuple[tuple[Label, ...], str]:
@@ -106,20 +107,26 @@ def sentence(run: Run) -> str:
     return f"{name} of {model} on clean clips: {number}.{attacked}"
 
 
-def shown(number: Estimate) -> Mapping[str, str]:
-    """A number with its unit, and below it its count and interval."""
-    if not number.n:
-        return {"value": "—", "below": ""}
-    count = f"{number.n}" if number.seeds == 1 else f"{number.n} × {number.seeds}"
-    return {
-        "value": number.shown(number.value) + " %" * number.share,
-        "below": f"of {count} [{number.shown(number.low)}, {number.shown(number.high)}]",
-    }
+def measures(found: TaskTable) -> Table:
+    """A row per condition, a column per number of the task: in per cent where it is a share."""
+    heads = [f"{name}, %" if found.rows[0].numbers[name].share else name for name in found.names]
+    body: list[Line] = [
+        [r.attack, Cell(r.attacked, (r.budget,) if r.budget else ()), *(share(r.numbers[name]) for name in found.names)]
+        for r in found.rows
+    ]
+    return table(f"Metrics of {found.model}", ["Attack", "Attacked", *heads], body, below=" ".join(found.notes))
+
+
+def by_label(found: TaskTable) -> Table | None:
+    """The labels that lose most average precision; None where that is not measured."""
+    body: list[Line] = [(label.name, percentage(label.clean), percentage(label.attacked)) for label in found.labels]
+    title = f"Labels of {found.model} that lose most average precision"
+    return table(title, ["Label", "Clean", found.worst], body) if body else None
 
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    return {"tables": found, "shown": shown} if found else None
+    return {"tables": [(measures(t), by_label(t)) for t in found]} if found else None
 
 
 SECTION = Section("task", "Metrics of the task", data)

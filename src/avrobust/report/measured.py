@@ -10,7 +10,7 @@ from avrobust.report.run import SUBSETS, Level, Run
 
 
 @dataclass(frozen=True)
-class Cell:
+class Measured:
     """One number of a table; `printed` is the paper's, in per cent, None where it has none.
 
     `success`: of the clips that were correct when clean, the share that the attack turned wrong.
@@ -21,9 +21,9 @@ class Cell:
     success: Estimate = MISSING
 
 
-def cell(predictions: Predictions | None, printed: float | None = None) -> Cell:
+def measure(predictions: Predictions | None, printed: float | None = None) -> Measured:
     """Accuracy under one condition, and the attack's success; missing stays missing."""
-    return Cell(accuracy(predictions), printed, success(predictions))
+    return Measured(accuracy(predictions), printed, success(predictions))
 
 
 def accuracy(predictions: Predictions | None) -> Estimate:
