@@ -408,12 +408,12 @@ def test_budgets_are_said_in_what_files_hold(tmp_path):
     assert held["audio", "0.006"].size == "196.6 steps of 16 bits" and held["audio", "0.006"].fits.startswith(
         "196 whole"
     )
-    small, paper, large = (held["video", eps] for eps in ("0.006", "0.012", "0.048"))
+    small, paper, large = (held["visual", eps] for eps in ("0.006", "0.012", "0.048"))
     assert small.size == "0.34 to 0.35 grey levels of 255" and small.fits.startswith("Less than half a grey level")
     assert small.seen == "60 of 60 videos came back clean, bit for bit."
     assert paper.fits.startswith("Less than one grey level") and not paper.seen
     assert large.fits == "2 whole grey levels."
-    assert held["video", "0.024"].seen.endswith("Pixels changed by up to 3.")
+    assert held["visual", "0.024"].seen.endswith("Pixels changed by up to 3.")
 
 
 def test_the_report_calls_things_as_rows_do():

@@ -87,7 +87,7 @@ def test_verdicts(run):
 
 def test_it_stands_on_the_page(run):
     html = page.html(run)
-    assert 'id="robustness"' in html and 'data-verdict="more robust"' in html
+    assert 'id="robustness"' in html and '<td class="word">more robust</td>' in html
     assert "1 is more robust than AV, trained as long in the worst case: Adversarial" in html
 
 
@@ -104,7 +104,8 @@ def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
     assert table.words.startswith("None of the 3 defenses")
     text = page.html(part)
     assert (
-        "0 clips would show" not in text and "nan" not in text[text.index('id="robustness"') :].split("</section>")[0]
+        "0 clips would show" not in text
+        and "nan" not in text[text.index('id="robustness"') :].split('class="section"')[0]
     )
 
 

@@ -34,4 +34,9 @@ SECTIONS: tuple[Section, ...] = tuple(
     )
 )  # fmt: skip
 # Those that say something of models that do not classify.
-OF_OTHER_TASKS = tuple(module.SECTION for module in (summary, task, doubts, budget_use, models, setup, reproduce))
+OF_OTHER_TASKS = (
+    summary.SECTION,
+    doubts.SECTION,
+    modality.OF_OTHER_TASKS,
+    *(module.SECTION for module in (task, budget_use, models, setup, reproduce)),
+)

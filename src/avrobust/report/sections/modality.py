@@ -8,10 +8,10 @@ from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import MISSING, Estimate
 from avrobust.report import formatting
 from avrobust.report.formatting import ATTACKED, MODEL, listing
-from avrobust.report.measured import accuracy, clips_differ
+from avrobust.report.measured import accuracy, clips_differ, success
 from avrobust.report.run import Level, Run
 from avrobust.report.section import Section
-from avrobust.report.table import Cell, Line, Table, share, table
+from avrobust.report.table import Cell, Column, Line, Table, share, table
 
 
 @dataclass(frozen=True)
@@ -107,4 +107,36 @@ def data(run: Run) -> Mapping[str, Any] | None:
     return {"table": by_modality(run)} if rows(run) else None
 
 
+def by_task(run: Run) -> Table:
+    """Of models that do not classify: the first number of their task on clean clips, and the attacker's success."""
+    models = [c.model for c in run.table if c.subset == "clean" and not run.classes_of(c.model)]
+    budgets = level(run)
+    body: list[Line] = []
+    for model in dict.fromkeys(models):
+        clean = run.clean(model)
+        name, number = next(iter(run.measured(model).numbers(clean, clean).items())) if clean else ("", MISSING)
+        worst = run.worst_case([(model, s, b) for s, b in budgets.items()])
+        cells = (share(success(p), role="strong") for p in worst)
+        body.append([Cell(model, (MODEL[run.kind(model)],)), name, share(number), *cells])
+    heads: list[str | Column] = [
+        "Model",
+        "Measure",
+        "Clean",
+        *(Column(ATTACKED[s], "Attack success, %") for s in budgets),
+    ]
+    return table(
+        "Clean metric and attack success",
+        heads,
+        body,
+        above=formatting.budgets(budgets),
+        below="Attack success: of the clips that are right when clean, the share that is wrong in the worst case over attacks.",
+    )
+
+
+def data_of_tasks(run: Run) -> Mapping[str, Any] | None:
+    found = by_task(run)
+    return {"table": found} if found.rows else None
+
+
 SECTION = Section("modality", "Accuracy by modality", data, folds=False)
+OF_OTHER_TASKS = Section("modality", "Clean metric and attack success", data_of_tasks, folds=False)
