@@ -40,7 +40,6 @@ OUTSIDE = {
     "media/container.py": "FFmpeg's names of its readers",
     "report/export.py": "cells of tables for spreadsheets and LaTeX",
     "report/formatting.py": "a heading as an HTML id",
-    "report/media.py": "bytes of files",
     "report/plots.py": "SVG",
     "report/sections/curves.py": "a formatted number",
 }
