@@ -1,4 +1,4 @@
-# make study · make test · make worlds · make check · make docs · make bench · make bench-gpu · make install: each creates the environment that it needs.
+# make study · make test · make worlds · make check · make docs · make dist · make matrix · make bench · make bench-gpu · make install: each creates the environment that it needs.
 # Needs Python 3.11 or newer, make and a C compiler. `PYTHON=python3.12 make study` uses another Python.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BENCH  ?= --size quick
 CLIPS  ?= 40
 BIN    := $(VENV)/bin
 
-.PHONY: study test worlds check docs bench bench-gpu install format golden clean
+.PHONY: study test worlds check docs bench bench-gpu install dist matrix format golden clean
 .DEFAULT_GOAL := study
 
 # constraints.txt pins the tested versions; pyproject.toml names the requirements.
@@ -70,6 +70,20 @@ bench: $(VENV)/.bench
 bench-gpu: $(VENV)/.bench
 	PYTHON=$(BIN)/python benchmarks/gpu.sh
 
+# Wheel and sdist, in dist/: checked, installed in an empty environment, and the README's examples run there.
+DIST := .dist
+$(DIST)/.tools: pyproject.toml
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python -m pip install --quiet build twine uv
+	touch $@
+
+dist: $(DIST)/.tools
+	PATH="$(CURDIR)/$(DIST)/bin:$$PATH" tests/dist.sh
+
+# The oldest and the newest releases of what pyproject.toml names, on every Python that is here: minutes and gigabytes each.
+matrix: $(DIST)/.tools
+	PATH="$(CURDIR)/$(DIST)/bin:$$PATH" tests/matrix.sh
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -79,4 +93,4 @@ golden: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/test_golden.py
 
 clean:
-	rm -rf $(VENV) runs data site
+	rm -rf $(VENV) $(DIST) .matrix dist runs data site

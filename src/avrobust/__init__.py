@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from avrobust.types import Batch as Batch
     from avrobust.types import Output as Output
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The public names, by the module that holds them.
 _MODULES = {
