@@ -121,9 +121,12 @@ class Run:
         return sorted(present, key=lambda m: (order.index(m) if m in order else len(order), m))
 
     def model(self, kind: str) -> str | None:
-        """The model that stands for its kind: the first of them, even where it has no predictions yet."""
-        recorded = [m for m in self.record.models if self.kind(m) == kind]
-        return next(iter(recorded or self.models(kind)), None)
+        """The model that stands for its kind: the first of them, even where it has no predictions yet.
+
+        Of models of several tasks, the first that classifies.
+        """
+        found = [m for m in self.record.models if self.kind(m) == kind] or self.models(kind)
+        return next(filter(self.classes_of, found), next(iter(found), None))
 
     @property
     def subject(self) -> str | None:

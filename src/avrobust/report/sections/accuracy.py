@@ -1,5 +1,6 @@
 """Robust accuracy and attack success by attack and attacked modality."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from avrobust.evaluation.flags import OVER_BUDGET
 from avrobust.evaluation.stats import percent
 from avrobust.facts import Budget
 from avrobust.report import table
-from avrobust.report.formatting import ATTACKED, MODEL, budgets, joined
+from avrobust.report.formatting import ATTACKED, MODEL, WHEN, budgets, joined
 from avrobust.report.measured import Measured, average, heading, measure
 from avrobust.report.paper import Row, same_budgets
 from avrobust.report.run import SUBSETS, Level, Run
@@ -82,15 +83,17 @@ def by_attack(run: Run, found: AttackTable) -> Table:
 
 def _result(run: Run, found: list[AttackTable]) -> str:
     """What the attack with the lowest mean leaves, in one line."""
-    rows = [row for t in found[-1:] for row in t.rows if row.most <= OVER_BUDGET and row.cells["Avg"].ours.n]
-    if not rows:
-        return ""
-    lowest = min(rows, key=lambda row: row.cells["Avg"].ours.value)
-    return f"{lowest.attack} leaves {percent(lowest.cells['Avg'].ours.value)} % on average"
+    rows = [row for row in found[-1].rows if row.most <= OVER_BUDGET]
+    means = [(row.cells["Avg"].ours.value, "on average", row.attack) for row in rows if row.cells["Avg"].ours.n]
+    single = [(row.cells[s].ours.value, WHEN[s], row.attack) for row in rows for s in SUBSETS if row.cells[s].ours.n]
+    value, when, attack = min(means or single, default=(math.nan, "", ""))
+    return f"{attack} leaves {percent(value)} % {when}" if attack else ""
 
 
-def data(run: Run) -> Mapping[str, Any]:
+def data(run: Run) -> Mapping[str, Any] | None:
     found = attack_tables(run)
+    if not found:
+        return None
     return {
         "tables": [by_attack(run, t) for t in found], "subject": MODEL[run.kind(run.subject or "")],
         "result": _result(run, found),

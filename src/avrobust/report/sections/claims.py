@@ -149,6 +149,8 @@ def data(run: Run) -> Mapping[str, Any] | None:
     if run.alone:  # nothing to compare
         return None
     found = claims(run)
+    if not any(c.comparisons for c in found):
+        return None
     ends = [abs(end) for c in found for k in c.comparisons for end in (k.gap.low, k.gap.high)]
     sizes = {name: size for name, size in families(found).items() if size}
     # The little axes hold the largest difference, in tenths.

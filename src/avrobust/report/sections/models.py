@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from avrobust.evaluation.stats import percent
 from avrobust.progress import duration
-from avrobust.report.formatting import MODEL, joined
+from avrobust.report.formatting import MODEL, joined, listing
 from avrobust.report.plots import MARK, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
 from avrobust.report.run import Run
 from avrobust.report.section import Section
@@ -40,12 +40,9 @@ def training(run: Run) -> Panel | None:
     return Panel("Validation accuracy over epochs", svg, f"Validation accuracy over epochs: {text}.")
 
 
-def data(run: Run) -> Mapping[str, Any]:
-    return {
-        "training": training(run),
-        "models": described(run),
-        "result": f"{len(run.record.models)} models" * bool(run.record.models),
-    }
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = {"training": training(run), "models": described(run), "result": listing(list(run.record.models))}
+    return found if found["models"] else None
 
 
 def described(run: Run) -> Table | None:

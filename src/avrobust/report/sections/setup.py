@@ -72,8 +72,9 @@ def _budgets(run: Run) -> str:
     return "; ".join(parts)
 
 
-def data(run: Run) -> Mapping[str, Any]:
-    return {"facts": facts(run), "result": joined(run.record.data.name, seen(run))}
+def data(run: Run) -> Mapping[str, Any] | None:
+    found = facts(run)
+    return {"facts": found, "result": joined(run.record.data.name, seen(run))} if found else None
 
 
 SECTION = Section("setup", "Setup", data)

@@ -126,7 +126,9 @@ def by_label(found: TaskTable) -> Table | None:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    return {"tables": [(measures(t), by_label(t)) for t in found]} if found else None
+    if not found:
+        return None
+    return {"tables": [(measures(t), by_label(t)) for t in found], "result": listing(found[0].names)}
 
 
 SECTION = Section("task", "Metrics of the task", data)
