@@ -35,6 +35,17 @@ class Number:
     seeds: int = 1
     paper: float | None = None
 
+    @property
+    def key(self) -> str:
+        """The value as JavaScript reads it; "" where there is none.
+
+        >>> Number(1 / 3).key, Number(math.inf).key, Number(math.nan).key
+        ('0.3333333333', 'Infinity', '')
+        """
+        if math.isinf(self.value):
+            return "Infinity" if self.value > 0 else "-Infinity"
+        return "" if math.isnan(self.value) else f"{self.value:.10g}"
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -68,20 +68,22 @@ def _printed(run: Run, attack: str, level: Level) -> Row | None:
 
 def by_attack(run: Run, found: AttackTable) -> Table:
     """Robust accuracy and attack success by attack and by what is attacked."""
-    heads = [Column(name, ATTACKED[s]) for s in SUBSETS for name in ("robust accuracy", "attack success")]
+    subsets = [s for s in SUBSETS if s in found.level]
+    heads: list[str | Column] = [
+        Column(name, ATTACKED[s]) for s in subsets for name in ("robust accuracy", "attack success")
+    ]
+    mean = ["Mean robust accuracy"] * (len(subsets) == len(SUBSETS))
     rows: list[Line] = []
     for row in found.rows:
         over = (f"up to {row.most:.2f} × its budget",) if row.most > OVER_BUDGET else ()
-        pairs = ((table.accuracy(row.cells[s]), table.share(row.cells[s].success)) for s in SUBSETS)
+        pairs = ((table.accuracy(row.cells[s]), table.share(row.cells[s].success)) for s in subsets)
         cells = [cell for pair in pairs for cell in pair]
-        rows.append([Cell(row.attack, over), *cells, table.accuracy(row.cells["Avg"], role="strong")])
-    return table.table(
-        joined("Robust accuracy", found.heading.lower()), ["Attack", *heads, "Mean robust accuracy"], rows,
-        above=budgets(found.level),
-    )  # fmt: skip
+        rows.append([Cell(row.attack, over), *cells, *(table.accuracy(row.cells["Avg"], role="strong") for _ in mean)])
+    title = joined("Robust accuracy", found.heading.lower())
+    return table.table(title, ["Attack", *heads, *mean], rows, above=budgets(found.level))
 
 
-def _result(run: Run, found: list[AttackTable]) -> str:
+def _result(found: list[AttackTable]) -> str:
     """What the attack with the lowest mean leaves, in one line."""
     rows = [row for row in found[-1].rows if row.most <= OVER_BUDGET]
     means = [(row.cells["Avg"].ours.value, "on average", row.attack) for row in rows if row.cells["Avg"].ours.n]
@@ -96,7 +98,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
         return None
     return {
         "tables": [by_attack(run, t) for t in found], "subject": MODEL[run.kind(run.subject or "")],
-        "result": _result(run, found),
+        "result": _result(found),
     }  # fmt: skip
 
 
