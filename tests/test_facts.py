@@ -1,12 +1,15 @@
 """Facts are values: no part of the program reads a fact back out of a display name."""
 
 import ast
+import pickle
 from pathlib import Path
 
 import pytest
 
 import avrobust
-from avrobust import Threat
+from avrobust import Rows, Threat
+from avrobust.config import digest
+from avrobust.evaluation.conditions import tabulate
 from avrobust.facts import Budget, ModalityBudget
 
 ROOT = Path(avrobust.__file__).parent
@@ -113,3 +116,30 @@ def test_budgets_are_columns_and_their_display_is_only_that():
     assert Budget.of(row | {"threat": "anything"}) == threat.budget
     assert Threat.l2(audio="40 dB SNR").budget == Budget(ModalityBudget(0.01, "l2", "snr"))
     assert threat.only("A").budget == Threat.linf(audio=0.006).budget  # whatever the other ball is
+
+
+def test_a_budget_is_shown_as_it_was_typed_and_compared_by_value(tmp_path):
+    typed, computed = Threat.linf(audio="-44 dBFS", visual="2/255"), Threat.linf(audio=10 ** (-44 / 20), visual=2 / 255)
+    assert str(typed) == "audio linf -44 dBFS, visual linf 2/255" and "0.007843" in str(computed)
+    assert typed == computed and typed.budget == computed.budget and digest(typed) == digest(computed)
+    assert str(pickle.loads(pickle.dumps(typed))) == str(typed)  # as workers get it
+    assert str(Threat(*typed.map(lambda ball: ball.scaled(0.5)))) == "audio linf 0.003155, visual linf 1/255"
+    seen = {
+        "clip": ["a"],
+        "model": "m",
+        "seed": 0,
+        "mode": "corrected",
+        "subset": "AV",
+        "status": "ok",
+        "correct": True,
+    }
+    parts = [
+        Rows.of(seen | {"attack": name, "correct_clean": True} | threat.budget.columns())
+        for name, threat in (("PGD", typed), ("MIM", computed))
+    ]
+    Rows.concat(parts).save(tmp_path / "rows.parquet")
+    table = Rows.load(tmp_path / "rows.parquet").table()
+    assert "audio linf -44 dBFS, visual linf 2/255" in table and "visual linf 0.007843" in table
+    again = Rows.of(seen | {"seed": 1, "attack": "PGD", "correct_clean": True} | computed.budget.columns())
+    (condition,) = tabulate(Rows.concat([parts[0], again]).data)  # one condition with two seeds
+    assert str(condition.budget) == str(typed)

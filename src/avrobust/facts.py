@@ -57,14 +57,42 @@ class AttackInfo:
         return bool(self.family) and not (self.source or self.variant) and self.objective in ("", usual)
 
 
+class Typed(float):
+    """A number with the text that somebody typed for it; it equals the plain number.
+
+    >>> two = Typed(2 / 255, "2/255")
+    >>> two.text, two == 2 / 255, hash(two) == hash(2 / 255)
+    ('2/255', True, True)
+    """
+
+    text: str
+
+    def __new__(cls, value: float, text: str = "") -> "Typed":
+        made = super().__new__(cls, value)
+        made.text = text
+        return made
+
+    @classmethod
+    def of(cls, value: float, text: str | None) -> float:
+        """`value`, with its text if there is one."""
+        return cls(value, text) if text else value
+
+
+def typed(value: float) -> str | None:
+    """The text that was typed for a number; None for a number that was computed."""
+    return value.text if isinstance(value, Typed) else None
+
+
 @dataclass(frozen=True, order=True)
 class ModalityBudget:
     """The perturbation budget of one modality; without arguments, of a modality that is not attacked.
 
     `unit` says what `eps` counts in: "linear" (the signal's own unit, full scale 1), "normalised" (ImageNet's standard
     deviation per colour channel), "snr" (the clip's own norm, so `eps` is an amplitude ratio), or the weights of a
-    distance of your own.
+    distance of your own.  A budget that was typed is shown as it was typed: `eps` is a `Typed` number then.
 
+    >>> print(ModalityBudget(Typed(2 / 255, "2/255"), "linf", "linear"), "|", ModalityBudget(2 / 255, "linf", "linear"))
+    linf 2/255 | linf 0.007843
     >>> print(ModalityBudget(0.006, "linf", "normalised"), "|", ModalityBudget(0.01, "l2", "snr"), "|", ModalityBudget())
     linf 0.006 normalised | 40 dB SNR | untouched
     """
@@ -76,6 +104,8 @@ class ModalityBudget:
     def __str__(self) -> str:
         if not self.eps:
             return "untouched"
+        if text := typed(self.eps):
+            return text if self.unit == "snr" else f"{self.norm} {text}"
         if self.unit == "snr":
             return f"{0.0 - 20 * math.log10(self.eps):.4g} dB SNR"
         return f"{self.norm} {self.eps:.4g}" + ("" if self.unit == "linear" else f" {self.unit}")
@@ -98,7 +128,8 @@ class Budget:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Budget":
         """From the columns of a row."""
-        return cls(*(ModalityBudget(row[f"eps_{m}"], row[f"norm_{m}"], row[f"unit_{m}"]) for m in ("audio", "visual")))
+        sizes = {m: Typed.of(row[f"eps_{m}"], row.get(f"typed_{m}")) for m in ("audio", "visual")}
+        return cls(*(ModalityBudget(size, row[f"norm_{m}"], row[f"unit_{m}"]) for m, size in sizes.items()))
 
     @property
     def attacked(self) -> str:
@@ -110,10 +141,12 @@ class Budget:
         return ", ".join(f"{m} {b}" for m, b in (("audio", self.audio), ("visual", self.visual)) if b.eps) or "—"
 
     def columns(self) -> dict[str, Any]:
-        """The columns of a row: `norm_audio`, `eps_audio`, `unit_audio`, the same of `visual`, and `threat` for display."""
+        """The columns of a row: `norm_audio`, `eps_audio`, `unit_audio`, the same of `visual`; for display `threat`, and what
+        was typed for both.
+        """
         pairs = (("audio", self.audio), ("visual", self.visual))
         parts = {f"{field}_{m}": getattr(b, field) for m, b in pairs for field in ("norm", "eps", "unit")}
-        return {**parts, "threat": str(self)}
+        return {**parts, "threat": str(self), **{f"typed_{m}": typed(b.eps) for m, b in pairs}}
 
     @property
     def kind(self) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -125,3 +158,5 @@ class Budget:
 
 
 BUDGET_COLUMNS = tuple(Budget().columns())
+# Those that tell two budgets apart: the others are for display.
+BUDGET_VALUES = tuple(f"{field}_{m}" for m in ("audio", "visual") for field in ("norm", "eps", "unit"))

@@ -22,7 +22,7 @@ from torch import Tensor
 from avrobust.facts import Budget, ModalityBudget
 from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, doubles
-from avrobust.units import IMAGENET_STD, LINEAR, Norm, Scale, number, size
+from avrobust.units import IMAGENET_STD, LINEAR, Norm, Scale, number, scaled, size
 
 NORMS: tuple[Norm, ...] = get_args(Norm)
 # x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
@@ -96,6 +96,10 @@ class Ball:
     def budget(self) -> ModalityBudget:
         """The budget as plain values; equal for all balls that leave the modality alone."""
         return ModalityBudget(self.eps, self.norm, self.unit) if self.active else ModalityBudget()
+
+    def scaled(self, share: float) -> "Ball":
+        """The ball of a share of this budget."""
+        return replace(self, eps=scaled(self.eps, share))
 
     def weight(self, x: Tensor) -> Tensor:
         """The scale, shaped to multiply `x`."""
@@ -177,7 +181,7 @@ class Threat(AV[Ball]):
 
     >>> threat = Threat.linf(audio="-44.4 dBFS", visual="2/255")
     >>> str(threat)
-    'audio linf 0.006026, visual linf 0.007843'
+    'audio linf -44.4 dBFS, visual linf 2/255'
     >>> threat.subset, threat.only("A").subset
     ('AV', 'A')
     """

@@ -6,8 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from avrobust.facts import Typed, typed
+
 Norm = Literal["linf", "l2"]
 Scale = tuple[float, ...] | Literal["signal"]
+# A number in a text.
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 LINEAR: Scale = (1.0,)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -26,13 +30,16 @@ def size(budget: Any, norm: Norm, *, pixels: bool) -> Size:
 
     >>> size("2/255", "linf", pixels=True).eps == 2 / 255, size("40 dB SNR", "l2", pixels=False)
     (True, Size(eps=0.01, scale='signal'))
+    >>> size("2/255", "linf", pixels=True).eps.text
+    '2/255'
     """
     if not isinstance(budget, str):
         return Size(number(budget))
     text = budget.strip().lower().replace("−", "-")
     for pattern, read in FORMS:
         if m := re.fullmatch(pattern, text):
-            return read(budget, norm, pixels, *m.groups())
+            found = read(budget, norm, pixels, *m.groups())
+            return found._replace(eps=Typed(found.eps, " ".join(budget.split())))
     raise ValueError(
         f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR' or '0.006 normalised'."
     )
@@ -45,6 +52,8 @@ def number(budget: Any) -> float:
     >>> number(Fraction(1, 4)), number(np.float32(0.5))
     (0.25, 0.5)
     """
+    if isinstance(budget, Typed):
+        return budget
     if not isinstance(budget, bool | np.bool_ | str | bytes | None):
         try:
             return float(budget)  # NumPy's scalars, torch's, fractions and decimals know how
@@ -52,6 +61,18 @@ def number(budget: Any) -> float:
             pass
     hint = "Threat.linf and Threat.l2 read texts." if isinstance(budget, str) else "Use 0 to leave a modality alone."
     raise ValueError(f"a budget should be a number such as 0.006 or a text such as '2/255', got {budget!r}. {hint}")
+
+
+def scaled(eps: float, share: float) -> float:
+    """A share of a budget; of a typed fraction, with its denominator.
+
+    >>> scaled(Typed(2 / 255, "2/255"), 0.25).text, scaled(0.01, 0.5)
+    ('0.5/255', 0.005)
+    """
+    if share == 1:
+        return eps
+    fraction = re.fullmatch(rf"{_NUMBER}\s*/\s*{_NUMBER}", typed(eps) or "")
+    return Typed.of(eps * share, fraction and f"{float(fraction[1]) * share:g}/{fraction[2]}")
 
 
 def _plain(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
@@ -92,7 +113,6 @@ def _normalised(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
     return Size(float(value), IMAGENET_STD)
 
 
-_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 FORMS: tuple[tuple[str, Callable[..., Size]], ...] = (
     (_NUMBER, _plain),
     (rf"{_NUMBER}\s*/\s*{_NUMBER}", _fraction),

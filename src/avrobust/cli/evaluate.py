@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,7 +85,7 @@ class Options(EvaluationOptions):
         if not scales or scales[0] <= 0:
             raise ValueError(f"--scales: expected numbers above 0, got {' '.join(self.scales)}. Give 1/4 1/2 1 2.")
         full = self.threat()
-        return [Threat(*full.map(lambda ball, s=float(s): replace(ball, eps=s * ball.eps))) for s in scales]
+        return [Threat(*full.map(lambda ball, s=float(s): ball.scaled(s))) for s in scales]
 
 
 def main(argv: Sequence[str]) -> int:

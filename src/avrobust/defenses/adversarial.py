@@ -79,7 +79,7 @@ class Adversarial:
         grown = min(1.0, progress / self.ramp) if self.ramp else 1.0
         if grown == 0:
             return inner
-        threats = (Threat(*t.map(lambda ball: replace(ball, eps=ball.eps * grown))) for t in self.threats)
+        threats = (Threat(*t.map(lambda ball: ball.scaled(grown))) for t in self.threats)
         return replace(self, loss=inner, threats=tuple(threats), ramp=0.0)
 
     def training_batch(self, net: Network, batch: Batch, seeds: Seeds) -> Batch:

@@ -48,7 +48,7 @@ class BudgetGrid:
 
     >>> grid = BudgetGrid(Threat.linf(audio=0.08, visual="8/255"), levels=2, floor_db=12, step_db=6)
     >>> [str(cell) for cell in grid.cells[:2]], len(grid.cells)
-    (['audio untouched, visual untouched', 'audio untouched, visual linf 0.01569'], 9)
+    (['audio untouched, visual untouched', 'audio untouched, visual linf 4/255'], 9)
     >>> [f"{cell.audio.eps:.3f}" for cell in grid.ladder]
     ['0.020', '0.040', '0.080']
     """
@@ -81,7 +81,7 @@ class BudgetGrid:
 
     def at(self, share: AV[float]) -> Threat:
         """This share of each budget."""
-        return Threat(*self.threat.map(lambda ball, s: replace(ball, eps=ball.eps * s), share))
+        return Threat(*self.threat.map(Ball.scaled, share))
 
 
 @dataclass(frozen=True, eq=False)

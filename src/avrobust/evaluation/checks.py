@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avrobust.evaluation.training_mode import in_training
+from avrobust.facts import Budget
 from avrobust.threat import Threat
 from avrobust.types import AV, RANGE, Batch, InputError, Signals
 
@@ -153,12 +154,13 @@ def check_fits(threat: Threat, batch: Batch) -> None:
             )
 
 
-def check_told_apart(names: Sequence[str]) -> None:
-    """Each attack and threat once: a table could not tell two of one name apart."""
-    twice = [name for name, times in Counter(names).items() if times > 1]
+def check_told_apart(conditions: Sequence[tuple[str, Budget]]) -> None:
+    """Each attack and budget once: a table could not tell two of one name apart."""
+    twice = [condition for condition, times in Counter(conditions).items() if times > 1]
     if twice:
+        (name, budget), times = twice[0], conditions.count(twice[0])
         raise InputError(
-            f"attacks and threats should differ by name, got {twice[0]} {names.count(twice[0])} times, and a table could not "
+            f"attacks and threats should differ by name, got {name} within {budget} {times} times, and a table could not "
             "tell them apart. Evaluate them in calls of their own, or wrap one in a function of another name."
         )
 

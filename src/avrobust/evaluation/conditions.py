@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avrobust.facts import BUDGET_COLUMNS, AttackInfo, Budget
+from avrobust.facts import BUDGET_COLUMNS, BUDGET_VALUES, AttackInfo, Budget
 
 # The modes of rows that are no attack's: they stand in no table of attacks, and no flag is about them.
 NO_ATTACK = ("control", "sent", "corruption", "missing")
@@ -68,20 +68,24 @@ def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
         for name in rows.column_names
     }
     place: dict[tuple[Any, ...], dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    names = ("model", "attack", "subset", *BUDGET_COLUMNS)
+    names = ("model", "attack", "subset", *BUDGET_VALUES)
     keys = zip(*(rows[name].to_pylist() for name in names), strict=True)
     for i, (key, seed, clip) in enumerate(zip(keys, columns["seed"], columns["clip"], strict=True)):
         if clip in (seen := place[key][int(seed)]):
+            within = rows["threat"][i]
             raise ValueError(
-                f"expected one row per clip, got two for '{clip}' of {key[0]} under {key[1]} ({key[-1]}, seed {seed}). "
+                f"expected one row per clip, got two for '{clip}' of {key[0]} under {key[1]} ({within}, seed {seed}). "
                 "Give two attacks different names; delete cells of an earlier training."
             )
         seen[str(clip)] = i
-    found = {
-        Condition(key[0], key[1], key[2], Budget.of(dict(zip(BUDGET_COLUMNS, key[3:], strict=True)))): by_seed
-        for key, by_seed in place.items()
-    }
+    found = {Condition(*key[:3], _budget(rows, by_seed)): by_seed for key, by_seed in place.items()}
     return {condition: _predictions(condition, found[condition], columns) for condition in sorted(found)}
+
+
+def _budget(rows: pa.Table, by_seed: Mapping[int, Mapping[str, int]]) -> Budget:
+    """The budget of a condition, as its first row writes it."""
+    first = next(iter(next(iter(by_seed.values())).values()))
+    return Budget.of({name: rows[name][first].as_py() for name in BUDGET_COLUMNS if name in rows.column_names})
 
 
 def _predictions(condition: Condition, place: dict[int, dict[str, int]], columns: dict[str, np.ndarray]) -> Predictions:

@@ -98,7 +98,7 @@ def attacks_within(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
     """
     threats = as_threats(threat)
     every = [(attack, t) for attack in as_attacks(attacks) for t in threats]
-    check_told_apart([f"{display_name(attack)} within {t}" for attack, t in every])
+    check_told_apart([(display_name(attack), t.budget) for attack, t in every])
     return every
 
 

@@ -107,7 +107,10 @@ class Frontiers:
             **{name: np.repeat([budget[name] for budget in budgets], clips) for name in BUDGET_COLUMNS},
             "used_audio": share[0], "used_visual": share[1],
         }  # fmt: skip
-        columns = {name: pa.array(told[name]) if name in told else found[name] for name in found.column_names}
+        columns = {
+            name: pa.array(told[name], found.schema.field(name).type) if name in told else found[name]
+            for name in found.column_names
+        }
         nothing = pa.array(how == STANDS)
         for name in columns.keys() - KNOWN:
             columns[name] = pc.if_else(nothing, pa.scalar(None, columns[name].type), columns[name])

@@ -17,7 +17,7 @@ from avrobust.evaluation.conditions import Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures, Numbers
 from avrobust.evaluation.stats import MISSING, Proportion, columns
-from avrobust.facts import BUDGET_COLUMNS, Budget
+from avrobust.facts import BUDGET_VALUES, Budget
 
 _F, _I, _S, _B, _L = pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.list_(pa.float32())
 SCHEMA = pa.schema(
@@ -49,6 +49,8 @@ SCHEMA = pa.schema(
         "strength": _F,
         # which modality a model takes for attacked, above 0; see `suspicion`
         "suspicion_audio": _F, "suspicion_visual": _F,
+        # the budgets as they were typed, for display; missing where they were computed
+        "typed_audio": _S, "typed_visual": _S,
     }
 )  # fmt: skip
 
@@ -59,7 +61,7 @@ ABOUT, SCHEMA_VERSION = b"avrobust", b"avrobust.schema"
 
 # The columns that every row has, those that every prediction has, and those that some rows leave out.
 ALWAYS = (
-    "model", "seed", "attack", "mode", "subset", *BUDGET_COLUMNS, "clip", "status",
+    "model", "seed", "attack", "mode", "subset", *BUDGET_VALUES, "threat", "clip", "status",
 )  # fmt: skip
 PREDICTED = ("correct_clean", "correct")
 OPTIONAL = SCHEMA.names[SCHEMA.names.index("psnr_db") + 1 :]
@@ -243,7 +245,7 @@ class Rows:
 
     def cells(self) -> list["Rows"]:
         """Split by model, seed, attack and threat, in the order in which they first appear."""
-        keys = ("model", "seed", "attack", "subset", *BUDGET_COLUMNS)
+        keys = ("model", "seed", "attack", "subset", *BUDGET_VALUES)
         order = dict.fromkeys(zip(*(self.data[k].to_pylist() for k in keys), strict=True))
         return [self.where(**dict(zip(keys, values, strict=True))) for values in order]
 

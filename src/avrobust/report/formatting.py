@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avrobust.evaluation.stats import Estimate, percent
-from avrobust.facts import Budget, ModalityBudget
+from avrobust.facts import Budget, ModalityBudget, typed
 
 IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
 # What a subset of modalities is called: as attacked, in a heading and a sentence; as a model's input; as a word.
@@ -58,10 +58,15 @@ def physical(budget: ModalityBudget, modality: str) -> str:
     '0.048 normalised (2.8 of 255 grey levels)'
     >>> physical(ModalityBudget(2 / 255, "linf", "linear"), "visual")
     '2.0 of 255 grey levels'
+    >>> from avrobust.facts import Typed
+    >>> physical(ModalityBudget(Typed(2 / 255, "2/255"), "linf", "linear"), "visual")
+    '2/255 (2.0 of 255 grey levels)'
     """
     if budget.norm != "linf":
         return str(budget)
     number, unit = size(budget, modality)
+    if text := typed(budget.eps):
+        return text if unit in text else f"{text} ({number} {unit if modality == 'audio' else 'of 255 grey levels'})"
     if modality == "audio":
         return f"{budget.eps:.3g} ({number} {unit})"
     levels = f"{number} of 255 grey levels"
