@@ -356,9 +356,9 @@ def test_the_verb_writes_rows_and_page_and_writes_the_page_again(videos, loud, c
     loud.unlink()
     assert main(words(videos, loud)) == 1  # rows that exist are not measured over
     assert "one that exists" in capsys.readouterr().err
-    assert main(["grid", str(rows), "--out", str(loud)]) == 0
+    assert main(["grid", str(rows), "--html", str(loud)]) == 0
     assert loud.read_text() == before
-    assert main(["grid", str(rows), "--out", str(loud)]) == 1
+    assert main(["grid", str(rows), "--html", str(loud)]) == 1
 
 
 def test_clips_that_cannot_be_read_are_said_on_top(videos, loud, capsys, tmp_path):
@@ -387,5 +387,5 @@ def test_the_verb_explains_itself_with_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["grid", "--help"])
     assert "avrobust grid models/mine" in capsys.readouterr().out
-    assert main(["grid", "nowhere.parquet", "--out", "new.html"]) == 1
+    assert main(["grid", "nowhere.parquet", "--html", "new.html"]) == 1
     assert "nowhere.parquet" in capsys.readouterr().err

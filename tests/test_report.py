@@ -1078,7 +1078,7 @@ def test_accuracy_by_class_and_confusions_add_up(run_dir):
 
 def test_every_table_is_written_for_papers_and_programs(run_dir, tmp_path, capsys):
     assert (
-        main(["report", str(run_dir), "--out", str(tmp_path / "page.html"), "--tables", str(tmp_path / "tables")]) == 0
+        main(["report", str(run_dir), "--html", str(tmp_path / "page.html"), "--tables", str(tmp_path / "tables")]) == 0
     )
     text = (tmp_path / "page.html").read_text()
     files = sorted((tmp_path / "tables").iterdir())

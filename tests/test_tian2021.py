@@ -12,6 +12,7 @@ from PIL import Image
 
 from avrobust import FGSM, PGD
 from avrobust.cli import main
+from avrobust.cli.answer import Answer
 from avrobust.cli.studies import named
 from avrobust.cli.study import read
 from avrobust.data import selection
@@ -522,15 +523,14 @@ def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("avrobust.cli.study.run", instead)
     monkeypatch.setattr("avrobust.study.cost.seconds_per_pass", lambda *_: {"A": 1e-3, "V": 2e-3, "AV": 3e-3})
-    monkeypatch.setattr("avrobust.report.summary", lambda out: f"in {out}")
-    monkeypatch.setattr("avrobust.cli.study.refuse_failures", lambda out: None)
+    monkeypatch.setattr("avrobust.cli.study.answered", lambda out, page, output: Answer(str(page), None))
     for name in CLASSES["ks27"] + ("yoga",):
         (tmp_path / folder_name(name)).mkdir()
         (tmp_path / folder_name(name) / "a_000001_000011.mp4").touch()
     assert main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "report.html" in said
-    assert re.match(r"tian2021_kinetics_sounds: 18 networks, 54 trainings .* \d+ s on this machine at least", said)
+    said = capsys.readouterr()
+    assert "report.html" in said.out
+    assert re.match(r"tian2021_kinetics_sounds: 18 networks, 54 trainings .* \d+ s on this machine at least", said.err)
     ((study, manifest),) = asked
     assert study.data == Source(tmp_path, dataset="kinetics_sounds", classes="ks27")
     assert len(manifest) == 27

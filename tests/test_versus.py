@@ -90,7 +90,7 @@ def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys
     for name, mine in rows.items():
         mine.save(tmp_path / f"{name[-5:].strip()}.parquet")
     Rows.concat(list(rows.values())).save(tmp_path / "both.parquet")
-    assert main(["compare", "late.parquet", "early.parquet", "--out", "pages/versus.html"]) == 0
+    assert main(["compare", "late.parquet", "early.parquet", "--html", "pages/versus.html"]) == 0
     printed = capsys.readouterr().out
     assert "late is more robust with audio attacked." in printed
     html = (tmp_path / "pages/versus.html").read_text()
@@ -106,9 +106,9 @@ def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys
     assert "No clear difference with audio attacked." in capsys.readouterr().out
     for words, says in (
         (["both.parquet"], "expected one model, got late, <b>early. Name one of each run: --models"),
-        (["both.parquet", "--models", "late", "lite"], "expected the model 'lite', got late"),
+        (["both.parquet", "--models", "late", "lite"], "got 'lite'. Did you mean late?"),
         (["nowhere"], "expected a run directory, found no run.json"),
-        (["late.parquet", "early.parquet", "--out", "pages/versus.html"], "expected a new file"),
+        (["late.parquet", "early.parquet", "--html", "pages/versus.html"], "expected a new file"),
     ):
         assert main(["compare", *words]) == 1
         assert says in capsys.readouterr().err

@@ -1,6 +1,8 @@
-"""How far long work is: a bar on a terminal; elsewhere, as under Slurm, a line with the time at most every 30 s.
+"""How far long work is: a bar on a terminal; elsewhere, as under Slurm, a line with the time at least every 30 s.
 
-Both go to stderr, so that results on stdout can be piped.
+Both go to stderr, so that results on stdout can be piped.  Work is announced where its size is known (`track_progress`), and
+advances where it is done, at any depth: `part` and `steps` need not know what they are part of, and cost nothing where
+nobody watches.
 """
 
 import sys
@@ -8,19 +10,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from io import TextIOBase
 from math import inf, isfinite
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from avrobust.names import visible as shown
 
 Advance = Callable[..., None]  # advance(1), or advance(0, note="val 71.2 %")
 Tell = Callable[[str], object]  # takes "training AV-0: 45%, epoch 3/8"
 
 EVERY_S = 30.0
-_last_line = -EVERY_S  # when this process last wrote one, on the clock of `Lines`
-_running: list["Lines"] = []  # the innermost one comes last, and is the one that writes
+_last_line = -EVERY_S  # when this process last wrote one, on the clock of `Work`
+_works: list["Work"] = []  # what this process shows, the innermost work last
 _bars: list[Progress] = []  # at most one: all work of a process shares it
 _tell: Tell | None = None  # where the progress of a process that works for another one goes
 
@@ -29,10 +35,10 @@ _tell: Tell | None = None  # where the progress of a process that works for anot
 def track_progress(
     title: str, total: float, *, done: float = 0, visible: bool = True, count: bool = True
 ) -> Iterator[Advance]:
-    """Show how far `title` is while the block runs; the block calls `advance(amount, note=...)`.
+    """Show how far `title` is while the block runs; the block calls `advance(amount, note=...)`, or opens a `part`.
 
     `total` is in any unit, of which `done` were finished earlier; `count` shows the units, otherwise a percentage.  Blocks
-    may be nested: a terminal shows all bars, the lines are those of the innermost block.
+    may be nested: a terminal shows all bars, a line names all of them, the outermost first.
 
     >>> with track_progress("decoding", 2, visible=False) as advance:
     ...     for clip in ("a", "b"):
@@ -41,15 +47,54 @@ def track_progress(
     console = Console(stderr=True)
     if not visible or not total:
         yield lambda amount=1, note=None: None
-    elif _tell is not None:
-        yield _telling(Lines(title, total, done, count), _tell)
-    elif console.is_terminal or console.is_jupyter:
-        with _bar(console, title, total, done, count) as advance:
-            yield advance
-    else:
-        lines = Lines(title, total, done, count)
-        with lines.kept_up():
-            yield lines.advance
+        return
+    work = Work(title, total, done, count)
+    _works.append(work)
+    try:
+        if _tell is not None:
+            work.show = _Telling(work, _tell)
+            yield work.advance
+        elif console.is_terminal or console.is_jupyter:
+            with _bar(console, work):
+                yield work.advance
+        else:
+            work.show = work.write_if_due
+            with work.kept_up():
+                yield work.advance
+    finally:
+        _works.remove(work)
+
+
+@contextmanager
+def part(amount: float, name: str = "") -> Iterator[None]:
+    """A part of the innermost work, worth `amount` of it; inside another part, that share of the other one.
+
+    What the block has not advanced is added when it ends, so that a part which ends early counts in full.
+
+    >>> with track_progress("attacking", 10) as advance, part(10), part(0.5, "batch 1 of 2"):
+    ...     pass
+    """
+    if not _works:
+        yield
+        return
+    work = _works[-1]
+    with work.part(amount, name):
+        yield
+
+
+def steps(count: int, name: str = "step") -> Iterator[int]:
+    """`range(count)`, each of which advances the part around it by its share; where there is none, nothing is shown.
+
+    >>> [*steps(3)]
+    [0, 1, 2]
+    """
+    work = _works[-1] if _works else None
+    for i in range(count):
+        if work is None or not work.parts:
+            yield i
+        else:
+            with work.part(1 / count, f"{name} {i + 1} of {count}"):
+                yield i
 
 
 @contextmanager
@@ -68,38 +113,133 @@ def progress_told(tell: Tell) -> Iterator[None]:
         _tell = before
 
 
-def _telling(lines: "Lines", tell: Tell) -> Advance:
-    told_at = -inf
+@dataclass
+class _Part:
+    worth: float  # in the units of the work
+    name: str
+    done: float = 0.0
 
-    def advance(amount: float = 1, note: str | None = None) -> None:
-        nonlocal told_at
-        lines.done += amount
-        lines.note = lines.note if note is None else note
-        if time.monotonic() - told_at >= 1.0:
-            told_at = time.monotonic()
-            tell(f"{lines.title}: {lines.done / lines.total:.0%}{lines.note and f', {lines.note}'}")
 
-    return advance
+@dataclass(eq=False)
+class Work:
+    """Something long, and how far it is: `2026-01-31 12:00:30  preparing pets: 120 of 480 (25%), 90 s left`.
+
+    `show` is called whenever it has advanced.  `clock` gives seconds and `write_to` takes lines, for tests; by default the time
+    of day and stderr.
+    """
+
+    title: str
+    total: float
+    done: float = 0
+    count: bool = True
+    clock: Callable[[], float] = time.time
+    write_to: TextIOBase | None = None
+    note: str = ""
+    parts: list[_Part] = field(default_factory=list)
+    show: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.started_at, self.started_with = self.clock(), self.done
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        """Count `amount` as finished."""
+        self.done += amount
+        self.note = self.note if note is None else note
+        self.show()
+
+    @contextmanager
+    def part(self, amount: float, name: str) -> Iterator[None]:
+        """See `progress.part`."""
+        outer = self.parts[-1] if self.parts else None
+        mine = _Part(amount * outer.worth if outer else amount, name)
+        self.parts.append(mine)
+        self.show()
+        try:
+            yield
+        finally:
+            if mine in self.parts:  # an error closes the outer ones first, whose generators may live longer
+                del self.parts[self.parts.index(mine) :]
+                if outer:
+                    outer.done += mine.worth
+                self.advance(mine.worth - mine.done)
+
+    def write_if_due(self) -> None:
+        """Write a line unless this process wrote one within the last 30 s, for whatever work, or work inside runs."""
+        global _last_line
+        now = self.clock()
+        if 0 <= now - _last_line < EVERY_S or (_works and _works[-1] is not self):
+            return
+        _last_line = now
+        line = "; ".join(map(str, [*_works[:-1], self]))
+        print(f"{datetime.fromtimestamp(now):%Y-%m-%d %H:%M:%S}  {shown(line)}", file=self.write_to or sys.stderr, flush=True)
+
+    @contextmanager
+    def kept_up(self) -> Iterator[None]:
+        """Write lines while the block runs, also where it does not advance for minutes."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(1.0):
+                self.write_if_due()
+
+        self.write_if_due()
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    @property
+    def amount(self) -> str:
+        """How much of it is finished."""
+        share = f"{self.done / self.total:.0%}"
+        return f"{int(self.done + 1e-9)} of {self.total:g} ({share})" if self.count else share
+
+    @property
+    def notes(self) -> str:
+        """What it is at."""
+        return ", ".join(filter(None, [self.note, *(p.name for p in [*self.parts])]))
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [f"{self.title}: {self.amount}", self._time_left(), self.notes]))
+
+    def _time_left(self) -> str:
+        """At the speed so far, of what was finished since this started."""
+        passed, finished = self.clock() - self.started_at, self.done - self.started_with
+        if finished <= 0:
+            return f"running for {duration(passed)}"
+        return f"{duration(passed / finished * (self.total - self.done))} left"
+
+
+@dataclass
+class _Telling:
+    """Tells how far work is, once a second."""
+
+    work: Work
+    tell: Tell
+    at: float = -inf
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.at >= 1.0:
+            self.at = time.monotonic()
+            work = self.work
+            self.tell(f"{work.title}: {work.done / work.total:.0%}{work.notes and f', {work.notes}'}")
 
 
 @contextmanager
-def _bar(console: Console, title: str, total: float, done: float, count: bool) -> Iterator[Advance]:
+def _bar(console: Console, work: Work) -> Iterator[None]:
     with _display(console) as progress:
         outermost = not progress.tasks
-        task = progress.add_task(title, total=total, note="", amount="")
-        finished = done
+        task: TaskID = progress.add_task(escape(shown(work.title)), total=work.total, note="", amount="")
 
-        def advance(amount: float = 1, note: str | None = None) -> None:
-            nonlocal finished
-            finished += amount
-            text = f"{finished:g}/{total:g}" if count else f"{finished / total:.0%}"
-            progress.update(task, completed=finished, amount=text)
-            if note is not None:
-                progress.update(task, note=note)
+        def show() -> None:
+            notes = escape(shown(work.notes))
+            progress.update(task, completed=work.done, amount=work.amount, note=notes)
 
-        advance(0)
+        work.show = show
+        show()
         try:
-            yield advance
+            yield
         finally:
             if not outermost:  # else hundreds of finished bars would fill the screen
                 progress.remove_task(task)
@@ -124,72 +264,6 @@ def _display(console: Console) -> Iterator[Progress]:
             yield progress
         finally:
             _bars.pop()
-
-
-class Lines:
-    """Progress as lines of text: `2026-01-31 12:00:30  preparing pets: 120 of 480 (25 %), 90 s left`.
-
-    `clock` gives seconds and `write_to` takes the lines, for tests; by default the time of day and stderr.
-    """
-
-    def __init__(
-        self,
-        title: str,
-        total: float,
-        done: float = 0,
-        count: bool = True,
-        *,
-        clock: Callable[[], float] = time.time,
-        write_to: TextIOBase | None = None,
-    ) -> None:
-        self.title, self.total, self.done, self.count = title, total, done, count
-        self.clock, self.write_to = clock, write_to
-        self.started_at, self.started_with, self.note = clock(), done, ""
-
-    def advance(self, amount: float = 1, note: str | None = None) -> None:
-        """Count `amount` as finished, and write a line if the last one is old enough."""
-        self.done += amount
-        self.note = self.note if note is None else note
-        self.write_if_due()
-
-    def write_if_due(self) -> None:
-        """Write a line unless this process wrote one within the last 30 s, for whatever work, or work inside runs."""
-        global _last_line
-        now = self.clock()
-        if 0 <= now - _last_line < EVERY_S or (_running and _running[-1] is not self):
-            return
-        _last_line = now
-        print(f"{datetime.fromtimestamp(now):%Y-%m-%d %H:%M:%S}  {self}", file=self.write_to or sys.stderr, flush=True)
-
-    @contextmanager
-    def kept_up(self) -> Iterator[None]:
-        """Write lines while the block runs, also where it does not advance for minutes."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(1.0):
-                self.write_if_due()
-
-        _running.append(self)
-        self.write_if_due()
-        threading.Thread(target=watch, daemon=True).start()
-        try:
-            yield
-        finally:
-            ended.set()
-            _running.remove(self)
-
-    def __str__(self) -> str:
-        units = f"{self.done:g} of {self.total:g} " if self.count else ""
-        share = f"({self.done / self.total:.0%})" if self.count else f"{self.done / self.total:.0%}"
-        return f"{self.title}: {units}{share}, {self._time_left()}" + (f", {self.note}" if self.note else "")
-
-    def _time_left(self) -> str:
-        """At the speed so far, of what was finished since this started."""
-        passed, finished = self.clock() - self.started_at, self.done - self.started_with
-        if finished <= 0:
-            return f"running for {duration(passed)}"
-        return f"{duration(passed / finished * (self.total - self.done))} left"
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from avrobust.attacks.gradient import FGSM, MIM, PGD
 from avrobust.attacks.quantized import Quantized
 from avrobust.attacks.square import Square
 from avrobust.attacks.transfer import Transfer
+from avrobust.names import unknown
 from avrobust.types import Attack
 
 # Attacks by the name that one types, all of them with settings that suit any model.
@@ -32,9 +33,11 @@ def by_name(text: str) -> Attack:
     """
     name, dash, size = text.partition("-")
     numbers = size.split("x") if dash else []
-    if name not in ATTACKS or not all(number.isdecimal() for number in numbers):
+    if name not in ATTACKS:
+        raise ValueError(unknown("an attack", name, ATTACKS, "For your own, give module:name."))
+    if not all(number.isdecimal() for number in numbers):
         raise ValueError(
-            f"cannot read the attack {text!r}. Use one of {', '.join(ATTACKS)}, with numbers as in PGD-40x5."
+            f"expected numbers after the attack's name, as in PGD-40x5, got {text!r}. Write {name}, or {name} with numbers."
         )
     settings: tuple[str, ...] = ATTACKS[name].numbers
     if len(numbers) > len(settings):

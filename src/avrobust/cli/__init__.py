@@ -1,4 +1,7 @@
-"""The command line: one module per verb, imported when that verb is called, so that help answers at once."""
+"""The command line: one module per verb, imported when that verb is called, so that help answers at once.
+
+The answer of a verb goes to stdout; progress, notes and errors go to stderr.
+"""
 
 import os
 import sys
@@ -7,20 +10,30 @@ from importlib import import_module
 from pathlib import Path
 
 from avrobust.extras import MissingExtraError
+from avrobust.names import unknown, visible
 
-# verb: (module, what it does)
-VERBS = {
-    "study": ("avrobust.cli.study", "run an experiment, from videos to report"),
-    "report": ("avrobust.cli.report", "write a run's report again from its files"),
-    "show": ("avrobust.cli.show", "print what a run, checkpoint, folder of prepared clips or media file holds"),
-    "data": ("avrobust.cli.data", "generate the orchestra, prepare clips, audit a dataset"),
-    "train": ("avrobust.cli.train", "train a model on your clips"),
-    "evaluate": ("avrobust.cli.evaluate", "attack a model: clean and robust accuracy"),
-    "compare": ("avrobust.cli.compare", "two models on the same clips, paired"),
-    "grid": ("avrobust.cli.grid", "attack a model at every pair of audio and visual budgets"),
-    "attack": ("avrobust.cli.attack", "make one video adversarial"),
-    "selftest": ("avrobust.cli.selftest", "check that broken defenses are rated as broken here"),
+# by group: the verb, its module, what it does
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "measure": {
+        "evaluate": ("avrobust.cli.evaluate", "attack a model: clean and robust accuracy"),
+        "grid": ("avrobust.cli.grid", "attack a model at every pair of audio and visual budgets"),
+        "attack": ("avrobust.cli.attack", "make one video adversarial"),
+        "study": ("avrobust.cli.study", "run an experiment, from videos to report"),
+    },
+    "make": {
+        "train": ("avrobust.cli.train", "train a model on your clips"),
+        "data": ("avrobust.cli.data", "generate the orchestra, prepare clips, audit a dataset"),
+    },
+    "look": {
+        "show": ("avrobust.cli.show", "print what a run, checkpoint, folder of prepared clips or media file holds"),
+        "compare": ("avrobust.cli.compare", "two models on the same clips, paired"),
+        "report": ("avrobust.cli.report", "write a run's report again from its files"),
+    },
+    "check": {
+        "selftest": ("avrobust.cli.selftest", "check that broken defenses are rated as broken here"),
+    },
 }
+VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 
 # Verbs that keep their finished parts: the same command continues from there.
 RESUMABLE = ("study", "train", "data", "selftest", "evaluate")
@@ -28,12 +41,13 @@ RESUMABLE = ("study", "train", "data", "selftest", "evaluate")
 HELP = """usage: avrobust VERB [options]      avrobust VERB --help
 
 Does audio-visual integration strengthen or weaken robustness when audio, video, or both are attacked?
-
 {verbs}
 
 examples:
   avrobust study quick                            # ten minutes on two cores; ends with runs/quick/report.html
   avrobust evaluate my_package:model --data my_clips/ --audio 0.006 --visual 2/255
+
+exit status: 0 done, 1 failed (or alarms with --strict), 2 a verb or option that there is not, 130 interrupted
 """
 
 
@@ -44,24 +58,29 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP.format(verbs="\n".join(f"  {verb:<10}{about}" for verb, (_, about) in VERBS.items())))
+        print(HELP.format(verbs=_listed()))
         return 0
     if words[0] == "--version":
         print(import_module("avrobust").__version__)
         return 0
     verb, *rest = words
     if verb not in VERBS:
-        print(f"avrobust: expected one of {', '.join(VERBS)}, got {verb!r}. See avrobust --help.", file=sys.stderr)
+        print(visible(f"avrobust: {unknown('a verb', verb, VERBS, 'See avrobust --help.')}"), file=sys.stderr)
         return 2
     try:
         if (here := str(Path.cwd())) not in sys.path:
             sys.path.insert(0, here)  # module:name may lie in the working directory, as with `python -m avrobust`
-        status: int | None = import_module(VERBS[verb][0]).main(rest)
+        answer = import_module(VERBS[verb][0]).main(rest)
+        answer.print()
+        sys.stdout.flush()  # here, where a closed pipe is met
     except KeyboardInterrupt:
-        resume = "Finished parts in --out are kept; the same command continues from there."
+        resume = "Finished parts are kept; the same command continues from there."
         anew = "Unwritten results are lost; the same command starts again."
         print(f"\nInterrupted. {resume if verb in RESUMABLE else anew}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads stdout, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         # Faults that a user can cause are raised as these, with a message for the user.
         message = (
@@ -71,9 +90,17 @@ def main(argv: list[str] | None = None) -> int:
             raise
         if os.environ.get("AVROBUST_TRACEBACK"):
             traceback.print_exc()
-        print(f"avrobust {verb}: {message}", file=sys.stderr)
+        print(visible(f"avrobust {verb}: {message}"), file=sys.stderr)
         return 1
-    return status or 0
+    return int(answer.status)
+
+
+def _listed() -> str:
+    """All verbs, by group."""
+    return "\n".join(
+        f"\n{group}:\n" + "\n".join(f"  {verb:<10}{about}" for verb, (_, about) in verbs.items())
+        for group, verbs in GROUPS.items()
+    )
 
 
 def out_of_memory(error: Exception) -> str | None:

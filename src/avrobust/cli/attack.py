@@ -1,23 +1,33 @@
 """`avrobust attack`."""
 
-import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from avrobust.attacks.quantized import on_levels
 from avrobust.cli import options as shared
+from avrobust.cli.answer import Answer, plain
 from avrobust.cli.model import LoadedModel, class_names, load_model
-from avrobust.cli.options import ATTACK_HELP, Budget, Group, Maybe, Packages, parse
+from avrobust.cli.options import ATTACK_HELP, Budget, Device, Group, Json, Maybe, Packages, box, parse
+from avrobust.cli.places import new_folder
+from avrobust.cli.show import table
 from avrobust.devices import device
-from avrobust.evaluation.one_clip import CLEAN, as_arrays, as_signals, attack_clip, towards
+from avrobust.evaluation.one_clip import ADVERSARIAL, CLEAN, AttackedClip, as_arrays, as_signals, attack_clip, towards
+from avrobust.facts import ModalityBudget
+from avrobust.files import write_json
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
+from avrobust.names import unknown
+from avrobust.progress import part, track_progress
+from avrobust.report import attack_page
+from avrobust.report.formatting import size
+from avrobust.threat import Threat
 from avrobust.training import CheckpointError, View
-from avrobust.training.views import cut
+from avrobust.training.views import cut, received
 from avrobust.types import Signals
 
 ABOUT = """Make one video adversarial for a model, and print whether the attack succeeds: in memory, rounded, and as a file.
@@ -26,9 +36,10 @@ example:
   avrobust attack guitar.mp4 --model runs/quick/models/AV-0/net.safetensors --label acoustic_guitar \\
       --audio "-44 dBFS" --visual 2/255 --out attacked/
 
-Writes clean.wav and adversarial.wav (16 bit), the frames as .png (8 bit), adversarial.mp4 (H.264 + AAC) and
-predictions.json. Rounding or a lossy codec can undo an attack: each prediction is printed.
+Writes a page with both clips side by side (attack.html), clean and adversarial .mp4 (H.264 and AAC), .wav (16 bit) and
+.png frames (8 bit), and predictions.json. Rounding or a lossy codec can undo an attack: each prediction is printed.
 """
+VERDICTS = {None: "", True: "succeeds", False: "fails"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +48,17 @@ class ModelOptions:
 
     classes: Maybe[str] = None
     """For module:name only: names in the order of its outputs, separated by commas or one per line of a text file."""
-    device: Maybe[str] = None
-    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
+    device: Device = None
     allow: Packages = ()
     """Packages that a checkpoint's own network and feature defense may be imported from, which runs their code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output(Json):
+    """What is written."""
+
+    out: Path
+    """New folder for the results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,30 +67,28 @@ class Options:
     """Video to attack."""
     model: str
     """Checkpoint, folder of weights that the paper's code wrote, or module:name of your own model."""
-    out: Path
-    """New folder for the results."""
     attack: Annotated[str, tyro.conf.arg(help=ATTACK_HELP)] = "PGD-40"
     label: Maybe[str] = None
-    """True class; default: the model's prediction for the clean clip."""
+    """True class, by name or number; default: the model's prediction for the clean clip."""
     target: Maybe[str] = None
-    """Class to reach, for a targeted attack."""
+    """Class to reach, by name or number, for a targeted attack."""
     start: float = 0.0
     """Second of the video at which the clip begins."""
     seed: int = 0
     """Seed of everything that is random in the attack."""
     budget: Group[Budget] = field(default_factory=Budget)
-    run: Annotated[Group[ModelOptions], tyro.conf.arg(name="model")] = field(default_factory=ModelOptions)
+    output: Group[Output]
+    run: Annotated[Group[ModelOptions], box("model")] = field(default_factory=ModelOptions)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """For module:name only: what is kept of the video. A checkpoint knows its own."""
     view: View = field(default_factory=View)
     """For module:name only: the part of the clip that the model receives. A checkpoint knows its own."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parse, attack, write the clips, print the predictions."""
+def main(argv: Sequence[str]) -> Answer:
+    """Parse, attack, write the clips and the page; the answer is whether the attack succeeds."""
     options = parse(Options, argv, "attack", ABOUT)
-    if options.out.exists():
-        raise ValueError(f"{options.out}: expected a new folder, got one that exists. Give another --out.")
+    out = new_folder(options.output.out, "--out")
     threat = options.budget.threat()
     attack = shared.attack(options.attack)
     if options.target is not None:
@@ -81,37 +97,69 @@ def main(argv: Sequence[str]) -> None:
     model, spec, view, classes = named(
         options, load_model(options.model, options.clip, options.view, options.run.allow, where)
     )
-    label = None if options.label is None else class_number(options.label, classes)
-    target = None if options.target is None else class_number(options.target, classes)
+    label = None if options.label is None else class_number(options.label, classes, "--label")
+    target = None if options.target is None else class_number(options.target, classes, "--target")
     clip = decode(options.video, spec, start=options.start)
     x = as_signals(cut(clip, spec, view)).map(lambda s: s.to(where))
-    made = attack_clip(
-        model, x, attack, threat, classes=classes, label=label, target=target, seed=options.seed, id=options.video.stem,
-        channels={
-            "8-bit pixels and 16-bit samples": on_levels,
-            "decoded from the .mp4": lambda adversarial: through_files(options.out, x, adversarial, spec, view),
-        },
-    )  # fmt: skip
-    rankings = {form: made.ranking(form) for form in made.answers}
-    success = {form: answer.success for form, answer in made.answers.items() if form != CLEAN}
-    about: dict[str, object] = {
-        "video": str(options.video), "model": options.model, "label": classes[made.label], "target": options.target,
-        "attack": options.attack, "threat": str(threat), "notes": clip.notes, "predictions": rankings, "success": success,
-        "clip": asdict(spec), "view": asdict(view), **made.distortion,
+    with track_progress(f"attacking {options.video.name} with {options.attack}", 1, count=False), part(1):
+        made = attack_clip(
+            model, x, attack, threat, classes=classes, label=label, target=target, seed=options.seed, id=options.video.stem,
+            channels={
+                "8-bit pixels and 16-bit samples": on_levels,
+                "decoded from the .mp4": lambda adversarial: through_files(out, x, adversarial, spec, view),
+            },
+        )  # fmt: skip
+    about: dict[str, Any] = {
+        "video": options.video.name, "model": options.model, "answer": outcome(made), "goal": made.goal,
+        "label": classes[made.label], "target": None if target is None else classes[target],
+        "attack": f"{options.attack} within {threat}", "notes": clip.notes,
+        "predictions": {form: made.ranking(form) for form in made.answers},
+        "success": {form: answer.success for form, answer in made.answers.items() if form != CLEAN},
+        "used": used(threat, made.distortion), **made.distortion, "input": received(spec, view),
+        "clip": asdict(spec), "view": asdict(view), "command": f"avrobust attack {shlex.join(argv)}",
     }  # fmt: skip
-    (options.out / "predictions.json").write_text(json.dumps(about, indent=1))
-    seconds = view.samples / spec.rate
-    print(
-        f"{options.video.name}: {options.attack} within {threat}; audio {made.distortion['snr_db']:.1f} dB SNR, visual {made.distortion['psnr_db']:.1f} dB PSNR\n"
-        f"  model input: {seconds:.2f} s of audio and {view.frames} frame{'s' * (view.frames > 1)}, from the middle of {spec.seconds:g} s\n"
-        f"  goal: {made.goal}"
+    write_json(out / attack_page.TABLE, plain(about))
+    page = attack_page.write(out)
+    rows = [
+        (form, ", ".join(f"{name} {p:.1%}" for name, p in ranking), VERDICTS[about["success"].get(form)])
+        for form, ranking in about["predictions"].items()
+    ]
+    text = "\n".join(
+        [
+            f"{about['video']}: {about['answer']}",
+            table(("clip", "the model's most likely classes", "attack"), rows),
+            f"goal: {made.goal}; {about['attack']}",
+            *about["used"],
+            f"model input: {about['input']}",
+            f"\nThe page: {page}",
+        ]
     )
-    print(line(CLEAN, rankings[CLEAN]))
-    if (predicted := made.predicted(CLEAN)) != classes[made.label]:
-        print(f"  The model misclassifies the clean clip: {predicted} instead of {classes[made.label]}.")
-    for form, succeeds in success.items():
-        print(line(form, rankings[form]) + f": attack {'succeeds' if succeeds else 'fails'}")
-    print(f"  written to {options.out}")
+    return Answer(text, about | {"page": page}, options.output.json)
+
+
+def outcome(made: AttackedClip) -> str:
+    """In one sentence: from which prediction to which, and whether that is what the attack wants."""
+    (before, p), (after, q) = made.ranking(CLEAN, 1)[0], made.ranking(ADVERSARIAL, 1)[0]
+    success = made.answers[ADVERSARIAL].success
+    said = f"The attack {'succeeds' if success else 'fails'}: {before} ({p:.1%}) → {after} ({q:.1%})."
+    if before != made.classes[made.label]:
+        said += f" The model misclassifies the clean clip: {before} instead of {made.classes[made.label]}."
+    lost = [form for form, answer in made.answers.items() if form != CLEAN and not answer.success]
+    return said + (f" It fails on the clip {'; '.join(lost)}." if success and lost else "")
+
+
+def used(threat: Threat, distortion: Mapping[str, float]) -> list[str]:
+    """What the attack used of each budget, in physical units, for people."""
+    noise = {"audio": f"{distortion['snr_db']:.1f} dB SNR", "visual": f"{distortion['psnr_db']:.1f} dB PSNR"}
+    lines = []
+    for name, ball in threat.items():
+        if not ball.active:
+            lines.append(f"{name}: not attacked")
+            continue
+        moved = ModalityBudget(distortion[f"linf_{name}"], "linf", "linear")
+        largest = f"{' '.join(size(moved, name))} at most" if moved.eps else "nothing"
+        lines.append(f"{name}: {distortion[f'used_{name}']:.0%} of {ball} used: {largest}, {noise[name]}")
+    return lines
 
 
 def named(options: Options, loaded: LoadedModel) -> LoadedModel:
@@ -131,26 +179,27 @@ def named(options: Options, loaded: LoadedModel) -> LoadedModel:
 
 
 def through_files(out: Path, x: Signals, adversarial: Signals, spec: ClipSpec, view: View) -> Signals:
-    """Write clean and adversarial clip as .wav and .png, the adversarial one as .mp4; returns what a model receives of that."""
+    """Write clean and adversarial clip as .mp4, .wav and .png; returns what a model receives of the adversarial .mp4."""
     out.mkdir(parents=True)
     clean, made = as_arrays(x), as_arrays(adversarial)
+    fps = view.frames / (view.samples / spec.rate)
     for name, clip in (("clean", clean), ("adversarial", made)):
+        video = write_mp4(out / f"{name}.mp4", clip.audio, clip.visual, spec.rate, fps)
         write_wav(out / f"{name}.wav", clip.audio, spec.rate)
         for i, frame in enumerate(clip.visual):
             write_png(out / f"{name}-{i}.png", frame)
-    fps = view.frames / (view.samples / spec.rate)
-    video = write_mp4(out / "adversarial.mp4", made.audio, made.visual, spec.rate, fps)
     whole = replace(spec, seconds=view.samples / spec.rate, fps=fps, size=view.size)
     return as_signals(cut(decode(video, whole), whole, view))
 
 
-def line(name: str, ranking: list[tuple[str, float]]) -> str:
-    """One printed line: the most likely classes of one form of the clip."""
-    return f"  {name + ':':<48}" + ", ".join(f"{label} {p:.1%}" for label, p in ranking)
+def class_number(text: str, classes: Sequence[str], option: str) -> int:
+    """The number of a class, which `text` names or is.  Raises `ValueError` that lists the classes, the nearest first.
 
-
-def class_number(name: str, classes: Sequence[str]) -> int:
-    """The number of a class.  Raises `ValueError` that lists the classes."""
-    if name not in classes:
-        raise ValueError(f"expected a class of the model ({', '.join(classes)}), got {name!r}. Spell it as listed.")
-    return list(classes).index(name)
+    >>> class_number("cat", ["dog", "cat"], "--label"), class_number("0", ["dog", "cat"], "--label")
+    (1, 0)
+    """
+    if text in classes:
+        return list(classes).index(text)
+    if text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    raise ValueError(f"{option}: {unknown('a class of the model, or its number from 0', text, classes)}")

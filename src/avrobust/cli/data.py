@@ -1,17 +1,21 @@
 """`avrobust data`, with the commands `orchestra`, `prepare` and `audit`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
 
-from avrobust.cli.options import Clips, Group, parse
-from avrobust.cli.show import describe
+from avrobust.cli.answer import Answer
+from avrobust.cli.options import Clips, Flag, Group, Json, Listing, Maybe, box, parse
+from avrobust.cli.places import folder
+from avrobust.cli.show import described
 from avrobust.data import orchestra
 from avrobust.data.audit import audit
 from avrobust.data.manifest import Manifest
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.prepare import prepare
 from avrobust.media import ClipSpec
+from avrobust.names import unknown
 
 ABOUT = """Generate the procedural dataset, decode clips for training and evaluation, or check a dataset.
 
@@ -42,70 +46,75 @@ examples:
 """
 
 
-@dataclass(frozen=True)
-class OrchestraOptions:
+@dataclass(frozen=True, kw_only=True)
+class OrchestraOptions(Json):
     out: Path = Path("data/orchestra")
     """Folder of the videos; existing videos are kept."""
     orchestra: Orchestra = field(default_factory=Orchestra)
     """Number of clips, difficulty, size."""
-    workers: int | None = None
-    """Number of processes; one per core by default."""
+    workers: Maybe[int] = None
+    """Number of processes; default: one per core."""
 
 
-@dataclass(frozen=True)
-class PrepareOptions:
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(Json):
     out: Path
     """Folder of the decoded clips."""
-    clips: Group[Clips] = field(default_factory=Clips)
+    clips: Annotated[Group[Clips], box("data")] = field(default_factory=Clips)
+    listing: Annotated[Group[Listing], box("listing of the clips")] = field(default_factory=Listing)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """Duration, sample rate, frame rate and frame size of the decoded clips."""
-    workers: int | None = None
-    """Number of processes; one per core by default."""
+    workers: Maybe[int] = None
+    """Number of processes; default: one per core."""
 
 
-@dataclass(frozen=True)
-class AuditOptions:
-    clips: Group[Clips] = field(default_factory=Clips)
-    strict: bool = False
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions(Json):
+    strict: Flag = False
     """Exit with status 1 if anything is found except missing files."""
+    clips: Annotated[Group[Clips], box("data")] = field(default_factory=Clips)
+    listing: Annotated[Group[Listing], box("listing of the clips")] = field(default_factory=Listing)
 
 
-def main(argv: Sequence[str]) -> int | None:
-    """Run the command that the first word names; returns its exit status."""
-    commands: dict[str, Callable[[Sequence[str]], int | None]] = {
+def main(argv: Sequence[str]) -> Answer:
+    """Run the command that the first word names."""
+    commands: dict[str, Callable[[Sequence[str]], Answer]] = {
         "orchestra": _orchestra,
         "prepare": _prepare,
         "audit": _audit,
     }
-    if not argv or argv[0] not in commands:
-        print(f"usage: avrobust data {{{','.join(commands)}}} [options]\n\n{ABOUT}")
-        if argv and argv[0] not in ("-h", "--help"):
-            raise ValueError(f"expected one of {', '.join(commands)}, got {argv[0]!r}. See avrobust data --help.")
-        return None
+    if not argv or argv[0] in ("-h", "--help"):
+        return Answer(f"usage: avrobust data {{{','.join(commands)}}} [options]\n\n{ABOUT}", None)
+    if argv[0] not in commands:
+        raise ValueError(unknown("a command", argv[0], commands, "See avrobust data --help."))
     return commands[argv[0]](argv[1:])
 
 
-def _orchestra(argv: Sequence[str]) -> None:
+def _orchestra(argv: Sequence[str]) -> Answer:
     options = parse(OrchestraOptions, argv, "data orchestra", ORCHESTRA)
+    folder(options.out, "--out")
     manifest = orchestra.write(options.orchestra, options.out, workers=options.workers)
-    print(f"{len(manifest)} clips of {len(manifest.classes)} instruments in {options.out}")
+    told = {"folder": options.out, "clips": len(manifest), "classes": manifest.classes}
+    text = f"{len(manifest)} clips of {len(manifest.classes)} instruments in {options.out}"
+    return Answer(text, told, options.json)
 
 
-def _prepare(argv: Sequence[str]) -> None:
+def _prepare(argv: Sequence[str]) -> Answer:
     options = parse(PrepareOptions, argv, "data prepare", PREPARE)
-    prepare(_manifest(options.clips), options.clip, options.out, workers=options.workers)
-    print(describe(options.out))
+    folder(options.out, "--out")
+    prepare(_manifest(options), options.clip, options.out, workers=options.workers)
+    return Answer(*described(options.out), options.json)
 
 
-def _audit(argv: Sequence[str]) -> int:
+def _audit(argv: Sequence[str]) -> Answer:
     options = parse(AuditOptions, argv, "data audit", AUDIT)
-    found = audit(_manifest(options.clips, repeats=True))
-    print(found.summary())
-    return int(options.strict and not found.clean)
+    found = audit(_manifest(options, repeats=True))
+    told = {field.name: getattr(found, field.name) for field in fields(found)} | {"clean": found.clean}
+    return Answer(found.summary(), told, options.json, status=int(options.strict and not found.clean))
 
 
-def _manifest(clips: Clips, *, repeats: bool = False) -> Manifest:
-    source = clips.source()
+def _manifest(options: PrepareOptions | AuditOptions, *, repeats: bool = False) -> Manifest:
+    source = options.clips.source(options.listing)
     if source is None:
         raise ValueError("expected clips, got no --data. Give a csv table of clips or a folder of <class>/<video>.mp4.")
     return source.manifest(repeats=repeats)

@@ -1,9 +1,9 @@
 """`avrobust evaluate`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,23 +12,28 @@ from typing import Annotated, Literal
 import tyro
 
 from avrobust import report
-from avrobust.cli.model import EvaluationOptions, called, new
-from avrobust.cli.options import ATTACK_HELP, Maybe, attack, parse
+from avrobust.cli.answer import Answer
+from avrobust.cli.model import EvaluationOptions, EvaluationOutput, called
+from avrobust.cli.options import ATTACK_HELP, Group, Maybe, attack, parse
+from avrobust.cli.places import folder, new_file
+from avrobust.cli.task import TaskOptions
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4
 from avrobust.evaluation.evaluator import attacks_within
 from avrobust.evaluation.results import results
+from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tags import tag_table
+from avrobust.evaluation.tasks import Classification
 from avrobust.extras import needs
-from avrobust.files import write_json
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.given import Given, evaluate_into, illustrate
 from avrobust.threat import Threat
+from avrobust.training.views import received
 from avrobust.types import Attack, Channel
 
 ABOUT = """Attack a model on your clips: clean and robust accuracy, with audio-only, visual-only and joint attacks.
 
 examples:
-  avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255 --report mine.html
+  avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255 --html mine.html
   avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --audio "-44 dBFS" --attacks PGD-40 AVAutoAttack
   avrobust evaluate my_package:model --data my_clips/ --audio 0.006 --visual 2/255 --scales 1/4 1/2 1 2 \\
       --channels files mp4 --out runs/mine
@@ -36,6 +41,8 @@ examples:
 MODEL is a checkpoint of avrobust, a folder of weights that the paper's code wrote (sound_best.pth, frame_best.pth,
 classifier_best.pth), or module:name of any callable that takes an AV of audio (b n) in [-1, 1] and visual (b t 3 h w)
 in [0, 1] and returns logits. For module:name, --clip and --view set what the model receives.
+
+--task multi-label, binary, embedding or retrieval evaluates models that do not name one class per clip.
 
 With --out, the results are a run's folder, as a study writes it: rows, adversarial clips and report.html. After an
 interruption, the same command continues. `avrobust compare` takes two of them.
@@ -49,6 +56,14 @@ CHANNELS: dict[str, Channel] = {
     "mp4": Mp4(),
     "mp4-low": Mp4(crf=28, audio_bitrate=32_000),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutput(EvaluationOutput):
+    """What is written, and how the command ends."""
+
+    out: Maybe[Path] = None
+    """Folder of the run: rows, adversarial clips and report.html; the same command continues there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +82,8 @@ class Options(EvaluationOptions):
     """Also store or send the adversarial clips: files (.png and .wav), resampled, mp4 (H.264 and AAC), mp4-low (strong compression)."""
     name: Maybe[str] = None
     """Name of the model in tables; default: taken from MODEL."""
-    out: Maybe[Path] = None
-    """Folder of the run: rows, adversarial clips and report.html; the same command continues there."""
-    report: Maybe[Path] = None
-    """Write the report to this HTML file."""
-    json: Maybe[Path] = None
-    """Write the numbers and the flags to this JSON file."""
-    strict: bool = False
-    """Exit with status 1 if a flag is an alarm, for continuous integration."""
+    task: Group[TaskOptions] = field(default_factory=TaskOptions)
+    output: Group[RunOutput] = field(default_factory=RunOutput)
 
     def threats(self) -> list[Threat]:
         """The budgets at every scale, smallest first.  Raises `ValueError` for what is no scale."""
@@ -88,50 +97,56 @@ class Options(EvaluationOptions):
         return [Threat(*full.map(lambda ball, s=float(s): ball.scaled(s))) for s in scales]
 
 
-def main(argv: Sequence[str]) -> int:
-    """Parse, attack, print the table and its flags; returns the exit status."""
+def main(argv: Sequence[str]) -> Answer:
+    """Parse, attack; the answer is the table and its flags."""
     options = parse(Options, argv, "evaluate", ABOUT)
-    for file in filter(None, (options.report, options.json)):
-        new(file)
-    if options.out or options.report:
+    output = options.output
+    if output.html:
+        new_file(output.html, "--html")
+    if output.out:
+        folder(output.out, "--out")
+    if output.html or output.out:
         with needs("report"):
             import avrobust.report.page  # noqa: F401, before any work: it is written at the end
     attacks, threats = [attack(text) for text in options.attacks], options.threats()
     for threat in threats:
         attacks_within(attacks, threat)  # before any work: are their names different?
-    given = options.open()
+    given = options.open(options.task)
     study = planned(options, given, attacks, threats)
+    page = None
     with ExitStack() as stack:
-        out = options.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
-        asked = {"model": options.model, "split": options.run.on}
+        out = output.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
+        asked = {"model": options.model, "split": options.clips.on}
         rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust evaluate {shlex.join(argv)}")
-        if options.out or options.report:
-            # The gallery shows predicted classes, which multi-label clips do not have.
-            page = report.write(out) if given.manifest.multilabel else illustrate(out, given, study, rows)
-        if options.report:
-            report.write(out, options.report)
-    print(rows.table())
+        if output.out or output.html:
+            # The gallery shows predicted classes, which only this task has.
+            classes = isinstance(given.task, Classification)
+            page = illustrate(out, given, study, rows) if classes else report.write(out)
+        if output.html:
+            page = report.write(out, output.html)
+    flags = rows.flags()
+    status = int(output.strict and any(flag.level == "alarm" for flag in flags))
+    data = results(rows) | {"input": received(given.store.spec, given.view), "page": page}
+    return Answer("\n".join(_told(rows, given, page)), data, output.json, status)
+
+
+def _told(rows: Rows, given: Given, page: Path | None) -> Iterator[str]:
+    """The answer for people, line by line."""
+    yield rows.table()
     if tags := given.store.tags:
-        print(f"\nby where the class can be perceived:\n{tag_table(rows, tags, given.store.classes)}\n")
-    alarms = [flag for flag in rows.flags() if flag.level == "alarm"]
-    for note in (flag for flag in rows.flags() if flag.level == "note"):
-        print(f"note: {note.text}")
+        yield f"\nby where the class can be perceived:\n{tag_table(rows, tags, given.store.classes)}\n"
+    yield from (f"note: {flag.text}" for flag in rows.flags() if flag.level == "note")
     readable, listed = given.store.counts(given.split)
     if readable < listed:
-        print(
-            f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {given.store.path}"
-        )
-    if options.json:
-        write_json(options.json, results(rows))
-    if options.out or options.report:
-        print(f"\nThe report: {options.report or page}")
-    return int(options.strict and bool(alarms))
+        yield f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {given.store.path}"
+    if page:
+        yield f"\nThe report: {page}"
 
 
 def planned(options: Options, given: Given, attacks: Sequence[Attack], threats: Sequence[Threat]) -> Study:
     """The evaluation as a study of one model, which is there already."""
     name = options.name or called(options.model)
-    full, source = options.threat(), options.clips.source()
+    full, source = options.threat(), options.clips.source(options.listing)
     assert source is not None
     return Study(
         name=name, title=f"How robust is {name}?", models=(ModelConfig(name, epochs=0),),
@@ -140,5 +155,5 @@ def planned(options: Options, given: Given, attacks: Sequence[Attack], threats: 
             Sweep((name,), tuple(attacks), full.subsets(), sent=tuple(CHANNELS[channel] for channel in options.channels)),
         ),
         showcase=full, tables=(full.subsets(),), data=source, clip=given.store.spec, view=given.view,
-        seeds=(options.run.seed,), attacked=options.run.limit, batch=options.run.batch,
+        seeds=(options.seed,), attacked=options.clips.limit, batch=options.resources.batch,
     )  # fmt: skip

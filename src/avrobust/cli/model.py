@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,20 +11,27 @@ import torch
 import tyro
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Budget, Clips, Group, Maybe, Packages, prepared
+from avrobust.cli.answer import note
+from avrobust.cli.options import Budget, Clips, Device, Flag, Group, Json, Listing, Maybe, Packages, box, prepared
+from avrobust.cli.places import folder
+from avrobust.cli.task import TaskOptions
 from avrobust.config import ConfigError, from_plain
 from avrobust.data.entry import ManifestError
 from avrobust.data.kinetics_sounds import folder_name, listed_classes
 from avrobust.data.manifest import Manifest
 from avrobust.devices import device, out_of_memory
 from avrobust.evaluation.door import check_answer, check_model
+from avrobust.evaluation.tasks import Classification, MultiLabel
 from avrobust.media import ClipSpec
 from avrobust.models.own import imported
 from avrobust.papers.tian2021.weights import load_any
 from avrobust.study.given import Given
 from avrobust.threat import Threat
 from avrobust.training import CheckpointError, StoredBatches, View
+from avrobust.training.views import received
 from avrobust.types import Batch, Model
+
+CLASSES = TaskOptions("classes")
 
 
 class LoadedModel(NamedTuple):
@@ -38,19 +44,40 @@ class LoadedModel(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Which clips are attacked, and how the work is done."""
+class Attacked(Clips):
+    """Your clips, and which of them are attacked."""
 
     on: Literal["train", "val", "test"] = "test"
     """Split to attack."""
     limit: Maybe[int] = None
     """Attack at most this many clips."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How the work is done."""
+
+    device: Device = None
     batch: int = 64
     """Clips per batch."""
-    seed: int = 0
-    """Seed of everything that is random in an attack."""
-    device: Maybe[str] = None
-    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOutput(Json):
+    """What is written, and how the command ends."""
+
+    html: Maybe[Path] = None
+    """Write the page to this HTML file."""
+    strict: Flag = False
+    """Exit with status 1 if a flag is an alarm, for continuous integration."""
+    quiet: Flag = False
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Rarely needed."""
+
     allow: Packages = ()
     """Packages that a checkpoint's own network and feature defense may be imported from, which runs their code."""
     prepared: Maybe[Path] = None
@@ -63,32 +90,40 @@ class EvaluationOptions:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Checkpoint, folder of weights that the paper's code wrote, or module:name of your own model."""
+    seed: int = 0
+    """Seed of everything that is random in an attack."""
     budget: Group[Budget] = field(default_factory=Budget)
-    clips: Group[Clips] = field(default_factory=Clips)
-    run: Group[RunOptions] = field(default_factory=RunOptions)
+    clips: Annotated[Group[Attacked], box("data")] = field(default_factory=Attacked)
+    resources: Group[Resources] = field(default_factory=Resources)
+    output: Group[EvaluationOutput] = field(default_factory=EvaluationOutput)
+    advanced: Group[Advanced] = field(default_factory=Advanced)
+    listing: Annotated[Group[Listing], box("listing of the clips")] = field(default_factory=Listing)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """For module:name only: what is kept of each file. A checkpoint knows its own."""
     view: View = field(default_factory=View)
     """For module:name only: the part of each clip that the model receives. A checkpoint knows its own."""
 
-    def open(self) -> Given:
-        """Load the model and prepare its clips.  Raises `ValueError` without --data."""
+    def open(self, asked: TaskOptions = CLASSES) -> Given:
+        """Load the model and prepare its clips.  Raises `ValueError` without --data, and where the task does not fit them."""
         if self.clips.data is None:
             raise ValueError(
                 "expected --data, got none. Give a folder of <class>/<video>.mp4 or a csv table: --data my_clips/."
             )
         keep_memory()
-        where = device(self.run.device)
-        model, spec, view, classes = load_model(self.model, self.clip, self.view, self.run.allow, where)
+        on, where = self.clips.on, device(self.resources.device)
+        model, spec, view, classes = load_model(self.model, self.clip, self.view, self.advanced.allow, where)
         manifest = self._manifest(classes)
-        store = prepared(manifest, spec, self.run.prepared or _folder(spec), (self.run.on,))
-        clips = StoredBatches(store, self.run.on, view, self.run.batch, self.run.limit, where)
-        first = next(iter(clips))  # refuses a split without clips before anything is printed
+        task = asked.of(manifest)
+        store = prepared(manifest, spec, folder(self.advanced.prepared or _folder(spec), "--prepared"), (on,))
+        clips = StoredBatches(store, on, view, self.resources.batch, self.clips.limit, where)
+        first = next(iter(clips))  # refuses a split without clips before anything is said
         order = "of the checkpoint" if classes else "of --classes" if self.clips.classes else "of --data, sorted"
-        print(f"model outputs (order {order}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
-        if not classes:
-            check_outputs(model, first, store.classes)
-        return Given(model, clips, manifest, store, view, self.run.on, where)
+        if isinstance(task, Classification | MultiLabel):  # one output per name
+            note(f"model outputs (order {order}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
+            if not classes:
+                check_outputs(model, first, store.classes)
+        note(f"model input: {received(spec, view)}")
+        return Given(model, clips, manifest, store, view, on, where, task)
 
     def threat(self) -> Threat:
         """Both budgets."""
@@ -97,7 +132,7 @@ class EvaluationOptions:
     def _manifest(self, classes: tuple[str, ...]) -> Manifest:
         """The clips, with the class numbers of the model; `classes` are the names that its checkpoint holds."""
         asked = self.clips.classes
-        source = (self.clips if classes or asked is None else replace(self.clips, classes=None)).source()
+        source = (self.clips if classes or asked is None else replace(self.clips, classes=None)).source(self.listing)
         assert source is not None
         if classes:  # the model's numbers, even where these clips cover only some of its classes
             return replace(source.manifest(), classes=classes)
@@ -173,7 +208,7 @@ def numbered(manifest: Manifest, asked: str) -> Manifest:
         ("left out, because --classes does not name them", [n for key, n in there.items() if key not in known]),
     ):
         if some:
-            print(f"{what}: {', '.join(some)}")
+            note(f"{what}: {', '.join(some)}")
     renamed = {label: known[key] for key, label in there.items() if key in known}
     entries = tuple(kept for e in manifest.entries if (kept := e.kept(renamed)) is not None)
     return replace(manifest, entries=entries, classes=names)
@@ -212,15 +247,3 @@ def _folder(spec: ClipSpec) -> Path:
     """The folder for prepared clips of this form; each form has its own."""
     key = hashlib.sha256(json.dumps(asdict(spec)).encode()).hexdigest()[:8]
     return Path(f"data/prepared/evaluate-{key}")
-
-
-def new(path: Path) -> Path:
-    """The path of a file to write; creates its folder.  Raises `ValueError` if the file exists or cannot be written."""
-    if path.exists():
-        raise ValueError(f"{path}: expected a new file, got one that exists. Give another --out.")
-    path.parent.mkdir(parents=True, exist_ok=True)  # before the work, which may take hours
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(
-            f"{path}: expected a folder that can be written, got one without permission. Give another --out."
-        )
-    return path

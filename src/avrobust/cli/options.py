@@ -1,7 +1,7 @@
-"""Options that several verbs share, and how they become the package's own values."""
+"""Options that several verbs share, with one spelling, and how they become the package's own values."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -22,12 +22,27 @@ from avrobust.types import Attack
 
 T = TypeVar("T")
 
+
+def _default(text: str) -> str:
+    """What the help says of a default: nothing of options that are off unless they are given."""
+    return "" if text in ("None", "False", "") else f"(default: {text})"
+
+
 # Nested options that share a titled box of the help, without a prefix in their names.
 Group = Annotated[T, tyro.conf.OmitArgPrefixes]
-# Options that are off unless they are given: the help shows no default.
-Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
-ATTACK_HELP = f"{', '.join(ATTACKS)}, with numbers as in PGD-40x5 (steps, restarts), or module:name."
+Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint=_default)]
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint=_default)]
 Packages = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PACKAGE ...", help_behavior_hint="")]
+ATTACK_HELP = f"{', '.join(ATTACKS)}, with numbers as in PGD-40x5 (steps, restarts), or module:name."
+Device = Annotated[
+    str | None,
+    tyro.conf.arg(help="cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one.", help_behavior_hint=""),
+]
+
+
+def box(title: str) -> Any:
+    """The title of a box of the help."""
+    return tyro.conf.arg(name=title)
 
 
 def parse(options: type[T], argv: Sequence[str], verb: str, about: str, *, default: T | None = None) -> T:
@@ -50,30 +65,12 @@ def prepared(manifest: Manifest, spec: ClipSpec, out: Path, splits: Sequence[str
     return store
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns in a csv table."""
+@dataclass(frozen=True, kw_only=True)
+class Json:
+    """What a verb answers."""
 
-    label: str = "label"
-    """Column of the class."""
-    split: str = "split"
-    """Column of the split: train, val or test."""
-    start: Maybe[str] = None
-    """Column of the time at which a clip begins, in seconds."""
-    end: Maybe[str] = None
-    """Column of the time at which a clip ends, in seconds."""
-
-
-@dataclass(frozen=True)
-class PublishedLists:
-    """Split lists that others published."""
-
-    lists: Maybe[Path] = None
-    """Folder with the split lists of Tian & Xu 2021; --data is then the media folder of --dataset."""
-    dataset: Dataset = "music"
-    """Dataset that these lists describe."""
-    names: Maybe[Path] = None
-    """MIT-MUSIC's json list of clips; clips that are not on disk are counted."""
+    json: Flag = False
+    """Print the answer as JSON on stdout, and nothing else there."""
 
 
 @dataclass(frozen=True)
@@ -84,41 +81,55 @@ class Clips:
     """Folder of <class>/<video>.mp4, a folder with a manifest.csv, a csv table, or a public dataset as it is distributed: Kinetics, VGGSound, VGGSounder, AudioSet, AVE, CREMA-D, VGG-SS, Flickr-SoundNet."""
     classes: Maybe[str] = None
     """Use only these classes: names separated by commas, a text file with one name per line, or ks27, ks31, ks32 or ks34 (the class lists of Kinetics-Sounds); all keeps every class. For your own model (module:name), list them in the order of its outputs."""
+
+    def source(self, listing: "Listing") -> Source | None:
+        """The clips, as `listing` says; None without --data."""
+        if self.data is None:
+            return None
+        lists, dataset = listing.lists, listing.dataset
+        return Source(
+            self.data,
+            lists=listing.own if lists is None else Lists(lists, dataset),
+            dataset=dataset,
+            names=listing.names,
+            classes=None if self.classes == "all" else self.classes,
+            middle=listing.middle,
+            **{name: getattr(listing, name) for name in ("label", "split", "start", "end")},
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How your clips are listed: columns of a csv table, or split lists that others published."""
+
+    label: str = "label"
+    """Column of the class."""
+    split: str = "split"
+    """Column of the split: train, val or test."""
+    start: Maybe[str] = None
+    """Column of the time at which a clip begins, in seconds."""
+    end: Maybe[str] = None
+    """Column of the time at which a clip ends, in seconds."""
+    lists: Maybe[Path] = None
+    """Folder with the split lists of Tian & Xu 2021; --data is then the media folder of --dataset."""
+    dataset: Dataset = "music"
+    """Dataset that these lists describe."""
+    names: Maybe[Path] = None
+    """MIT-MUSIC's json list of clips; clips that are not on disk are counted."""
     middle: Maybe[float] = None
     """Use only the middle part of each video, of this many seconds; set --clip.seconds to the same value."""
-    columns: Columns = field(default_factory=Columns)
-    published: PublishedLists = field(default_factory=PublishedLists)
     own: Annotated[Callable[[Path], Manifest] | None, tyro.conf.Suppress, tyro.conf.Fixed] = None
     """A function of a study that reads its split lists."""
 
     @classmethod
-    def of(cls, source: Source) -> "Clips":
-        """The options that describe this source."""
+    def of(cls, source: Source) -> "Listing":
+        """The options that describe how a source is listed."""
         lists = source.lists
         dataset: Any = lists.dataset if isinstance(lists, Lists) else source.dataset or "music"
         return cls(
-            data=source.path,
-            classes=source.classes,
-            middle=source.middle,
-            columns=Columns(source.label, source.split, source.start, source.end),
-            published=PublishedLists(lists.folder if isinstance(lists, Lists) else None, dataset, source.names),
-            own=None if isinstance(lists, Lists) else lists,
-        )
-
-    def source(self) -> Source | None:
-        """The clips; None without --data."""
-        if self.data is None:
-            return None
-        lists, dataset = self.published.lists, self.published.dataset
-        return Source(
-            self.data,
-            lists=self.own if lists is None else Lists(lists, dataset),
-            dataset=dataset,
-            names=self.published.names,
-            classes=None if self.classes == "all" else self.classes,
-            middle=self.middle,
-            **asdict(self.columns),
-        )
+            source.label, source.split, source.start, source.end, lists.folder if isinstance(lists, Lists) else None,
+            dataset, source.names, source.middle, None if isinstance(lists, Lists) else lists,
+        )  # fmt: skip
 
 
 def attack(text: str) -> Attack:
@@ -138,9 +149,9 @@ class Budget:
     """How far the attacker may change each modality; 0 leaves it clean."""
 
     audio: str = "0"
-    """Audio budget: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
+    """Audio budget, of full scale: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
     visual: str = "0"
-    """Visual budget: 2/255, 0.006, or "0.006 normalised" (the unit of the paper's code)."""
+    """Visual budget, of full scale: 2/255, 0.006, or "0.006 normalised" (the unit of the paper's code)."""
     norm: Literal["linf", "l2"] = "linf"
     """Norm of both budgets."""
 

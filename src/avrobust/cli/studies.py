@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 
 from avrobust.models.own import imported
+from avrobust.names import unknown
+from avrobust.papers.tian2021.printed import PAPER
 from avrobust.papers.tian2021.studies import STUDIES as TIAN2021
 from avrobust.study import Study
 
+PAPERS = {PAPER.name: PAPER}  # those whose numbers may stand beside a run's
 # name: module with a `study`
 STUDIES = {**TIAN2021, "corruptions": "avrobust.study.corruptions", "selftest": "avrobust.study.selftest"}
 
@@ -19,10 +22,7 @@ def named(name: str) -> Study:
         sys.path.insert(0, str(file.resolve().parent))  # the file imports what lies beside it
         name = f"{file.stem}:study"
     elif ":" not in name and name not in STUDIES:
-        raise ValueError(
-            f"there is no study {name!r}; there are {', '.join(STUDIES)}. For your own, give a file, my_study.py, or "
-            "module:name."
-        )
+        raise ValueError(unknown("a study", name, STUDIES, "For your own, give a file, my_study.py, or module:name."))
     found = imported(name if ":" in name else f"{STUDIES[name]}:study")
     if not isinstance(found, Study):
         raise ValueError(f"{name!r} should be a Study, got {type(found).__name__}.")

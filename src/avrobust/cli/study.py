@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +11,13 @@ import tyro
 
 from avrobust import report
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, Group, Maybe, parse
-from avrobust.cli.studies import STUDIES, named
+from avrobust.cli.answer import Answer, note
+from avrobust.cli.options import Clips, Device, Flag, Group, Json, Listing, Maybe, box, parse
+from avrobust.cli.places import folder, new_file
+from avrobust.cli.studies import PAPERS, STUDIES, named
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
+from avrobust.evaluation.results import results
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec
 from avrobust.study import ModelConfig, Study
@@ -42,21 +44,28 @@ examples:
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """How the work is done."""
+class Output(Json):
+    """What is written, and how the command ends."""
 
-    cache: Path = Path("data")
-    """Folder of the orchestra's videos and of prepared clips, which runs share."""
+    out: Maybe[Path] = None
+    """Folder of the run; default runs/NAME. The report is its report.html."""
+    html: Maybe[Path] = None
+    """Write the report to this HTML file, too."""
+    strict: Flag = False
+    """Exit with status 1 if a flag is an alarm, for continuous integration."""
+    quiet: Flag = False
+    """Show no progress."""
     tracker: Maybe[str] = None
     """Also send training curves to this tracker, for example tensorboard."""
-    quiet: bool = False
-    """Show no progress."""
+    cache: Path = Path("data")
+    """Folder of the orchestra's videos and of prepared clips, which runs share."""
 
 
 @dataclass(frozen=True)
 class MachineOptions:
     """Where the work is done."""
 
+    device: Device = None
     workers: Maybe[int] = None
     """Processes that share the models; default 1 with a GPU, else 2. On Ray: at most this many tasks at a time."""
     on: Maybe[str] = None
@@ -67,27 +76,24 @@ class MachineOptions:
     """On Ray: GPUs of each task; default 1 if the cluster has any."""
     memory_gb: Maybe[float] = None
     """On Ray: memory of each task, in GiB."""
-    device: Maybe[str] = None
-    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one."""
 
 
 @dataclass(frozen=True)
 class Options:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Study to run: a name, a file that defines `study`, or module:name."""
-    out: Maybe[Path] = None
-    """Folder of the run; default runs/NAME."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED ...")] = (0,)
     """Train and attack every model once per seed."""
     epochs: Maybe[int] = None
     """Epochs of a whole training, instead of the recipe's own number; shorter trainings keep their share."""
-    attacked: int | None = None
+    attacked: Maybe[int] = None
     """Attack at most this many test clips."""
-    visual_weights: str | None = None
+    visual_weights: Maybe[str] = None
     """Initial weights of visual encoders: efficientnet-lite0 (the extra avrobust[imagenet]), a name on the model hub, a folder, or none for random weights."""
-    clips: Group[Clips] = field(default_factory=Clips)
-    run: Group[RunOptions] = field(default_factory=RunOptions)
-    machines: Group[MachineOptions] = field(default_factory=MachineOptions)
+    clips: Annotated[Group[Clips], box("data")] = field(default_factory=Clips)
+    machines: Annotated[Group[MachineOptions], box("resources")] = field(default_factory=MachineOptions)
+    output: Group[Output] = field(default_factory=Output)
+    listing: Annotated[Group[Listing], box("listing of the clips")] = field(default_factory=Listing)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
@@ -96,37 +102,51 @@ class Options:
     """The generated dataset: how many clips, how difficult."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parse, run, print the short table and the report's path."""
+def main(argv: Sequence[str]) -> Answer:
+    """Parse, run; the answer is the short table and the report's path."""
     options, study = read(argv)
+    output = options.output
+    out = folder(output.out or Path("runs") / study.name, "--out")
+    folder(output.cache, "--cache")
+    if output.html:
+        new_file(output.html, "--html")
     machines = Machines(**vars(options.machines))
     keep_memory()
-    if isinstance(study.data, Source) and not options.run.quiet:  # the orchestra's studies state their own cost
-        print(estimate(study, counted(study.data.manifest())), flush=True)
+    if isinstance(study.data, Source) and not output.quiet:  # the orchestra's studies state their own cost
+        note(estimate(study, counted(study.data.manifest())))
     page = run(
         study,
-        options.out or Path("runs") / study.name,
-        data=options.run.cache,
+        out,
+        data=output.cache,
         command=f"avrobust study {shlex.join(argv)}",
-        progress=not options.run.quiet,
-        tracker=options.run.tracker,
+        progress=not output.quiet,
+        tracker=output.tracker,
         machines=machines,
     )
-    print(report.summary(page.parent))
-    print(f"\nThe report: {page}")
-    refuse_failures(page.parent)
+    return answered(out, report.write(out, output.html, PAPERS) if output.html else page, output)
 
 
-def refuse_failures(out: Path) -> None:
-    """Raise `ValueError` if a model or an attack of the run failed."""
-    if missing := failures(json.loads((out / "run.json").read_text())):
-        for told in missing.values():
-            print(words(told, out), file=sys.stderr)
+def answered(out: Path, page: Path, output: Output) -> Answer:
+    """What a run came to."""
+    told = results(report.rows_of(out)) | {"page": page}
+    doubted = output.strict and any(flag["level"] == "alarm" for flag in told["flags"])
+    return Answer(
+        f"{report.summary(out)}\n\nThe report: {page}", told, output.json, status=int(not complete(out) or doubted)
+    )
+
+
+def complete(out: Path) -> bool:
+    """Whether every model and attack of a run succeeded; says what failed, and what to do."""
+    missing = failures(json.loads((out / "run.json").read_text()))
+    for told in missing.values():
+        note(words(told, out))
+    if missing:
         names = sorted({f"{told['model']} (seed {told['seed']})" for told in missing.values()})
-        raise ValueError(
+        note(
             f"expected a complete study, got {len(missing)} failed job{'s' if len(missing) > 1 else ''}, of "
             f"{', '.join(names)}. See {out / 'failures'}; the same command tries again."
         )
+    return not missing
 
 
 def read(argv: Sequence[str]) -> tuple[Options, Study]:
@@ -139,12 +159,13 @@ def read(argv: Sequence[str]) -> tuple[Options, Study]:
         first, clip=study.clip, view=study.view, seeds=study.seeds, attacked=study.attacked, epochs=study.epochs,
         visual_weights=next((c.spec.visual_weights for c in study.models if isinstance(c.spec, NetSpec)), None),
         orchestra=study.data if isinstance(study.data, Orchestra) else Orchestra(),
-        clips=Clips() if isinstance(study.data, Orchestra) else Clips.of(study.data),
+        clips=Clips() if isinstance(study.data, Orchestra) else Clips(study.data.path, study.data.classes),
+        listing=Listing() if isinstance(study.data, Orchestra) else Listing.of(study.data),
     )  # fmt: skip
     asked_for_help = len(asked) < len(argv)
     about = f"{ABOUT}\n{study.name}: {cost(study, clips)}" if asked_for_help and (clips := announced(study)) else ABOUT
     options = parse(Options, argv, "study", about, default=default)
-    data = options.clips.source() or (options.orchestra if isinstance(study.data, Orchestra) else None)
+    data = options.clips.source(options.listing) or (options.orchestra if isinstance(study.data, Orchestra) else None)
     if data is None:
         raise ValueError(
             f"'{study.name}' runs on your videos: expected --data, got none. Give a folder of <class>/<video>.mp4, "

@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from avrobust.allocator import keep_memory
-from avrobust.cli.options import Clips, Group, Maybe, parse, prepared
+from avrobust.cli.answer import Answer, note
+from avrobust.cli.options import Clips, Device, Flag, Group, Json, Listing, Maybe, box, parse, prepared
+from avrobust.cli.places import folder
 from avrobust.devices import device
 from avrobust.media import ClipSpec
 from avrobust.models.hf import PairSpec
 from avrobust.models.network import Spec
 from avrobust.models.own import OwnSpec
 from avrobust.models.zoo import NetSpec
+from avrobust.names import unknown
 from avrobust.papers.tian2021 import recipes
 from avrobust.study.checks import rehearsed
 from avrobust.training import View, train
 from avrobust.training.loop import refuse_unknown_tracker
 from avrobust.training.recipe import FINE_TUNE, OURS, PRETRAINED_VISUAL, usual
+from avrobust.training.views import received
 
 RECIPES = {recipe.name: recipe for recipe in (OURS, FINE_TUNE, PRETRAINED_VISUAL)} | recipes.RECIPES
 
@@ -35,18 +39,26 @@ examples:
 """
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Output(Json):
+    """What is written."""
+
     out: Path
     """Folder of the training: weights, curve, state."""
-    clips: Group[Clips] = field(default_factory=Clips)
+    tracker: Maybe[str] = None
+    """Also send training curves to this tracker, for example tensorboard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    output: Group[Output]
     modality: Literal["AV", "A", "V"] = "AV"
     """Modalities of the model: audio-visual, audio-only or visual-only."""
     audio_model: Maybe[str] = None
     """Pretrained audio encoder: a name on the model hub or a folder. With --visual-model, both are joined to one model."""
     visual_model: Maybe[str] = None
     """Pretrained image or video encoder: a name on the model hub or a folder."""
-    frozen: bool = False
+    frozen: Flag = False
     """Train only the fusion and the classifier of --audio-model and --visual-model."""
     net: Maybe[str] = None
     """Your own network: module:name of a function or class that makes it from the number of `classes`."""
@@ -60,33 +72,35 @@ class Options:
     """Number of epochs, instead of the recipe's own."""
     seed: int = 0
     """Seed of weights, batches and augmentation."""
+    device: Device = None
+    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one. Under torchrun, each process has its own."""
+    clips: Annotated[Group[Clips], box("data")] = field(default_factory=Clips)
+    prepared: Maybe[Path] = None
+    """Folder of prepared clips; default <out>-clips."""
+    listing: Annotated[Group[Listing], box("listing of the clips")] = field(default_factory=Listing)
     clip: ClipSpec = field(default_factory=ClipSpec)
     """What is kept of each file: length, rates, size."""
     view: View = field(default_factory=View)
     """The part of each clip that a model receives."""
-    prepared: Maybe[Path] = None
-    """Folder of prepared clips; default <out>-clips."""
-    tracker: Maybe[str] = None
-    """Also send training curves to this tracker, for example tensorboard."""
-    device: Maybe[str] = None
-    """cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one. Under torchrun, each process has its own."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parse, prepare, train, print the result."""
+def main(argv: Sequence[str]) -> Answer:
+    """Parse, prepare, train; the answer is the result on the validation clips."""
     options = parse(Options, argv, "train", ABOUT)
+    out = folder(options.output.out, "--out")
+    clips = folder(options.prepared or out.with_name(out.name + "-clips"), "--prepared")
     keep_memory()
     where = None if options.device is None else device(options.device)
-    source = options.clips.source()
+    source = options.clips.source(options.listing)
     if source is None:
-        raise ValueError("expected --data, a csv table of clips or a folder of <class>/<video>.mp4.")
+        raise ValueError("expected clips, got no --data. Give a csv table of clips or a folder of <class>/<video>.mp4.")
     asked = _spec(options)
     recipe = usual(asked) if options.recipe is None else RECIPES.get(options.recipe)
     if recipe is None:
-        raise ValueError(f"there is no recipe {options.recipe!r}; there are {', '.join(RECIPES)}.")
+        raise ValueError(unknown("a recipe", str(options.recipe), RECIPES))
     if options.epochs is not None:
         recipe = recipe.for_epochs(options.epochs)
-    refuse_unknown_tracker(options.tracker)
+    refuse_unknown_tracker(options.output.tracker)
     manifest = source.manifest()
     # What cannot be had is said before clips are prepared.
     net = rehearsed(asked.for_clips(len(manifest.classes), options.clip.rate), options.seed, options.clip, options.view)
@@ -95,18 +109,24 @@ def main(argv: Sequence[str]) -> None:
             f"expected a network that its checkpoint can build again, got {asked.name}, of a type that no checkpoint may name. "
             "Train it in Python, and load the weights into it: avrobust.training.load(path, net)."
         )
-    store = prepared(manifest, options.clip, options.prepared or options.out.with_name(options.out.name + "-clips"))
+    note(f"model input: {received(options.clip, options.view)}")
+    store = prepared(manifest, options.clip, clips)
     trained = train(
-        net, store, recipe, view=options.view, out=options.out, seed=options.seed, tracker=options.tracker, device=where
+        net, store, recipe, view=options.view, out=out, seed=options.seed, tracker=options.output.tracker, device=where
     )
-    best = trained.curve[trained.best_epoch - 1]
-    print(
-        f"{trained.path}: {best.val_accuracy:.1%} of {store.counts('val')[0]} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s"
-    )
+    best, count = trained.curve[trained.best_epoch - 1], store.counts("val")[0]
+    lines = [
+        f"{trained.path}: {best.val_accuracy:.1%} of {count} validation clips, epoch {best.epoch} of {len(trained.curve)}, {trained.seconds:.0f} s"
+    ]
     if store.failures:
-        print(
+        lines.append(
             f"{len(store.failures)} of {len(store.table)} clips could not be read and were left out: avrobust show {store.path}"
         )
+    told = {
+        "checkpoint": trained.path, "val_accuracy": best.val_accuracy, "val_clips": count, "epoch": best.epoch,
+        "epochs": len(trained.curve), "seconds": trained.seconds, "unreadable": len(store.failures),
+    }  # fmt: skip
+    return Answer("\n".join(lines), told, options.output.json)
 
 
 def _spec(options: Options) -> Spec:

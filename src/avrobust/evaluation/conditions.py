@@ -78,7 +78,7 @@ def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
                 "Give two attacks different names; delete cells of an earlier training."
             )
         seen[str(clip)] = i
-    found = {Condition(*key[:3], _budget(rows, by_seed)): by_seed for key, by_seed in place.items()}
+    found = {Condition(key[0], key[1], key[2], _budget(rows, by_seed)): by_seed for key, by_seed in place.items()}
     return {condition: _predictions(condition, found[condition], columns) for condition in sorted(found)}
 
 

@@ -27,7 +27,7 @@ class ClipSpec:
     (22050, 8)
     """
 
-    seconds: float = 2.0  # duration
+    seconds: float = 2.0  # duration in seconds
     rate: int = 11025  # sample rate in Hz, mono
     fps: float = 4.0  # frames per second
     size: int = 72  # width and height in pixels

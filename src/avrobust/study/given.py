@@ -15,7 +15,7 @@ from avrobust.data.store import Store
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.tasks import Classification, MultiLabel
+from avrobust.evaluation.tasks import Classification, Task
 from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
 from avrobust.progress import track_progress
@@ -29,10 +29,15 @@ from avrobust.study.runner import about_data, describe_study, levels, refuse_oth
 from avrobust.training import StoredBatches, View
 from avrobust.types import Model
 
+CLASSES = Classification()
+
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """A model and the clips that it is evaluated on, on one device: those of a split of prepared clips."""
+    """A model and the clips that it is evaluated on, on one device: those of a split of prepared clips.
+
+    `task` is what the model is for.
+    """
 
     model: Model
     clips: StoredBatches
@@ -41,6 +46,7 @@ class Given:
     view: View
     split: str
     device: torch.device
+    task: Task = CLASSES
 
 
 def evaluate_into(out: Path, given: Given, study: Study, *, asked: Mapping[str, Any], command: str = "") -> Rows:
@@ -63,8 +69,7 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
         tables=levels(study.tables), data=about_data(store, given.manifest), models={config.name: {}},
     )  # fmt: skip
     places = localisation(given.manifest, store, study.view, given.split) if has_heat(given) else None
-    task = MultiLabel() if given.manifest.multilabel else Classification()
-    evaluator = Evaluator(given.model, given.clips, name=config.name, also=places, task=task)
+    evaluator = Evaluator(given.model, given.clips, name=config.name, also=places, task=given.task)
     clean = evaluator.clean(seed)
     answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
     cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}

@@ -46,14 +46,24 @@ class View:
     The published setting is `View(samples=65535, frames=1, size=224)`, at 11,025 Hz.
     """
 
-    samples: int = 12288
-    frames: int = 1
-    size: int = 64  # pixels, each side
+    samples: int = 12288  # samples of audio, from the middle of the clip
+    frames: int = 1  # frames, spread evenly over these samples
+    size: int = 64  # width and height in pixels, from the middle of each frame
 
     def __post_init__(self) -> None:
         for name in ("samples", "frames", "size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected a view of at least 1 {name}, got {getattr(self, name)}. Ask for more.")
+
+
+def received(spec: ClipSpec, view: View) -> str:
+    """What a model receives of each clip, for people: often less than the clip holds.
+
+    >>> received(ClipSpec(seconds=3.0), View(samples=12288))
+    '1.11 s of 3 s of audio and 1 frame of 64 x 64 pixels, from the middle of the clip'
+    """
+    frames = f"{view.frames} frame{'s' * (view.frames > 1)} of {view.size} x {view.size} pixels"
+    return f"{view.samples / spec.rate:.2f} s of {spec.seconds:g} s of audio and {frames}, from the middle of the clip"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Orchestra:
     visual_difficulty: float = 0.35  # 0 to 1: clutter, occlusion, rotation, colours, blur
     rivals: float = 0.4  # share of clips with a silent instrument of the same size
     shared: float = 1.0  # share of clips in which both modalities show the class
-    seconds: float = 2.0  # duration of a clip
+    seconds: float = 2.0  # duration of a clip in seconds
     rate: int = 22050  # sample rate in Hz
     fps: float = 6.0  # frames per second
     size: int = 112  # width and height in pixels
