@@ -1,5 +1,6 @@
 """Progress without a terminal: a line with the time at most every 30 s, also where nothing advances."""
 
+import contextlib
 import io
 import re
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from avrobust import progress
-from avrobust.progress import Lines, track_progress
+from avrobust.progress import Work, part, progress_told, steps, track_progress
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,8 @@ def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
         out.truncate(out.seek(0))
         return lines
 
-    lines = Lines("preparing pets", 480, 80, clock=lambda: now[0], write_to=out)
+    lines = Work("preparing pets", 480, 80, clock=lambda: now[0], write_to=out)
+    lines.show = lines.write_if_due
     lines.write_if_due()
     assert written() == ["preparing pets: 80 of 480 (17%), running for 0 s"]
     now[0] += 29
@@ -34,7 +36,8 @@ def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
     now[0] += 11
     lines.advance(1, note="clip 120")  # 40 clips in 40 s, 360 are left
     assert written() == ["preparing pets: 120 of 480 (25%), 6 min 0 s left, clip 120"]
-    other = Lines("attacking AV", 9.5, count=False, clock=lambda: now[0], write_to=out)
+    other = Work("attacking AV", 9.5, count=False, clock=lambda: now[0], write_to=out)
+    other.show = other.write_if_due
     other.advance()  # one rhythm for all work of a process
     assert not written()
     now[0] += 31
@@ -45,15 +48,58 @@ def test_lines_say_what_runs_how_far_it_is_and_how_long_it_will_take():
     assert len(written()) == 1
 
 
-def test_of_nested_work_the_innermost_writes(monkeypatch, capsys):
+def test_a_line_names_all_nested_work(monkeypatch, capsys):
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
     with track_progress("jobs", 2) as advance_jobs:
         with track_progress("training", 10) as advance:
             advance(5)
             advance_jobs(0)  # as its watching thread does meanwhile
         advance_jobs()
-    titles = [line[21:].split(",")[0] for line in capsys.readouterr().err.splitlines()]
-    assert titles == ["jobs: 0 of 2 (0%)", "training: 0 of 10 (0%)", "training: 5 of 10 (50%)", "jobs: 1 of 2 (50%)"]
+    lines = [re.sub(r", running for 0 s|, 0 s left", "", line[21:]) for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "jobs: 0 of 2 (0%)",
+        "jobs: 0 of 2 (0%); training: 0 of 10 (0%)",
+        "jobs: 0 of 2 (0%); training: 5 of 10 (50%)",
+        "jobs: 1 of 2 (50%)",
+    ]
+
+
+def searched():
+    """An attack of five steps with two restarts on two batches, of which the second ends early, and one that fails."""
+    for batch in (1, 2):
+        with part(0.5, f"batch {batch} of 2"):
+            for _ in steps(2, "restart"):
+                for step in steps(5):
+                    if (batch, step) == (2, 3):
+                        break
+    with contextlib.suppress(ZeroDivisionError), part(0.1):
+        for _ in steps(5):
+            raise ZeroDivisionError
+
+
+def test_the_steps_of_a_search_advance_what_it_is_part_of(monkeypatch):
+    """Also where it is told to another process: a search says neither what it is part of, nor how it is shown."""
+    told = []
+    monkeypatch.setattr(progress.time, "monotonic", iter(range(1000)).__next__)
+    with progress_told(told.append), track_progress("attacking", 20, count=False) as advance:
+        with part(10, "PGD-5x2 AV"):
+            searched()
+        advance(10, note="done")
+    assert told[0] == "attacking: 0%, PGD-5x2 AV" and told[-1] == "attacking: 100%, done"
+    assert "attacking: 10%, PGD-5x2 AV, batch 1 of 2, restart 1 of 2, step 5 of 5" in told
+    assert "attacking: 38%, PGD-5x2 AV, batch 2 of 2, restart 2 of 2, step 1 of 5" in told
+    shares = [int(re.search(r"(\d+)%", line)[1]) for line in told]
+    assert shares == sorted(shares) and "attacking: 50%" in told
+    assert not progress._works
+
+
+def test_steps_outside_of_any_part_show_nothing(capsys):
+    """As those of attacks in a training loop, which knows its own progress."""
+    assert [*steps(3)] == [0, 1, 2]
+    with track_progress("training", 10) as advance:
+        list(steps(3))
+        advance(1)
+        assert progress._works[-1].done == 1
 
 
 def test_a_terminal_shows_nested_bars_in_one_display(monkeypatch, capsys):
@@ -65,7 +111,7 @@ def test_a_terminal_shows_nested_bars_in_one_display(monkeypatch, capsys):
             advance_jobs()
     shown = capsys.readouterr().err
     assert "jobs" in shown
-    assert "2/2" in shown
+    assert "2 of 2 (100%)" in shown
     assert not progress._bars
 
 

@@ -93,7 +93,7 @@ def steps(count: int, name: str = "step") -> Iterator[int]:
         if work is None or not work.parts:
             yield i
         else:
-            with work.part(1 / count, f"{name} {i + 1} of {count}"):
+            with work.part(1 / count, f"{name} {i + 1} of {count}" if count > 1 else ""):
                 yield i
 
 
@@ -151,7 +151,7 @@ class Work:
     def part(self, amount: float, name: str) -> Iterator[None]:
         """See `progress.part`."""
         outer = self.parts[-1] if self.parts else None
-        mine = _Part(amount * outer.worth if outer else amount, name)
+        mine = _Part(min(amount * outer.worth, outer.worth - outer.done) if outer else amount, name)
         self.parts.append(mine)
         self.show()
         try:
@@ -171,7 +171,11 @@ class Work:
             return
         _last_line = now
         line = "; ".join(map(str, [*_works[:-1], self]))
-        print(f"{datetime.fromtimestamp(now):%Y-%m-%d %H:%M:%S}  {shown(line)}", file=self.write_to or sys.stderr, flush=True)
+        print(
+            f"{datetime.fromtimestamp(now):%Y-%m-%d %H:%M:%S}  {shown(line)}",
+            file=self.write_to or sys.stderr,
+            flush=True,
+        )
 
     @contextmanager
     def kept_up(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from avrobust.attacks.search import Index, Search, restarted
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised
+from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Labels, Model, PerClip, Signals
@@ -79,7 +80,7 @@ class APGD:
         """One run from `delta`, by the objective of the search."""
         looks = checkpoints(self.steps)
         here = _Place.start(delta)
-        for k in range(self.steps):
+        for k in steps(self.steps):
             value, grad, _, here = search.value_and_grad(here.delta, here)
             if not len(search):
                 return

@@ -31,6 +31,7 @@ from avrobust.objectives import (
     dlr_towards,
     margin,
 )
+from avrobust.progress import part
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import InputError, Labels, Model, Output, Signals
@@ -94,13 +95,16 @@ class AVAutoAttack:
             )
         both = _Run.of(self, model, x, y, threat, seeds)
         both.keep(x.map(torch.zeros_like))
-        both.search()
-        if threat.subset == "AV":
+        several = threat.subset == "AV"
+        with part(1 / 3 if several else 1):
+            both.search()
+        if several:
             starts = x.map(torch.zeros_like)
-            for part in threat.subsets()[:2]:
-                alone = _Run.of(self, model, x, y, part, seeds)
+            for one in threat.subsets()[:2]:
+                alone = _Run.of(self, model, x, y, one, seeds)
                 alone.subset(both.active.clips)
-                alone.search()
+                with part(1 / 3):
+                    alone.search()
                 both.keep(alone.best.delta.map(lambda d: d[both.active.clips]))
                 starts = starts.map(torch.add, alone.best.delta)
             for alternate in (False, True):
@@ -146,12 +150,17 @@ class _Run:
         """Keep those of these clips (their numbers) that survive."""
         self.active = self.active.subset(torch.isin(self.active.clips, clips))
 
+    @property
+    def targets(self) -> int:
+        """How many other classes it searches towards."""
+        classes = self.nearest.shape[1]
+        return min(self.settings.targets, classes - 1) if classes > 3 else 0
+
     def search(self) -> None:
         """All searches inside this threat."""
-        classes = self.nearest.shape[1]
         for objective in self.losses:
             self.climb(objective)
-        for rank in range(min(self.settings.targets, classes - 1) if classes > 3 else 0):
+        for rank in range(self.targets):
             self.climb(dlr_towards, target=self.nearest[:, rank])
         for way in self.ways[1:]:
             for objective in self.adapted:
@@ -187,8 +196,10 @@ class _Run:
         )
         # Misclassification by a stand-in is no reason to stop.
         search = Search(here, BestSoFar(active.x, active.threat), objective, stop=here.victim is active.victim)
+        count = len(self.losses) + self.targets + (len(self.ways) - 1) * len(self.adapted) + 1  # Square is the last one
         try:
-            APGD(steps=self.settings.steps, alternate=alternate).ascend(search, start)
+            with part(1 / count, f"search {self.begun}"):
+                APGD(steps=self.settings.steps, alternate=alternate).ascend(search, start)
         except GradientError:
             if way or len(self.ways) == 1:
                 raise

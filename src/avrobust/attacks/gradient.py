@@ -11,6 +11,7 @@ from avrobust.attacks.search import Search, restarted
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised
+from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import Labels, Model, Signals
@@ -95,7 +96,7 @@ class PGD:
 
     def _ascend(self, search: Search, delta: Signals) -> None:
         velocity = None
-        for _ in range(self.steps):
+        for _ in steps(self.steps):
             _, grad, delta, velocity = search.value_and_grad(delta, velocity)
             velocity = grad = self._accumulate(velocity, grad)
             move = search.threat.map(Ball.ascent, grad, search.x)

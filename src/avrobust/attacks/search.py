@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.objectives import Objective, as_objective, needs_of
+from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Labels, Model, PerClip, Signals
@@ -236,7 +237,7 @@ def restarted(
     if threat.subset == "clean":
         return x
     search = Search.of(model, x, y, threat, seeds, objective, stop)
-    for restart in range(restarts):
+    for restart in steps(restarts, "restart"):
         if not len(search):
             break
         if not random:

@@ -18,6 +18,7 @@ from avrobust.attacks.search import ActiveSet, Search, subset
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, margin
+from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Labels, Model, Signals
@@ -77,7 +78,7 @@ class Square:
         search = Search.of(model, x, y, threat, seeds, chosen(self.objective, margin), self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
         delta = self._stripes(x, threat, draws)
-        for query in range(self.queries + 1):
+        for query in steps(self.queries + 1, "query"):
             proposed = delta if query == 0 else self._proposal(delta, search.active, threat, draws, query)
             on, better = search.value(proposed)
             if not len(search):

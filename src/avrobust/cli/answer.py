@@ -32,8 +32,8 @@ def note(text: str) -> None:
 def plain(value: Any) -> Any:
     """Plain data as every program reads it: what is not finite is null, as JSON has no other number for it.
 
-    >>> plain({"gap": float("nan"), ("A", "V"): PurePath("runs")})
-    {'gap': None, 'A V': 'runs'}
+    >>> plain({"gap": float("nan"), ("A", "V"): (1, True, "x")})
+    {'gap': None, 'A V': [1, True, 'x']}
     """
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)

@@ -27,6 +27,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.suspicion import suspicion_columns
 from avrobust.evaluation.tasks import Classification, Gallery, Task
 from avrobust.objectives import display_name
+from avrobust.progress import part
 from avrobust.threat import Threat
 from avrobust.types import Attack, Batch, Channel, InputError, Signals
 
@@ -251,11 +252,13 @@ class Evaluator:
         # Only a modality that was checked to be unchanged is taken for it; a channel changes both.
         touched = ANYTHING if free or sent else threat
         parts = []
+        count = len(self._clean)
         for number, clips in enumerate(self._prepared()):
             batch = clips.batch
             if not number:
                 check_fits(threat, batch)
-            adversarial = clips.attacked(attack, threat, seed)
+            with part(1 / count, f"batch {number + 1} of {count}" if count > 1 else ""):
+                adversarial = clips.attacked(attack, threat, seed)
             if not number and clips.deferred_surrogate.made and is_low(self._surrogate):
                 self._note_precision(clips, threat, seed)
             if not free:

@@ -22,7 +22,10 @@ def html(folder: Path) -> str:
     forms = {name: form(folder, name) for name in ("clean", "adversarial")}
     frames = [np.asarray(Image.open(folder / f"adversarial-{i}.png"), np.int16) for i in range(forms["clean"]["count"])]
     moved = max(
-        (int(np.abs(frame - np.asarray(Image.open(folder / f"clean-{i}.png"), np.int16)).max()) for i, frame in enumerate(frames)),
+        (
+            int(np.abs(frame - np.asarray(Image.open(folder / f"clean-{i}.png"), np.int16)).max())
+            for i, frame in enumerate(frames)
+        ),
         default=0,
     )
     content = {"about": about, "forms": forms, "moved": moved}

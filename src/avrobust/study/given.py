@@ -18,7 +18,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Task
 from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
-from avrobust.progress import track_progress
+from avrobust.progress import part, track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
@@ -69,22 +69,23 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
         tables=levels(study.tables), data=about_data(store, given.manifest), models={config.name: {}},
     )  # fmt: skip
     places = localisation(given.manifest, store, study.view, given.split) if has_heat(given) else None
-    evaluator = Evaluator(given.model, given.clips, name=config.name, also=places, task=given.task)
-    clean = evaluator.clean(seed)
+    with track_progress("evaluating the clean clips", 1, count=False):
+        evaluator = Evaluator(given.model, given.clips, name=config.name, also=places, task=given.task)
+        clean = evaluator.clean(seed)
     answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
     cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}
     if aside := set_aside(out, config.name, seed, cells):
         record.update(set_aside=aside)
     todo = {key: cell for key, cell in cells.items() if not is_whole(cell_folder(out, key))}
-    with record.timed("attacking"), track_progress("attacking", sum(c.steps + 1 for c in todo.values())) as advance:
+    total = sum(cell.steps + 1 for cell in todo.values())
+    with record.timed("attacking"), track_progress(f"attacking {config.name}", total, count=False):
         for key, cell in todo.items():
-            advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
-            if cell.attack is None:
-                rows = _clean(evaluator, given, cell, clean, places)
-            else:
-                rows = evaluator.under(cell.attack, cell.threat, seed, sent=cell.sent)
-            write_cell(out, key, cell, rows, world_name(here))
-            advance(cell.steps + 1)
+            with part(cell.steps + 1, cell.title):
+                if cell.attack is None:
+                    rows = _clean(evaluator, given, cell, clean, places)
+                else:
+                    rows = evaluator.under(cell.attack, cell.threat, seed, sent=cell.sent)
+                write_cell(out, key, cell, rows, world_name(here))
     record.update(models={config.name: _about(given.model, evaluator, places)})
     if places and (boxes := [box for box in places.boxes.values() if box]):
         record.update(baselines=baselines(boxes))
@@ -97,7 +98,8 @@ def illustrate(out: Path, given: Given, study: Study, rows: Rows) -> Path:
     strongest = min(attacks, key=lambda attack: rows.where(attack=display_name(attack)).accuracy().value)
     shown = showcase.Shown.of(given.model, given.clips, study.showcase, study.seeds[0], given.store)
     shown = replace(shown, attack=strongest)
-    showcase.attacked(shown, out / "gallery")
+    with track_progress("drawing clips", 1, count=False), part(1):
+        showcase.attacked(shown, out / "gallery")
     if has_heat(given):
         places = localisation(given.manifest, given.store, study.view, given.split)
         showcase.located(shown, places, out / "strips" / study.models[0].name)

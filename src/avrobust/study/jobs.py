@@ -24,7 +24,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.files import write_json
 from avrobust.models.network import Network
 from avrobust.models.own import OwnSpec
-from avrobust.progress import track_progress
+from avrobust.progress import part, track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
@@ -96,7 +96,7 @@ class Job:
             with notes.timed("features"):
                 self.write_features(net)
         if first:
-            with notes.timed("showcase"):
+            with notes.timed("showcase"), track_progress(f"drawing clips of {name}", 1, visible=self.progress), part(1):
                 shown = showcase.Shown.of(net, self.tested(showcase.CANDIDATES), study.showcase, self.seed, self.store)
                 if self.config == study.models[0]:
                     showcase.attacked(shown, self.out / "gallery")
@@ -152,12 +152,12 @@ class Job:
         attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=name, also=also))
         here = self._note_world()
         total = sum(cell.steps + 1 for cell in todo.values())
-        with track_progress(f"attacking {name} (seed {seed})", total, visible=self.progress, count=False) as advance:
+        with track_progress(f"attacking {name} (seed {seed})", total, visible=self.progress, count=False):
             for key, cell in todo.items():
-                advance(0, note=f"{cell.attack_name} {cell.threat.subset}")
-                if cell.attack is None:
-                    write_cell(self.out, key, cell, self._clean(cell, net, also, attacked), here)
-                else:
+                with part(cell.steps + 1, cell.title):
+                    if cell.attack is None:
+                        write_cell(self.out, key, cell, self._clean(cell, net, also, attacked), here)
+                        continue
                     failing = f"{cell.attack_name} on {cell.threat}"
                     with left_out(self.notes, self.out, self._failure(cell), name, seed, failing):
                         attack = cell.attack
@@ -165,7 +165,6 @@ class Job:
                             attack = replace(attack, model=source(attack.source))
                         rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
                         write_cell(self.out, key, cell, rows, here)
-                advance(cell.steps + 1)
 
     def _note_world(self) -> str:
         """Tell on which machine this is computed; the short name of that."""

@@ -113,6 +113,11 @@ class Cell:
         return display_name(self.attack) if self.attack else "none"
 
     @property
+    def title(self) -> str:
+        """What progress calls it."""
+        return f"{self.attack_name} {self.threat.subset}" if self.attack else "clean clips"
+
+    @property
     def steps(self) -> int:
         """Gradient steps per clip: the cost of the cell, to first order."""
         return getattr(self.attack, "steps", 1) * getattr(self.attack, "restarts", 1) if self.attack else 0

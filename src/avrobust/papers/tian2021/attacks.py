@@ -22,6 +22,7 @@ from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
+from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, RANGE, Labels, Model, Signals
@@ -95,7 +96,7 @@ class Published:
             high.map(lambda v, o, w: (v - o) / w, origin, unit),
         )
         u, momentum = clean, x.map(torch.zeros_like)
-        for _ in range(1 if self.method == "FGSM" else self.steps):
+        for _ in steps(1 if self.method == "FGSM" else self.steps):
             at = x if u is clean else signals(u)  # there and back is x but for its last bits
             _, grad = engine.gradient(victim, self.objective, at, y, threat, seeds.ids)
             grad = grad.map(lambda g, w: g * w, unit)
