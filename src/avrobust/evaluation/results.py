@@ -25,7 +25,8 @@ def results(rows: Rows) -> dict[str, Any]:
         row = cell.data.slice(0, 1).to_pylist()[0]
         about = {name: row[name] for name in ("model", "seed", "attack", "mode", "subset")}
         numbers = {name.replace(" ", "_"): _plain(number) for name, number in measured.items()}
-        conditions.append(about | {"budget": asdict(Budget.of(row))} | numbers)
+        budget = Budget.of(row)
+        conditions.append(about | {"budget": asdict(budget), "threat": str(budget)} | numbers)
     return {"conditions": conditions, "flags": [asdict(flag) for flag in rows.flags()]}
 
 

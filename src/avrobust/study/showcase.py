@@ -25,6 +25,7 @@ from avrobust.media import write_mp4, write_png, write_wav
 from avrobust.media.encode import AAC_RATES
 from avrobust.media.errors import MediaError
 from avrobust.objectives import display_name
+from avrobust.progress import part
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Model, Signals
@@ -65,14 +66,18 @@ class Shown:
         """The adversarial clips by attacked subset."""
         x, y, ids = self.batch.x, self.batch.label, self.batch.ids
         craft = engine.surrogate(self.model, x.map(lambda s: s[:1])).cache_embeddings(x)
-        return {t.subset: self.attack(craft, x, y, t, Seeds(self.seed, ids)) for t in self.threat.subsets()}
+        threats, found = self.threat.subsets(), {}
+        for threat in threats:
+            with part(1 / len(threats), threat.subset):
+                found[threat.subset] = self.attack(craft, x, y, threat, Seeds(self.seed, ids))
+        return found
 
 
 def attacked(shown: Shown, out: Path) -> None:
     """Some clips under attack, on audio, video and both; misclassified ones first."""
     if out.exists():
         return
-    with draft(out, folder=True, locked=True) as part:
+    with draft(out, folder=True, locked=True) as made:
         number, batch = 0, shown.batch
         with torch.no_grad():
             before = shown.judge(batch.x).softmax(1)
@@ -84,7 +89,7 @@ def attacked(shown: Shown, out: Path) -> None:
             for i in _choose(before, after, batch.label):
                 y = int(batch.label[i])
                 number += 1
-                folder = part / f"{number:02d}"
+                folder = made / f"{number:02d}"
                 folder.mkdir(parents=True)
                 about = {
                     "clip": batch.ids[i], "attack": display_name(shown.attack), "subset": threat.subset, "budget": asdict(threat.budget),
@@ -138,7 +143,7 @@ def located(shown: Shown, places: Localisation, out: Path) -> None:
     """
     if out.exists():
         return
-    with draft(out, folder=True, locked=True) as part:
+    with draft(out, folder=True, locked=True) as made:
         batch, seen = shown.batch, {"clean": shown.batch.x} | shown.adversarial
         with torch.no_grad():
             answers = {name: shown.judge.output(x, ("heat",)) for name, x in seen.items()}
@@ -148,7 +153,7 @@ def located(shown: Shown, places: Localisation, out: Path) -> None:
         order = sorted(right, key=lambda i: places.rivals.get(batch.ids[i]) is None)
         first = {int(batch.label[i]): i for i in reversed(order)}
         for number, i in enumerate([i for i in order if first[int(batch.label[i])] == i][:STRIPS], start=1):
-            folder, id = part / f"{number:02d}", batch.ids[i]
+            folder, id = made / f"{number:02d}", batch.ids[i]
             folder.mkdir(parents=True)
             about = {
                 "clip": id, "label": shown.classes[int(batch.label[i])], "attack": display_name(shown.attack),
@@ -183,7 +188,7 @@ def samples(store: Store, out: Path) -> None:
     """A few clips of each class as they are on disk: one frame and the audio, from test clips where there are some."""
     if out.exists():
         return
-    with draft(out, folder=True, locked=True) as part:
+    with draft(out, folder=True, locked=True) as made:
         spec = replace(store.spec, size=SIDE)
         entries = {row["id"]: row for row in store.table.select(["id", "video", "audio", "start", "end"]).to_pylist()}
         listed = []
@@ -199,9 +204,9 @@ def samples(store: Store, out: Path) -> None:
                 except MediaError:
                     continue  # the file went away after it was prepared; the report shows what is there
                 file = f"{k:02d}-{j}"
-                write_png(part / f"{file}.png", clip.frames[len(clip.frames) // 2])
-                write_wav(part / f"{file}.wav", clip.wave, spec.rate)
+                write_png(made / f"{file}.png", clip.frames[len(clip.frames) // 2])
+                write_wav(made / f"{file}.wav", clip.wave, spec.rate)
                 listed.append(
                     {"clip": id, "label": name, "image": f"{file}.png", "sound": f"{file}.wav", "box": store.box(id)}
                 )
-        write_json(part / "samples.json", listed)
+        write_json(made / "samples.json", listed)
