@@ -1,15 +1,19 @@
-"""What `avrobust attack` wrote → one self-contained HTML page: the clean and the adversarial clip side by side."""
+"""What `avrobust attack` wrote → one self-contained HTML page: the clean and the adversarial clip side by side.
+
+Needs nothing but the core: `report.page` has figures, whose packages are an extra.
+"""
 
 import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from PIL import Image
 
+from avrobust.evaluation.stats import percent
 from avrobust.files import write_bytes
-from avrobust.report.page import environment
 
 TABLE = "predictions.json"
 TYPES = {".mp4": "video/mp4", ".wav": "audio/wav", ".png": "image/png"}
@@ -29,7 +33,9 @@ def html(folder: Path) -> str:
         default=0,
     )
     content = {"about": about, "forms": forms, "moved": moved}
-    return environment().get_template("templates/attack.html.j2").render(content)
+    made = jinja2.Environment(loader=jinja2.PackageLoader("avrobust.report", "."), autoescape=True, trim_blocks=True)
+    made.filters |= {"percent": percent, "spaced": lambda name: str(name).replace("_", " ")}
+    return made.get_template("templates/attack.html.j2").render(content)
 
 
 def form(folder: Path, name: str) -> dict[str, Any]:
