@@ -16,7 +16,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     clips = f"{listing(splits)} clips" if splits else ""
     models = [f"{m} ({_model(run, m)})" for kind in MODEL for m in run.models(kind)]
     found = [
-        ("Data", joined(record.data.name, f"{run.classes} classes" if run.classifies else "", clips)),
+        ("Data", joined(record.data.name, f"{run.classes} classes" if run.table and run.classifies else "", clips)),
         ("Clip", _clip(record.data.spec)),
         ("Model input", seen(run)),
         ("Models", listing(models)),
