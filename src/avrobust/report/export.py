@@ -147,7 +147,8 @@ def _cell(cell: Cell) -> dict[str, object]:
 def latex(table: Table, title: str) -> str:
     """A table for a paper that uses the package booktabs."""
     layout = "".join("r" if any(row[i].number for row in table.rows) else "l" for i in range(len(table.columns)))
-    lines = [f"% {_escaped(title)}", rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
+    about = [f"% {_escaped(said)}" for said in (title, table.above) if said]
+    lines = [*about, rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
     if table.groups:
         lines.append(
             " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{_escaped(g)}}}" if g else "" for g, n in table.groups) + r" \\"
