@@ -129,6 +129,19 @@ def pair(run: Run) -> str:
     )
 
 
+def streaming(run: Run) -> str:
+    """Time and memory of attacks on more clips than fit in memory."""
+    a = run["asked"]
+
+    def line(r: Row) -> list[str]:
+        on = SUBSETS.get(r["on"], r["on"])
+        return [r["attack"], on, *(short(r[k]) for k in ("seconds", "cpu_s", "resident_mb", "own_mb"))]
+
+    title = f"Attacks on {a['clips']:,} clips of 10 s, {short(a['disk_gb'])} GB on disk, {a['network']} network; the process held at most {short(run['peak_mb'])} MB"
+    head = ["attack", "attacked", "seconds", "seconds of a core", "MB resident", "MB own"]
+    return f"**{title}**; {origin(run)}.\n\n{table(head, map(line, run['rows']))}"
+
+
 def roofline(run: Run) -> str:
     """Speed, and shares of time."""
     size, batch = run["asked"]["size"], run["asked"]["batch"]
@@ -238,7 +251,7 @@ def searches(run: Run) -> str:
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options,
     "chunks": chunks, "sparse": sparse,
-    "precision": precision, "pair": pair, "strength": strength, "searches": searches,
+    "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import figures
 import measure
 import methods
 import roofline
+import streaming
 import table1
 
 A, V, BOTH = TABLE1
@@ -149,6 +150,14 @@ def test_readme_says_what_the_results_say() -> None:
     machines = sorted((figures.load(f) for f in folders), key=figures.newest, reverse=True)
     text = figures.README.read_text()
     assert figures.readme(text, machines) == text
+
+
+def test_clips_of_the_streaming_benchmark_are_a_store(tmp_path: Path) -> None:
+    store = streaming.written(tmp_path, 3)
+    assert store.ids("test") == ("clip/0", "clip/1", "clip/2") and store.label("clip/2") == 2
+    assert (store["clip/1"].wave == streaming.drawn(1).wave).all()
+    net = streaming.small()
+    assert net(streaming.StoredBatches(store, "test", streaming.VIEW, 3).pick([0, 1]).x).shape == (2, 309)
 
 
 def test_figures_become_tables_and_an_image(tmp_path: Path) -> None:

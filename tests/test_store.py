@@ -21,6 +21,7 @@ from av.error import err_check
 
 from avrobust.data import prepare as preparing
 from avrobust.data import shards
+from avrobust.data import store as stores
 from avrobust.data.entry import Entry, ManifestError
 from avrobust.data.frames import read_clip
 from avrobust.data.manifest import Manifest
@@ -345,6 +346,23 @@ def test_several_shards_read_as_one_and_a_damaged_one_is_made_again(manifest, tm
     assert len(decoded) == 2
     assert again.sha256 == store.sha256
     assert len(again["clip0"].wave) == len(again["clip3"].wave) == SPEC.samples
+
+
+def test_few_files_of_a_store_are_mapped_at_a_time(manifest, tmp_path, monkeypatch):
+    """However many clips were read: the pages of all of them would count as the memory of the process."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not tell what is mapped")
+    monkeypatch.setattr(preparing, "SHARD_BYTES", 1)
+    monkeypatch.setattr(stores, "MAPPED", 2)
+    store = prepare(manifest, SPEC, tmp_path / "out", workers=1, progress=False)
+    assert len([*store.path.glob("*.arrow")]) == 4
+    held = store["clip0"]
+    digests = [shards.content(store[id]) for id in (*store.ids(), *store.ids())]
+    assert digests == [store.digest(id) for id in (*store.ids(), *store.ids())]
+    assert shards.content(held) == store.digest("clip0")  # what is still in use stays mapped
+    del held
+    assert len({line.split()[-1] for line in maps.read_text().splitlines() if str(store.path) in line}) == 2
 
 
 def test_a_damaged_table_is_named_and_made_again(manifest, tmp_path, decoded):

@@ -1,7 +1,6 @@
 """Tasks other than one class per clip: labels as they come, metrics against scikit-learn and by hand, refusals, pages."""
 
 import re
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import avrobust as avr
 from avrobust import AV, PGD, Rows, Square, Threat, evaluate, report
 from avrobust.attacks import APGD, AVAutoAttack
 from avrobust.attacks.quantized import Quantized
+from avrobust.evaluation import ranking
 from avrobust.evaluation.measures import LabelRanking
 from avrobust.evaluation.ranking import area_under_curve, average_precision, ranked
 from avrobust.evaluation.stats import resampled
@@ -49,18 +49,24 @@ def scores(rows: Rows, subset: str) -> np.ndarray:
 # Metrics
 
 
-def test_metrics_of_ranked_clips_are_those_of_scikit_learn_however_often_clips_count():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        score, positive = rng.integers(0, 8, 40) / 3, rng.random(40) < 0.3  # with ties
-        times = rng.integers(0, 4, (40, 5)).astype(float)
-        by_hand = [
-            (average_precision_score(positive, score, sample_weight=t), roc_auc_score(positive, score, sample_weight=t))
-            for t in times.T
-        ]
-        clips = ranked(score, positive)
-        found = np.stack([average_precision(clips, times), area_under_curve(clips, times)], 1)
-        assert np.allclose(found, by_hand)
+def test_metrics_of_ranked_clips_are_those_of_scikit_learn_however_often_clips_count(monkeypatch):
+    """Labels and draws are computed in groups; some labels are on few clips, and one on none."""
+    monkeypatch.setattr(ranking, "DRAWS", 2)
+    monkeypatch.setattr(ranking, "STRETCHES", 20)
+    rng, often = np.random.default_rng(0), np.linspace(0.05, 0.9, 20)
+    score = rng.integers(0, 8, (40, 20)) / 3  # with ties
+    positive = rng.random((40, 20)) < often
+    positive[0], positive[1], positive[:, 7] = True, False, False
+    times = rng.integers(0, 4, (40, 5)).astype(float)
+    times[:2] += 1
+    labels = [ranked(s, p) for s, p in zip(score.T, positive.T, strict=True)]
+    found = average_precision(labels, times)
+    assert np.isnan(found[7]).all() and not np.isnan(np.delete(found, 7, 0)).any()
+    for k in set(range(20)) - {7}:
+        y, z = positive[:, k], score[:, k]
+        assert np.allclose(found[k], [average_precision_score(y, z, sample_weight=t) for t in times.T], rtol=1e-6)
+        areas = area_under_curve(labels[k], times)
+        assert np.allclose(areas, [roc_auc_score(y, z, sample_weight=t) for t in times.T])
 
 
 def test_a_bootstrap_interval_holds_the_truth():
@@ -79,7 +85,8 @@ def test_the_interval_of_a_low_average_precision_holds_the_truth():
     rng, held = np.random.default_rng(0), 0
     for _ in range(30):
         score, positive = rng.normal(size=400), rng.random(400) < 0.1
-        found = resampled([partial(average_precision, ranked(score, positive))], 400)
+        clips = ranked(score, positive)
+        found = resampled([lambda times, clips=clips: average_precision([clips], times)[0]], 400)
         held += found.low <= 0.1 <= found.high and found.low <= found.value <= found.high
     assert held >= 26
 

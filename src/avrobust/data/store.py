@@ -26,6 +26,7 @@ from avrobust.media.decode import Clip
 ABOUT, TABLE = "store.json", "table.parquet"
 VERSION = 2  # of the table
 OK = "ok"
+MAPPED = 8  # files at a time, 1 GB: pages that were read count as this process's memory as long as their file is mapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +184,8 @@ class Store:
 
     def _shard(self, name: str) -> Shard:
         if name not in self._shards:
+            for oldest in [*self._shards][: max(0, len(self._shards) + 1 - MAPPED)]:
+                self._shards.pop(oldest, None)
             self._shards[name] = read_shard(self.path / name, self.spec)
         return self._shards[name]
 

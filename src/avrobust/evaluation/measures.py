@@ -78,11 +78,10 @@ class LabelRanking(Measures):
         scores, targets = stacked(here, "scores"), stacked(here, "targets") > 0.5
         if not scores.size:
             return MISSING
-        on = np.flatnonzero(_ranks(targets[0]))
-        if not len(on):
-            return MISSING
-        every = [[ranked(s[:, k], t[:, k]) for k in on] for s, t in zip(scores, targets, strict=True)]
-        return resampled([partial(_mean_precision, labels) for labels in every], len(here.clips), cost=len(on))
+        on = _ranks(targets[0])
+        every = [_by_label(s[:, on], t[:, on]) for s, t in zip(scores, targets, strict=True)]
+        cost = max(1, int(on.sum()))
+        return resampled([partial(_mean_precision, labels) for labels in every], len(here.clips), cost=cost)
 
     def lost(self, here: Predictions, clean: Predictions) -> Estimate:
         """Of the clips and labels that are right when clean, the share that is wrong now; a clip counts once in the interval."""
@@ -95,14 +94,8 @@ class LabelRanking(Measures):
         """Each label's average precision, the mean over models; nan where it has none."""
         scores, targets = stacked(here, "scores"), stacked(here, "targets") > 0.5
         once = np.ones((len(here.clips), 1))
-        ranks = _ranks(targets[0])
-        found = [
-            np.mean([average_precision(ranked(s[:, k], t[:, k]), once) for s, t in zip(scores, targets, strict=True)])
-            if ranks[k]
-            else np.nan
-            for k in range(scores.shape[-1])
-        ]
-        return np.array(found)
+        found = [average_precision(_by_label(s, t), once)[:, 0] for s, t in zip(scores, targets, strict=True)]
+        return np.asarray(np.mean(found, axis=0))
 
     def notes(self, here: Predictions) -> tuple[str, ...]:
         """The labels that have no average precision."""
@@ -228,9 +221,14 @@ def _weighted(values: Float[np.ndarray, " n"], times: Times) -> Float[np.ndarray
     return np.asarray(values @ times / times.sum(0))
 
 
+def _by_label(scores: Float[np.ndarray, "n k"], targets: Bool[np.ndarray, "n k"]) -> list[Ranked]:
+    """The clips in the order of their scores for each label."""
+    return [ranked(s, t) for s, t in zip(scores.T, targets.T, strict=True)]
+
+
 def _mean_precision(labels: Sequence[Ranked], times: Times) -> Float[np.ndarray, " draws"]:
     """The mean over labels; a draw may leave a label without clips."""
-    values = np.stack([average_precision(clips, times) for clips in labels])
+    values = average_precision(labels, times)
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(0) / known.sum(0))

@@ -5,12 +5,17 @@ clips are sorted once, and all draws are computed together; with every clip coun
 `average_precision_score` and `roc_auc_score`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
 
 Times = Float[np.ndarray, "n draws"]  # how often each clip counts
+Sums = Float[np.ndarray, "s draws"]
+# What is computed at once stays in a core's cache: so many draws of so many sums.
+DRAWS, STRETCHES = 32, 4096
 
 
 class Ranked(NamedTuple):
@@ -31,23 +36,70 @@ def ranked(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> 
     return Ranked(order, positive[order], np.append(falls, len(order)))
 
 
-def average_precision(clips: Ranked, times: Times) -> Float[np.ndarray, " draws"]:
-    """The mean, over positive clips, of the precision among all clips that score at least as high; nan without any.
+def average_precision(labels: Sequence[Ranked], times: Times) -> Float[np.ndarray, "k draws"]:
+    """Of each label the mean, over its clips, of the precision among all clips that score at least as high; nan without any.
 
     >>> clips = ranked(np.array([0.9, 0.8, 0.3]), np.array([True, False, True]))
-    >>> average_precision(clips, np.ones((3, 1))).round(3)
-    array([0.833])
+    >>> average_precision([clips], np.ones((3, 1))).round(3)
+    array([[0.833]])
     """
-    if not clips.positive.any():
-        return np.full(times.shape[1], np.nan)
-    # Only scores that a positive clip has count, so clips between two of them are added up at once.
-    ends = clips.ends[np.unique(np.searchsorted(clips.ends, np.flatnonzero(clips.positive), side="right"))]
-    starts = np.concatenate([[0], ends[:-1]])
-    hits = _added(times[clips.order[clips.positive]], np.searchsorted(np.flatnonzero(clips.positive), starts))
-    every = _added(times[clips.order[: ends[-1]]], starts)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(hits > 0, hits.cumsum(0) / every.cumsum(0), 0.0)
-        return np.asarray((hits * precision).sum(0) / hits.sum(0))
+    found = np.full((len(labels), times.shape[1]), np.nan)
+    group: dict[int, tuple[Stretches, Stretches]] = {}
+    for k, clips in enumerate(labels):
+        if clips.positive.any():
+            group[k] = _stretches(clips)
+        if group and (k + 1 == len(labels) or sum(len(own.ends) for _, own in group.values()) >= STRETCHES):
+            found[[*group]] = _mean_precision([*group.values()], times)
+            group = {}
+    return found
+
+
+class Stretches(NamedTuple):
+    """Clips from the highest score to the lowest, and the places at which stretches of them end."""
+
+    clips: Int[np.ndarray, " m"]
+    ends: Int[np.ndarray, " s"]
+
+
+def _stretches(label: Ranked) -> tuple[Stretches, Stretches]:
+    """All clips and a label's own, each up to the next score that one of its own has: only there precision counts."""
+    places = np.flatnonzero(label.positive)
+    ends = label.ends[np.unique(np.searchsorted(label.ends, places, side="right"))]
+    return Stretches(label.order[: ends[-1]], ends), Stretches(label.order[places], np.searchsorted(places, ends))
+
+
+def _mean_precision(labels: Sequence[tuple[Stretches, Stretches]], times: Times) -> Float[np.ndarray, "k draws"]:
+    """Average precision of labels that have clips: stretches are added up by products with sparse matrices."""
+    every, own = (_adding(parts, len(times)) for parts in zip(*labels, strict=True))
+    first = np.cumsum([0, *(len(each.ends) for each, _ in labels[:-1])])
+    # Counts are whole numbers, which float32 holds up to 16 million.
+    exact = np.float32 if len(labels) * times.sum(0).max() < 2**24 else np.float64
+    found = np.empty((len(labels), times.shape[1]))
+    for start in range(0, times.shape[1], DRAWS):
+        here = slice(start, start + DRAWS)
+        counts = np.ascontiguousarray(times[:, here], dtype=exact)
+        hits = own @ counts
+        weighed = hits * _running(hits, first)
+        weighed /= np.maximum(_running(every @ counts, first), 1)  # 0 only where no clip was drawn yet
+        with np.errstate(invalid="ignore"):
+            found[:, here] = np.add.reduceat(weighed, first, dtype=float) / np.add.reduceat(hits, first, dtype=float)
+    return found
+
+
+def _adding(labels: Sequence[Stretches], n: int) -> csr_array:
+    """The matrix that adds up what clips count, stretch by stretch."""
+    clips = np.concatenate([each.clips for each in labels])
+    before = np.cumsum([0, *(len(each.clips) for each in labels[:-1])])
+    ends = np.concatenate([each.ends + start for each, start in zip(labels, before, strict=True)])
+    return csr_array((np.ones(len(clips), np.float32), clips, np.append(0, ends)), shape=(len(ends), n))
+
+
+def _running(sums: Sums, first: Int[np.ndarray, " k"]) -> Sums:
+    """Running sums that begin anew at the first stretch of each label."""
+    added = sums.cumsum(0)
+    before = added[first - 1]
+    before[0] = 0
+    return np.asarray(added - np.repeat(before, np.diff([*first, len(sums)]), axis=0) if len(first) > 1 else added)
 
 
 def area_under_curve(clips: Ranked, times: Times) -> Float[np.ndarray, " draws"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from avrobust.evaluation.conditions import Condition, Predictions, curves, survivors
 from avrobust.evaluation.flags import OVER_BUDGET, Evidence, Flag, flags
-from avrobust.evaluation.measures import Accuracy, Measures
+from avrobust.evaluation.measures import Accuracy, Measures, Numbers
 from avrobust.facts import AttackInfo, Budget
 from avrobust.report.paper import Paper, Printed
 from avrobust.report.record import Failure, ModelRecord, Role, RunRecord, present
@@ -93,6 +93,11 @@ class Run:
     def measured(self, model: str) -> Measures:
         """What the task of a model measures."""
         return self.measures.get(model, Accuracy())
+
+    @cached_property
+    def numbers(self) -> Mapping[Condition, Numbers]:
+        """What the task of its model measures under each condition."""
+        return {c: self.measured(c.model).numbers(p, self.clean(c.model)) for c, p in self.table.items()}
 
     def classes_of(self, model: str) -> bool:
         """Whether a model gives one class per clip."""

@@ -63,13 +63,12 @@ def _table(run: Run, model: str) -> TaskTable:
         return (0, 0, c) if clean else (order.index(c.attack), SUBSETS.index(c.subset), c)
 
     conditions = sorted((c for c in run.table if c.model == model), key=place)
-    clean = run.clean(model)
     rows = tuple(
         Row(
             "none" if c.subset == "clean" else c.attack,
             ATTACKED[c.subset],
             "" if c.subset == "clean" else at(c.subset, c.budget),
-            measures.numbers(run.table[c], clean),
+            run.numbers[c],
         )
         for c in conditions
     )
@@ -96,15 +95,14 @@ def _labels(run: Run, model: str) -> tuple[tuple[Label, ...], str]:
 
 def sentence(run: Run) -> str:
     """What the first model's task measures on clean clips, and on how many of them the worst case over attacks succeeds."""
-    clean = next((p for c, p in run.table.items() if c.subset == "clean"), None)
+    clean = next((c for c in run.table if c.subset == "clean"), None)
     if clean is None:
         return ""
-    model = clean.condition.model
-    name, number = next(iter(run.measured(model).numbers(clean, clean).items()))
+    name, number = next(iter(run.numbers[clean].items()))
     worst = run.worst_case_at(run.levels[-1]) if run.levels else {}
     parts = [f"{percent(e.value)} % {WHEN[s]}" for s, p in worst.items() if (e := success(p)).n]
     attacked = f" In the worst case over attacks, the attacker succeeds on {listing(parts)}." if parts else ""
-    return f"{name} of {model} on clean clips: {number}.{attacked}"
+    return f"{name} of {clean.model} on clean clips: {number}.{attacked}"
 
 
 def measures(found: TaskTable) -> Table:
