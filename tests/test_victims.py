@@ -1,5 +1,7 @@
 """Which victim a model is, told by what it can do; each shortcut verified, and falling back alone."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import nn
 
 from avrobust import AV, FGSM, PGD, AVAutoAttack, Batch, Seeds, Threat, cross_entropy, engine, evaluate
+from avrobust.engine import verified
 from avrobust.engine.recognise import ALONE, BESIDE_ALL, BESIDE_ONE
 from avrobust.engine.twostream import encoder_by_encoder
 from avrobust.types import Output
@@ -124,6 +127,69 @@ def test_two_streams_are_told_by_what_a_model_can_do(make, embeds):
 )
 def test_a_shortcut_that_may_be_wrong_is_not_taken(make):
     assert isinstance(engine.as_victim(make(), ONE), engine.BlackBox)
+
+
+def asked(net):
+    """How often the network is run to find out what kind of victim it is."""
+    before = net.runs
+    engine.as_victim(net, ONE)
+    return net.runs - before
+
+
+class Counting(Defended):
+    runs = 0
+    sway = False
+
+    def embed(self, x):
+        type(self).runs += 1
+        f = super().embed(x)
+        return AV(f.audio + x.visual.sum(), f.visual) if self.sway else f
+
+
+def raised(net):
+    with torch.no_grad():
+        net.head.bias += 1
+
+
+def other_head(net):
+    del net.head
+    net.head = nn.Linear(17, 4)
+
+
+def other_defense(net):
+    net.feature_defense = None
+    net.feature_defense = lambda f: f.map(torch.tanh)
+
+
+def other_kind(net):
+    net.sway = True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [raised, other_head, other_defense, other_kind, nn.Module.train, lambda net: net.head.register_forward_hook(print)],
+    ids=["weights", "module", "defense", "setting", "mode", "hook"],
+)
+def test_a_model_is_verified_once_and_again_when_it_has_changed(change, capsys):
+    net = Counting()
+    assert asked(net) > 0 == asked(net) == asked(net)
+    change(net)
+    assert asked(net) > 0
+    assert isinstance(engine.as_victim(net, ONE), engine.BlackBox) == net.sway
+    assert asked(Counting()) > 0  # another one of its kind
+
+
+def test_other_clips_are_verified_too_and_nothing_is_kept_of_a_model_that_is_gone():
+    net = Counting()
+    asked(net)
+    before = net.runs
+    engine.as_victim(net, ONE.map(lambda s: s[..., : s.shape[-1] // 2]))
+    assert net.runs > before
+    kept = len(verified._found)
+    gone = weakref.ref(net)
+    del net
+    gc.collect()
+    assert gone() is None and len(verified._found) == kept - 1
 
 
 @pytest.mark.parametrize("make", [Theirs, Encoders, Together, Swayed, Defended, Disagrees])

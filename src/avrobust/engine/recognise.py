@@ -18,6 +18,7 @@ from avrobust.engine.chunks import A_MILLION, ChunkSize
 from avrobust.engine.deferred import Deferred
 from avrobust.engine.draws import same_draws
 from avrobust.engine.twostream import Embed, Known, TwoStream, encoder_by_encoder
+from avrobust.engine.verified import verified
 from avrobust.engine.victim import Victim
 from avrobust.models.network import AVNet
 from avrobust.types import AV, RANGE, Model, Signals
@@ -32,7 +33,8 @@ def as_victim(model: Model, example: Signals) -> Victim:
 
     A victim is itself, and a deferred one what stands behind it.
 
-    `example` is a clip or more, on which it is verified that `decide(feature_defense(embed(x)))` is what the model answers.
+    `example` is a clip or more, on which it is verified that `decide(feature_defense(embed(x)))` is what the model answers: once,
+    until the model's weights, modules or settings, or the kind of clips, change.
 
     >>> x = AV(torch.zeros(1, 8), torch.zeros(1, 1, 3, 4, 4))
     >>> type(as_victim(lambda x: x.audio, x)).__name__
@@ -48,7 +50,7 @@ def as_victim(model: Model, example: Signals) -> Victim:
     chunk_size = ChunkSize(A_MILLION if example.audio.device.type == "cpu" else math.inf)
     if _as_written(model):
         return TwoStream(model, encoder_by_encoder, chunk_size=chunk_size, as_written=True)
-    embeds = _embeds(model, example)
+    embeds = verified(model, example, lambda: _embeds(model, example))
     if isinstance(embeds, str):
         return BlackBox(model, why=embeds)
     return TwoStream(model, embeds, chunk_size=chunk_size)
