@@ -69,7 +69,8 @@ class _Same:
             return id(what)
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, _Same) and self._version == other._version
-        return same and (what := self._what()) is not None and what is other._what()  # type: ignore[union-attr]
+        if not isinstance(other, _Same) or self._version != other._version:
+            return False
+        return (what := self._what()) is not None and what is other._what()
 
     __hash__ = None  # type: ignore[assignment]
