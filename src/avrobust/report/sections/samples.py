@@ -44,7 +44,8 @@ def samples(run: Path, room: Room) -> list[Sample]:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = samples(run.path, Room()) if run.path else []
-    return {"samples": found} if found else None
+    labels = len({sample.label for sample in found})
+    return {"samples": found, "result": f"{len(found)} clips of {labels} classes"} if found else None
 
 
 SECTION = Section("samples", "The data", data)
