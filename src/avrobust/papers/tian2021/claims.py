@@ -32,7 +32,7 @@ def published_mim_gains(run: Run, level: Level) -> Claim:
     return Claim("leaving", text, tuple(found), every=False, family="attacks")
 
 
-def video_is_weaker(run: Run, level: Level) -> Claim:
+def visual_is_weaker(run: Run, level: Level) -> Claim:
     """Table 1, where one number is the budget of the waveform and of the normalised frame."""
     found: list[Comparison] = []
     note = ""
@@ -42,18 +42,18 @@ def video_is_weaker(run: Run, level: Level) -> Claim:
         found = compare(next(names), attacked["V"], next(names), attacked["A"])
         note = over(run.common_attacks(run.conditions(level))) if found else ""
     text = (
-        "Video is the weaker modality: an attack on it leaves less accuracy than one on audio with the same number as "
+        "Visual is the weaker modality: an attack on it leaves less accuracy than one on audio with the same number as "
         "budget."
     )
-    return Claim("weaker", text, tuple(found), note=note, family="video")
+    return Claim("weaker", text, tuple(found), note=note, family="visual")
 
 
 def one_step_hides_it(run: Run, level: Level) -> Claim:
     inside = [a for a in run.infos if a not in run.over_budget]
     ten, one = (_first(run, inside, family) for family in ("PGD", "FGSM"))
     found = versus(run, level, "V", ten, one) if ten and one and "V" in level else []
-    text = "FGSM hides it: on video, an iterative attack leaves less accuracy than one step with the same budget."
-    return Claim("one step", text, tuple(found), family="video")
+    text = "FGSM hides it: on the visual input, an iterative attack leaves less accuracy than one step with the same budget."
+    return Claim("one step", text, tuple(found), family="visual")
 
 
 def pretraining_weakens(run: Run, level: Level) -> Claim:
@@ -67,8 +67,8 @@ def pretraining_weakens(run: Run, level: Level) -> Claim:
         where = f"visual attacked at {at('V', level['V'])}"
         for name, predictions in zip(names[1:], others, strict=True):
             found += compare(f"{pretrained}, {where}", base, name, predictions)
-    text = "Pretrained visual weights make a model less robust to attacks on video than random ones. (Our test.)"
-    return Claim("pretraining", text, tuple(found), family="video")
+    text = "Pretrained visual weights make a model less robust to visual attacks than random ones. (Our test.)"
+    return Claim("pretraining", text, tuple(found), family="visual")
 
 
 def _first(run: Run, attacks: Sequence[str], family: str) -> str | None:
@@ -172,7 +172,7 @@ def _half(clean: Predictions | None, attacked: Predictions | None) -> Prediction
 CLAIMS: tuple[Callable[[Run, Level], Claim], ...] = (
     mim_is_strongest,
     published_mim_gains,
-    video_is_weaker,
+    visual_is_weaker,
     one_step_hides_it,
     pretraining_weakens,
 )

@@ -78,7 +78,7 @@ NOTES = {
     "defenses": "The paper's Table 3, whose attack is FGSM. “CE + cos” is the loss that the published attackers raise against defended models.",
     "claims": "Claims without printed evidence are ours.",
     "robustness": "The paper evaluates its defenses under FGSM only.",
-    "localisation": "The paper's section 4.5 and Figure 4, which show pictures; the boxes here make them numbers.",
+    "localisation": "The paper's section 4.5 and Figure 4, which show frames; the boxes here make them numbers.",
     "features": "The paper's Figure 5.",
     "one_clip": "The paper's Figure 1.",
     "setup": (
@@ -102,11 +102,11 @@ SAID = {
         "Its bounds are around the value just stepped to, so they bound nothing: ten steps go to 1.25 times the budget "
         "for audio and bright pixels, and to 11.25 times for dark ones."
     ),
-    "weaker": "Table 1, PGD at 0.012: MIT-MUSIC audio 13.5, video 1.9; Kinetics-Sounds 6.2, 1.9.",
-    "one step": "Table 1, video at 0.012: MIT-MUSIC FGSM 25.0, PGD 1.9; Kinetics-Sounds 15.1, 1.9.",
+    "weaker": "Table 1, PGD at 0.012: MIT-MUSIC audio 13.5, visual 1.9; Kinetics-Sounds 6.2, 1.9.",
+    "one step": "Table 1, visual at 0.012: MIT-MUSIC FGSM 25.0, PGD 1.9; Kinetics-Sounds 15.1, 1.9.",
     "pretraining": "All of its visual encoders start from ImageNet weights.",
     "fusion": "MIT-MUSIC, FGSM on both: Concat 15.4; Sum 3.9, FiLM 3.9, Gated-Sum 4.8.",
-    "localisation": "Figure 4, by eye: six pictures.",
+    "localisation": "Figure 4, by eye: six frames.",
     "listening": "Taken for granted in section 4.5.",
     "MinSim": "Avg under FGSM: MIT-MUSIC 51.0 against 43.3, Kinetics-Sounds 34.1 against 28.7.",
     "RI": "RI: MIT-MUSIC 20.8, next best MinSim 16.4; Kinetics-Sounds 12.4, next best MinSim 9.0. More training alone and adversarial training are not in the paper.",
