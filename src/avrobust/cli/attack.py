@@ -1,7 +1,7 @@
 """`avrobust attack`."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,16 +16,14 @@ from avrobust.cli.options import ATTACK_HELP, Budget, Device, Group, Json, Maybe
 from avrobust.cli.places import new_folder
 from avrobust.cli.show import table
 from avrobust.devices import device
-from avrobust.evaluation.one_clip import ADVERSARIAL, CLEAN, AttackedClip, as_arrays, as_signals, attack_clip, towards
-from avrobust.facts import ModalityBudget
+from avrobust.evaluation.one_clip import CLEAN, as_arrays, as_signals, attack_clip, towards
 from avrobust.files import write_json
 from avrobust.media import ClipSpec, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.names import unknown
 from avrobust.progress import part, track_progress
 from avrobust.report import attack_page
-from avrobust.report.formatting import size
-from avrobust.threat import Threat
+from avrobust.report.formatting import used
 from avrobust.training import CheckpointError, View
 from avrobust.training.views import cut, received
 from avrobust.types import Signals
@@ -110,12 +108,12 @@ def main(argv: Sequence[str]) -> Answer:
             },
         )  # fmt: skip
     about: dict[str, Any] = {
-        "video": options.video.name, "model": options.model, "answer": outcome(made), "goal": made.goal,
+        "video": options.video.name, "model": options.model, "answer": made.outcome, "goal": made.goal,
         "label": classes[made.label], "target": None if target is None else classes[target],
         "attack": f"{options.attack} within {threat}", "notes": clip.notes,
         "predictions": {form: made.ranking(form) for form in made.answers},
         "success": {form: answer.success for form, answer in made.answers.items() if form != CLEAN},
-        "used": used(threat, made.distortion), **made.distortion, "input": received(spec, view),
+        "used": used(threat.budget, made.distortion), **made.distortion, "input": received(spec, view),
         "clip": asdict(spec), "view": asdict(view), "command": f"avrobust attack {shlex.join(argv)}",
     }  # fmt: skip
     write_json(out / attack_page.TABLE, plain(about))
@@ -135,31 +133,6 @@ def main(argv: Sequence[str]) -> Answer:
         ]
     )
     return Answer(text, about | {"page": page}, options.output.json)
-
-
-def outcome(made: AttackedClip) -> str:
-    """In one sentence: from which prediction to which, and whether that is what the attack wants."""
-    (before, p), (after, q) = made.ranking(CLEAN, 1)[0], made.ranking(ADVERSARIAL, 1)[0]
-    success = made.answers[ADVERSARIAL].success
-    said = f"The attack {'succeeds' if success else 'fails'}: {before} ({p:.1%}) → {after} ({q:.1%})."
-    if before != made.classes[made.label]:
-        said += f" The model misclassifies the clean clip: {before} instead of {made.classes[made.label]}."
-    lost = [form for form, answer in made.answers.items() if form != CLEAN and not answer.success]
-    return said + (f" It fails on the clip {'; '.join(lost)}." if success and lost else "")
-
-
-def used(threat: Threat, distortion: Mapping[str, float]) -> list[str]:
-    """What the attack used of each budget, in physical units, for people."""
-    noise = {"audio": f"{distortion['snr_db']:.1f} dB SNR", "visual": f"{distortion['psnr_db']:.1f} dB PSNR"}
-    lines = []
-    for name, ball in threat.items():
-        if not ball.active:
-            lines.append(f"{name}: not attacked")
-            continue
-        moved = ModalityBudget(distortion[f"linf_{name}"], "linf", "linear")
-        largest = f"{' '.join(size(moved, name))} at most" if moved.eps else "nothing"
-        lines.append(f"{name}: {distortion[f'used_{name}']:.0%} of {ball} used: {largest}, {noise[name]}")
-    return lines
 
 
 def named(options: Options, loaded: LoadedModel) -> LoadedModel:

@@ -22,7 +22,12 @@ from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Channel, Model, Output, Signals
 
-CLEAN, ADVERSARIAL = "clean", "adversarial"  # forms of a clip; the others are called "adversarial, <channel>"
+CLEAN, ADVERSARIAL = "clean", "adversarial"  # forms of a clip; for the others see `after`
+
+
+def after(channel: str) -> str:
+    """What the adversarial clip after a channel of this name is called."""
+    return f"{ADVERSARIAL}, {channel}"
 
 
 class Answer(NamedTuple):
@@ -50,6 +55,7 @@ class AttackedClip:
     x: Signals
     adversarial: Signals
     answers: Mapping[str, Answer]
+    channels: tuple[str, ...]
     distortion: Mapping[str, float]
     history: Float32[np.ndarray, "m k"]
 
@@ -61,6 +67,27 @@ class AttackedClip:
     def predicted(self, form: str) -> str:
         """The class that the model names for one form of the clip."""
         return self.ranking(form, 1)[0][0]
+
+    @property
+    def won_already(self) -> bool:
+        """Whether the clean clip meets the attack's goal, so that success of the attack says nothing."""
+        return self.answers[CLEAN].success
+
+    @property
+    def outcome(self) -> str:
+        """What came of the attack, in a sentence or two: it names the forms in which the clip is adversarial no more."""
+        (before, p), (then, q) = (self.ranking(form, 1)[0] for form in (CLEAN, ADVERSARIAL))
+        if self.won_already:
+            told = f"The clean clip is {self.goal} already: {before} ({p:.0%})."
+            return f"{told} The attack has nothing to win; it ends with {then} ({q:.0%})."
+        wins = self.answers[ADVERSARIAL].success
+        moved = f"changes from {before} ({p:.0%}) to {then} ({q:.0%})"
+        if before == then:
+            moved = f"stays {before}, {p:.0%} before and {q:.0%} after"
+        aim = f" It was to be {self.goal}." if self.target is not None else ""
+        lost = [name for name in self.channels if not self.answers[after(name)].success]
+        undone = f" Not adversarial any more: {'; '.join(lost)}." if lost and wins else ""
+        return f"The attack {'succeeds' if wins else 'fails'}: the prediction {moved}.{aim}{undone}"
 
     @property
     def goal(self) -> str:
@@ -129,23 +156,26 @@ def attack_clip(
 
     answers = {CLEAN: judged(*clean), ADVERSARIAL: judged(*_answered(net, adversarial))}
     for name, channel in (channels or {}).items():
-        after = channel(adversarial.map(torch.clone)).map(lambda s: s.to(where))
-        answers[f"{ADVERSARIAL}, {name}"] = judged(*_answered(net, after))
+        left = channel(adversarial.map(torch.clone)).map(lambda s: s.to(where))
+        answers[after(name)] = judged(*_answered(net, left))
     return AttackedClip(
         attack=display_name(attack), threat=threat, classes=named, label=label, target=target, x=x, adversarial=adversarial,
-        answers=answers, distortion={name: column[0] for name, column in distortion(threat, x, adversarial).items()},
+        answers=answers, channels=tuple(channels or ()), distortion={name: column[0] for name, column in distortion(threat, x, adversarial).items()},
         history=torch.cat([*history, torch.empty(0, outputs)]).numpy(),
     )  # fmt: skip
 
 
 def towards(number: int, attack: Attack) -> Attack:
-    """The attack with a class to reach.  Raises `ValueError` if its objective cannot be changed."""
-    if not (is_dataclass(attack) and any(field.name == "objective" for field in fields(attack))):
-        raise ValueError(
-            f"expected for a targeted attack one that has an objective, got {display_name(attack)}. Use FGSM, PGD, MIM, APGD, "
-            "Square, AVAutoAttack, or your own attack with a field `objective`; or leave out the target."
-        )
-    return replace(attack, objective=Targeted(number))  # type: ignore[type-var, return-value]
+    """The attack, or the one that it wraps, with a class to reach.  Raises `ValueError` if it has no objective to change."""
+    own = {field.name for field in fields(attack)} if is_dataclass(attack) else set()
+    if "objective" in own:
+        return replace(attack, objective=Targeted(number))  # type: ignore[type-var]
+    if "attack" in own:
+        return replace(attack, attack=towards(number, attack.attack))  # type: ignore[type-var, attr-defined]
+    raise ValueError(
+        f"expected for a targeted attack one that has an objective, got {display_name(attack)}. Use FGSM, PGD, MIM, APGD, "
+        "Square, AVAutoAttack, or your own attack with a field `objective`; or leave out the target."
+    )
 
 
 def as_signals(x: AV[Any]) -> Signals:

@@ -79,6 +79,24 @@ def budgets(level: Mapping[str, Budget]) -> str:
     return f"Perturbation budgets: {'; '.join(parts)}." if parts else ""
 
 
+def used(budget: Budget, distortion: Mapping[str, float]) -> list[str]:
+    """How much of each budget an attack used, in physical units; `distortion` is that of `evaluation.distortion`.
+
+    >>> used(Budget(ModalityBudget(0.01, "linf", "linear")), {"linf_audio": 0.01, "used_audio": 1.0, "snr_db": 20.0, "psnr_db": math.inf})
+    ['audio: 100% of linf 0.01 used: −40.0 dBFS at most, 20.0 dB SNR', 'visual: not attacked']
+    """
+    noise = {"audio": f"{decibel(distortion['snr_db'])} dB SNR", "visual": f"{decibel(distortion['psnr_db'])} dB PSNR"}
+    lines = []
+    for name, part in (("audio", budget.audio), ("visual", budget.visual)):
+        if not part.eps:
+            lines.append(f"{name}: not attacked")
+            continue
+        moved = ModalityBudget(distortion[f"linf_{name}"], "linf", "linear")
+        largest = f"{' '.join(size(moved, name))} at most" if moved.eps else "nothing"
+        lines.append(f"{name}: {distortion[f'used_{name}']:.0%} of {part} used: {largest}, {noise[name]}")
+    return lines
+
+
 def at(subset: str, budget: Budget) -> str:
     """The budgets of the attacked modalities."""
     parts = {"A": (budget.audio, "audio"), "V": (budget.visual, "visual")}
