@@ -31,6 +31,14 @@ class TwoStreams(nn.Module):
         return self.decide(self.embed(x))
 
 
+class Mixed(TwoStreams):
+    """Streams that see each other: none can be run alone."""
+
+    def embed(self, x: AV) -> AV:
+        f = super().embed(x)
+        return AV(audio=f.audio + x.visual.mean((1, 2, 3, 4))[:, None], visual=f.visual)
+
+
 def of_audio(classes: int) -> nn.Module:
     """A network that is one block: logits are all that can be asked of it."""
 
@@ -53,11 +61,12 @@ study = Study(
         ModelConfig("MinSim+ExFMem", MINE, start="MinSim", epochs=1, loss=MIN_SIM, feature_defense=ExFMem(columns=22)),
         ModelConfig("PCL", MINE, epochs=1, loss=PCL(), feature_defense=Prototypes()),
         ModelConfig("Block", OwnSpec("own_study:of_audio", modality="A")),
+        ModelConfig("Mixed", Mixed, epochs=0),
         ModelConfig("Block, MinSim", "own_study:of_audio", epochs=1, loss=MIN_SIM),
     ),
     sweeps=(
         Sweep(("Mine", "MinSim", "MinSim+ExFMem", "PCL"), (FGSM(), PGD(steps=2)), BOTH),
-        Sweep(("Block",), (FGSM(),), BOTH[:1]),
+        Sweep(("Block", "Mixed"), (FGSM(),), BOTH[:1]),
     ),
     tables=(BOTH,),
     defenses=(BOTH,),

@@ -353,7 +353,9 @@ def test_networks_of_one_s_own_are_trained_defended_attacked_and_reported(tmp_pa
     (failure,) = read(out).missing
     assert failure.model == "Block, MinSim" and "expected a network with embed()" in failure.error
     tried = {(r[0]["model"], r[0]["attack"], r[0]["subset"]) for r in rows_of(out).values()}
-    assert len(tried) == 4 * (1 + 2 * 3) + 2
+    assert len(tried) == 4 * (1 + 2 * 3) + 2 * 2
+    told = {name: about["probe"].get("black_box") for name, about in models.items() if about.get("probe")}
+    assert "the other's input" in told.pop("Mixed") and not any(told.values()) and len(told) == 5
     page = (out / "report.html").read_text()
     assert all(name in page for name in ("Mine", "MinSim+ExFMem", "Block"))
     before = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*")}

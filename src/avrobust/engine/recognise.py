@@ -21,6 +21,7 @@ from avrobust.engine.twostream import Embed, Known, TwoStream, encoder_by_encode
 from avrobust.engine.verified import verified
 from avrobust.engine.victim import Victim
 from avrobust.models.network import AVNet
+from avrobust.models.own import OwnNet
 from avrobust.types import AV, RANGE, Model, Signals
 
 # What an `AVNet` computes, as it is taken apart.
@@ -64,7 +65,9 @@ def as_judge(model: Model, example: Signals) -> Victim:
 
 
 def _has_steps(model: Any) -> bool:
-    return not isinstance(model, type) and all(callable(getattr(model, step, None)) for step in ("embed", "decide"))
+    if isinstance(model, type) or not all(callable(getattr(model, step, None)) for step in ("embed", "decide")):
+        return False
+    return not isinstance(model, OwnNet) or model.two_streams  # which has the methods, whatever it holds
 
 
 def _structure(model: Any) -> str:

@@ -20,7 +20,7 @@ from avrobust.evaluation.conditions import NO_ATTACK
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model, check_task
 from avrobust.evaluation.kept import Kept
-from avrobust.evaluation.precision import compare, is_low
+from avrobust.evaluation.precision import compare, fallbacks, is_low
 from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
@@ -174,7 +174,9 @@ class Evaluator:
     def about(self) -> dict[str, Any]:
         """What the rows cannot state about the model: what its task measures, and the answers to `probe.probe`."""
         batch = next(iter(self._batches))
-        probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {}) | self._fallbacks()
+        probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {})
+        if "_surrogate" in vars(self):  # somebody attacked it
+            probes |= fallbacks(self._surrogate, self._precision)
         facts = {"probes": probes, **self._task.facts(self._clean[0])}
         return self._measures | {key: {self._name: fact} for key, fact in facts.items()}
 
@@ -197,13 +199,6 @@ class Evaluator:
     def _surrogate(self) -> engine.Victim:
         """A cheap surrogate of the model."""
         return engine.surrogate(self._model, self._example, self._precision)
-
-    def _fallbacks(self) -> dict[str, Any]:
-        """How the model was attacked otherwise than it or the user asks for: in plain data, as far as anybody attacked it."""
-        if "_surrogate" not in vars(self):
-            return {}
-        why, instead = self._surrogate.why, self._precision == "bfloat16" and not is_low(self._surrogate)
-        return ({"black_box": why} if why else {}) | ({"float32_instead": True} if instead else {})
 
     def _attacked(self, number: int, batch: Batch) -> engine.Victim:
         """The surrogate, with the embeddings of this batch's clean clips, and a place for the gradients there."""

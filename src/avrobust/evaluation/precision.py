@@ -22,6 +22,12 @@ def is_low(victim: engine.Victim) -> bool:
     return victim.precision != torch.float32
 
 
+def fallbacks(victim: engine.Victim, precision: str = "auto") -> dict[str, Any]:
+    """How a model is attacked otherwise than it or the user asks for, in plain data: `victim` is what gradients are taken of."""
+    instead = precision == "bfloat16" and not is_low(victim)
+    return ({"black_box": victim.why} if victim.why else {}) | ({"float32_instead": True} if instead else {})
+
+
 def compare(model: Model, clips: PreparedBatch, threat: Threat, gallery: Gallery, seed: int = 0) -> dict[str, Any]:
     """The same attack crafted in the precision of the surrogate of `clips` and in float32, judged by `model` itself; plain data.
 

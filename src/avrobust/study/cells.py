@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,9 @@ from avrobust.config import parse, to_plain
 from avrobust.data.store import Store
 from avrobust.evaluation.schema import Rows
 from avrobust.files import draft, write_json
+from avrobust.progress import part, track_progress
 from avrobust.study.plan import Cell
+from avrobust.study.record import Notes
 
 VERSION = 2  # of cell.json
 
@@ -106,3 +108,29 @@ def write_cell(out: Path, key: str, cell: Cell, rows: Rows, world: str = "") -> 
     with draft(cell_folder(out, key), folder=True, locked=True) as part:
         write_json(part / "cell.json", asdict(CellRecord.of(cell, len(rows), world)))
         rows.save(part / "rows.parquet")
+
+
+def compute_missing(
+    out: Path,
+    cells: Mapping[str, Cell],
+    rows_of: Callable[[Cell], Rows | None],
+    notes: Notes,
+    *,
+    title: str,
+    world: Callable[[], str],
+    visible: bool = True,
+) -> None:
+    """Compute and write those cells of one model and seed that a run lacks, and set aside cells that are none of them.
+
+    `rows_of` gives a cell's rows, or None where it failed; `world` the short name of the machine that computed them.
+    """
+    first = next(iter(cells.values()))
+    if other := set_aside(out, first.model, first.seed, cells):
+        notes.update(set_aside=other)
+    todo = {key: cell for key, cell in cells.items() if not is_whole(cell_folder(out, key))}
+    total = sum(cell.steps + 1 for cell in todo.values())
+    with track_progress(title, total, visible=visible, count=False):
+        for key, cell in todo.items():
+            with part(cell.steps + 1, cell.title):
+                if (rows := rows_of(cell)) is not None:
+                    write_cell(out, key, cell, rows, world())

@@ -18,10 +18,10 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Task
 from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
-from avrobust.progress import part, track_progress
+from avrobust.progress import track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
-from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
+from avrobust.study.cells import cell_folder, compute_missing, unreadable
 from avrobust.study.jobs import controls, localisation
 from avrobust.study.plan import Cell, Study
 from avrobust.study.record import RunFile, code, driven, world, world_name
@@ -74,18 +74,14 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
         clean = evaluator.clean(seed)
     answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
     cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}
-    if aside := set_aside(out, config.name, seed, cells):
-        record.update(set_aside=aside)
-    todo = {key: cell for key, cell in cells.items() if not is_whole(cell_folder(out, key))}
-    total = sum(cell.steps + 1 for cell in todo.values())
-    with record.timed("attacking"), track_progress(f"attacking {config.name}", total, count=False):
-        for key, cell in todo.items():
-            with part(cell.steps + 1, cell.title):
-                if cell.attack is None:
-                    rows = _clean(evaluator, given, cell, clean, places)
-                else:
-                    rows = evaluator.under(cell.attack, cell.threat, seed, sent=cell.sent)
-                write_cell(out, key, cell, rows, world_name(here))
+
+    def rows_of(cell: Cell) -> Rows:
+        if cell.attack is None:
+            return _clean(evaluator, given, cell, clean, places)
+        return evaluator.under(cell.attack, cell.threat, seed, sent=cell.sent)
+
+    with record.timed("attacking"):
+        compute_missing(out, cells, rows_of, record, title=f"attacking {config.name}", world=lambda: world_name(here))
     record.update(models={config.name: _about(given.model, evaluator, places)})
     if places and (boxes := [box for box in places.boxes.values() if box]):
         record.update(baselines=baselines(boxes))

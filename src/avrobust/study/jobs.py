@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from avrobust import engine
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
 from avrobust.attacks.controls import Pool
 from avrobust.config import name_of
@@ -19,15 +20,15 @@ from avrobust.defenses import Memory, diagnosis, saving
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.evaluator import Evaluator, Measure
 from avrobust.evaluation.localisation import Localisation, baselines
+from avrobust.evaluation.precision import fallbacks
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.files import write_json
 from avrobust.models.network import Network
 from avrobust.models.own import OwnSpec
-from avrobust.progress import part, track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
-from avrobust.study.cells import cell_folder, is_whole, set_aside, unreadable, write_cell
+from avrobust.study.cells import compute_missing, unreadable
 from avrobust.study.failures import left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
 from avrobust.study.record import Notes, about_model, world, world_name
@@ -143,28 +144,22 @@ class Job:
         """Compute the missing cells of the trained network."""
         study, name, seed = self.study, self.config.name, self.seed
         source = cache(self._source)
-        cells = self._keyed(net, also, source)
-        if other := set_aside(self.out, name, seed, cells):
-            self.notes.update(set_aside=other)
-        todo = {key: cell for key, cell in cells.items() if not is_whole(cell_folder(self.out, key))}
-        if not todo:
-            return
         attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=name, also=also))
-        here = self._note_world()
-        total = sum(cell.steps + 1 for cell in todo.values())
-        with track_progress(f"attacking {name} (seed {seed})", total, visible=self.progress, count=False):
-            for key, cell in todo.items():
-                with part(cell.steps + 1, cell.title):
-                    if cell.attack is None:
-                        write_cell(self.out, key, cell, self._clean(cell, net, also, attacked), here)
-                        continue
-                    failing = f"{cell.attack_name} on {cell.threat}"
-                    with left_out(self.notes, self.out, self._failure(cell), name, seed, failing):
-                        attack = cell.attack
-                        if isinstance(attack, Transfer):
-                            attack = replace(attack, model=source(attack.source))
-                        rows = attacked().under(attack, cell.threat, seed, sent=cell.sent)
-                        write_cell(self.out, key, cell, rows, here)
+
+        def rows_of(cell: Cell) -> Rows | None:
+            if cell.attack is None:
+                return self._clean(cell, net, also, attacked)
+            failing, attack = f"{cell.attack_name} on {cell.threat}", cell.attack
+            with left_out(self.notes, self.out, self._failure(cell), name, seed, failing):
+                if isinstance(attack, Transfer):
+                    attack = replace(attack, model=source(attack.source))
+                return attacked().under(attack, cell.threat, seed, sent=cell.sent)
+            return None
+
+        compute_missing(
+            self.out, self._keyed(net, also, source), rows_of, self.notes,
+            title=f"attacking {name} (seed {seed})", world=cache(self._note_world), visible=self.progress,
+        )  # fmt: skip
 
     def _note_world(self) -> str:
         """Tell on which machine this is computed; the short name of that."""
@@ -211,7 +206,9 @@ class Job:
         except (OSError, ValueError):
             told = {}
         if not isinstance(told, dict) or told.get("sha256") != sha256:
-            told = {"sha256": sha256, "probe": probe(net, next(iter(self.tested(self.study.attacked))))}
+            batch = next(iter(self.tested(self.study.attacked)))
+            victim = engine.as_victim(net, batch.x.map(lambda s: s[:1]))
+            told = {"sha256": sha256, "probe": probe(net, batch) | fallbacks(victim)}
             if isinstance(net.feature_defense, Memory):
                 told["memory"] = diagnosis(net, self.tested(self.study.attacked))
             write_json(kept, told)
