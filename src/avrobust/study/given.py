@@ -18,7 +18,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Task
 from avrobust.models.zoo import count_parameters
 from avrobust.objectives import display_name
-from avrobust.progress import track_progress
+from avrobust.progress import part, track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import cell_folder, compute_missing, unreadable

@@ -26,6 +26,7 @@ from avrobust.evaluation.schema import Rows
 from avrobust.files import write_json
 from avrobust.models.network import Network
 from avrobust.models.own import OwnSpec
+from avrobust.progress import part, track_progress
 from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import compute_missing, unreadable
