@@ -15,6 +15,8 @@ from avrobust.evaluation.suspicion import suspicion
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
 from avrobust.objectives import Undetected, margin, suspicion_of
+from avrobust.report.load import read
+from avrobust.report.sections import suspicion as section
 from avrobust.types import InputError, Output
 
 
@@ -115,6 +117,10 @@ def test_an_attack_that_hides_from_the_detector_is_suspected_less():
     assert blind.auc.audio.value > 0.9 and blind.auc.audio.n == 48
     assert knows.auc.audio.value < blind.auc.audio.value and knows.unnoticed.value >= blind.unnoticed.value
     assert sum(e.value for e in blind.called.values()) == pytest.approx(1)
+    (table,) = section.data(read(rows))["tables"]  # of the attack that hides
+    line = next(row for row in table.rows if row[0].text == "Audio attacked")
+    assert line[2].number.value == pytest.approx(100 * knows.auc.audio.value)
+    assert line[-1].number.value == pytest.approx(100 * knows.unnoticed.value)
 
 
 def test_success_is_a_wrong_answer_that_is_trusted():

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import avrobust
-from avrobust import AV, Batch, Rows, evaluate
+from avrobust import AV, Batch, Rows, Threat, evaluate
 from avrobust.attacks import ANYTHING
 from avrobust.corruptions import Gap, Missing, corruptions
 from avrobust.evaluation.natural import missing_robustness, natural_robustness
+from avrobust.report.load import read
+from avrobust.report.sections import natural
 from nets import clips, linear
 
 ASKED = corruptions(["gaussian", "rain"], (1, 3, 5), rate=8000)
@@ -85,6 +87,22 @@ def test_accuracy_by_the_share_that_is_missing():
         assert accuracy.value == rows.where(attack=Missing(share).name, subset="AV").accuracy().value
     # missing clips are no corruption: they are in no mean of those
     assert natural_robustness(rows) == []
+
+
+def test_a_report_shows_them(rows):
+    gone = evaluate(linear, clips(8), [Missing(0.5), Gap(0.25)], ANYTHING.only("V"), name="linear")
+    found = natural.data(read(Rows.concat([rows, gone])))
+    assert [t.title for t in found["tables"]] == [
+        "Accuracy under natural corruptions", "By severity", "Audio corrupted, by kind", "Gaps within clips",
+        "Clips without a modality",
+    ]  # fmt: skip
+    summary, by_severity = found["tables"][:2]
+    own = [rows.where(model="sturdy", attack=c.name).accuracy().value for c in ASKED]
+    (line,) = (row for row in summary.rows if row[1].text == "sturdy")
+    assert line[3].number.value == pytest.approx(100 * np.mean(own)) and line[3].number.n == 24
+    assert [c.name for c in by_severity.columns] == ["Corrupted", "Model", "1", "3", "5"]
+    assert natural.data(read(gone))["tables"][0].title == "Gaps within clips"
+    assert natural.data(read(evaluate(linear, clips(4), [], Threat.linf()))) is None
 
 
 def test_the_guide_s_code_runs(capsys):

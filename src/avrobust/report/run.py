@@ -24,8 +24,8 @@ class Run:
     """The predictions of some models, clean and attacked, and what a study recorded about them.
 
     `table` holds clean and attacked predictions, `controls` those on clips with a modality replaced (another clip's
-    audio, silence), `sent` those on clips that went through a file or codec, for which no budget holds.  `path` is the
-    run's folder, None for rows without one.  `paper` is the paper that the study repeats, `outputs` how many logits the
+    audio, silence), `sent` those on clips that went through a file or codec, for which no budget holds, `corrupted` those on
+    naturally corrupted clips, and `incomplete` those on clips of which a part is missing.  `path` is the run's folder, None for rows without one.  `paper` is the paper that the study repeats, `outputs` how many logits the
     models give, 0 where that is not known; `measures` what models measure that do not classify.
     """
 
@@ -33,6 +33,8 @@ class Run:
     table: Mapping[Condition, Predictions]
     controls: Mapping[Condition, Predictions] = field(default_factory=dict)
     sent: Mapping[Condition, Predictions] = field(default_factory=dict)
+    corrupted: Mapping[Condition, Predictions] = field(default_factory=dict)
+    incomplete: Mapping[Condition, Predictions] = field(default_factory=dict)
     path: Path | None = None
     paper: Paper | None = None
     outputs: int = 0

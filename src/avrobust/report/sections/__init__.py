@@ -17,20 +17,22 @@ from avrobust.report.sections import (
     localisation,
     modality,
     models,
+    natural,
     one_clip,
     reproduce,
     robustness,
     samples,
     setup,
     summary,
+    suspicion,
     task,
 )
 
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
-        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, channels,
-        localisation, features, one_clip, gallery, samples, models, setup, reproduce,
+        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, suspicion, channels,
+        natural, localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip
 # Those that say something of models that do not classify.
