@@ -17,10 +17,13 @@ from threadpoolctl import threadpool_info
 from avrobust import Rows
 from avrobust.cli import main, options, study
 from avrobust.cli import model as model_options
+from avrobust.cli.answer import Answer
 from avrobust.cli.studies import named
+from avrobust.cli.task import TaskOptions
 from avrobust.data.entry import Entry
 from avrobust.data.manifest import Manifest
 from avrobust.devices import limited_threads
+from avrobust.evaluation import tasks
 from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
@@ -576,3 +579,83 @@ def test_a_share_of_the_threads_holds_for_every_library():
         assert {pool["user_api"] for pool in pools} >= {"blas", "openmp"}
         assert {pool["num_threads"] for pool in pools} == {1}
     assert torch.get_num_threads() == before
+
+
+WRITES = {
+    "train": ["train", "--data", "nowhere", "--out"],
+    "train, prepared": ["train", "--data", "nowhere", "--out", "net", "--prepared"],
+    "evaluate": ["evaluate", "m:x", "--data", "nowhere", "--audio", "0.01", "--out"],
+    "evaluate, page": ["evaluate", "m:x", "--data", "nowhere", "--audio", "0.01", "--html"],
+    "study": ["study", "quick", "--out"],
+    "study, cache": ["study", "quick", "--out", "run", "--cache"],
+    "study, page": ["study", "quick", "--out", "run", "--html"],
+    "selftest": ["selftest", "--out"],
+    "prepare": ["data", "prepare", "--data", "nowhere", "--out"],
+    "orchestra": ["data", "orchestra", "--out"],
+    "attack": ["attack", "v.mp4", "--model", "m:x", "--audio", "0.01", "--out"],
+    "grid": ["grid", "m:x", "--data", "nowhere", "--audio", "0.01", "--visual", "0.01", "--html"],
+    "compare": ["compare", "nowhere", "--html"],
+}
+
+
+@pytest.mark.parametrize("words", WRITES.values(), ids=WRITES)
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert main([*words, "file/inside"]) == 1
+    said = capsys.readouterr().err
+    assert f"file/inside: expected a folder that can be written, got the file file. Give another {words[-1]}." in said
+    monkeypatch.setattr("avrobust.cli.places.os.access", lambda *_: False)  # as for others than root
+    assert main([*words, "closed/inside"]) == 1
+    assert "expected a folder that can be written, got no permission to write in ." in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+
+
+def test_show_answers_programs_too(done, network, videos, capsys):
+    def told(path):
+        assert main(["show", str(path), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert "1 frame" in told(network)["input"]
+    assert told(next(videos.glob("tuba/*.mp4")))["audio"]["codec"] == "aac"
+    assert told(done)["conditions"][0]["robust_accuracy"]["n"] > 0
+
+
+def test_what_a_stranger_s_file_says_moves_no_cursor(capsys):
+    Answer("a\x1b[2Jb", {"name": "a\x1b[2Jb", "gap": float("inf")}).print()
+    Answer("", {"name": "a\x1b[2Jb", "gap": float("inf")}, json=True).print()
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "a\\x1b[2Jb" in said and '"gap": null' in said
+
+
+@pytest.mark.parametrize(
+    ("options", "labels", "says"),
+    [
+        (TaskOptions("binary"), ("a", "b", "c"), "expected two classes for --task binary, got 3 (a, b, c)"),
+        (TaskOptions("multi-label"), ("a", "b"), "expected clips with a column 'labels'"),
+        (TaskOptions("binary"), (("a", "b"),), "expected clips with one label each"),
+        (TaskOptions("embedding"), ("a", "b"), "expected --tolerance with --task embedding"),
+        (TaskOptions(tolerance=0.1), ("a", "b"), "expected --tolerance with --task embedding"),
+    ],
+)
+def test_a_task_has_to_fit_its_clips(options, labels, says):
+    entries = tuple(Entry(str(i), label, "test", Path(f"{i}.mp4")) for i, label in enumerate(labels))
+    with pytest.raises(ValueError, match=re.escape(says)):
+        options.of(Manifest(Path(), entries))
+
+
+def test_tasks_by_name():
+    two, many = (Manifest(Path(), (Entry("0", labels, "test", Path("0.mp4")), Entry("1", labels, "test", Path("1.mp4")))) for labels in ("a", ("a", "b")))  # fmt: skip
+    assert TaskOptions().of(two) == tasks.Classification() and TaskOptions().of(many) == tasks.MultiLabel()
+    assert TaskOptions("embedding", 0.1).of(two) == tasks.Embedding(0.1)
+    assert TaskOptions("retrieval").of(two) == tasks.Retrieval()
+
+
+def test_a_detector_is_evaluated_as_one(own, capsys):
+    Path("detector.py").write_text(
+        "def model(x):\n    return 100 * (x.audio.abs().mean(1) - 0.05) + x.visual.mean((1, 2, 3, 4))\n"
+    )
+    words = ["evaluate", "detector:model", *own[2:], "--task", "binary", "--json"]
+    assert main(words) == 0
+    attacked = json.loads(capsys.readouterr().out)["conditions"]
+    assert all({"AUC", "attack_success"} <= c.keys() for c in attacked if c["mode"] != "control")

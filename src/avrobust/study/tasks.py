@@ -102,4 +102,5 @@ def drive(
                     advance(len(own))
                 over.add(task.name)
                 advance()
-            advance(0, note=executor.status())
+            # Until a task tells more, as while its process starts, its name says what runs.
+            advance(0, note=executor.status() or "; ".join(task.name for task in running.values()))
