@@ -4,12 +4,14 @@
     avrobust study pretrained
     avrobust study pretrained --data my_clips/ --clip.size 246 --view.size 224    # what the weights were made for
 Paper, whose encoders are all pretrained (MIT-MUSIC, PGD at 0.012): A 13.5, V 1.9; FGSM V 25.0.
-Ours (660 clips, 120 attacked, 1 seed; clean | PGD-10 at 0.012 A, V | FGSM V): EfficientNet-Lite0, fine-tuned 83.3 | 53.3,
-30.8 | 52.5; frozen 81.4 | 43.3, 18.3 | 37.5; fine-tuned for 2 more epochs 78.6 | 63.3, 28.3 | 50.8, adversarially 80.8 | 71.7,
-32.5 | 51.7; with random weights 80.2 | 10.0, 14.2 | 43.3; ResNet-18 with random weights, as in `quick`, 87.6 | 27.5, 83.3 | 83.3.
+Ours (660 clips, 120 attacked, 3 seeds; clean | PGD-10 at 0.012 A, V | FGSM V): EfficientNet-Lite0, fine-tuned 80.9 [74, 86] |
+54.4 [45, 64], 30.3 [22, 40] | 50.3 [41, 59]; frozen 79.7 [76, 83] | 43.1 [32, 54], 15.0 [10, 23] | 33.9 [26, 43]; with random
+weights 77.3 [73, 81] | 7.5 [4, 13], 9.7 [5, 19] | 35.8 [24, 50]; ResNet-18 with random weights, as in `quick`, 83.6 [77, 88] |
+26.9 [21, 34], 82.2 [75, 88] | 82.2 [75, 88].  1 seed: fine-tuned for 2 more epochs 78.6 | 63.3, 28.3 | 50.8, adversarially 80.8 |
+71.7, 32.5 | 51.7.
 So video is the weaker modality, and FGSM hides most of it, where `quick` finds neither.  But that is the architecture's
 doing as much as the weights': with random weights it is weaker still.
-About 45 minutes on two cores that nine processes shared.
+About 45 minutes per seed on two cores that nine processes shared.
 """
 
 from dataclasses import replace
