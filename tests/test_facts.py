@@ -43,6 +43,7 @@ OUTSIDE = {
     "media/container.py": "FFmpeg's names of its readers",
     "report/export.py": "cells of tables for spreadsheets and LaTeX",
     "report/formatting.py": "a heading as an HTML id",
+    "report/figures.py": "SVG and colours in a specification",
     "report/plots.py": "SVG",
     "report/sections/curves.py": "a formatted number",
 }

@@ -25,6 +25,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "data": ("avrobust.cli.data", "generate the orchestra, prepare clips, audit a dataset"),
     },
     "look": {
+        "demo": ("avrobust.demo.command", "attack one clip on a page in the browser, see and hear it"),
         "show": ("avrobust.cli.show", "print what a run, checkpoint, folder of prepared clips or media file holds"),
         "compare": ("avrobust.cli.compare", "two models on the same clips, paired"),
         "report": ("avrobust.cli.report", "write a run's report again from its files"),

@@ -167,11 +167,11 @@ def located(shown: Shown, places: Localisation, out: Path) -> None:
             for name, x in seen.items():
                 frame = x.visual[i, 0].permute(1, 2, 0).cpu().numpy()
                 write_png(folder / f"{name}.png", frame)
-                write_png(folder / f"{name}-heat.png", _over(frame, heat[name][i].cpu()))
+                write_png(folder / f"{name}-heat.png", over(frame, heat[name][i].cpu()))
             write_json(folder / "clip.json", about)
 
 
-def _over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
+def over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
     """A heat map over its frame, hottest brightest, at twice the frame's size for smooth edges."""
     with needs("report"):
         from matplotlib import colormaps
