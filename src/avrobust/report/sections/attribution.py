@@ -83,7 +83,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
         )
         for budget, rows in found.items()
     ]
-    last = [rows[-1] for rows in found.values()][-1]
+    last = max([*found.values()][-1], key=lambda row: row.fooled.value)
     result = f"of the clips that {last.attack} fools, audio alone fools {percent(last.audio.value)} %, visual alone {percent(last.visual.value)} %"
     return {"tables": shown, "result": result if last.audio.n else ""}
 
