@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
+import vl_convert
 
 HERE = Path(__file__).parent
 RUNS, RESULTS, README, IMAGE = Path("runs/bench"), HERE / "results", HERE / "README.md", HERE / "figures.svg"
@@ -299,14 +298,13 @@ def readme(text: str, machines: Iterable[list[Run]]) -> str:
 # The image
 
 GREY, OURS = "#767676", "#3b82c4"  # readable on white and on black
-STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.family": "sans-serif", "font.size": 10,
-    "text.color": GREY, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-}  # fmt: skip
 
 
-def image(runs: list[Run]) -> Figure | None:
-    """Bars of speed and memory for each method, relative to the best peer: the largest inputs and the first attack."""
+def image(runs: list[Run]) -> dict[str, Any] | None:
+    """Bars of speed and memory for each method, relative to the best peer: the largest inputs and the first attack.
+
+    As Vega-Lite.
+    """
     runs = sorted(runs, key=headline)
     tables = [run for run in runs if run["question"] == "table1"]
     run = next((run for run in runs if run["question"] == "attacks"), None)
@@ -314,41 +312,46 @@ def image(runs: list[Run]) -> Figure | None:
         return None
     rows, attack = run["rows"], run["asked"]["attack"]
     subsets = dict.fromkeys(r["on"] for r in rows)
-    panels = [(f"{attack}, {SUBSETS[s]}\nrelative speed", [r for r in rows if r["on"] == s], "faster") for s in subsets]
-    panels += [("Table 1\nrelative speed", table["rows"], "faster") for table in tables[:1]]
+    panels = [
+        ([f"{attack}, {SUBSETS[s]}", "relative speed"], [r for r in rows if r["on"] == s], "faster") for s in subsets
+    ]
+    panels += [(["Table 1", "relative speed"], table["rows"], "faster") for table in tables[:1]]
     panels += [
-        (f"{attack}, {SUBSETS[s]}\nrelative memory", [r for r in rows if r["on"] == s], "memory")
+        ([f"{attack}, {SUBSETS[s]}", "relative memory"], [r for r in rows if r["on"] == s], "memory")
         for s in list(subsets)[-1:]
     ]
     panels = [(title, [r for r in shown if r.get(key) is not None], key) for title, shown, key in panels]
-    names = list(dict.fromkeys(r["method"] for _, shown, _ in panels for r in shown))[::-1]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.1 * len(panels) + 1, 0.3 * len(names) + 1.1), layout="constrained")
-        for axes, (title, shown, key) in zip(
-            figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
-        ):
-            for r in shown:
-                y = names.index(r["method"])
-                axes.barh(
-                    y,
-                    r[key],
-                    height=0.62,
-                    color=OURS if r["method"] == "engine" else GREY,
-                    alpha=1 if r["method"] == "engine" else 0.55,
-                )
-                axes.text(r[key], y, f" {r[key]:.2g}", va="center", fontsize=9)
-            axes.axvline(1, color=GREY, lw=0.8, ls=(0, (2, 2)))
-            axes.set_title(title, fontsize=10)
-            axes.set_yticks(range(len(names)), names)
-            axes.set_xlim(0, 1.25 * max((r[key] for r in shown), default=1))
-            axes.set_xticks([])
-            axes.spines[["top", "right", "bottom"]].set_visible(False)
-            axes.tick_params(length=0)
-        figure.supxlabel(
-            f"best peer = 1; {INPUTS[run['asked']['size']]}, batch {run['asked']['batch']}; {machine(run)}",
-            fontsize=8,
-        )
-    return figure
+    names = list(dict.fromkeys(r["method"] for _, shown, _ in panels for r in shown))
+    about = f"best peer = 1; {INPUTS[run['asked']['size']]}, batch {run['asked']['batch']}; {machine(run)}"
+    return {
+        "hconcat": [panel(*p, names, first=i == 0) for i, p in enumerate(panels)],
+        "title": {"text": about, "orient": "bottom", "anchor": "start", "fontSize": 10, "fontWeight": "normal", "color": GREY},
+        "config": {
+            "background": "transparent", "view": {"stroke": None}, "font": "Helvetica, Arial, sans-serif", "text": {"color": GREY},
+            "axis": {"labelColor": GREY, "labelLimit": 0, "labelFontSize": 12}, "title": {"color": GREY, "fontWeight": "normal"},
+        },
+    }  # fmt: skip
+
+
+def panel(title: list[str], rows: Sequence[Row], key: str, names: Sequence[str], *, first: bool) -> dict[str, Any]:
+    """One number of each method as bars, beside a line at the best peer's; the first panel names the methods."""
+    place = {
+        "y": {"field": "method", "type": "nominal", "sort": [*names], "scale": {"domain": [*names]},
+              "axis": {"title": None, "labels": first, "ticks": False, "domain": False}},
+        "x": {"field": "value", "type": "quantitative", "scale": {"domain": [0, 1.25 * max((r[key] for r in rows), default=1)], "nice": False}, "axis": None},
+    }  # fmt: skip
+    ours = {"condition": {"test": "datum.method == 'engine'", "value": OURS}, "value": GREY}
+    return {
+        "title": {"text": title, "anchor": "start", "fontSize": 12},
+        "width": 130,
+        "height": {"step": 26},
+        "data": {"values": [{"method": r["method"], "value": r[key]} for r in rows]},
+        "layer": [
+            {"mark": {"type": "bar", "opacity": 0.7}, "encoding": place | {"color": ours}},
+            {"mark": {"type": "text", "align": "left", "dx": 3, "fontSize": 11}, "encoding": place | {"text": {"field": "value", "format": ".2"}}},
+            {"mark": {"type": "rule", "color": GREY, "strokeDash": [2, 2]}, "encoding": {"x": {"datum": 1, "type": "quantitative"}}},
+        ],
+    }  # fmt: skip
 
 
 def headline(run: Run) -> tuple[bool, bool, int]:
@@ -363,10 +366,8 @@ def headline(run: Run) -> tuple[bool, bool, int]:
 
 def draw(runs: list[Run], file: Path) -> None:
     """Write the image as SVG; the same figures give the same file."""
-    figure = image(runs)
-    if figure is not None:
-        with matplotlib.rc_context(STYLE):
-            figure.savefig(file, transparent=True, metadata={"Date": None, "Creator": None})
+    if spec := image(runs):
+        file.write_text(vl_convert.vegalite_to_svg(spec) + "\n")
 
 
 def publish(folder: Path) -> None:

@@ -20,8 +20,9 @@ from avrobust.evaluation.frontier import COMPUTED, FOOLED, KNOWN, STANDS
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.media import write_mp4
 from avrobust.papers.tian2021 import budgets as tian2021
-from avrobust.report import budget_grid, budget_grid_page
+from avrobust.report import budget_grid, budget_grid_figures, budget_grid_page
 from avrobust.report.budget_grid import GridResult, median
+from avrobust.report.figures import library
 from nets import clips, linear, network
 
 BOTH = Threat.linf(audio=0.015, visual="4/255")
@@ -278,9 +279,20 @@ def test_the_page_shows_what_the_rows_say(threat, tmp_path):
     accuracy = [Rows(found.rows).where(eps_audio=t.audio.eps, eps_visual=t.visual.eps).accuracy() for t in grid.cells]
     by_row = [accuracy[a * 4 + v] for v in reversed(range(4)) for a in range(4)]
     assert [f"{100 * p.value:.1f} {100 * p.low:.1f} {100 * p.high:.1f}" for p in by_row] == [" ".join(s) for s in shown]
-    assert text.count("<svg") == 3
+    result = GridResult.read(rows)
+    plane, growth, spread = (
+        budget_grid_figures.landscape(result),
+        budget_grid_figures.growth(result),
+        budget_grid_figures.spread(result),
+    )
+    drawn = {(r["audio step"], r["visual step"]): r["accuracy, %"] for r in plane.rows}
+    assert [drawn[a, v] for v in reversed(range(4)) for a in range(4)] == [round(100 * p.value, 2) for p in by_row]
+    assert {r["attacked"] for r in growth.rows} == {"both", "audio only", "video only", "clean"}
+    assert sum(r["clips"] for r in spread.rows) == 18
+    assert text.count('class="figure"') == 3
     assert "The smallest cell has 18 clips" in text  # its flags stand above the numbers
-    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)  # nothing is fetched from elsewhere
+    own = text.replace(str(library()), "")
+    assert len(own) < len(text) and "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", own)  # nothing is fetched
     assert budget_grid.summary(GridResult.read(rows)).count("\n") >= 6
 
 

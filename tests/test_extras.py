@@ -13,7 +13,7 @@ import avrobust
 EXTRAS = {
     "models": {"transformers"},
     "train": {"accelerate"},
-    "report": {"matplotlib", "sklearn", "vl_convert"},
+    "report": {"sklearn", "vl_convert"},
     "hub": {"datasets", "huggingface_hub"},
     "ray": {"ray"},
     "track": {"tensorboard"},

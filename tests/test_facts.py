@@ -44,8 +44,6 @@ OUTSIDE = {
     "report/export.py": "cells of tables for spreadsheets and LaTeX",
     "report/formatting.py": "a heading as an HTML id",
     "report/figures.py": "SVG and colours in a specification",
-    "report/plots.py": "SVG",
-    "report/sections/curves.py": "a formatted number",
 }
 DISPLAYED = {"attack", "attack_name", "budget", "channel", "model", "name", "objective", "threat", "title", "words"}
 

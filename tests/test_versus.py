@@ -1,4 +1,4 @@
-"""Two models on the same clips: what is paired, what is corrected, what is refused."""
+"""Two or more models on the same clips: what is paired, what is corrected, what is refused."""
 
 import numpy as np
 import pytest
@@ -34,16 +34,17 @@ def model(name, clean, pgd, fgsm=0.8, **more):
 
 
 def test_differences_are_paired_and_corrected_for_their_number():
-    versus = avr.compare(model("late", 0.9, 0.6), model("early", 0.9, 0.3))
+    versus = avr.compare(model("early", 0.9, 0.3), model("late", 0.9, 0.6))
     clean, fgsm, pgd, worst = versus.contests
     assert [c.attack for c in versus.contests] == ["none", "FGSM", "PGD-10", WORST]
     own = mcnemar(ORDER < 0.6 * N, ORDER < 0.3 * N)
-    assert (pgd.gap.better, pgd.gap.worse, pgd.gap.difference) == (36, 0, pytest.approx(0.3))
-    assert own.p < pgd.gap.p <= 4 * own.p and pgd.gap.low < own.low < own.high < pgd.gap.high
-    assert pgd.better == worst.better == 1 and clean.better == fgsm.better == 0
-    assert worst.accuracy.first.value == pytest.approx(0.6)  # of what FGSM and PGD leave
-    assert pgd.success.second.value == pytest.approx(1 - 0.3 / 0.9)
-    assert versus.answer == "late is more robust with audio attacked." and versus.doubts == []
+    (gap,) = pgd.gaps
+    assert (gap.better, gap.worse, gap.difference) == (36, 0, pytest.approx(0.3))
+    assert own.p < gap.p <= 4 * own.p and gap.low < own.low < own.high < gap.high
+    assert pgd.better == worst.better == (1,) and clean.better == fgsm.better == (0,)
+    assert worst.accuracy[1].value == pytest.approx(0.6)  # of what FGSM and PGD leave
+    assert pgd.success[0].value == pytest.approx(1 - 0.3 / 0.9)
+    assert versus.answer == "late is more robust than early with audio attacked." and versus.doubts == []
     text = versus.table()
     assert "+30.0 [" in text and "60.0 % of 120" in text and "note" not in text
 
@@ -54,20 +55,20 @@ def test_clips_and_attacks_of_one_side_only_are_counted_and_left_out():
     )
     versus = avr.compare(model("a", 0.9, 0.6, clips=range(100)), few)
     assert versus.clips == 80 and versus.only == (20, 30)
-    assert all(c.gap.n == 80 for c in versus.contests)
+    assert all(gap.n == 80 for c in versus.contests for gap in c.gaps)
     assert versus.apart == ((), ("MIM-10 within audio linf 0.01",))
-    assert "80 clips that both have; 20 of a only and 30 of b only" in versus.table()
+    assert "80 clips that all have; 20 of a and 30 of b are left out" in versus.table()
 
 
 def test_one_seed_each_is_paired_whichever_it_is():
     versus = avr.compare(model("a", 0.9, 0.6), model("b", 0.9, 0.3, seed=7))
-    assert versus.contests[2].gap.n == N and versus.contests[2].better == 1
+    assert versus.contests[2].gaps[0].n == N and versus.contests[2].better == (-1,)
 
 
 def test_an_attack_that_left_its_budget_is_not_in_the_worst_case():
     far = [cell(m, 0.1, "MIM-10", 0.01, used_audio=1.2) for m in "ab"]
     versus = avr.compare(*(Rows.concat([model(m, 0.9, 0.6), more]) for m, more in zip("ab", far, strict=True)))
-    assert {c.attack: c.accuracy.first.value for c in versus.contests}[WORST] == pytest.approx(0.6)
+    assert {c.attack: c.accuracy[0].value for c in versus.contests}[WORST] == pytest.approx(0.6)
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -78,10 +79,31 @@ def test_what_cannot_be_compared_is_refused():
         avr.compare(a, model("b", 0.9, 0.6, label=3))
     with pytest.raises(ValueError, match=r"one model on each side, got none"):
         avr.compare(a, Rows.concat([]))
-    with pytest.raises(
-        ValueError, match=r"the same clips and at least one condition on both sides, got none in common"
-    ):
-        avr.compare(a, model("b", 0.9, 0.6, clip=[f"other{i}" for i in range(N)]))
+    with pytest.raises(ValueError, match="one condition that all models have, got none in common"):
+        avr.compare(a, cell("b", 0.3, "PGD-10", 0.02))
+    with pytest.raises(ValueError, match="two models or more, got 1"):
+        avr.compare(a)
+
+
+def test_three_models_are_one_family_and_each_meets_the_first():
+    three = [model(name, 0.9, pgd) for name, pgd in (("base", 0.3), ("one", 0.6), ("two", 0.3))]
+    versus, pair = avr.compare(*three), avr.compare(*three[:2])
+    assert [len(c.gaps) for c in versus.contests] == [2] * 4 and versus.contests[2].better == (1, 0)
+    assert versus.contests[2].gaps[0].low < pair.contests[2].gaps[0].low  # of eight comparisons, not of four
+    assert "one is more robust than base with audio" in versus.answer
+    assert "No clear difference between base and two with audio" in versus.answer
+    accuracy, gaps = versus_page.accuracies(versus), [*versus_page.differences(versus)]
+    shown = [(row["model"], row["accuracy, %"]) for row in accuracy.rows if "Audio" in row["attacked"]]
+    assert shown == [("base", 30.0), ("one", 60.0), ("two", 30.0)]
+    assert [row["difference, points"] for row in gaps[0].rows] == [0.0, 0.0, 30.0, 0.0]
+
+
+def test_models_on_other_clips_stand_beside_each_other_untested():
+    other = model("b", 0.9, 0.3, clips=range(N, 2 * N))
+    versus = avr.compare(model("a", 0.9, 0.6), other)
+    assert versus.clips == 0 and all(not c.gaps and c.accuracy[0].n == N for c in versus.contests)
+    assert "no clip in common" in versus.table() and "attacked on different clips" in versus.answer
+    assert [*versus_page.differences(versus)] == [] and "no difference is tested" in versus_page.html(versus)
 
 
 def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys, monkeypatch):
@@ -92,7 +114,7 @@ def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys
     Rows.concat(list(rows.values())).save(tmp_path / "both.parquet")
     assert main(["compare", "late.parquet", "early.parquet", "--html", "pages/versus.html"]) == 0
     printed = capsys.readouterr().out
-    assert "late is more robust with audio attacked." in printed
+    assert "late.parquet" not in printed and "late is more robust than <b>early with audio attacked." in printed
     html = (tmp_path / "pages/versus.html").read_text()
     assert (
         "<b>early" not in html
@@ -103,10 +125,14 @@ def test_the_command_compares_runs_files_and_models_of_one_file(tmp_path, capsys
     assert main(["compare", "both.parquet", "--models", "late", "<b>early"]) == 0
     assert "late is more robust" in capsys.readouterr().out
     assert main(["compare", "late.parquet", "late.parquet"]) == 0
-    assert "No clear difference with audio attacked." in capsys.readouterr().out
+    assert (
+        "No clear difference between late.parquet (1) and late.parquet (2) with audio attacked."
+        in capsys.readouterr().out
+    )
     for words, says in (
         (["both.parquet"], "expected one model, got late, <b>early. Name one of each run: --models"),
         (["both.parquet", "--models", "late", "lite"], "got 'lite'. Did you mean late?"),
+        (["late.parquet", "early.parquet", "--models", "late"], "one model of each of the 2 runs, got 1"),
         (["nowhere"], "expected a run directory, found no run.json"),
         (["late.parquet", "early.parquet", "--html", "pages/versus.html"], "expected a new file"),
     ):

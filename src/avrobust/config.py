@@ -26,7 +26,7 @@ T = TypeVar("T")
 # Constructors and functions of these may do anything, and no configuration is theirs.
 LIBRARIES = sys.stdlib_module_names | {
     "torch", "torchvision", "torchaudio", "transformers", "accelerate", "huggingface_hub", "safetensors",
-    "numpy", "scipy", "sklearn", "pyarrow", "matplotlib", "PIL", "av", "pydantic", "__main__", "__mp_main__",
+    "numpy", "scipy", "sklearn", "pyarrow", "vl_convert", "PIL", "av", "pydantic", "__main__", "__mp_main__",
 }  # fmt: skip
 
 

@@ -17,27 +17,26 @@ from avrobust.evaluation.versus import compare
 from avrobust.extras import needs
 from avrobust.names import unknown
 
-ABOUT = """Compare two models on the same clips: both accuracies, their paired difference with its interval, exact McNemar tests.
+ABOUT = """Compare two or more models on the same clips: accuracies, paired differences with intervals, exact McNemar tests.
 
-Takes runs (folders that `avrobust evaluate --out` or a study wrote) or .parquet files of rows. Loads no model. Clips that
-only one of them has are left out and counted.
+Takes runs (folders that `avrobust evaluate --out` or a study wrote) or .parquet files of rows. Loads no model. Each model is
+compared with the first. Clips that not all of them have are left out and counted.
 
 examples:
   avrobust compare runs/late runs/early --html late-or-early.html
-  avrobust compare runs/quick --models AV MinSim
+  avrobust compare runs/late runs/early runs/film
+  avrobust compare runs/quick --models AV MinSim ExFMem
 """
 
 
 @dataclass(frozen=True)
 class Options(Json):
-    first: tyro.conf.Positional[Path]
-    """The first run or file of rows."""
-    second: tyro.conf.Positional[Path | None] = None
-    """The second; default: the same as the first."""
-    models: Annotated[Maybe[tuple[str, str]], tyro.conf.arg(metavar="FIRST SECOND")] = None
-    """Which model of each, where there are several."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """The runs or files of rows; a single one is that of all models."""
+    models: Annotated[Maybe[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...]")] = None
+    """Which model of each run, where a run has several; of a single run, those to compare."""
     html: Maybe[Path] = None
-    """Also write an HTML page to this file."""
+    """Also write an HTML page with figures to this file."""
 
 
 def main(argv: Sequence[str]) -> Answer:
@@ -47,10 +46,16 @@ def main(argv: Sequence[str]) -> Answer:
         new_file(options.html, "--html")
         with needs("report"):
             from avrobust.report import versus_page
-    paths = (options.first, options.second or options.first)
-    models = options.models or (None, None)
-    one, other = (chosen(path, model) for path, model in zip(paths, models, strict=True))
-    versus = compare(one, other, named(paths, one, other))
+    paths = options.runs
+    models = options.models or (None,) * len(paths)
+    if len(paths) == 1:
+        paths *= len(models)
+    if len(paths) != len(models):
+        raise ValueError(
+            f"expected one model of each of the {len(paths)} runs, got {len(models)}. Name them in the order of the runs: --models."
+        )
+    rows = [chosen(path, model) for path, model in zip(paths, models, strict=True)]
+    versus = compare(*rows, names=named(paths, rows))
     text = versus.table()
     if options.html is not None:
         page = versus_page.write(versus, options.html, f"avrobust compare {shlex.join(argv)}")
@@ -67,13 +72,13 @@ def chosen(path: Path, model: str | None) -> Rows:
     if model not in models:
         if model is None:
             raise ValueError(
-                f"{path}: expected one model, got {', '.join(models) or 'none'}. Name one of each run: --models FIRST SECOND."
+                f"{path}: expected one model, got {', '.join(models) or 'none'}. Name one of each run: --models."
             )
         raise ValueError(f"{path}: {unknown('a model of this run', model, models)}")
     return rows.where(model=model)
 
 
-def named(paths: tuple[Path, Path], one: Rows, other: Rows) -> tuple[str, str]:
-    """What to call both: by their models, or by their files where the models have one name."""
-    models = tuple(rows.data["model"][0].as_py() for rows in (one, other))
-    return (models[0], models[1]) if models[0] != models[1] else (str(paths[0]), str(paths[1]))
+def named(paths: Sequence[Path], rows: Sequence[Rows]) -> tuple[str, ...]:
+    """What to call them: by their models, or by their files where two models have one name."""
+    models = [own.data["model"][0].as_py() for own in rows]
+    return tuple(m if models.count(m) == 1 else str(path) for m, path in zip(models, paths, strict=True))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -11,7 +12,7 @@ from avrobust.cli.answer import Answer
 from avrobust.cli.options import Json, Maybe, parse
 from avrobust.cli.places import folder
 from avrobust.cli.studies import PAPERS
-from avrobust.report.export import write_tables
+from avrobust.extras import needs
 
 ABOUT = """Write the report of a run, or of rows that `avrobust evaluate --out` saved, as one HTML page.
 
@@ -21,6 +22,7 @@ examples:
   avrobust report runs/quick
   avrobust report rows.parquet --html rows.html
   avrobust report runs/quick --tables tables/
+  avrobust report runs/quick --figures figures/ --columns 2
 """
 
 
@@ -32,11 +34,17 @@ class Options(Json):
     """The page to write. Default: report.html in the run's folder, or beside the rows with .html as its ending."""
     tables: Maybe[Path] = None
     """Also write every table of the page to this folder, as .csv, .json and .tex (LaTeX with booktabs)."""
+    figures: Maybe[Path] = None
+    """Also write every figure of the page to this folder: vector .pdf, .svg, its caption as .tex, its numbers as .csv."""
+    columns: Literal[1, 2] = 1
+    """Width of the figures: one column of a paper (3.25 in) or both (6.875 in)."""
 
 
 def main(argv: Sequence[str]) -> Answer:
     """Parse, write the page; the answer is its path."""
     options = parse(Options, argv, "report", ABOUT)
+    with needs("report"):
+        from avrobust.report.export import write_figures, write_tables
     page = options.html
     if page is None:
         rows = options.source.suffix == ".parquet"
@@ -46,10 +54,17 @@ def main(argv: Sequence[str]) -> Answer:
     folder(page.parent, "--html")
     if options.tables is not None:
         folder(options.tables, "--tables")
+    if options.figures is not None:
+        folder(options.figures, "--figures")
     written = report.write(options.source, page, PAPERS)
     text, told = str(written), {"page": written}
     if options.tables is not None:
         count = len(write_tables(written.read_text(), options.tables))
         text += f"\n{count // 3} tables as .csv, .json and .tex: {options.tables}"
         told["tables"] = options.tables
+    if options.figures is not None:
+        drawn = report.figures_of(options.source, PAPERS)
+        write_figures(drawn, options.figures, options.columns)
+        text += f"\n{len(drawn)} figures as .pdf and .svg: {options.figures}"
+        told["figures"] = options.figures
     return Answer(text, told, options.json)

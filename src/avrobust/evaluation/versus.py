@@ -1,10 +1,11 @@
-"""Two models on the same clips: by attack and budget, both accuracies and their paired difference."""
+"""Two or more models on the same clips: by attack and budget, their accuracies and paired differences."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from avrobust.evaluation.comparison import Paired, holm, p_value, paired
+from avrobust.evaluation.comparison import Paired, holm, p_value
+from avrobust.evaluation.comparison import paired as difference
 from avrobust.evaluation.conditions import Condition, Predictions, by_mode, shared, survivors, tabulate
 from avrobust.evaluation.flags import OVER_BUDGET, Flag
 from avrobust.evaluation.schema import Rows
@@ -15,94 +16,110 @@ WORST = "worst case"
 SIGNIFICANT = 0.05
 
 
-class Pair(NamedTuple):
-    """One number of both models."""
-
-    first: Estimate
-    second: Estimate
-
-
 @dataclass(frozen=True)
 class Contest:
-    """Both models under one attack within one budget, on the clips that both have.
+    """All models under one attack within one budget, on the clips that all have; numbers in the order of the models.
 
-    `success`: of the clips that a model classifies correctly when clean, the share that the attack turns wrong.  `gap` is
-    the first's accuracy minus the second's: its interval holds at 95 % for all conditions at once (Bonferroni), its p is
-    that of the exact McNemar test, corrected for their number (Holm).
+    `success`: of the clips that a model classifies correctly when clean, the share that the attack turns wrong.  `gaps`
+    are the accuracies of the second model and of those after it minus the first's: their intervals hold at 95 % for all
+    of a comparison at once (Bonferroni), their p values are those of exact McNemar tests, corrected for their number
+    (Holm).  There are none where the models have no clip in common.
     """
 
     attack: str
     subset: str
     budget: Budget
-    accuracy: Pair
-    success: Pair
-    gap: Paired
+    accuracy: tuple[Estimate, ...]
+    success: tuple[Estimate, ...]
+    gaps: tuple[Paired, ...]
 
     @property
-    def better(self) -> int:
-        """Which one is more accurate: the first 1, the second -1, 0 where chance may explain it."""
-        return 0 if not self.gap.p < SIGNIFICANT else 1 if self.gap.difference > 0 else -1
+    def better(self) -> tuple[int, ...]:
+        """By gap: 1 where that model is more accurate than the first, -1 where it is less, 0 where chance may explain it."""
+        return tuple(0 if not gap.p < SIGNIFICANT else 1 if gap.difference > 0 else -1 for gap in self.gaps)
 
 
 @dataclass(frozen=True)
 class Versus:
-    """Two models on the same clips: `contests` by condition, clean first, attacks after that, the worst case last.
+    """Models on the same clips: `contests` by condition, clean first, attacks after that, the worst case last.
 
-    `clips` counts those that both have, `only` those that one of them has.  `apart` names the conditions of one of them.
+    `clips` counts those that all have, 0 where each is on clips of its own; `only` those of each that others lack.
+    `apart` names the conditions that not all have.
     """
 
-    names: tuple[str, str]
+    names: tuple[str, ...]
     contests: tuple[Contest, ...]
     clips: int
-    only: tuple[int, int]
-    apart: tuple[tuple[str, ...], tuple[str, ...]]
-    flags: tuple[tuple[Flag, ...], tuple[Flag, ...]]
+    only: tuple[int, ...]
+    apart: tuple[tuple[str, ...], ...]
+    flags: tuple[tuple[Flag, ...], ...]
 
     @property
     def doubts(self) -> list[str]:
         """What limits the comparison, as sentences."""
         found = []
-        if any(self.only):
-            lacking = " and ".join(f"{n} of {name} only" for n, name in zip(self.only, self.names, strict=True) if n)
-            found.append(f"Compared on the {self.clips} clips that both have; {lacking} are left out.")
+        if not self.clips:
+            found.append(
+                "The models have no clip in common: each accuracy is over other clips, and no difference is tested."
+            )
+        elif any(self.only):
+            lacking = " and ".join(f"{n} of {name}" for n, name in zip(self.only, self.names, strict=True) if n)
+            found.append(f"Compared on the {self.clips} clips that all have; {lacking} are left out.")
         for name, missing in zip(self.names, self.apart, strict=True):
             if missing:
                 more = f" and {len(missing) - 3} more conditions" if len(missing) > 4 else ""
-                found.append(f"Only {name} has rows of {'; '.join(missing[:3] if more else missing)}{more}.")
+                found.append(
+                    f"Not all have rows of {'; '.join(missing[:3] if more else missing)}{more}, as {name} has."
+                )
         return found
 
     @property
     def answer(self) -> str:
-        """In one sentence, by the worst case over attacks, or by the only attack."""
+        """Each model against the first in one sentence, by the worst case over attacks, or by the only attack."""
         final = {c.subset: c for c in self.contests if c.subset != "clean"}  # the last of each: the worst case
+        if not final:
+            return "No attack ran on all models."
+        if not self.clips:
+            return "The models were attacked on different clips."
+        return " ".join(self._against(i, other, final) for i, other in enumerate(self.names[1:]))
+
+    def _against(self, place: int, other: str, final: Mapping[str, Contest]) -> str:
         words = {"A": "audio", "V": "video", "AV": "both modalities"}
-        parts = {sign: [words[s] for s, c in final.items() if c.better == sign] for sign in (1, -1, 0)}
-        verbs = {1: f"{self.names[0]} is more robust", -1: f"{self.names[1]} is more robust", 0: "No clear difference"}
-        said = [f"{verbs[sign]} with {' or '.join(found)} attacked." for sign, found in parts.items() if found]
-        return " ".join(said) or "No attack ran on both models."
+        parts = {sign: [words[s] for s, c in final.items() if c.better[place] == sign] for sign in (1, -1, 0)}
+        first = self.names[0]
+        verbs = {
+            1: f"{other} is more robust than {first}",
+            -1: f"{first} is more robust than {other}",
+            0: f"No clear difference between {first} and {other}",
+        }
+        return " ".join(f"{verbs[sign]} with {' or '.join(found)} attacked." for sign, found in parts.items() if found)
 
     def table(self) -> str:
         """The conditions as text, one a line; then what raises doubt."""
-        lines = [("attack", "budget", *self.names, "difference", "p")]
+        others = self.names[1:] if self.clips else ()
+        lines = [
+            ("attack", "budget", *self.names, *(head for name in others for head in (f"{name} − {self.names[0]}", "p")))
+        ]
         for c in self.contests:
-            gap = f"{100 * c.gap.difference:+.1f} [{100 * c.gap.low:+.1f}, {100 * c.gap.high:+.1f}]"
-            both = (str(c.accuracy.first), str(c.accuracy.second))
-            lines.append((c.attack, c.budget.attacked, *both, gap, p_value(c.gap.p)))
-        text = columns(lines)
+            gaps = (
+                (f"{100 * g.difference:+.1f} [{100 * g.low:+.1f}, {100 * g.high:+.1f}]", p_value(g.p)) for g in c.gaps
+            )
+            lines.append((c.attack, c.budget.attacked, *map(str, c.accuracy), *(text for gap in gaps for text in gap)))
         raised = [
             f"{flag.level} ({name}): {flag.text}"
             for name, flags in zip(self.names, self.flags, strict=True)
             for flag in flags
             if flag.level != "note"
         ]
-        return "\n".join([*text, "", self.answer, *self.doubts, *raised])
+        return "\n".join([*columns(lines), "", self.answer, *self.doubts, *raised])
 
 
-def compare(first: Rows, second: Rows, names: tuple[str, str] | None = None) -> Versus:
-    """Compare two models, each of the only model in its rows, on the clips that both have, paired clip by clip.
+def compare(*every: Rows, names: Sequence[str] = ()) -> Versus:
+    """Compare two or more models, each of the only model in its rows, with the first: paired clip by clip.
 
-    Conditions are compared where the attack, its settings and both budgets are the same.  `names` are for display.
-    Raises `ValueError` for rows of several models, for clips with two labels, and where no clip is in both.
+    Conditions are compared where the attack, its settings and both budgets are the same, on the clips that all have;
+    where they have none in common, accuracies stand beside each other without a test.  `names` are for display.
+    Raises `ValueError` for rows of several models, for clips with two labels, and where no condition is in all.
 
     >>> rows = {
     ...     model: Rows.of(
@@ -110,48 +127,60 @@ def compare(first: Rows, second: Rows, names: tuple[str, str] | None = None) -> 
     ...          "norm_audio": "linf", "norm_visual": "linf", "unit_audio": "linear", "unit_visual": "linear", "label": 0, "status": "ok",
     ...          "clip": [str(i) for i in range(100)], "correct": [i < right for i in range(100)], "correct_clean": True}
     ...     )
-    ...     for model, right in (("late", 90), ("early", 75))
+    ...     for model, right in (("early", 75), ("late", 90))
     ... }
-    >>> versus = compare(rows["late"], rows["early"])
-    >>> print(versus.contests[0].gap, versus.contests[0].better)
-    +15.0 points [+7.3, +22.1], p < 0.001, n = 100 1
+    >>> versus = compare(rows["early"], rows["late"])
+    >>> print(versus.contests[0].gaps[0], versus.contests[0].better)
+    +15.0 points [+7.3, +22.1], p < 0.001, n = 100 (1,)
     """
-    both = (first, second)
-    given = [set(rows.data["model"].to_pylist()) for rows in both]
+    if len(every) < 2:
+        raise ValueError(f"expected two models or more, got {len(every)}. Give the rows of another one.")
+    given = [set(rows.data["model"].to_pylist()) for rows in every]
     for models in given:
         if len(models) != 1:
             raise ValueError(
                 f"expected rows of one model on each side, got {', '.join(sorted(models)) or 'none'}. Choose one: "
-                "rows.where(model='...'), or on the command line --models FIRST SECOND."
+                "rows.where(model='...'), or on the command line --models."
             )
-    for rows in both:
+    for rows in every:
         if rows.about.get("measures"):
             raise ValueError(
                 "expected models that give one class per clip, got rows of another task. Compare what rows.table() prints."
             )
-    tables = [{_key(c): p for c, p in by_mode(tabulate(rows.data))[0].items()} for rows in both]
+    tables = [{_key(c): p for c, p in by_mode(tabulate(rows.data))[0].items()} for rows in every]
     _check_labels(*(t.values() for t in tables))
-    keys = [key for key in tables[0] if key in tables[1] and tables[0][key].info == tables[1][key].info]
-    pairs = {key: _matched(tables[0][key], tables[1][key]) for key in keys}
-    if not pairs or not all(a.clips for a, _ in pairs.values()):
+    keys = [key for key in tables[0] if all(key in t and t[key].info == tables[0][key].info for t in tables)]
+    if not keys:
         raise ValueError(
-            "expected the same clips and at least one condition on both sides, got none in common. Evaluate both models on "
-            "the same clips, with the same attacks and budgets."
+            "expected at least one condition that all models have, got none in common. Evaluate them with the same attacks "
+            "and budgets."
         )
-    everyone = [{clip for p in t.values() for clip in p.clips} for t in tables]
-    contests = [_contest(key, *pair) for key, pair in (pairs | _worst(pairs)).items()]
-    ps = holm([c.gap.p for c in contests])
-    adjusted = [replace(c, gap=replace(c.gap.as_one_of(len(contests)), p=p)) for c, p in zip(contests, ps, strict=True)]
+    clips = [{clip for p in t.values() for clip in p.clips} for t in tables]
+    common = set.intersection(*clips)
+    side = {key: [t[key] for t in tables] for key in keys}
+    if common:
+        side = {key: _matched(found) for key, found in side.items()}
+        side = {key: found for key, found in side.items() if found[0].clips}
+    contests = [_contest(key, found, paired=bool(common)) for key, found in (side | _worst(side)).items()]
     order = {"clean": 0, "A": 1, "V": 2, "AV": 3}
-    adjusted.sort(key=lambda c: (order[c.subset], c.budget, c.attack == WORST))
     return Versus(
-        names or _names(*(next(iter(models)) for models in given)),
-        tuple(adjusted),
-        len(everyone[0] & everyone[1]),
-        (len(everyone[0] - everyone[1]), len(everyone[1] - everyone[0])),
-        tuple(tuple(_title(key) for key in t if key not in pairs) for t in tables),  # type: ignore[arg-type]
-        (first.flags(), second.flags()),
+        _names(names or [next(iter(models)) for models in given]),
+        tuple(sorted(_adjusted(contests), key=lambda c: (order[c.subset], c.budget, c.attack == WORST))),
+        len(common),
+        tuple(len(own - common) for own in clips),
+        tuple(tuple(_title(key) for key in t if key not in side) for t in tables),
+        tuple(
+            tuple(f for f in rows.flags() if f.model in {"", *models})
+            for rows, models in zip(every, given, strict=True)
+        ),
     )
+
+
+def _adjusted(contests: Sequence[Contest]) -> list[Contest]:
+    """Intervals and p values made fair to their number: all of them are one family of questions."""
+    gaps = [gap for c in contests for gap in c.gaps]
+    fair = iter([replace(g.as_one_of(len(gaps)), p=p) for g, p in zip(gaps, holm([g.p for g in gaps]), strict=True)])
+    return [replace(c, gaps=tuple(next(fair) for _ in c.gaps)) for c in contests]
 
 
 class Key(NamedTuple):
@@ -170,8 +199,9 @@ def _title(key: Key) -> str:
     return f"{key.attack} within {key.budget.attacked}" if key.subset != "clean" else "clean clips"
 
 
-def _names(first: str, second: str) -> tuple[str, str]:
-    return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
+def _names(models: Sequence[str]) -> tuple[str, ...]:
+    """What to call them: by their place too, where two are called the same."""
+    return tuple(m if models.count(m) == 1 else f"{m} ({i})" for i, m in enumerate(models, start=1))
 
 
 def _check_labels(*sides: Any) -> None:
@@ -187,36 +217,32 @@ def _check_labels(*sides: Any) -> None:
                 )
 
 
-def _matched(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
-    """Both on the same clips; of a single seed each, whichever it is."""
-    if len(a.seeds) == len(b.seeds) == 1:
-        b = replace(b, seeds=a.seeds)
-    one, other = shared(a, b)
-    return one, other
+def _matched(found: Sequence[Predictions]) -> list[Predictions]:
+    """All on the same clips; of a single seed each, whichever it is."""
+    if all(len(p.seeds) == 1 for p in found):
+        found = [replace(p, seeds=found[0].seeds) for p in found]
+    return [*shared(*found)]
 
 
-def _worst(pairs: Mapping[Key, tuple[Predictions, Predictions]]) -> dict[Key, tuple[Predictions, Predictions]]:
+def _worst(side: Mapping[Key, Sequence[Predictions]]) -> dict[Key, list[Predictions]]:
     """By subset and budget, the worst case over the attacks that kept their budget, where there are several."""
-    found: dict[Key, tuple[Predictions, Predictions]] = {}
-    for subset, budget in dict.fromkeys((key.subset, key.budget) for key in pairs if key.subset != "clean"):
-        inside = [p for key, p in pairs.items() if (key.subset, key.budget) == (subset, budget) and not _left(*p)]
+    worst: dict[Key, list[Predictions]] = {}
+    for subset, budget in dict.fromkeys((key.subset, key.budget) for key in side if key.subset != "clean"):
+        inside = [p for key, p in side.items() if (key.subset, key.budget) == (subset, budget) and not _left(p)]
         if len(inside) > 1:
-            found[Key(WORST, subset, budget)] = (survivors([a for a, _ in inside]), survivors([b for _, b in inside]))
-    return found
+            worst[Key(WORST, subset, budget)] = [survivors(own) for own in zip(*inside, strict=True)]
+    return worst
 
 
-def _left(*both: Predictions) -> bool:
+def _left(found: Sequence[Predictions]) -> bool:
     """Whether the attack left its budget on any clip."""
-    return any(bool((p[f"used_{m}"] > OVER_BUDGET).any()) for p in both for m in ("audio", "visual"))
+    return any(bool((p[f"used_{m}"] > OVER_BUDGET).any()) for p in found for m in ("audio", "visual"))
 
 
-def _contest(key: Key, a: Predictions, b: Predictions) -> Contest:
-    def pair(number: Callable[[Predictions], Estimate]) -> Pair:
-        return Pair(number(a), number(b))
-
+def _contest(key: Key, found: Sequence[Predictions], *, paired: bool) -> Contest:
     return Contest(
         *key,
-        pair(lambda p: estimate(p["correct"])),
-        pair(lambda p: among(~p["correct"], p["correct_clean"])),
-        paired(a["correct"], b["correct"]),
+        tuple(estimate(p["correct"]) for p in found),
+        tuple(among(~p["correct"], p["correct_clean"]) for p in found),
+        tuple(difference(p["correct"], found[0]["correct"]) for p in found[1:]) if paired else (),
     )

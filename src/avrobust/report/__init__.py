@@ -10,14 +10,15 @@ from avrobust.extras import needs
 from avrobust.report.load import RunError, rows_of
 
 if TYPE_CHECKING:
+    from avrobust.report.page import figures_of as figures_of
     from avrobust.report.page import summary as summary
     from avrobust.report.page import write as write
 
-__all__ = ["RunError", "rows_of", "summary", "write"]
+__all__ = ["RunError", "figures_of", "rows_of", "summary", "write"]
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("summary", "write"):
+    if name not in ("figures_of", "summary", "write"):
         raise AttributeError(f"module 'avrobust.report' has no attribute {name!r}")
     with needs("report"):
         return getattr(import_module("avrobust.report.page"), name)

@@ -7,6 +7,8 @@ from avrobust.files import write_bytes
 from avrobust.report import budget_grid as numbers
 from avrobust.report.budget_grid import GridResult
 from avrobust.report.budget_grid_figures import growth, landscape, spread
+from avrobust.report.export import PageTables
+from avrobust.report.figures import figures_in
 from avrobust.report.page import environment
 from avrobust.report.sections.doubts import alike
 
@@ -31,7 +33,11 @@ def html(grid: GridResult) -> str:
         "landscape": landscape(grid),
         "facts": numbers.facts(grid),
     }
-    return environment().get_template("templates/budget_grid.html.j2").render(content)
+    return (
+        environment()
+        .get_template("templates/budget_grid.html.j2")
+        .render(content, shown=PageTables(), drawn=[*figures_in(content)])
+    )
 
 
 def write(rows: Path, page: Path) -> Path:

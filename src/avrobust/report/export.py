@@ -1,16 +1,20 @@
-"""The tables of a page as files: CSV, JSON, and LaTeX with booktabs.  A page carries them, so that both say the same."""
+"""The tables of a page as files: CSV, JSON, and LaTeX with booktabs; its figures as PDF and SVG.
+
+A page carries its tables, so that both say the same.
+"""
 
 import csv
 import io
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from avrobust.files import write_bytes
+from avrobust.report.figures import INCHES, Figure
 from avrobust.report.formatting import anchor
 from avrobust.report.table import Cell, Column, Number, Table
 
@@ -62,6 +66,22 @@ def write_tables(page: str, folder: Path) -> list[Path]:
         for own in files
         for kind in ("csv", "json", "tex")
     ]
+
+
+def write_figures(figures: Sequence[Figure], folder: Path, columns: int = 1) -> list[Path]:
+    """Write figures to `folder`, as wide as one column of a paper or as both, numbered; returns their paths.
+
+    Each is a vector .pdf and a .svg with text that stays text, its caption as a .tex line, and its numbers as .csv.
+    """
+    written = []
+    for i, figure in enumerate(figures, start=1):
+        name, inches = f"{i:02d}-{anchor(figure.name)[:60].strip('-')}", INCHES[columns]
+        caption = f"\\caption{{{_escaped(figure.caption or figure.title)}}}\\label{{fig:{name}}}\n"
+        files = {"pdf": figure.pdf(inches), "svg": figure.svg(inches).encode(), "tex": caption.encode()}
+        if figure.live:
+            files["csv"] = as_csv(figure.table).encode()
+        written += [write_bytes(folder / f"{name}.{kind}", content) for kind, content in files.items()]
+    return written
 
 
 def as_csv(table: Table) -> str:

@@ -4,38 +4,32 @@ A page is passed on, so it holds files of its own run only.  Knows files and how
 """
 
 import base64
-import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import matplotlib
 import numpy as np
-from PIL import Image
-from scipy import signal
 from scipy.io import wavfile
 
 from avrobust.config import brief, parse
+from avrobust.report.figures import Figure
 from avrobust.report.load import RunError
+from avrobust.report.spectrogram import spectrogram
 
 T = TypeVar("T")
 FOLDERS = ("gallery", "samples", "strips", "features")  # of a run, whose files a page may hold
 MEDIA_BYTES = 2_000_000  # of audio and video in one section; base64 adds a third, images and curves below a megabyte
-WINDOW = 512  # samples per spectrum: 46 ms at 11,025 Hz, a third of a semitone's worth of a violin's low notes
-COLUMNS, ROWS = 220, 110  # a spectrogram's pixels
 # By the end of a file's name: its kind, and how it begins from which byte on.
 KINDS = {".png": ("image/png", 0, b"\x89PNG"), ".wav": ("audio/wav", 0, b"RIFF"), ".mp4": ("video/mp4", 4, b"ftyp")}
-FLOOR_DB = 80  # how far below the loudest cell black begins
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A clip's audio and its spectrogram as data URIs; `wav` is None where the page has no room for it."""
+    """A clip's audio as a data URI, None where the page has no room for it, and its spectrogram."""
 
     wav: str | None
-    spectrogram: str
+    spectrogram: Figure
 
 
 class Room:
@@ -83,12 +77,12 @@ def beside(index: Path, name: str, suffix: str) -> Path:
     return index.with_name(name)
 
 
-def audio(path: Path, room: Room) -> Audio | None:
-    """A WAV file for the page; None where there is none."""
+def audio(path: Path, room: Room, name: str) -> Audio | None:
+    """A WAV file for the page, `name` says what it is of; None where there is none."""
     if not path.exists():
         return None
     wave, rate = read_wav(path)
-    return Audio(uri(path) if room.reserve(path.stat().st_size) else None, spectrogram(wave, rate))
+    return Audio(uri(path) if room.reserve(path.stat().st_size) else None, spectrogram(name, wave, rate))
 
 
 def video(path: Path, room: Room) -> str | None:
@@ -122,31 +116,3 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         ) from error
     wave = samples / np.iinfo(samples.dtype).max if np.issubdtype(samples.dtype, np.integer) else samples
     return wave.reshape(len(wave), -1).mean(1), int(rate)
-
-
-def power(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Power by (frequency, time)."""
-    window = min(WINDOW, len(wave))
-    _, _, density = signal.spectrogram(wave, rate, "hann", window, window - max(1, len(wave) // COLUMNS))
-    return np.asarray(density)
-
-
-def spectrogram(wave: np.ndarray, rate: int, loudest: float | None = None) -> str:
-    """Audio as an image: time to the right, frequency up from 0 to half the rate, 80 dB from black to white."""
-    density = power(wave, rate)
-    top = loudest if loudest is not None else density.max()
-    db = 10 * np.log10(np.maximum(density, 1e-20) / max(top, 1e-20))
-    level = np.clip(1 + db / FLOOR_DB, 0, 1)[::-1]
-    # A palette of 64 colours: a third of the bytes of full colour, and no visible step.
-    colours = (matplotlib.colormaps["magma"](np.linspace(0, 1, 64))[:, :3] * 255).astype(np.uint8)
-    image = Image.fromarray((level * 255).astype(np.uint8)).resize((COLUMNS, ROWS), Image.Resampling.BOX)
-    image = Image.fromarray((np.asarray(image) // 4).astype(np.uint8), mode="P")
-    image.putpalette(colours.tobytes())
-    return png(lambda buffer: image.save(buffer, "PNG", optimize=True))
-
-
-def png(save: Callable[[io.BytesIO], object]) -> str:
-    """What `save` writes as PNG, as a data URI."""
-    buffer = io.BytesIO()
-    save(buffer)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

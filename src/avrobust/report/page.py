@@ -17,6 +17,7 @@ from avrobust.files import write_bytes
 from avrobust.progress import duration
 from avrobust.report import formatting
 from avrobust.report.export import PageTables
+from avrobust.report.figures import LIGHT, Figure, embed, figures_in, library
 from avrobust.report.load import NO_PAPERS, read
 from avrobust.report.measured import clips_differ, measure
 from avrobust.report.media import check_inside
@@ -50,14 +51,23 @@ def html(run: Run) -> str:
         check_inside(run.path)
     common = {"run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables()}
     sections, parts, results = [], {}, {}
+    drawn: list[Figure] = []
     for section in SECTIONS if run.classifies else OF_OTHER_TASKS:
         if (content := section.data(run)) is not None:
             template = environment().get_template(f"sections/{section.name}.html.j2")
             parts[section.name] = Markup(template.render(common, section=section, **content))
             results[section.name] = content.get("result", "")
+            drawn += figures_in(content)
             sections.append(section)
     page = environment().get_template("templates/page.html.j2")
-    return page.render(common, sections=sections[1:], parts=parts, results=results)
+    return page.render(common, sections=sections[1:], parts=parts, results=results, drawn=drawn)
+
+
+def figures_of(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPERS) -> list[Figure]:
+    """The figures of a run's page, in its order."""
+    run = read(source, papers)
+    sections = SECTIONS if run.classifies else OF_OTHER_TASKS
+    return [*figures_in([section.data(run) for section in sections])]
 
 
 @cache
@@ -87,6 +97,8 @@ def environment() -> jinja2.Environment:
         "ATTACKED": formatting.ATTACKED,
         "MODEL": formatting.MODEL,
         "MODALITY": formatting.MODALITY,
+        "figure_library": library,
+        "figure_colours": embed(LIGHT),
     }
     return made
 

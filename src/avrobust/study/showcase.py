@@ -19,9 +19,9 @@ from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.localisation import Localisation
-from avrobust.extras import needs
 from avrobust.files import draft, write_json
 from avrobust.media import write_mp4, write_png, write_wav
+from avrobust.media.colour import magma
 from avrobust.media.encode import AAC_RATES
 from avrobust.media.errors import MediaError
 from avrobust.objectives import display_name
@@ -173,13 +173,11 @@ def located(shown: Shown, places: Localisation, out: Path) -> None:
 
 def over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
     """A heat map over its frame, hottest brightest, at twice the frame's size for smooth edges."""
-    with needs("report"):
-        from matplotlib import colormaps
     size = tuple(2 * n for n in frame.shape[:2])
     fine = F.interpolate(heat[None, None], size=size, mode="bilinear")[0, 0].numpy()
     fine = (fine - fine.min()) / max(float(np.ptp(fine)), 1e-12)
     grey = np.repeat(np.repeat(frame.mean(2, keepdims=True), 2, 0), 2, 1)
-    colour = colormaps["inferno"](fine)[..., :3]
+    colour = magma(fine)
     over: np.ndarray = np.clip(0.45 * grey + 0.55 * colour, 0, 1).astype(np.float32)
     return over
 

@@ -1,34 +1,33 @@
 """Both modalities' features in one plane by t-SNE, and how far apart they lie, in numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
 from avrobust.evaluation.embedding import Spread, alignment, spread
+from avrobust.report import charts
+from avrobust.report.figures import Figure
 from avrobust.report.load import RunError
-from avrobust.report.media import png
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.table import Line, Table, number, table
 
 PLANES = ("tsne_audio", "tsne_visual")
 PARTS = ("audio", "visual", *PLANES)
-SIDE, DPI = 4.4, 170  # inches, dots per inch
+NAMED = 24  # classes that a legend can name
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """One model's features: the image as a data URI, and the numbers beside it."""
+    """One model's features: the figure, and the numbers beside it."""
 
     model: str
     seed: int
     clips: int
-    image: str
+    figure: Figure
     audio: Spread
     visual: Spread
     cosine: float  # between both features of a clip, mean
@@ -43,14 +42,14 @@ def clouds(run: Run) -> list[Cloud]:
     kept = [
         (m, s, files[name]) for m in run.record.models for s in run.seeds if (name := f"{m}-{s}.safetensors") in files
     ]
+    listed = run.record.data.classes
+    names = (
+        [name.replace("_", " ") for name in listed]
+        if len(listed) == run.classes
+        else [str(k) for k in range(run.classes)]
+    )
     first = {model: (seed, file) for model, seed, file in reversed(kept)}
-    return [_cloud(model, *first[model], colours(run.classes)) for model in run.record.models if model in first]
-
-
-def colours(classes: int) -> list[str]:
-    """A colour per class; beyond twenty they repeat."""
-    palette = matplotlib.colormaps["tab10" if classes <= 10 else "tab20"]
-    return [matplotlib.colors.to_hex(palette(k % palette.N)) for k in range(classes)]
+    return [_cloud(model, *first[model], names) for model in run.record.models if model in first]
 
 
 def _kept(file: str, classes: int) -> dict[str, np.ndarray]:
@@ -72,23 +71,55 @@ def _kept(file: str, classes: int) -> dict[str, np.ndarray]:
     return kept
 
 
-def _cloud(model: str, seed: int, file: str, palette: list[str]) -> Cloud:
-    kept = _kept(file, len(palette))
+def _cloud(model: str, seed: int, file: str, names: Sequence[str]) -> Cloud:
+    kept = _kept(file, len(names))
     label = kept["label"]
-    figure = Figure(figsize=(SIDE, SIDE), dpi=DPI)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    for modality, mark in (("visual", "^"), ("audio", "o")):
-        x, y = kept[f"tsne_{modality}"].T
-        axes.scatter(x, y, c=np.array(palette)[label], marker=mark, s=11, alpha=0.75, linewidths=0)
-    image = png(lambda buffer: figure.savefig(buffer, format="png", transparent=True))
+    rows = [
+        {"class": names[k], "modality": modality, "x": round(float(x), 3), "y": round(float(y), 3)}
+        for modality in ("visual", "audio")
+        for k, (x, y) in zip(label, kept[f"tsne_{modality}"], strict=True)
+    ]
+    title = f"Features of {model} by t-SNE"
+    alt = f"{title}: {len(label)} clips, a mark for each modality and a colour for each class."
+    figure = Figure(
+        f"features {model}", model, alt, rows, _plane(names), (340, 430), f"{title}, by class and modality."
+    )
     audio, visual = kept["audio"].astype(float), kept["visual"].astype(float)
-    return Cloud(model, seed, len(label), image, spread(audio, label), spread(visual, label), alignment(audio, visual))
+    return Cloud(model, seed, len(label), figure, spread(audio, label), spread(visual, label), alignment(audio, visual))
+
+
+def _plane(names: Sequence[str]) -> Mapping[str, Any]:
+    """Points in a plane without units: a colour for each class (they repeat beyond twenty), a mark for each modality."""
+
+    def place(axis: str, number: int) -> Mapping[str, Any]:
+        own = {"title": f"t-SNE {number}", "ticks": False, "labels": False, "grid": False}
+        return {
+            "field": axis,
+            "type": "quantitative",
+            "scale": {"zero": False, "nice": False, "padding": 8},
+            "axis": own,
+        }
+
+    palette = {"domain": [*names], "scheme": "tableau10" if len(names) <= 10 else "tableau20"}
+    marks = {"domain": ["audio", "visual"], "range": [charts.MARKS["A"][0], charts.MARKS["V"][0]]}
+    legend = {"title": None, "columns": 3, "symbolLimit": 0, "labelFontSize": 10} if len(names) <= NAMED else None
+    return {
+        "mark": {"type": "point", "filled": True, "size": 26, "opacity": 0.8},
+        "params": [charts.switch("class"), charts.ZOOM],
+        "encoding": {
+            "x": place("x", 1),
+            "y": place("y", 2),
+            "color": {"field": "class", "type": "nominal", "scale": palette, "legend": legend},
+            "shape": {"field": "modality", "type": "nominal", "scale": marks, "legend": {"title": None}},
+            "opacity": charts.seen(0.8),
+            "tooltip": charts.tooltip(["class", "modality"]),
+        },
+    }
 
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = clouds(run)
-    return {"clouds": found, "colours": colours(run.classes), "table": distances(found)} if found else None
+    return {"clouds": found, "table": distances(found)} if found else None
 
 
 def distances(found: list[Cloud]) -> Table:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avrobust.facts import Budget
-from avrobust.report.media import Audio, Room, audio, power, read_json, read_wav, spectrogram, uri, video
+from avrobust.report.figures import Figure
+from avrobust.report.media import Audio, Room, audio, read_json, read_wav, uri, video
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.sections.setup import seen
+from avrobust.report.spectrogram import power, spectrogram
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Example:
     clean: Side
     adversarial: Side
     difference: str | None
-    noise: str | None
+    noise: Figure | None
 
     @property
     def fooled(self) -> bool:
@@ -67,20 +69,27 @@ def examples(run: Path, room: Room) -> list[Example]:
 
 def _example(folder: Path, room: Room) -> Example:
     (about,) = read_json(ClipRecord, folder / "clip.json")
+    name = f"example {folder.name}"
     clean, adversarial, difference = folder / "clean.wav", folder / "adv.wav", folder / "diff.png"
     noise = None
     if clean.exists() and adversarial.exists():
         (before, rate), (after, _) = read_wav(clean), read_wav(adversarial)
         if len(before) == len(after) and (before != after).any():
-            noise = spectrogram(after - before, rate, loudest=power(before, rate).max())
+            noise = spectrogram(f"perturbation of {name}", after - before, rate, loudest=power(before, rate).max())
     difference_uri = uri(difference) if difference.exists() else None
-    return Example(about, _side(clean, room), _side(adversarial, room), difference_uri, noise)
+    return Example(
+        about,
+        _side(clean, room, f"{name}, clean"),
+        _side(adversarial, room, f"{name}, attacked"),
+        difference_uri,
+        noise,
+    )
 
 
-def _side(wav: Path, room: Room) -> Side:
+def _side(wav: Path, room: Room, name: str) -> Side:
     """A video carries the audio: a clip that has one needs no other."""
     played = video(wav.with_suffix(".mp4"), room)
-    return Side(uri(wav.with_suffix(".png")), played, audio(wav, Room(0) if played else room))
+    return Side(uri(wav.with_suffix(".png")), played, audio(wav, Room(0) if played else room, name))
 
 
 def data(run: Run) -> Mapping[str, Any] | None:

@@ -4,40 +4,33 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
-from matplotlib.ticker import MaxNLocator
-
 from avrobust.evaluation.stats import percent
 from avrobust.progress import duration
+from avrobust.report import charts
+from avrobust.report.figures import WIDE, Figure
 from avrobust.report.formatting import MODEL, joined, listing
-from avrobust.report.plots import MARK, ROLE, STYLE, Panel, as_svg, canvas, name_lines, percent_axis
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.table import Line, Table, number, percentage, table
 
 
-def training(run: Run) -> Panel | None:
+def training(run: Run) -> Figure | None:
     """Validation accuracy after each epoch, a line per model; None when no model left a curve."""
     known = {name: m.curve for name, m in run.record.models.items() if m.curve}
     if not known:
         return None
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "training"}):
-        figure, axes = canvas(5.6, 3.2)
-        ends = []
-        for name, curve in known.items():
-            epochs, values = [e.epoch for e in curve], [e.val_accuracy for e in curve]
-            colour = ROLE[run.kind(name)]
-            axes.plot(epochs, values, color=colour, lw=1.6, marker=MARK[run.kind(name)], ms=3.5)
-            ends.append((values[-1], name, colour))
-        last = max(e.epoch for curve in known.values() for e in curve)
-        percent_axis(axes)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("validation accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        name_lines(axes, last, ends)
-        svg = as_svg(figure, "training")
+    accuracy = charts.SHARES[0]
+    rows = [
+        {"model": name, "epoch": e.epoch, accuracy: round(100 * e.val_accuracy, 2)}
+        for name, curve in known.items()
+        for e in curve
+    ]
+    epoch = {"field": "epoch", "type": "quantitative", "axis": {"title": "epoch", "tickMinStep": 1, "format": "d"}}
+    look = charts.looks({name: run.kind(name) for name in known})
+    spec = charts.lines(epoch, ["model", "epoch", accuracy], look, band=False, title="validation accuracy (%)")
     text = "; ".join(f"{name} ends at {percent(c[-1].val_accuracy)} %" for name, c in known.items())
-    return Panel("Validation accuracy over epochs", svg, f"Validation accuracy over epochs: {text}.")
+    title = "Validation accuracy over epochs"
+    return Figure("training", title, f"{title}: {text}.", rows, spec, WIDE, f"{title}, by model.")
 
 
 def data(run: Run) -> Mapping[str, Any] | None:

@@ -10,8 +10,10 @@ import numpy as np
 from avrobust.evaluation.comparison import Paired, clips_needed, paired
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import Estimate
+from avrobust.report import charts
 from avrobust.report.claims import mean_attacked
-from avrobust.report.formatting import ATTACKED, budgets, joined, listing
+from avrobust.report.figures import Figure
+from avrobust.report.formatting import ATTACKED, anchor, budgets, joined, listing
 from avrobust.report.measured import accuracy, heading
 from avrobust.report.run import SUBSETS, Level, Run
 from avrobust.report.section import Section
@@ -124,9 +126,29 @@ def _gap(high: Predictions | None, low: Predictions | None) -> tuple[np.ndarray,
     return a["correct"].astype(float), b["correct"].astype(float)
 
 
+def figure(table: DefenseTable) -> Figure:
+    """The models of a table: clean accuracy, and the worst case by attacked modality."""
+    look = charts.by_condition(("clean", *SUBSETS))
+    rows = [
+        {"model": row.model, "attacked": ATTACKED[subset]} | charts.shares(e)
+        for row in table.rows
+        for subset, e in {"clean": row.clean, **row.worst}.items()
+    ]
+    title = "Clean accuracy and the worst case over attacks"
+    return Figure(
+        anchor(f"defenses {table.heading}"),
+        title,
+        f"{title}, by model and attacked modality. {table.words}",
+        rows,
+        charts.bars("model", "attacked", look, ["model", "attacked", *charts.SHARES, "clips"]),
+        charts.bars_size(len(table.rows), len(look)),
+        f"{title} ({listing(table.attacks)}), by model and attacked modality; lines are 95 % intervals.",
+    )
+
+
 def data(run: Run) -> Mapping[str, Any] | None:
     found = tables(run)
-    return {"tables": [(t, verdicts(t)) for t in found], "result": found[0].words} if found else None
+    return {"tables": [(t, verdicts(t), figure(t)) for t in found], "result": found[0].words} if found else None
 
 
 def verdicts(found: DefenseTable) -> Table:

@@ -37,7 +37,11 @@ def samples(run: Path, room: Room) -> list[Sample]:
     index = run / "samples" / "samples.json"
     found = []
     for listed in read_json(Listed, index) if index.exists() else []:
-        wav = audio(beside(index, listed.sound, ".wav"), room) if listed.sound else None
+        wav = (
+            audio(beside(index, listed.sound, ".wav"), room, f"sample {Path(listed.sound).stem}")
+            if listed.sound
+            else None
+        )
         found.append(Sample(listed.label, uri(beside(index, listed.image, ".png")), listed.box, wav))
     return found
 
