@@ -144,13 +144,14 @@ def test_cells_of_another_version_are_kept_named_and_not_counted(tmp_path, cache
     out = tmp_path / "run"
     run(study, out, data=cache, progress=False)
     before = cells(out)
+    version = avrobust.__version__
     monkeypatch.setattr(avrobust, "__version__", "9.9.9")
     run(study, out, data=cache, progress=False)
     after = cells(out)
     assert after.keys() == before.keys() and not {*after.values()} & {*before.values()}
     kept = {f.parent.name for f in out.glob("cells_of_other_versions/*/rows.parquet")}
     assert kept == {folder.name for folder in before.values()} == read(out).record.set_aside.keys()
-    assert "2 finished cells of other code, weights or clips (0.1.0)" in (out / "report.html").read_text()
+    assert f"2 finished cells of other code, weights or clips ({version})" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda rows: rows.write_bytes(rows.read_bytes()[:-40])])
