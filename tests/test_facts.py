@@ -22,6 +22,8 @@ OUTSIDE = {
     "config.py": "module:name, messages of pydantic",
     "models/own.py": "module:name",
     "defenses/saving.py": "module:name",
+    "hub.py": "addresses on the hub",
+    "report/hub.py": "Markdown",
     "sources.py": "names of modules",
     "engine/folding.py": "names of modules",
     "evaluation/training_mode.py": "names of modules",

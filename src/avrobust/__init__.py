@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from avrobust.objectives import cross_entropy as cross_entropy
     from avrobust.objectives import margin as margin
     from avrobust.papers.tian2021.attacks import Published as Published
+    from avrobust.report.hub import save_to_hub as save_to_hub
     from avrobust.seeds import Seeds as Seeds
     from avrobust.threat import Ball as Ball
     from avrobust.threat import Threat as Threat
@@ -53,6 +54,8 @@ _MODULES = {
     "evaluation.versus": ("compare",),
     # Your own loader, with its parts named.
     "evaluation.loader": ("batches",),
+    # A checkpoint or a run, published with a card.
+    "report.hub": ("save_to_hub",),
     # The attacks as the code of Tian & Xu 2021 runs them.
     "papers.tian2021.attacks": ("Published",),
 }

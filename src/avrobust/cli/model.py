@@ -22,6 +22,7 @@ from avrobust.data.manifest import Manifest
 from avrobust.devices import device, out_of_memory
 from avrobust.evaluation.door import check_answer, check_model
 from avrobust.evaluation.tasks import Classification, MultiLabel
+from avrobust.hub import is_address
 from avrobust.media import ClipSpec
 from avrobust.models.own import imported
 from avrobust.papers.tian2021.weights import load_any
@@ -89,7 +90,7 @@ class EvaluationOptions:
     """A model, the clips it is attacked on, and the budgets."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Checkpoint, folder of weights that the paper's code wrote, or module:name of your own model."""
+    """Checkpoint, hf://owner/name, folder of weights that the paper's code wrote, or module:name of your own model."""
     seed: int = 0
     """Seed of everything that is random in an attack."""
     budget: Group[Budget] = field(default_factory=Budget)
@@ -141,7 +142,7 @@ class EvaluationOptions:
 
 def load_model(text: str, spec: ClipSpec, view: View, allow: Sequence[str], where: torch.device) -> LoadedModel:
     """The model that `text` names, on a device; `spec` and `view` are for models that cannot say what they take."""
-    if ":" in text and not Path(text).exists():
+    if ":" in text and not Path(text).exists() and not is_address(text):
         check_model(model := imported(text))  # before any work
         found = LoadedModel(model, spec, view, ())
     else:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from avrobust import hub
 from avrobust.config import NotAllowedError, brief, from_plain, to_plain
 from avrobust.defenses import saving
 from avrobust.extras import MissingExtraError
@@ -43,11 +44,14 @@ def save(net: Network, path: Path | str, meta: Mapping[str, Any]) -> None:
 def load(path: Path | str, net: Network | None = None, *, allow: Sequence[str] = ()) -> tuple[Network, Meta]:
     """The network of a checkpoint, in evaluation mode, and its metadata.
 
+    `path` is a file, a folder with net.safetensors, or "hf://owner/name" on the Hugging Face hub (`hub.local`).
+
     The network is built as the checkpoint says.  For a network that was put together by hand, which it cannot build,
     give `net`: the weights go into it, and it is returned.  `allow` names packages from which a user's own network and
     feature defense may be imported; without it, a network's factory is never run, and the module of a feature defense must
     have been imported by your program.
     """
+    path = hub.local(path)
     tensors, meta = read(path)
     if net is None:
         if not meta.get("spec"):

@@ -95,9 +95,9 @@ def load_any(path: Path | str, *, allow: Sequence[str] = ()) -> tuple[Network, M
     Such a folder does not say what its network was trained on: a network of 11, 27 or 28 classes is taken for that
     code's own on MIT-MUSIC, Kinetics-Sounds or AVE, and has their classes' names.
     """
-    path = Path(path)
-    if not any(path.glob("classifier_*.pth")):
+    if not any(Path(path).glob("classifier_*.pth")):
         return load(path, allow=allow)
+    path = Path(path)
     net = load_published(path)
     for classes in CLASSES.values():
         if len(classes) == net.classes:
