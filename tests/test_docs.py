@@ -127,7 +127,7 @@ def commands(page: Path) -> list[list[str]]:
             for line in block.text.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True) if "avrobust" in line else []
                 for i, word in enumerate(words):
-                    if (word == "avrobust" and words[i - 1] != "cd") or word.endswith("bin/avrobust"):
+                    if (word == "avrobust" and words[i - 1] not in ("cd", "install")) or word.endswith("bin/avrobust"):
                         found.append(words[i + 1 :])
     return found
 

@@ -14,8 +14,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_one_version_and_one_date():
-    """Of the package, the changelog's first section, and the citation; `make dist` builds that version."""
-    version, day = re.search(r"^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text(), re.M).groups()
+    """Of the package, the changelog's first section with a date, and the citation; `make dist` builds that version."""
+    version, day = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text(), re.M).groups()
     citation = dict(re.findall(r"^(version|date-released): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M))
     assert version == avrobust.__version__ == citation["version"]
     assert date.fromisoformat(day) == date.fromisoformat(citation["date-released"])

@@ -39,6 +39,12 @@ def save_to_hub(
     `repo` is "owner/name", made if it is not there, with the account of `hf auth login`; a `Path` is a new folder that gets
     the same files, to look at or to upload later.  Raises `CheckpointError` or `RunError` for another source, and
     `ValueError` for rows of several models.
+
+    >>> from tempfile import mkdtemp
+    >>> from avrobust import models, training
+    >>> folder = Path(mkdtemp())
+    >>> training.save(models.NetSpec(classes=2, modality="A", width=16).build(seed=0), folder / "net.safetensors", {})
+    >>> net, about = training.load(save_to_hub(folder / "net.safetensors", folder / "repository", license="mit"))
     """
     source = Path(source)
     with TemporaryDirectory() as room:
