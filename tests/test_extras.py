@@ -59,7 +59,7 @@ def tried(*words):
 
 assert tried("evaluate", "--help") == tried("attack", "--help") == tried("train", "--help") == 0
 for words in (
-    ["evaluate", "os:getcwd", "--data", "none", "--audio", "0.1", "--visual", "0", "--report", "page.html"],
+    ["evaluate", "os:getcwd", "--data", "none", "--audio", "0.1", "--visual", "0", "--html", "page.html"],
     ["study", "quick", "--out", "run"],
     ["train", "--data", "none", "--out", "net"],
 ):
