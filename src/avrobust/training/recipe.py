@@ -137,7 +137,8 @@ def fast_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 run faster than in float32 here."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    # An old torch does not say: bool() is False.
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def _glide(start: float, end: float, share: float) -> float:
