@@ -605,9 +605,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(words, tmp_pa
     assert main([*words, "file/inside"]) == 1
     said = capsys.readouterr().err
     assert f"file/inside: expected a folder that can be written, got the file file. Give another {words[-1]}." in said
-    monkeypatch.setattr("avrobust.cli.places.os.access", lambda *_: False)  # as for others than root
+    closed = Mock(side_effect=PermissionError(13, "Permission denied"))  # as for others than root
+    monkeypatch.setattr("avrobust.cli.places.TemporaryFile", closed)
     assert main([*words, "closed/inside"]) == 1
-    assert "expected a folder that can be written, got no permission to write in ." in capsys.readouterr().err
+    assert "expected a folder that can be written, got Permission denied in ." in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 

@@ -1,7 +1,7 @@
 """Where a verb writes: refused before any work, which may take hours, if nothing can be written there."""
 
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def new_file(path: Path, option: str) -> Path:
@@ -24,20 +24,17 @@ def folder(path: Path, option: str) -> Path:
 
 
 def _writable(path: Path, folder: Path, option: str) -> Path:
-    """Nothing is made yet: a verb that is refused for another reason should leave nothing behind."""
+    """Tried with a file that is gone at once: permissions do not tell all, and a verb that is refused leaves nothing behind."""
     there = folder
     try:
         while not there.exists():
             there = there.parent
-        got = (
-            f"the file {there}"
-            if not there.is_dir()
-            else None
-            if os.access(there, os.W_OK | os.X_OK)
-            else f"no permission to write in {there}"
-        )
-    except OSError as error:  # a file as a folder, a name too long, no permission to look
-        got = error.strerror or str(error)
+        got = "" if there.is_dir() else f"the file {there}"
+        if not got:
+            with TemporaryFile(dir=there):
+                pass
+    except OSError as error:  # no permission, a name too long, a full disk
+        got = f"{error.strerror or error} in {there}"
     if got:
         raise ValueError(f"{path}: expected a folder that can be written, got {got}. Give another {option}.")
     return path
