@@ -1,8 +1,10 @@
 """`avrobust demo`: what it does without a page, and the page in a real browser, from upload to download."""
 
+import builtins
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from avrobust.cli import main
+from avrobust.data.orchestra import CLASSES, Orchestra
 from avrobust.demo import plane
 from avrobust.demo.budgets import Sliders
-from avrobust.demo.clips import Limits, read
+from avrobust.demo.builtin import BuiltIn
+from avrobust.demo.clips import Limits, of_orchestra, read
 from avrobust.demo.jobs import Jobs, Stopped
 from avrobust.demo.work import (
+    BUILT_IN,
     OBJECTIVES,
     OWN_PREDICTION,
     USUAL,
@@ -28,7 +34,7 @@ from avrobust.demo.work import (
 from avrobust.media import ClipSpec, write_mp4, write_wav
 from avrobust.models.zoo import NetSpec
 from avrobust.report.attacked_clip import fragment
-from avrobust.training import View, checkpoint
+from avrobust.training import Recipe, View, checkpoint
 
 SPEC, VIEW = ClipSpec(seconds=0.6, rate=8000, fps=4, size=36), View(samples=4096, frames=1, size=32)
 CPU = torch.device("cpu")
@@ -174,6 +180,43 @@ def test_work_is_stopped_by_the_visitor_who_started_it(model, video):
     with jobs.work("b") as carry_on:
         carry_on()  # another visitor's
     jobs.end()
+
+
+def test_the_built_in_network_is_trained_once(folder):
+    tiny = BuiltIn(
+        Orchestra(train=2, val=1, test=0, seconds=0.6, rate=8000, fps=4, size=48), NetSpec(len(CLASSES), width=16, fusion="attention"),
+        Recipe(epochs=1), SPEC, VIEW,
+    )  # fmt: skip
+    told = []
+    models = Models({}, folder / "cache", CPU, tiny)
+    opened = models.open(BUILT_IN, None, lambda share, words: told.append(words))
+    assert opened.classes == CLASSES and opened.view == VIEW and any("training" in words for words in told)
+    path = tiny.path(folder / "cache")
+    assert {p.name for p in path.parents[1].iterdir() if p.is_dir()} == {
+        path.parent.name
+    }  # videos and prepared clips are gone
+    before = path.stat().st_mtime_ns
+    models.open(BUILT_IN, None, quiet)
+    assert path.stat().st_mtime_ns == before and replace(tiny, recipe=Recipe(epochs=2)).path(folder / "cache") != path
+    clip = read(of_orchestra(tiny.orchestra, "tuba", 5, folder / "takes"), SPEC, VIEW)
+    assert clip.name == "tuba-test-0005"
+
+
+def test_the_command_refuses_what_is_not_there(tmp_path, capsys, monkeypatch):
+    assert main(["demo", "--model", str(tmp_path / "none.safetensors")]) == 1
+    assert "expected a checkpoint, got no such file" in capsys.readouterr().err
+    assert main(["demo", "--run", str(tmp_path)]) == 1
+    assert "expected a study's run with models" in capsys.readouterr().err
+    real = builtins.__import__
+
+    def without_gradio(name, *args, **kwargs):
+        if name.split(".")[0] == "gradio":
+            raise ModuleNotFoundError(name, name="gradio")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_gradio)
+    assert main(["demo"]) == 1
+    assert 'pip install "avrobust[demo]"' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
