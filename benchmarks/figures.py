@@ -230,6 +230,13 @@ def strength(run: Run) -> str:
     return f"**{title}**; {origin(run)}.\n\n{table(['', 'attacked', *methods], lines)}"
 
 
+def components(run: Run) -> str:
+    """The searches of AVAutoAttack that fooled clips which the ones before left correct."""
+    lines = [[r["model"], r["search"], str(r["before"] - r["after"])] for r in run["rows"] if r["after"] < r["before"]]
+    title = f"Searches of AVAutoAttack that fooled a clip after the ones before; {run['asked']['clips']} clips"
+    return f"**{title}**; {origin(run)}.\n\n{table(['', 'search', 'fooled'], lines)}"
+
+
 def searches(run: Run) -> str:
     """Correctly classified clips under our attacks and under a library's."""
     a = run["asked"]
@@ -250,7 +257,7 @@ def searches(run: Run) -> str:
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options,
     "chunks": chunks, "sparse": sparse,
-    "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches,
+    "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches, "components": components,
 }  # fmt: skip
 
 
