@@ -220,7 +220,7 @@ def test_a_search_that_does_not_fit_goes_on_with_fewer_clips():
     kept = torch.cuda.memory_allocated()
     whole, numbers = crafted(1.0)
     assert numbers == math.inf
-    allowed = kept + 0.4 * (torch.cuda.max_memory_allocated() - kept)
+    allowed = kept + 0.6 * (torch.cuda.max_memory_allocated() - kept)
     fewer, numbers = crafted(allowed / torch.cuda.get_device_properties(0).total_memory)
     assert numbers < math.inf
     for a, b, ball in zip(fewer, whole, LINF, strict=True):
