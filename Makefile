@@ -8,7 +8,7 @@ BENCH  ?= --size quick
 CLIPS  ?= 40
 BIN    := $(VENV)/bin
 
-.PHONY: study test worlds check docs bench bench-gpu install dist matrix format golden clean
+.PHONY: gallery study test worlds check docs bench bench-gpu install dist matrix format golden clean
 .DEFAULT_GOAL := study
 
 # constraints.txt pins the tested versions; pyproject.toml names the requirements.
@@ -49,6 +49,12 @@ $(VENV)/.docs: $(BIN)/avrobust
 # The site, in site/; a broken link or an unknown name is an error.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet, warnings would not count
+
+# The reports of docs/gallery.md: a study, an evaluation of its model, a comparison of two of its models.
+gallery: study
+	$(BIN)/avrobust evaluate runs/$(STUDY)/models/AV-0/net.safetensors --data $$(ls -d data/orchestra-* | head -n 1) \
+		--attacks PGD-10 --audio 0.006 --visual 2/255 --limit 60 --out runs/gallery/evaluation
+	$(BIN)/avrobust compare runs/$(STUDY) --models AV MinSim --html runs/gallery/compare.html
 
 # The libraries that we compare with, without their dependencies: the ones they use are installed already, and
 # torchvision, which torchattacks requires but never imports, is not built for every torch.

@@ -1,6 +1,7 @@
 """What the documents promise runs: blocks of Python, commands, notebooks, links, names of the API."""
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -144,6 +145,24 @@ def test_the_commands_of_a_page_are_understood(page, elsewhere, monkeypatch, cap
             assert ":" in attack or by_name(attack)
         if words[0] == "study":
             assert options is None or options.name in STUDIES or options.name.endswith(".py") or ":" in options.name
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_a_notebook_was_executed_and_still_reads(notebook, elsewhere, monkeypatch):
+    """Its cells compile, their imports are there, its commands are understood, and it is small."""
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert notebook.stat().st_size < 500_000 and any(cell["outputs"] for cell in cells)
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    names: dict[str, object] = {}
+    for code in ("".join(cell["source"]) for cell in cells):
+        if code.startswith("!avrobust "):
+            assert read(shlex.split(re.sub(r"\{\w+\}", "1", code))[1:], monkeypatch)
+        elif not code.startswith("%"):
+            for line in ast.walk(ast.parse(code)):
+                if isinstance(line, ast.Import | ast.ImportFrom) and not re.search(
+                    "IPython|matplotlib", ast.unparse(line)
+                ):
+                    exec(ast.unparse(line), names)  # those two are of the extra `docs`
 
 
 @cache
