@@ -97,6 +97,6 @@ def _plain(s: Tensor) -> bool:
 
 
 def _clone(s: Tensor, layout: torch.memory_format) -> Tensor:
-    """A copy, in the layout if it is the weight of a convolution over images; deepcopy would take ten times as long."""
+    """A copy, in the layout if it is the weight of a convolution over images."""
     clone = s.detach().clone(memory_format=layout if s.ndim == 4 else torch.preserve_format)
     return nn.Parameter(clone, requires_grad=False) if isinstance(s, nn.Parameter) else clone
