@@ -14,6 +14,7 @@ from PIL import Image
 
 from avrobust.evaluation.stats import percent
 from avrobust.files import write_bytes
+from avrobust.report.formatting import spaced
 
 TABLE = "predictions.json"
 TYPES = {".mp4": "video/mp4", ".wav": "audio/wav", ".png": "image/png"}
@@ -34,7 +35,7 @@ def html(folder: Path) -> str:
     )
     content = {"about": about, "forms": forms, "moved": moved}
     made = jinja2.Environment(loader=jinja2.PackageLoader("avrobust.report", "."), autoescape=True, trim_blocks=True)
-    made.filters |= {"percent": percent, "spaced": lambda name: str(name).replace("_", " ")}
+    made.filters |= {"percent": percent, "spaced": spaced}
     return made.get_template("templates/attack.html.j2").render(content)
 
 

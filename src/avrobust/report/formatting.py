@@ -21,6 +21,15 @@ MODEL = {"AV": "audio-visual", "A": "audio-only", "V": "visual-only"}
 MODALITY = {"A": "audio", "V": "visual", "AV": "both"}
 
 
+def spaced(name: object) -> str:
+    """A class as people read it: folders have underscores for spaces.
+
+    >>> spaced("acoustic_guitar")
+    'acoustic guitar'
+    """
+    return str(name).replace("_", " ")
+
+
 class Size(NamedTuple):
     """One modality's budget as a short number and its unit."""
 

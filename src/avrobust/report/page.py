@@ -88,7 +88,7 @@ def environment() -> jinja2.Environment:
         "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
         "two": lambda value: "—" if math.isnan(value) else f"{value:.2f}",
         "quoted": lambda path: shlex.quote(str(path)),
-        "spaced": lambda name: str(name).replace("_", " "),
+        "spaced": formatting.spaced,
         "share": lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
     }
     made.globals |= {

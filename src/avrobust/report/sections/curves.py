@@ -107,7 +107,15 @@ def _in_words(shown: Sequence[Line]) -> str:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = curves(run)
-    return {"panels": found} if found or not run.alone else None
+    if not found:
+        return None
+    attack = next(iter(found))
+    falls = []
+    for subset in SUBSETS:
+        if curve := run.curves(subset).get(attack):
+            first, last = (accuracy(p) for p in (run.clean(run.subject), run.table[curve[-1]]))
+            falls.append(f"{ATTACKED[subset].lower()} {percent(first.value)} to {percent(last.value)} %")
+    return {"panels": found, "result": f"{attack}: {'; '.join(falls)}"}
 
 
 SECTION = Section("curves", "Accuracy over budgets", data)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from avrobust.evaluation.embedding import Spread, alignment, spread
 from avrobust.report import charts
 from avrobust.report.figures import Figure
+from avrobust.report.formatting import listing
 from avrobust.report.load import RunError
 from avrobust.report.run import Run
 from avrobust.report.section import Section
@@ -119,7 +120,10 @@ def _plane(names: Sequence[str]) -> Mapping[str, Any]:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = clouds(run)
-    return {"clouds": found, "table": distances(found)} if found else None
+    if not found:
+        return None
+    apart = [f"{c.model} {c.audio.silhouette:.2f} and {c.visual.silhouette:.2f}" for c in found]
+    return {"clouds": found, "table": distances(found), "result": f"silhouettes of audio and visual: {listing(apart)}"}
 
 
 def distances(found: list[Cloud]) -> Table:

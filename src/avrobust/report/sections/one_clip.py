@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from avrobust.report.figures import Figure
-from avrobust.report.formatting import ATTACKED
+from avrobust.report.formatting import ATTACKED, spaced
 from avrobust.report.media import Audio, Room, audio, read_wav
 from avrobust.report.run import Run
 from avrobust.report.section import Section
@@ -61,7 +61,13 @@ def _side(strip: Strip, condition: str, room: Room) -> Side:
 
 def data(run: Run) -> Mapping[str, Any] | None:
     found = one_clip(run, Room())
-    return {"one": found} if found else None
+    if not found:
+        return None
+    clean, attacked = (spaced(side.pred) for side in found.sides)
+    return {
+        "one": found,
+        "result": f"{spaced(found.strip.about.label)}: {clean} when clean, {attacked} when both are attacked",
+    }
 
 
 SECTION = Section("one_clip", "One clip, clean and attacked", data)
