@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["world"]
+collect_ignore = ["dist_contents.py", "installed.py"]  # programs of dist.sh, for the package as it is installed
 
 
 @pytest.fixture(scope="session")

@@ -342,7 +342,7 @@ def videos(tmp_path_factory):
 def words(videos, out):
     return [
         "grid", "loud:model", "--data", str(videos / "clips.csv"), "--audio", "0.2", "--visual", "60/255",
-        "--levels", "2", "--attack", "PGD-3", "--prepared", str(videos / "prepared"), "--out", str(out),
+        "--levels", "2", "--attack", "PGD-3", "--prepared", str(videos / "prepared"), "--html", str(out),
         "--clip.seconds", "0.5", "--clip.size", "32", "--view.samples", "4000", "--view.size", "32",
     ]  # fmt: skip
 

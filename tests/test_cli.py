@@ -37,14 +37,12 @@ def network(done):
 
 
 def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, videos, tmp_path, capsys):
-    video = next(videos.glob("flute/*.mp4"))
+    video = min(videos.glob("flute/*.mp4"))  # attacked away from whatever the model takes it for
     words = [
         "attack",
         str(video),
         "--model",
         str(network),
-        "--label",
-        "flute",
         "--audio",
         "-30 dBFS",
         "--visual",
@@ -54,9 +52,10 @@ def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, vide
     ]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert (
-        "decoded from the .mp4" in said and "goal: not classified as flute; PGD-40 within audio linf -30 dBFS" in said
-    )
+    about = json.loads((tmp_path / "out/predictions.json").read_text())
+    label = about["predictions"]["clean"][0][0]
+    assert f"goal: not classified as {label}; PGD-40 within audio linf -30 dBFS" in said
+    assert "decoded from the .mp4" in said
     assert "model input: " in said and "s of audio and 1 frame" in said and "dBFS at most" in said
     page = (tmp_path / "out/attack.html").read_text()
     assert page.count("<video") == 2 and "data:video/mp4;base64," in page and 'src="http' not in page
@@ -70,13 +69,12 @@ def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, vide
         "clean-0.png",
         "predictions.json",
     } <= made
-    about = json.loads((tmp_path / "out/predictions.json").read_text())
     assert 0 < about["linf_visual"] <= 8 / 255 + 1e-6
     assert 0 < about["linf_audio"] <= 10 ** (-30 / 20) + 1e-6
     clean, adversarial = (dict(about["predictions"][k]) for k in ("clean", "adversarial"))
-    assert adversarial.get("flute", 0.0) < clean.get("flute", 1.0)
+    assert adversarial.get(label, 0.0) < clean[label]
     for name, success in about["success"].items():
-        assert success == (about["predictions"][name][0][0] != "flute")
+        assert success == (about["predictions"][name][0][0] != label)
         assert name in said
     assert said.count(" succeeds\n") == sum(about["success"].values())
     again = decode(tmp_path / "out/adversarial.mp4", ClipSpec(seconds=0.3, size=32))

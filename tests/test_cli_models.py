@@ -38,7 +38,7 @@ def test_a_pair_is_trained_evaluated_and_attacked(few, capsys):
     assert isinstance(net.spec, PairSpec) and net.spec.frozen and meta["recipe"]["name"] == "ours"
     asked = ["pair/net.safetensors", "--data", "few", "--on", "train", "--limit", "2", "--audio", "0.01"]
     assert main(["evaluate", *asked, "--visual", "4/255", "--attacks", "FGSM"]) == 0
-    assert main(["grid", *asked, "--visual", "4/255", "--attack", "FGSM", "--levels", "1", "--out", "g.html"]) == 0
+    assert main(["grid", *asked, "--visual", "4/255", "--attack", "FGSM", "--levels", "1", "--html", "g.html"]) == 0
     video = next(Path("few/tuba").glob("*.mp4"))
     assert main(["attack", str(video), "--model", "pair/net.safetensors", "--audio", "0.01", "--attack", "FGSM", "--out", "o"]) == 0  # fmt: skip
     assert capsys.readouterr().err.count("avrobust") == 0
@@ -61,7 +61,7 @@ def test_a_network_of_one_s_own_is_trained_and_evaluated(few, capsys):
         (["--net", "a:b", "--audio-model", "ears"], "expected no --audio-model beside --net"),
         (["--audio-model", "a", "--visual-model", "b", "--visual-weights", "c"], "expected no --visual-weights beside"),
         (["--net", "nowhere:make"], "expected module:name with the module in the working directory"),
-        (["--recipe", "slow"], "there is no recipe 'slow'; there are ours, fine-tune, pretrained-visual, published"),
+        (["--recipe", "slow"], "expected a recipe (ours, fine-tune, pretrained-visual, published"),
     ],
     ids=lambda words: " ".join(words[:3]) if isinstance(words, list) else "",
 )

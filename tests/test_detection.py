@@ -114,12 +114,12 @@ def test_an_attack_that_hides_from_the_detector_is_suspected_less():
             out = as_victim(net, x).output(x, ("suspicion",))
         assert np.allclose(suspicion_of(out)[0], attacked, atol=1e-4)
     knows, blind = seen[Undetected(margin)], seen[margin]
-    assert blind.auc.audio.value > 0.9 and blind.auc.audio.n == 48
-    assert knows.auc.audio.value < blind.auc.audio.value and knows.unnoticed.value >= blind.unnoticed.value
+    assert blind.auc["audio"].value > 0.9 and blind.auc["audio"].n == 48
+    assert knows.auc["audio"].value < blind.auc["audio"].value and knows.unnoticed.value >= blind.unnoticed.value
     assert sum(e.value for e in blind.called.values()) == pytest.approx(1)
     (table,) = section.data(read(rows))["tables"]  # of the attack that hides
     line = next(row for row in table.rows if row[0].text == "Audio attacked")
-    assert line[2].number.value == pytest.approx(100 * knows.auc.audio.value)
+    assert line[2].number.value == pytest.approx(100 * knows.auc["audio"].value)
     assert line[-1].number.value == pytest.approx(100 * knows.unnoticed.value)
 
 

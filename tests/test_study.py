@@ -163,7 +163,7 @@ STAGES = (
     ("avrobust.study.runner.prepare", 0),
     ("avrobust.study.jobs.train", 1),
     ("avrobust.study.jobs.StoredBatches", 2),
-    ("avrobust.study.jobs.write_cell", 1),
+    ("avrobust.study.cells.write_cell", 1),
     ("avrobust.study.jobs.embed", 0),
     ("avrobust.study.showcase.attacked", 0),
     ("avrobust.study.showcase.located", 0),
@@ -474,7 +474,7 @@ def test_studies_that_make_no_sense_are_refused():
             replace(study, models=(ModelConfig("Flat", network=lambda classes: Flat(5)),), sweeps=(), embedded=()),
             Path("no"),
         )
-    with pytest.raises(ValueError, match="there is no study 'slow'; there are quick"):
+    with pytest.raises(ValueError, match=r"expected a study \(quick, .*, got 'slow'"):
         named("slow")
     with pytest.raises(ValueError, match="expected module:name with"):
         named("no_such_module:study")

@@ -183,7 +183,7 @@ NUMBERS = [
 @pytest.mark.parametrize("budget", NUMBERS, ids=lambda b: type(b).__name__)
 def test_a_budget_is_a_number_of_any_library(budget):
     threat = Threat.linf(visual=budget)
-    assert threat == Threat.linf(visual=0.25) and type(threat.visual.eps) is float
+    assert threat == Threat.linf(visual=0.25) and isinstance(threat.visual.eps, float)
     assert Threat.linf(visual=np.int64(0)).subset == "clean"
 
 

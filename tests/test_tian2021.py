@@ -434,8 +434,8 @@ def test_image_weights_that_are_not_there_are_missed_before_any_work(solos, tmp_
         (["--view.samples", "300000"], "expected at least 300000 samples of audio, got 198450"),
         (["--view.samples", "2000"], "at least 2341 samples of audio, got 2000"),
         (["--tracker", "paper"], "expected a tracker that is installed"),
-        (["--out", "MUSIC/violin/0.mp4"], "expected a folder or nothing yet, got a file"),
-        (["--cache", "MUSIC/violin/0.mp4"], "expected a folder or nothing yet, got a file"),
+        (["--out", "MUSIC/violin/0.mp4"], "expected a folder that can be written, got the file MUSIC/violin/0.mp4"),
+        (["--cache", "MUSIC/violin/0.mp4"], "expected a folder that can be written, got the file MUSIC/violin/0.mp4"),
         (["--classes", "violin"], "expected clips in the splits val and test, got none of 1"),
     ],
 )

@@ -13,6 +13,7 @@ from avrobust.attacks import ANYTHING
 from avrobust.attacks.base import attack_info, channel_info, raising
 from avrobust.budget_check import check
 from avrobust.config import to_plain
+from avrobust.evaluation import suspicion
 from avrobust.evaluation.attribution import Slopes, halves
 from avrobust.evaluation.batches import CheckedBatches
 from avrobust.evaluation.checks import check_classes, check_fits, check_kept, check_mode, check_told_apart
@@ -24,7 +25,6 @@ from avrobust.evaluation.precision import compare, fallbacks, is_low
 from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.suspicion import suspicion_columns
 from avrobust.evaluation.tasks import Classification, Gallery, Task
 from avrobust.objectives import display_name
 from avrobust.progress import part
@@ -144,7 +144,7 @@ class Evaluator:
                 self._example = batch.x.map(lambda s: s[:1].clone())
                 check_answer(model, self._example, task)
                 self._exact = as_judge(self._example)
-                self._suspects = bool(suspicion_columns(self._exact, self._example))
+                self._suspects = bool(_suspected(self._exact, self._example))
             judge, lent = self._judge(number, batch), batch.x.map(torch.clone)
             with torch.no_grad():
                 answer = task.answer(judge.output(lent, task.needs), len(batch))
@@ -282,5 +282,12 @@ class Evaluator:
     def _more(self, model: engine.Victim | engine.Deferred, batch: Batch, x: Signals) -> dict[str, Sequence[float]]:
         """What the model suspects, where it says so, and what `also` measures."""
         victim = engine.as_victim(model, x)
-        suspected = suspicion_columns(victim, x) if self._suspects else {}
+        suspected = _suspected(victim, x) if self._suspects else {}
         return suspected | (dict(self._also(victim, batch, x)) if self._also else {})
+
+
+def _suspected(model: engine.Victim, x: Signals) -> dict[str, Sequence[float]]:
+    """Which modalities a model takes for attacked, as columns; nothing of a model that does not say."""
+    with torch.no_grad():
+        found = model.output(x, ("suspicion",)).suspicion
+    return {} if found is None else {suspicion.COLUMNS[name]: s.float().tolist() for name, s in found.items()}

@@ -1,21 +1,18 @@
 """How well a model tells which modality is attacked: area under the ROC curve, confusion, and accuracy by what is trusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
-from avrobust.engine import Victim
 from avrobust.evaluation.conditions import Condition, Predictions, by_mode, shared, tabulate
 from avrobust.evaluation.ranking import Ranked, Times, area_under_curve, ranked
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import Estimate, among, resampled
-from avrobust.types import AV, Signals
 
-COLUMNS = AV(audio="suspicion_audio", visual="suspicion_visual")
+COLUMNS = {"audio": "suspicion_audio", "visual": "suspicion_visual"}  # by modality
 CALLED = ("none", "A", "V", "AV")  # which modalities a model takes for attacked
 
 
@@ -23,13 +20,13 @@ CALLED = ("none", "A", "V", "AV")  # which modalities a model takes for attacked
 class Suspicion:
     """What one model suspects of clips under one condition, clean clips included.
 
-    `auc`: of each modality, how often it is suspected more on an attacked clip than on a clean one; missing on clean clips.
+    `auc`: by modality, how often it is suspected more on an attacked clip than on a clean one; missing on clean clips.
     `called`: the share of clips by what the model takes for attacked.  `trusted`: the share of clips of which it suspects
     nothing, `accuracy` the accuracy on these, and `unnoticed` the share of all clips that it gets wrong and trusts.
     """
 
     condition: Condition
-    auc: AV[Estimate]
+    auc: Mapping[str, Estimate]
     called: Mapping[str, Estimate]
     accuracy: Estimate
     unnoticed: Estimate
@@ -38,13 +35,6 @@ class Suspicion:
     def trusted(self) -> Estimate:
         """The share of clips of which nothing is suspected."""
         return self.called["none"]
-
-
-def suspicion_columns(model: Victim, x: Signals) -> dict[str, Sequence[float]]:
-    """What a model suspects of these clips, as columns of rows; nothing of a model that suspects nothing."""
-    with torch.no_grad():
-        found = model.output(x, ("suspicion",)).suspicion
-    return {} if found is None else {name: s.float().tolist() for name, s in zip(COLUMNS, found, strict=True)}
 
 
 def suspicion(rows: Rows) -> list[Suspicion]:
@@ -65,19 +55,19 @@ def suspicion(rows: Rows) -> list[Suspicion]:
 def suspected(table: Mapping[Condition, Predictions]) -> list[Suspicion]:
     """What `suspicion` gives, of predictions by condition."""
     clean = {c.model: p for c, p in table.items() if c.subset == "clean"}
-    known = {c: p for c, p in table.items() if p[COLUMNS.audio].size and np.isfinite(p[COLUMNS.audio]).all()}
+    known = {c: p for c, p in table.items() if p[COLUMNS["audio"]].size and np.isfinite(p[COLUMNS["audio"]]).all()}
     return [_suspicion(c, p, clean.get(c.model)) for c, p in known.items()]
 
 
 def _suspicion(condition: Condition, here: Predictions, clean: Predictions | None) -> Suspicion:
-    a, v = (here[name] > 0 for name in COLUMNS)
+    a, v = (here[name] > 0 for name in COLUMNS.values())
     every = np.ones_like(a)
     called = {"none": ~a & ~v, "A": a & ~v, "V": v & ~a, "AV": a & v}
     nothing, missing = called["none"], among(~every, ~every)
-    auc = AV(missing, missing)
+    auc = dict.fromkeys(COLUMNS, missing)
     if clean is not None and condition.subset != "clean":
         after, before = shared(here, clean)
-        auc = COLUMNS.map(lambda name: _area(before[name], after[name]))
+        auc = {modality: _area(before[name], after[name]) for modality, name in COLUMNS.items()}
     return Suspicion(
         condition,
         auc,

@@ -24,7 +24,7 @@ def by_model(found: Sequence[Suspicion], model: str) -> Table:
         [
             table.Cell(ATTACKED[s.condition.subset], _budget(s)),
             s.condition.attack,
-            *map(table.share, s.auc),
+            *map(table.share, s.auc.values()),
             *(table.share(s.called[name]) for name in CALLED),
             table.share(s.accuracy),
             table.share(s.unnoticed, role="strong"),
