@@ -36,7 +36,8 @@ def network(done):
     return done / "models/AV-0/net.safetensors"
 
 
-def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, videos, tmp_path, capsys):
+def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # a table wraps in a narrow terminal
     video = min(videos.glob("flute/*.mp4"))  # attacked away from whatever the model takes it for
     words = [
         "attack",
