@@ -11,6 +11,7 @@ from avrobust.attacks import ANYTHING
 from avrobust.corruptions import Missing, corruptions
 from avrobust.defenses import Read, Tent
 from avrobust.evaluation.adapting import adapted
+from avrobust.evaluation.channels import Lossless, Sent
 from avrobust.evaluation.natural import missing_robustness, natural_robustness
 from avrobust.models.network import Network
 from avrobust.types import InputError
@@ -65,3 +66,5 @@ def test_an_adaptation_that_fits_no_part_of_the_network_is_refused():
 def test_an_attack_is_no_corruption():
     with pytest.raises(InputError, match="expected corruptions, got FGSM"):
         adapted(network(), clips(4), [FGSM()], Threat.linf(audio=0.01), Tent())
+    with pytest.raises(InputError, match="expected corruptions, got"):
+        adapted(network(), clips(4), [Sent(Lossless(), FGSM())], Threat.linf(audio=0.01), Tent())

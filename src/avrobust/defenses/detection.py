@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from avrobust.attacks.base import raising
+from avrobust.attacks.base import check_settings, raising
+from avrobust.budget_check import check
 from avrobust.models.network import Network, weights_drawn_by
-from avrobust.objectives import Undetected, cross_entropy
+from avrobust.objectives import Undetected, cross_entropy, display_name
 from avrobust.seeds import Seeds, stable_hash
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch
@@ -157,6 +158,12 @@ class Learned:
                 f"expected an attack with threats, or mismatch=True, got attack={self.attack}, threats={self.threats}, "
                 f"mismatch={self.mismatch}. A detector learns from clips that are not clean."
             )
+        check_settings(rounds=(self.rounds, 1), width=(self.width, 1), steps=(self.steps, 1))
+        if self.rounds > 1 and (self.attack is None or getattr(self.attack, "objective", None) is not None):
+            raise ValueError(
+                f"expected an attack without an objective of its own for rounds={self.rounds}, got {self.attack}. It could not "
+                "hide from the detector: leave its objective out, or give rounds=1."
+            )
 
     def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> "Classified":
         """Trained on three quarters of the clips; calibrated on the others."""
@@ -166,7 +173,7 @@ class Learned:
             detector = Classified(f.audio.shape[1], f.visual.shape[1], self.width).to(y.device)
         detector.normalise(f.map(lambda s: s[~held]))
         strange: list[tuple[Features, Tensor]] = []
-        for number in range(max(1, self.rounds if self.threats else 1)):
+        for number in range(self.rounds):
             if number:
                 detector.calibrate(f.map(lambda s: s[held]), self.alarms)
             for threat in self.threats:
@@ -274,6 +281,7 @@ def _attacked(
     found = []
     for batch in clips:
         x = attack(net, batch.x.map(torch.clone), batch.label, threat, Seeds(seed, batch.ids))
+        check(threat, batch.x, x, batch.ids, display_name(attack))
         with torch.no_grad():
             found.append(net.embed(x).map(Tensor.float))
     return AV(torch.cat([s.audio for s in found]), torch.cat([s.visual for s in found]))

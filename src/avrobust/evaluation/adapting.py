@@ -1,6 +1,5 @@
 """Models that adapt themselves to corrupted clips, measured on clips whose labels they never see."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any
@@ -9,8 +8,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks.base import attack_info
-from avrobust.defenses.adaptation import Adaptation
-from avrobust.evaluation.conditions import NO_ATTACK
+from avrobust.defenses.adaptation import Adaptation, Adapter
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats
 from avrobust.evaluation.prepared import condition_columns
@@ -20,7 +18,7 @@ from avrobust.models.network import Network
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import Batch, InputError, Signals
+from avrobust.types import InputError, Signals
 
 
 def adapted(
@@ -41,7 +39,7 @@ def adapted(
 
     Raises `InputError` for attacks: an attacker would know the adaptation, which a search on the network does not.
 
-    >>> from avrobust import AV
+    >>> from avrobust import AV, Batch
     >>> from avrobust.attacks import ANYTHING
     >>> from avrobust.corruptions import corruptions
     >>> from avrobust.defenses import Tent
@@ -52,34 +50,30 @@ def adapted(
     >>> sorted(set(rows.column("model"))), len(rows)  # clean; audio, video and both corrupted
     (['model + Tent'], 16)
     """
-    seed, asked, clips = as_seed(seed), as_attacks(corruptions), as_batches(batches)
-    if attacks := [display_name(a) for a in asked if getattr(a, "mode", "") not in NO_ATTACK]:
+    asked: Any = as_attacks(corruptions)  # which look at neither model nor labels
+    seed, clips = as_seed(seed), as_batches(batches)
+    if attacks := [display_name(a) for a in asked if getattr(a, "mode", "") not in ("corruption", "missing")]:
         raise InputError(
             f"expected corruptions, got {', '.join(attacks)}. An attack on a model that adapts has to know how it adapts: "
             "measure corruptions, or evaluate the network without adaptation."
         )
     title = f"{name} + {adaptation.name}"
-    clean = _answers(net, clips, adaptation, lambda batch: batch.x)
-    parts = []
-    for batch, logits in zip(clips, clean, strict=True):
+    adapter, clean, parts = adaptation.begin(net), [], []
+    for batch in clips:
+        clean.append(_answer(adapter, batch.x))
         columns = condition_columns(title, "none", "corrected", Threat.linf(), seed)
-        parts.append(Rows.of(columns | prediction_columns(batch, logits, logits)))
+        parts.append(Rows.of(columns | prediction_columns(batch, clean[-1], clean[-1])))
     for corruption, within in product(asked, as_threats(threat)):
-
-        def corrupt(batch: Batch, corruption: Any = corruption, within: Threat = within) -> Signals:
-            made: Signals = corruption(None, batch.x.map(torch.clone), None, within, Seeds(seed, batch.ids))
-            return made
-
-        columns = condition_columns(title, display_name(corruption), getattr(corruption, "mode", ""), within, seed)
+        adapter = adaptation.begin(net)
+        columns = condition_columns(title, display_name(corruption), corruption.mode, within, seed)
         columns |= asdict(attack_info(corruption))
-        answers = _answers(net, clips, adaptation, corrupt)
-        for batch, before, after in zip(clips, clean, answers, strict=True):
-            told = prediction_columns(batch, before, after) | distortion(within, batch.x, corrupt(batch))
+        for batch, before in zip(clips, clean, strict=True):
+            x = corruption(None, batch.x.map(torch.clone), None, within, Seeds(seed, batch.ids))
+            told = prediction_columns(batch, before, _answer(adapter, x)) | distortion(within, batch.x, x)
             parts.append(Rows.of(columns | told))
     return Rows.concat(parts)
 
 
-def _answers(net: Network, clips: Any, adaptation: Adaptation, made: Callable[[Batch], Signals]) -> Sequence[Tensor]:
-    """The logits of each batch, by a network that begins as it was trained."""
-    adapter = adaptation.begin(net)
-    return [adapter(made(batch).map(torch.clone)).detach().float() for batch in clips]
+def _answer(adapter: Adapter, x: Signals) -> Tensor:
+    """The logits of a batch that the adapter may write into."""
+    return adapter(x.map(torch.clone)).detach().float()

@@ -18,7 +18,7 @@ from avrobust.evaluation.one_clip import ADVERSARIAL, CLEAN, AttackedClip, as_ar
 from avrobust.media import encode_mp4, encode_png
 from avrobust.media.encode import AAC_RATES
 from avrobust.report.figures import INK, MUTED, Figure, Row
-from avrobust.report.formatting import used
+from avrobust.report.formatting import spaced, used
 from avrobust.report.spectrogram import power, spectrogram
 from avrobust.types import AV
 
@@ -47,7 +47,7 @@ def fragment(clip: AttackedClip, rate: int) -> Markup:
 
     content = {
         "clip": clip, "cards": cards(clip, rate), "search": search(clip), "used": used(clip.threat.budget, clip.distortion),
-        "outcome": clip.outcome.replace("_", " "), "names": names, "forms": [(form, answer.success) for form, answer in clip.answers.items() if form != CLEAN],
+        "outcome": spaced(clip.outcome), "names": names, "forms": [(form, answer.success) for form, answer in clip.answers.items() if form != CLEAN],
     }  # fmt: skip
     return Markup(environment().get_template("templates/attacked_clip.html.j2").render(content))
 
@@ -60,7 +60,7 @@ def cards(clip: AttackedClip, rate: int) -> list[Card]:
     loudest = float(power(clean.audio, rate).max())
     found = []
     for form, x in ((CLEAN, clean), (ADVERSARIAL, made)):
-        name, p = spaced(clip.ranking(form, 1))[0]
+        name, p = clip.ranking(form, 1)[0]
         heat = clip.answers[form].heat
         shown = spectrogram(form, x.audio, rate, loudest)
         found.append(
@@ -69,7 +69,7 @@ def cards(clip: AttackedClip, rate: int) -> list[Card]:
                 video(x, rate),
                 shown,
                 None if heat is None else heat_map(x.visual, heat),
-                f"{name}, {p:.0%}",
+                f"{spaced(name)}, {p:.0%}",
             )
         )
     amplified = AV(audio=delta.audio * times.audio, visual=np.clip(0.5 + delta.visual * times.visual, 0, 1))
@@ -108,10 +108,10 @@ def search(clip: AttackedClip) -> Figure | None:
     drawn = list(dict.fromkeys([*first, int(clip.history[-1].argmax()), *likely]))[:DRAWN]
     steps = np.unique(np.linspace(0, asked - 1, min(asked, POINTS)).round().astype(int))
     rows: list[Row] = [
-        {"answer": 1 + int(i), "class": clip.classes[k].replace("_", " "), "probability": round(100 * float(clip.history[i, k]), 2)}
+        {"answer": 1 + int(i), "class": spaced(clip.classes[k]), "probability": round(100 * float(clip.history[i, k]), 2)}
         for k in drawn for i in steps
     ]  # fmt: skip
-    names = [clip.classes[k].replace("_", " ") for k in drawn]
+    names = [spaced(clip.classes[k]) for k in drawn]
     colour = {
         "field": "class",
         "type": "nominal",
@@ -134,9 +134,4 @@ def names(ranking: Sequence[tuple[str, float]]) -> str:
     >>> names([("tuba", 0.931), ("flute", 0.05)])
     'tuba 93.1 %, flute 5.0 %'
     """
-    return ", ".join(f"{name} {100 * p:.1f} %" for name, p in spaced(ranking))
-
-
-def spaced(ranking: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The same, class names as people read them."""
-    return [(name.replace("_", " "), p) for name, p in ranking]
+    return ", ".join(f"{spaced(name)} {100 * p:.1f} %" for name, p in ranking)

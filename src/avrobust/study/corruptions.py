@@ -1,6 +1,6 @@
 """Are audio-visual models more robust to natural corruptions and missing modalities, when nobody attacks?
 
-    avrobust study corruptions    # on two AVX2 cores without a GPU; times below
+    avrobust study corruptions
 Fifteen kinds of corruption at five severities on audio, on video and on both (AVRobustBench, arXiv 2506.00358), clips
 that miss a modality, and gaps.  An audio-visual, an audio-only and a visual-only network; beside the same number of extra
 epochs, adversarial training, and training on clips that miss a modality: does either help where nobody attacks?
@@ -12,12 +12,9 @@ from avrobust.attacks import ANYTHING
 from avrobust.corruptions import Gap, Missing, corruptions
 from avrobust.defenses import FAST, Adversarial
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, VIEW
-from avrobust.threat import Threat
+from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, THREATS, VIEW
 from avrobust.training.recipe import cross_entropy
 
-# Where half of the undefended network's answers are lost; `selftest` attacks within the same.
-THREATS = Threat.linf(audio=0.012, visual="0.048 normalised").subsets()
 MORE = 4  # epochs of a training that starts from the trained network
 MISSED = ANYTHING.only("A"), ANYTHING.only("V")
 RATES = (0.25, 0.5, 0.75, 1.0)

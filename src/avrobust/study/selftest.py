@@ -12,12 +12,10 @@ undecided; Adversarial 66.0 -> 58.3, rated more robust.
 from avrobust.attacks import AVAutoAttack, Square
 from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, VIEW
+from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, THREATS, VIEW
 from avrobust.threat import Threat
 from avrobust.training.recipe import cross_entropy
 
-# Where half of the undefended network's answers are lost.
-THREATS = Threat.linf(audio=0.012, visual="0.048 normalised").subsets()
 HALF = Threat.linf(audio=0.006, visual="0.024 normalised")  # of both: trained against beside the whole of either
 BROKEN = {
     "Rounded": Broken("rounded", 2.0),

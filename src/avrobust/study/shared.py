@@ -3,6 +3,7 @@
 from avrobust.attacks import FGSM, MIM, PGD
 from avrobust.media import ClipSpec
 from avrobust.models.zoo import NetSpec
+from avrobust.threat import Threat
 from avrobust.training.views import View
 
 # Tables count which clips survive, so a clip that is wrong is left alone.
@@ -12,3 +13,5 @@ ONE_STEP, TEN_STEPS, MOMENTUM = FGSM(), PGD(stop=True), MIM(stop=True)
 CLIP = ClipSpec(seconds=1.75, rate=11025, fps=4, size=72)
 VIEW = View(samples=12_288, frames=1, size=64)
 NETWORK = NetSpec(width=32)  # half the width of the published one
+# Where half of the undefended network's answers are lost.
+THREATS = Threat.linf(audio=0.012, visual="0.048 normalised").subsets()
