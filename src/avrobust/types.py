@@ -74,8 +74,10 @@ class Output:
     `logits` are (b k); of a model that does not classify, its predictions or embeddings, the clips first.  `features`
     are those that the decision is made from: (b d) each, or for the frames a map (b d t h w).  `heat` (b t h w) says how much
     the model looks at each place of the frames: positive, the sum over a clip is 1.  `suspicion` (b) each says whether the
-    model takes a modality for attacked: above 0 it does.  `clean` is the answer to the clean clips, where an objective asks for
-    it; see `objectives.Objective.needs`.
+    model takes a modality for attacked: above 0 it does.  `segments` (b s d) each are the features of consecutive parts of a
+    clip, of each frame for example; `alone` (b k) each are the logits from one modality, the features of the other being 0.
+    `clean` is the answer to the clean clips.  The last three are there where an objective asks for them; see
+    `objectives.Objective.needs`.
 
     >>> Output(torch.tensor([[2.0, 0.5], [0.0, 1.0]])).subset([1]).logits
     tensor([[0., 1.]])
@@ -86,6 +88,8 @@ class Output:
     heat: Tensor | None = None
     clean: "Output | None" = None
     suspicion: AV[Tensor] | None = None
+    segments: AV[Tensor] | None = None
+    alone: AV[Tensor] | None = None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Output":
         """`f` on every tensor of it."""
@@ -94,7 +98,7 @@ class Output:
             self.features and self.features.map(f),
             None if self.heat is None else f(self.heat),
             self.clean and self.clean.map(f),
-            self.suspicion and self.suspicion.map(f),
+            *(pair and pair.map(f) for pair in (self.suspicion, self.segments, self.alone)),
         )
 
     def subset(self, clips: Any) -> "Output":

@@ -14,6 +14,7 @@ from avrobust.attacks.gradient import FGSM, MIM, PGD
 from avrobust.attacks.quantized import Quantized
 from avrobust.attacks.square import Square
 from avrobust.attacks.transfer import Transfer
+from avrobust.attacks.variations import Consecutive, Diverse, Scaled, Translated, Variation
 from avrobust.names import unknown
 from avrobust.types import Attack
 
@@ -55,13 +56,18 @@ __all__ = [
     "MIM",
     "PGD",
     "AVAutoAttack",
+    "Consecutive",
+    "Diverse",
     "Elsewhere",
     "Mute",
     "Noise",
     "Quantized",
+    "Scaled",
     "Square",
     "Swap",
     "Transfer",
+    "Translated",
+    "Variation",
     "attack_info",
     "by_name",
 ]

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from avrobust.attacks.base import check_settings, chosen, goal, search_info
-from avrobust.attacks.search import Search, restarted
+from avrobust.attacks.search import Search, restarted, subset
+from avrobust.attacks.variations import Variation, varied_gradient
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised
@@ -32,6 +33,10 @@ class PGD:
     as the target.  Which clips survive is the same; how far the others could have been pushed is not known then.  With an
     objective that does not say when it has succeeded, no clip leaves.
 
+    `variations` are where gradients are taken, and what becomes of them, for clips that transfer to other models: DI, TI, SI,
+    or averaging over a random model.  With `look_ahead` each is taken a step of the momentum ahead (NI, Lin et al. 2020,
+    section 3.1).  Neither changes what is kept: with `keep` "best" or `stop`, each iterate costs another forward pass.
+
     `objective` None is cross entropy, or in `evaluate` that of its task.
 
     >>> import torch
@@ -52,6 +57,8 @@ class PGD:
     keep: Literal["best", "last"] = "best"
     stop: bool = False
     objective: Objective | Raised | None = None
+    variations: tuple[Variation, ...] = ()
+    look_ahead: bool = False
 
     numbers: ClassVar[tuple[str, ...]] = ("steps", "restarts")  # what numbers after its name set: PGD-40x5
 
@@ -70,6 +77,10 @@ class PGD:
             raise ValueError(f"keep should be 'best' or 'last', got {self.keep!r}.")
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
+        if self.look_ahead and self.momentum is None:
+            raise ValueError(
+                "looking ahead follows the momentum, got an attack without. Use MIM, or give momentum=1.0."
+            )
 
     def __repr__(self) -> str:
         return concise(self)
@@ -77,13 +88,17 @@ class PGD:
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return search_info("PGD", self.steps, self.objective, restarts=self.restarts)
+        return search_info("PGD", self.steps, self.objective, restarts=self.restarts, variant=self._variant)
 
     @property
     def name(self) -> str:
         """Display name."""
         size = f"-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
-        return type(self).__name__ + size + goal(self.objective)
+        return f"{self._variant}-".lstrip("-") + type(self).__name__ + size + goal(self.objective)
+
+    @property
+    def _variant(self) -> str:
+        return "-".join([*(v.code for v in self.variations), *(["NI"] if self.look_ahead else [])])
 
     def __call__(
         self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, *, start: Signals | None = None
@@ -96,13 +111,32 @@ class PGD:
 
     def _ascend(self, search: Search, delta: Signals) -> None:
         velocity = None
-        for _ in steps(self.steps):
-            _, grad, delta, velocity = search.value_and_grad(delta, velocity)
+        for step in steps(self.steps):
+            grad, delta, velocity = self._gradient(search, delta, velocity, step)
             velocity = grad = self._accumulate(velocity, grad)
             move = search.threat.map(Ball.ascent, grad, search.x)
             delta = delta.map(lambda d, m: d + self._length * m, move)
             delta = search.threat.map(Ball.project, delta, search.x)
         search.end(delta, keep=self.keep)
+
+    def _gradient(
+        self, search: Search, delta: Signals, velocity: Signals | None, step: int
+    ) -> tuple[Signals, Signals, Signals | None]:
+        """(gradient, delta, velocity), each for the clips that stay active."""
+        if not (self.variations or self.look_ahead):
+            _, grad, delta, velocity = search.value_and_grad(delta, velocity)
+            return grad, delta, velocity
+        if len(search) and (self.keep == "best" or self.stop):
+            on, _ = search.value(delta)
+            delta, velocity = subset(delta, on), subset(velocity, on)
+        if not len(search):
+            return delta, delta, velocity
+        at = delta
+        if self.look_ahead and velocity is not None:
+            reach = self._length * (self.momentum or 0.0)
+            moves = search.threat.map(lambda ball, v, s: ball.eps * ball.weight(s) * v, velocity, search.x)
+            at = delta.map(lambda d, m: d + reach * m, moves)
+        return varied_gradient(search.active, search.objective, at, self.variations, step), delta, velocity
 
     @property
     def _length(self) -> float:
@@ -130,12 +164,12 @@ class FGSM(PGD):
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return search_info("FGSM", 1, self.objective)
+        return search_info("FGSM", 1, self.objective, variant=self._variant)
 
     @property
     def name(self) -> str:
         """Display name."""
-        return "FGSM" + goal(self.objective)
+        return f"{self._variant}-".lstrip("-") + "FGSM" + goal(self.objective)
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,6 +177,10 @@ class MIM(PGD):
     """The momentum iterative method (Dong et al. 2018), projected around the clean clip.
 
     Paper: steps of eps / steps, decay 1.  The published code of Tian & Xu differs; see `Published`.
+
+    >>> from avrobust.attacks import Diverse, Scaled
+    >>> MIM(variations=(Scaled(), Diverse()), look_ahead=True, keep="last").name
+    'SI-DI-NI-MIM-10'
     """
 
     step: float | None = None
@@ -152,7 +190,7 @@ class MIM(PGD):
     @property
     def info(self) -> AttackInfo:
         """Its facts."""
-        return search_info("MIM", self.steps, self.objective, restarts=self.restarts)
+        return search_info("MIM", self.steps, self.objective, restarts=self.restarts, variant=self._variant)
 
     @property
     def _length(self) -> float:

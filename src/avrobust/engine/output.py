@@ -29,7 +29,7 @@ def as_output(answer: Any) -> Output:
     """What a model returned, as an `Output`.
 
     A tensor is logits.  A dict or an object, such as a `ModelOutput` of `transformers`, has them under `logits`, and may have
-    `features` and `suspicion` (an `AV`, a pair, or a dict of audio and visual) and `heat`.  A tuple or list has them first.  An `AV`
+    `features`, `suspicion`, `segments` and `alone` (an `AV`, a pair, or a dict of audio and visual) and `heat`.  A tuple or list has them first.  An `AV`
     holds two embeddings (b d) of a model that gives nothing else: they are its features, and together its logits.  Raises
     `InputError` for anything else: also where a model compares clips with texts, or encodes them, because only you know which
     numbers are one per class.
@@ -45,8 +45,9 @@ def as_output(answer: Any) -> Output:
         return Output(torch.cat([*answer], 1), answer)
     if isinstance(logits := _part(answer, "logits"), Tensor):
         heat = _part(answer, "heat")
-        features, suspicion = (_pair(_part(answer, name)) for name in ("features", "suspicion"))
-        return Output(logits, features, heat if isinstance(heat, Tensor) else None, suspicion=suspicion)
+        pairs = (_pair(_part(answer, name)) for name in ("features", "suspicion", "segments", "alone"))
+        features, suspicion, segments, alone = pairs
+        return Output(logits, features, heat if isinstance(heat, Tensor) else None, None, suspicion, segments, alone)
     if isinstance(answer, Sequence) and len(answer) and isinstance(answer[0], Tensor):
         if not answer[0].ndim:
             raise InputError(

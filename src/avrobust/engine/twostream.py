@@ -60,7 +60,14 @@ class TwoStream(Victim):
 
     def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
         """Logits and features in float32; the heat map where it is needed and the network has one."""
-        out = self._decide(self.embed(x), needs)
+        segments = None
+        if "segments" in needs and all(
+            hasattr(e, "with_segments") for e in getattr(self.net, "encoders", None) or (None,)
+        ):
+            features, segments = self._with_segments(x)
+        else:
+            features = self.embed(x)
+        out = replace(self._decide(features, needs), segments=segments)
         if "clean" not in needs or self.clean is None:
             return out
         with torch.no_grad():
@@ -79,6 +86,15 @@ class TwoStream(Victim):
         with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             return self.embeds(self.net, x, self.known).map(Tensor.float)
 
+    def _with_segments(self, x: Signals) -> tuple[AV[Tensor], AV[Tensor]]:
+        """The embeddings, and the features of each segment; a stream that is known counts as one segment."""
+        with torch.autocast(x.audio.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            pairs = self.net.encoders.map(
+                lambda encode, s, f: encode.with_segments(s) if f is None else (f.clone(), f[:, None]), x, self.known
+            )
+        whole, parts = (pairs.map(lambda pair, i=i: pair[i].float()) for i in (0, 1))
+        return whole, parts
+
     def _decide(self, f: AV[Tensor], needs: Sequence[Need]) -> Output:
         every = []
         for _ in range(self.draws):
@@ -91,7 +107,14 @@ class TwoStream(Victim):
         detect = (
             getattr(getattr(self.net, "feature_defense", None), "suspicion", None) if "suspicion" in needs else None
         )
-        return Output(logits, features, heat and heat(features), suspicion=detect and detect(f))
+        alone = self._alone(features) if "alone" in needs else None
+        return Output(logits, features, heat and heat(features), suspicion=detect and detect(f), alone=alone)
+
+    def _alone(self, f: AV[Tensor]) -> AV[Tensor]:
+        """The logits from each modality, the features of the other being 0."""
+        none = f.map(torch.zeros_like)
+        halves = AV(AV(f.audio, none.visual), AV(none.audio, f.visual))
+        return halves.map(lambda half: as_output(self.net.decide(half)).logits)
 
     def _defended(self, f: AV[Tensor]) -> AV[Tensor]:
         defense = getattr(self.net, "feature_defense", None)

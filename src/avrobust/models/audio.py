@@ -42,6 +42,10 @@ class Conv1dNet(nn.Module):
 
     def forward(self, wave: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """Features of waveforms of at least 2,341 samples."""
+        return self.with_segments(wave)[0]
+
+    def with_segments(self, wave: Float[Tensor, "b n"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b s d"]]:
+        """The features of the clips, and those of each stretch of 4,096 samples."""
         if wave.shape[1] < SHORTEST:
             raise ValueError(
                 f"expected at least {SHORTEST} samples of audio, got {wave.shape[1]}. "
@@ -49,4 +53,4 @@ class Conv1dNet(nn.Module):
             )
         # One channel fits either memory layout; these strides make every map after it channels-last.
         maps: Tensor = self.layers(wave[:, None, :, None].permute(0, 3, 1, 2))
-        return maps.amax(dim=(2, 3))
+        return maps.amax(dim=(2, 3)), maps.flatten(2).transpose(1, 2)

@@ -89,6 +89,10 @@ class Encoder(nn.Module):
 
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
         """Features of waveforms (b n) or of frames (b t 3 h w)."""
+        return self.with_segments(signal)[0]
+
+    def with_segments(self, signal: Float[Tensor, "b ..."]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b s d"]]:
+        """The features, and those of each frame; of a model that sees a clip whole, of one segment."""
         x: Tensor = self.front_end(signal)
         out = self.backbone(
             **{self.front_end.settings.input: x.flatten(0, 1) if self.of_images else x},
@@ -102,7 +106,8 @@ class Encoder(nn.Module):
             z = z.mean((2, 3))
         else:
             z = z.mean(1)
-        return z.view(len(x), -1, z.shape[1]).mean(1) if self.of_images else z
+        parts = z.view(len(x), -1, z.shape[1]) if self.of_images else z[:, None]
+        return parts.mean(1) if self.of_images else z, parts
 
 
 def loaded_from(source: Source, processor: Any, modality: Modality) -> Loaded:

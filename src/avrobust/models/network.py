@@ -215,7 +215,11 @@ class Absent(nn.Module):
 
     def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b 0"]:
         """Features of width 0, one row per clip."""
-        return signal.new_zeros((len(signal), 0))
+        return self.with_segments(signal)[0]
+
+    def with_segments(self, signal: Float[Tensor, "b ..."]) -> tuple[Float[Tensor, "b 0"], Float[Tensor, "b 1 0"]]:
+        """The same, of one segment."""
+        return signal.new_zeros((len(signal), 0)), signal.new_zeros((len(signal), 1, 0))
 
 
 # What training minimises: one number for the batch.  The seeds name the clips, for losses that draw random numbers.

@@ -54,18 +54,24 @@ class FrameNet(nn.Module):
 
     def forward(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b d *positions"]:
         """Features of clips of t frames."""
+        return self.with_segments(frames)[0]
+
+    def with_segments(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, Float[Tensor, "b t d"]]:
+        """The features of the clips, and those of each frame."""
         images = (frames.flatten(0, 1) - self.mean) / self.std
         out = self.backbone(images)
         if self.spatial:
             maps: Tensor = out.last_hidden_state
-            return maps.view(*frames.shape[:2], *maps.shape[1:]).transpose(1, 2)
-        pooled: Tensor = out.pooler_output
-        return pooled.reshape(*frames.shape[:2], self.width).mean(dim=1)
+            maps = maps.view(*frames.shape[:2], *maps.shape[1:])
+            return maps.transpose(1, 2), maps.mean((3, 4))
+        pooled: Tensor = out.pooler_output.reshape(*frames.shape[:2], self.width)
+        return pooled.mean(dim=1), pooled
 
 
-def resnet18(width: int = 64) -> PreTrainedModel:
+def resnet18(width: int = 64, channels: int = 3) -> PreTrainedModel:
     """ResNet-18 (He et al. 2016) with random weights; `width` channels in its first stage, 8 `width` features."""
     config = transformers().ResNetConfig(
+        num_channels=channels,
         layer_type="basic",
         depths=[2, 2, 2, 2],
         embedding_size=width,

@@ -17,15 +17,14 @@ Raised = Callable[[Output, Tensor], Tensor]
 # (what the model answers, labels) -> per clip true or false, or a number that is above 0 on success; None: nobody knows.
 Success = Callable[[Output, Tensor], Tensor | None]
 # What an objective may ask for besides logits; a model computes nothing that is not asked for.
-Need = Literal["features", "heat", "clean", "suspicion"]
+Need = Literal["features", "heat", "clean", "suspicion", "segments", "alone"]
 
 
 @runtime_checkable
 class Objective(Protocol):
     """What an attacker pushes up, and when it has succeeded.
 
-    Optional: `name`, for display; `needs`, a tuple of "features", "heat", "clean" and "suspicion": what it reads of an `Output` besides its
-    logits; and `on_answer`, whether it wants what an evaluation counts as a success, another class for example.  A plain function (out, y) -> (b) is an objective too, one that does not say when it has succeeded.
+    Optional: `name`, for display; `needs`, a tuple of `Need`s: what it reads of an `Output` besides its logits; and `on_answer`, whether it wants what an evaluation counts as a success, another class for example.  A plain function (out, y) -> (b) is an objective too, one that does not say when it has succeeded.
     """
 
     def value(self, out: Output, y: Labels) -> PerClip:

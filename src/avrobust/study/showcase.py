@@ -4,6 +4,7 @@ Frames are written with 8 bits and audio with 16, as any player needs them; the 
 the exact signals.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -117,15 +118,24 @@ def _write(folder: Path, batch: Batch, adversarial: Signals, i: int, rate: int) 
         AV(audio=x.audio[i].cpu().numpy(), visual=x.visual[i].permute(0, 2, 3, 1).cpu().numpy())
         for x in (batch.x, adversarial)
     )
-    delta = (adv.visual - clean.visual)[0]
+    delta = _side_by_side(adv.visual - clean.visual)
     amplified = 0.5 / max(float(np.abs(delta).max()), 1e-6)
     for name, x in (("clean", clean), ("adv", adv)):
-        write_png(folder / f"{name}.png", x.visual[0])
+        write_png(folder / f"{name}.png", _side_by_side(x.visual))
         write_wav(folder / f"{name}.wav", x.audio, rate)
         if rate in AAC_RATES:
             write_mp4(folder / f"{name}.mp4", x.audio, _played(x.visual, len(x.audio) / rate), rate, PLAYED)
     write_png(folder / "diff.png", np.clip(0.5 + delta * amplified, 0, 1))
     return round(amplified, 1) if np.any(delta) else 0.0
+
+
+def _side_by_side(frames: np.ndarray) -> np.ndarray:
+    """All frames (t h w 3) as one picture, in rows from the top left; what is left over is 0."""
+    count = math.ceil(len(frames) ** 0.5)
+    rows = -(-len(frames) // count)
+    full = np.concatenate([frames, np.zeros((rows * count - len(frames), *frames.shape[1:]), frames.dtype)])
+    h, w = frames.shape[1:3]
+    return full.reshape(rows, count, h, w, 3).swapaxes(1, 2).reshape(rows * h, count * w, 3)
 
 
 def _played(frames: np.ndarray, seconds: float) -> np.ndarray:

@@ -36,7 +36,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class Side:
-    """The clip clean or attacked: its first frame as it is, a video with its audio where the run has one, its audio."""
+    """The clip clean or attacked: its frames side by side, a video with its audio where the run has one, its audio."""
 
     frame: str
     video: str | None
