@@ -92,16 +92,21 @@ def test_accuracy_by_the_share_that_is_missing():
 def test_a_report_shows_them(rows):
     gone = evaluate(linear, clips(8), [Missing(0.5), Gap(0.25)], ANYTHING.only("V"), name="linear")
     found = natural.data(read(Rows.concat([rows, gone])))
-    assert [t.title for t in found["tables"]] == [
-        "Accuracy under natural corruptions", "By severity", "Audio corrupted, by kind", "Gaps within clips",
-        "Clips without a modality",
+    assert [t.title for t in (*found["tables"], *found["kinds"])] == [
+        "Accuracy under natural corruptions", "Audio corrupted, by kind",
     ]  # fmt: skip
-    summary, by_severity = found["tables"][:2]
     own = [rows.where(model="sturdy", attack=c.name).accuracy().value for c in ASKED]
-    (line,) = (row for row in summary.rows if row[1].text == "sturdy")
+    (line,) = (row for row in found["tables"][0].rows if row[1].text == "sturdy")
     assert line[3].number.value == pytest.approx(100 * np.mean(own)) and line[3].number.n == 24
-    assert [c.name for c in by_severity.columns] == ["Corrupted", "Model", "1", "3", "5"]
-    assert natural.data(read(gone))["tables"][0].title == "Gaps within clips"
+    assert list(found["panels"]) == ["By severity", "Gaps within clips", "Clips without a modality"]
+    severity, gap = found["panels"]["By severity"][0], found["panels"]["Gaps within clips"][0]
+    drawn = {(row["model"], row["severity"]): row["accuracy, %"] for row in severity.rows}
+    hard = [rows.where(model="frail", attack=c.name).accuracy().value for c in ASKED if c.severity == 5]
+    assert sorted({at for _, at in drawn}) == [0, 1, 3, 5] and drawn["frail", 5] == pytest.approx(
+        100 * np.mean(hard), abs=0.01
+    )
+    assert [row["share"] for row in gap.rows] == [0.0, 25.0] and severity.svg() != gap.svg()
+    assert list(natural.data(read(gone))["panels"])[0] == "Gaps within clips"
     assert natural.data(read(evaluate(linear, clips(4), [], Threat.linf()))) is None
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from avrobust.models.own import imported
 from avrobust.names import unknown
-from avrobust.papers.tian2021.printed import PAPER
+from avrobust.papers.maharana2025.claims import PAPER as MAHARANA2025
+from avrobust.papers.tian2021.printed import PAPER as TIAN2021_PAPER
 from avrobust.papers.tian2021.studies import STUDIES as TIAN2021
 from avrobust.study import Study
 
-PAPERS = {PAPER.name: PAPER}  # those whose numbers may stand beside a run's
+PAPERS = {paper.name: paper for paper in (TIAN2021_PAPER, MAHARANA2025)}  # those whose numbers may stand beside a run's
 # name: module with a `study`
-STUDIES = {**TIAN2021, "corruptions": "avrobust.study.corruptions", "selftest": "avrobust.study.selftest"}
+STUDIES = {**TIAN2021, "corruptions": "avrobust.papers.maharana2025.corruptions", "selftest": "avrobust.study.selftest"}
 
 
 def named(name: str) -> Study:

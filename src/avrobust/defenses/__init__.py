@@ -1,6 +1,6 @@
 """Defenses: losses to train with, feature defenses between the encoders and the fusion, and adaptation at test time."""
 
-from avrobust.defenses.adaptation import Adaptation, Read, Tent
+from avrobust.defenses.adaptation import Adaptation, Read, Selective, Tent
 from avrobust.defenses.adversarial import FAST, Adversarial
 from avrobust.defenses.broken import Broken, BrokenDefense
 from avrobust.defenses.detection import Detection, Detector, Distance, Learned, Watch
@@ -32,6 +32,7 @@ __all__ = [
     "Memory",
     "Prototypes",
     "Read",
+    "Selective",
     "Similarity",
     "Solution",
     "Tent",

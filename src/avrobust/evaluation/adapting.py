@@ -1,6 +1,8 @@
 """Models that adapt themselves to corrupted clips, measured on clips whose labels they never see."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -18,7 +20,9 @@ from avrobust.models.network import Network
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import InputError, Signals
+from avrobust.types import Attack, Channel, InputError, Signals
+
+CORRUPTIONS = ("corruption", "missing")  # the modes of what looks at neither model nor labels
 
 
 def adapted(
@@ -50,28 +54,57 @@ def adapted(
     >>> sorted(set(rows.column("model"))), len(rows)  # clean; audio, video and both corrupted
     (['model + Tent'], 16)
     """
-    asked: Any = as_attacks(corruptions)  # which look at neither model nor labels
-    seed, clips = as_seed(seed), as_batches(batches)
-    if attacks := [display_name(a) for a in asked if getattr(a, "mode", "") not in ("corruption", "missing")]:
+    asked, seed = as_attacks(corruptions), as_seed(seed)
+    check_corruptions(asked)
+    met = AdaptingEvaluator(net, batches, adaptation, name=f"{name} + {adaptation.name}")
+    return Rows.concat(
+        [met.clean(seed), *(met.under(c, within, seed) for c, within in product(asked, as_threats(threat)))]
+    )
+
+
+def check_corruptions(attacks: Iterable[Attack | Channel]) -> None:
+    """Raises `InputError` for attacks: what a model that adapts is measured under looks at neither model nor labels."""
+    if searching := [display_name(a) for a in attacks if getattr(a, "mode", "") not in CORRUPTIONS]:
         raise InputError(
-            f"expected corruptions, got {', '.join(attacks)}. An attack on a model that adapts has to know how it adapts: "
+            f"expected corruptions, got {', '.join(searching)}. An attack on a model that adapts has to know how it adapts: "
             "measure corruptions, or evaluate the network without adaptation."
         )
-    title = f"{name} + {adaptation.name}"
-    adapter, clean, parts = adaptation.begin(net), [], []
-    for batch in clips:
-        clean.append(_answer(adapter, batch.x))
-        columns = condition_columns(title, "none", "corrected", Threat.linf(), seed)
-        parts.append(Rows.of(columns | prediction_columns(batch, clean[-1], clean[-1])))
-    for corruption, within in product(asked, as_threats(threat)):
-        adapter = adaptation.begin(net)
-        columns = condition_columns(title, display_name(corruption), corruption.mode, within, seed)
-        columns |= asdict(attack_info(corruption))
-        for batch, before in zip(clips, clean, strict=True):
-            x = corruption(None, batch.x.map(torch.clone), None, within, Seeds(seed, batch.ids))
-            told = prediction_columns(batch, before, _answer(adapter, x)) | distortion(within, batch.x, x)
+
+
+class AdaptingEvaluator:
+    """A network that adapts itself to the clips that it meets, in the form of `Evaluator`, for corruptions only.
+
+    Every condition is met by a network as it was trained.
+    """
+
+    def __init__(self, net: Network, batches: Any, adaptation: Adaptation, *, name: str = "model") -> None:
+        self._net, self._batches, self._adaptation, self._name = net, as_batches(batches), adaptation, name
+
+    @cached_property
+    def _clean(self) -> list[Tensor]:
+        """Per batch, the answers of the network that adapts to clean clips."""
+        adapter = self._adaptation.begin(self._net)
+        return [_answer(adapter, batch.x) for batch in self._batches]
+
+    def clean(self, seed: int = 0) -> Rows:
+        """Rows of the clean clips."""
+        columns = condition_columns(self._name, "none", "corrected", Threat.linf(), seed)
+        both = zip(self._batches, self._clean, strict=True)
+        return Rows.concat([Rows.of(columns | prediction_columns(batch, own, own)) for batch, own in both])
+
+    def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
+        """Rows of the clips under one corruption; channels are not measured."""
+        check_corruptions([attack, *sent])
+        asked: Any = attack  # needs neither a model nor labels
+        columns = condition_columns(self._name, display_name(asked), asked.mode, threat, seed) | asdict(
+            attack_info(asked)
+        )
+        adapter, parts = self._adaptation.begin(self._net), []
+        for batch, before in zip(self._batches, self._clean, strict=True):
+            x = asked(None, batch.x.map(torch.clone), None, threat, Seeds(seed, batch.ids))
+            told = prediction_columns(batch, before, _answer(adapter, x)) | distortion(threat, batch.x, x)
             parts.append(Rows.of(columns | told))
-    return Rows.concat(parts)
+        return Rows.concat(parts)
 
 
 def _answer(adapter: Adapter, x: Signals) -> Tensor:

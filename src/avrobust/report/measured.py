@@ -49,9 +49,9 @@ def average(columns: Mapping[str, Predictions | None], *, clean: bool = False) -
 
 def heading(run: Run, level: Level, *, defenses: bool = False) -> str:
     """What is said above a table of one set of budgets, beside a paper; nothing without one."""
-    if run.paper is None:
+    printed = run.paper and (run.paper.eps_defense if defenses else run.paper.eps_attack)
+    if not printed:
         return ""
-    printed = run.paper.eps_defense if defenses else run.paper.eps_attack
     return "At the paper's budgets" if same_budgets(level, printed) else "At other budgets"
 
 

@@ -45,13 +45,13 @@ class Paper:
 
     A claim is a function of a run and the budgets of a table, see `report.claims`: `claims` at those of the tables of
     attacks, `defense_claims` at those of the tables of defenses.  `notes` say, by section of the page, what the paper
-    has there.
+    has there.  A paper without budgets attacks nothing, or prints none.
     """
 
     name: str
     citation: str
-    eps_attack: Mapping[str, tuple[float, float]]
-    eps_defense: Mapping[str, tuple[float, float]]
+    eps_attack: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    eps_defense: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     printed: Mapping[str, Printed] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Paper:
 def same_budgets(level: Mapping[str, Budget], eps: Mapping[str, tuple[float, float]]) -> bool:
     """Whether these budgets by subset are a paper's, units included: linf, pixels normalised."""
     theirs = {s: Budget(_linf(audio, "linear"), _linf(visual, "normalised")) for s, (audio, visual) in eps.items()}
-    return all(budget == theirs[s] for s, budget in level.items())
+    return all(budget == theirs.get(s) for s, budget in level.items())
 
 
 def _linf(eps: float, unit: str) -> ModalityBudget:

@@ -78,6 +78,7 @@ class ModelRecord:
     recipe: str | None = None
     loss: str | None = None
     feature_defense: str | None = None
+    adaptation: str | None = None  # at test time
     start: str | None = None
     role: Role | None = None
     localises: bool = False
@@ -91,8 +92,8 @@ class ModelRecord:
 
     @property
     def undefended(self) -> bool:
-        """Whether it was trained with cross entropy, from scratch, without a feature defense."""
-        return not (self.feature_defense or self.start) and self.loss in (None, "cross_entropy")
+        """Whether it was trained with cross entropy, from scratch, without a feature defense or adaptation."""
+        return not (self.feature_defense or self.adaptation or self.start) and self.loss in (None, "cross_entropy")
 
 
 @dataclass(frozen=True)

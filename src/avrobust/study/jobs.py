@@ -17,6 +17,7 @@ from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
 from avrobust.defenses import Memory, diagnosis, saving
+from avrobust.evaluation.adapting import AdaptingEvaluator
 from avrobust.evaluation.embedding import embed
 from avrobust.evaluation.evaluator import Evaluator, Measure
 from avrobust.evaluation.localisation import Localisation, baselines
@@ -38,6 +39,7 @@ from avrobust.training.state import finished
 from avrobust.types import AV, Attack
 
 Stage = Literal["training", "measuring"]
+Measured = Evaluator | AdaptingEvaluator
 
 DRAWN = 400  # test clips in a figure of features: more of them hide each other
 
@@ -145,7 +147,7 @@ class Job:
         """Compute the missing cells of the trained network."""
         study, name, seed = self.study, self.config.name, self.seed
         source = cache(self._source)
-        attacked = cache(lambda: Evaluator(net, self.tested(study.attacked), name=name, also=also))
+        attacked = cache(lambda: self._evaluator(net, study.attacked, also))
 
         def rows_of(cell: Cell) -> Rows | None:
             if cell.attack is None:
@@ -162,6 +164,13 @@ class Job:
             title=f"attacking {name} (seed {seed})", world=cache(self._note_world), visible=self.progress,
         )  # fmt: skip
 
+    def _evaluator(self, net: Network, limit: int | None, also: Measure | None) -> Measured:
+        """What measures the network on the first `limit` test clips, or all of them."""
+        clips, adaptation = self.tested(limit), self.config.adaptation
+        if adaptation is not None:
+            return AdaptingEvaluator(net, clips, adaptation, name=self.config.name)
+        return Evaluator(net, clips, name=self.config.name, also=also)
+
     def _note_world(self) -> str:
         """Tell on which machine this is computed; the short name of that."""
         here = world(self.device)
@@ -174,6 +183,7 @@ class Job:
         about = [
             weights_sha256(net), self.store.sha256, study.view, study.attacked, study.batch,
             saving.describe(net.feature_defense), sources(net.feature_defense, {type(m) for m in net.modules()}), also,
+            self.config.adaptation,
         ]  # fmt: skip
 
         def key(cell: Cell) -> str:
@@ -189,14 +199,15 @@ class Job:
         """The name under which a failure of this cell is recorded, whatever weights it had."""
         return f"{self.name}-{cell.key()}"
 
-    def _clean(self, cell: Cell, net: Network, also: Measure | None, attacked: Callable[[], Evaluator]) -> Rows:
+    def _clean(self, cell: Cell, net: Network, also: Measure | None, attacked: Callable[[], Measured]) -> Rows:
         """Rows of all clean test clips, of unreadable ones, and of controls: predictions and heat maps should follow the clip."""
-        every = self.tested(None)
         # Not kept for the other cells: its clips may be many more than the attacked ones.
-        everyone = Evaluator(net, every, name=self.config.name, also=also)
+        everyone = self._evaluator(net, None, also)
         parts = [everyone.clean(self.seed), unreadable(self.store, cell)]
-        if self.config.spec.modality == "AV":
-            parts += controls(everyone if also else attacked(), every, self.seed, localises=also is not None)
+        if self.config.spec.modality == "AV" and self.config.adaptation is None:
+            parts += controls(
+                everyone if also else attacked(), self.tested(None), self.seed, localises=also is not None
+            )
         return Rows.concat(parts)
 
     def about(self, trained: Trained, net: Network) -> dict[str, object]:
@@ -265,7 +276,7 @@ class Job:
         return weights_of(self.out, name, self.seed)
 
 
-def controls(evaluator: Evaluator, pool: Pool, seed: int, *, localises: bool) -> list[Rows]:
+def controls(evaluator: Measured, pool: Pool, seed: int, *, localises: bool) -> list[Rows]:
     """Rows of the clips of `evaluator` with a modality replaced: predictions and heat maps should follow the clip."""
     # A single clip has no other to swap with; clips of a single class, none with another source.
     tried: list[Attack] = [Swap(pool), Mute()] if len(pool.ids) > 1 else [Mute()]

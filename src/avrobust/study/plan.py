@@ -12,6 +12,8 @@ from avrobust.config import digest
 from avrobust.corruptions import Corruption
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
+from avrobust.defenses.adaptation import Adaptation
+from avrobust.evaluation.adapting import check_corruptions
 from avrobust.evaluation.channels import Coarser, Mp4, Sent
 from avrobust.media import ClipSpec
 from avrobust.models.network import Loss, Network, Spec
@@ -45,7 +47,8 @@ class ModelConfig:
     classes, and the rate of the clips, are those of the study.
 
     `recipe` None is the usual one of its network.  With `start`, training goes on from that earlier model's weights, where both networks have them; its feature defense
-    is not taken along.  `epochs` None is the recipe's own number; 0 does not train.  `role` is what the report compares it as.
+    is not taken along.  `epochs` None is the recipe's own number; 0 does not train.  With `adaptation`, the network adapts itself to the clips
+    that it meets; it can be measured under corruptions only.  `role` is what the report compares it as.
 
     >>> ModelConfig("Mine", "my_package:make_net").spec
     OwnSpec(factory='my_package:make_net', settings={}, modality='AV', classes=None)
@@ -59,6 +62,7 @@ class ModelConfig:
     start: str | None = None
     epochs: int | None = None
     role: Role | None = None
+    adaptation: Adaptation | None = None
 
     @property
     def spec(self) -> Spec:
@@ -176,6 +180,10 @@ class Study:
         if unknown := ({m for t in self.sweeps for m in t.models} | set(self.embedded)) - set(names):
             raise ValueError(f"sweeps name {sorted(unknown)}, which are not models; there are {names}.")
         for i, c in enumerate(self.models):
+            for sweep in self.sweeps:
+                if c.adaptation is not None and c.name in sweep.models:
+                    check_corruptions(sweep.attacks)
+                    check_corruptions(sweep.sent)
             if c.start is not None and c.start not in names[:i]:
                 raise ValueError(
                     f"'{c.name}' starts from '{c.start}', which does not come before it; there are {names}."

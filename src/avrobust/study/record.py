@@ -182,7 +182,7 @@ def about_config(config: ModelConfig) -> dict[str, object]:
         "kind": config.spec.modality, "fusion": config.spec.fusion if isinstance(config.spec, NetSpec) else None, "network": config.spec.name, "recipe": config.trained_by.name,
         "loss": display_name(config.loss), "feature_defense": config.feature_defense and type(config.feature_defense).__name__,
         "start": config.start, "role": config.role, "localises": config.spec.localises,
-        "visual_weights": config.spec.visual_weights,
+        "visual_weights": config.spec.visual_weights, "adaptation": config.adaptation and config.adaptation.name,
     }  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def described(run: Run) -> Table | None:
             name,
             MODEL[run.kind(name)],
             (m.fusion or "—") if run.kind(name) == "AV" else "—",
-            joined(*(part.replace("_", " ") for part in (m.loss or "", m.feature_defense or ""))) or "—",
+            joined(*(part.replace("_", " ") for part in (m.loss or "", m.feature_defense or "", m.adaptation or "")))
+            or "—",
             m.start or "random",
             number(m.parameters or math.nan, f"{m.parameters or 0:,}"),
             number(m.epochs or math.nan, f"{m.epochs}"),
@@ -56,7 +57,7 @@ def described(run: Run) -> Table | None:
         for name, m in run.record.models.items()
     ]
     heads = [
-        "Model", "Input", "Fusion", "Loss, feature defense", "Initial weights", "Parameters", "Epochs", "Training time",
+        "Model", "Input", "Fusion", "Loss, defense", "Initial weights", "Parameters", "Epochs", "Training time",
         "Validation accuracy, %", "Recipe",
     ]  # fmt: skip
     return table("Models and training", heads, body) if body else None

@@ -5,8 +5,10 @@ from typing import Any
 
 from avrobust.evaluation import natural
 from avrobust.evaluation.natural import MissingRobustness, NaturalRobustness
-from avrobust.evaluation.stats import percent
-from avrobust.report import table
+from avrobust.evaluation.stats import Estimate, percent
+from avrobust.report import charts, table
+from avrobust.report.figures import Figure, Spec
+from avrobust.report.formatting import anchor
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.table import Line, Table
@@ -42,18 +44,33 @@ def overview(found: Sequence[NaturalRobustness], baseline: str | None) -> Table:
     return table.table("Accuracy under natural corruptions", heads, body, below=below)
 
 
-def by_severity(found: Sequence[NaturalRobustness]) -> Table:
-    """Means over kinds."""
-    severities = sorted({severity for s in found for severity in s.by_severity})
-    body: list[Line] = [
-        [
-            HIT[s.subset],
-            s.model,
-            *(table.share(s.by_severity[n]) if n in s.by_severity else table.DASH for n in severities),
-        ]
-        for s in found
+def by_severity(run: Run, found: Sequence[NaturalRobustness]) -> list[Figure]:
+    """Means over kinds, from clean clips on; a panel for each corrupted modality."""
+    axis = {"title": "severity", "values": [0, 1, 2, 3, 4, 5], "format": "d"}
+    return [
+        _curves(
+            run, f"severity {subset}", f"{HIT[subset]} corrupted", "severity", axis,
+            {s.model: {0: s.clean, **s.by_severity} for s in found if s.subset == subset},
+            "Accuracy over the severity of natural corruptions, means over kinds; severity 0 is clean.",
+        )
+        for subset in dict.fromkeys(s.subset for s in found)
+    ]  # fmt: skip
+
+
+def _curves(
+    run: Run, name: str, title: str, over: str, axis: Spec, lines: Mapping[str, Mapping[float, Estimate]], caption: str
+) -> Figure:
+    """A line for each model."""
+    rows = [
+        {"model": model, over: at} | charts.shares(value)
+        for model, line in lines.items()
+        for at, value in sorted(line.items())
     ]
-    return table.table("By severity", ["Corrupted", "Model", *map(str, severities)], body)
+    x = {"field": over, "type": "quantitative", "axis": axis}
+    spec = charts.lines(x, ["model", over, *charts.SHARES, "clips"], charts.looks({m: run.kind(m) for m in lines}))
+    ends = {m: (line[min(line)], line[max(line)]) for m, line in lines.items()}
+    told = (f"{m}: from {percent(first.value)} % to {percent(last.value)} %" for m, (first, last) in ends.items())
+    return Figure(anchor(name), title, f"{title}. {'; '.join(told)}.", rows, spec, caption=f"{title}. {caption}")
 
 
 def by_kind(found: Sequence[NaturalRobustness], subset: str) -> Table:
@@ -67,25 +84,18 @@ def by_kind(found: Sequence[NaturalRobustness], subset: str) -> Table:
     return table.table(f"{HIT[subset]} corrupted, by kind", ["Kind", *(s.model for s in own)], body)
 
 
-def incomplete(found: Sequence[MissingRobustness]) -> list[Table]:
+def incomplete(run: Run, found: Sequence[MissingRobustness]) -> dict[str, list[Figure]]:
     """Accuracy by the share that is missing: of clips without a modality, and of clips with a gap."""
     titles = {"missing": "Clips without a modality", "gap": "Gaps within clips"}
-    made = []
-    for what, apart in dict.fromkeys((m.what, m.apart) for m in found):
-        own = [m for m in found if (m.what, m.apart) == (what, apart)]
-        shares = sorted({share for m in own for share in m.by_share})
-        body: list[Line] = [
-            [
-                HIT[m.subset],
-                m.model,
-                table.share(m.clean),
-                *(table.share(m.by_share[s]) if s in m.by_share else table.DASH for s in shares),
-            ]
-            for m in own
-        ]
+    axis = {"title": "share that is missing (%)", "values": [0, 25, 50, 75, 100]}
+    made: dict[str, list[Figure]] = {}
+    for what, apart, subset in dict.fromkeys((m.what, m.apart, m.subset) for m in found):
+        own = [m for m in found if (m.what, m.apart, m.subset) == (what, apart, subset)]
         title = titles.get(what, what.capitalize()) + (", each modality its own" if apart else "")
-        heads = ["Missing from", "Model", "Clean", *(f"{100 * s:g} %" for s in shares)]
-        made.append(table.table(title, heads, body))
+        lines = {m.model: {0.0: m.clean} | {100 * share: e for share, e in m.by_share.items()} for m in own}
+        panel = f"{HIT[subset]} incomplete"
+        name, caption = f"{title} {subset}", f"{title}: accuracy over the share that is missing; 0 is clean."
+        made.setdefault(title, []).append(_curves(run, name, panel, "share", axis, lines, caption))
     return made
 
 
@@ -94,16 +104,14 @@ def data(run: Run) -> Mapping[str, Any] | None:
     if not found and not gone:
         return None
     baseline = run.role("baseline") or run.model("AV")
-    tables = [
-        overview(found, baseline),
-        by_severity(found),
-        *(by_kind(found, s) for s in HIT if any(f.subset == s for f in found)),
-    ]
+    tables = [overview(found, baseline)] if found else []
+    kinds = [by_kind(found, s) for s in HIT if any(f.subset == s for f in found)]
     mine = [s for s in found if s.model == run.subject]
     kept = [
         f"{percent(s.relative.value)} % of clean accuracy left with {HIT[s.subset].lower()} corrupted" for s in mine
     ]
-    return {"tables": (tables if found else []) + incomplete(gone), "result": "; ".join(kept)}
+    panels = ({"By severity": by_severity(run, found)} if found else {}) | incomplete(run, gone)
+    return {"tables": tables, "panels": panels, "kinds": kinds, "result": "; ".join(kept)}
 
 
 SECTION = Section("natural", "Natural corruptions", data)
