@@ -106,7 +106,7 @@ def test_a_report_shows_them(rows):
         100 * np.mean(hard), abs=0.01
     )
     assert [row["share"] for row in gap.rows] == [0.0, 25.0] and severity.svg() != gap.svg()
-    assert list(natural.data(read(gone))["panels"])[0] == "Gaps within clips"
+    assert next(iter(natural.data(read(gone))["panels"])) == "Gaps within clips"
     assert natural.data(read(evaluate(linear, clips(4), [], Threat.linf()))) is None
 
 
