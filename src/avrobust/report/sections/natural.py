@@ -58,7 +58,7 @@ def by_severity(run: Run, found: Sequence[NaturalRobustness]) -> list[Figure]:
 
 
 def _curves(
-    run: Run, name: str, title: str, over: str, axis: Spec, lines: Mapping[str, Mapping[float, Estimate]], caption: str
+    run: Run, name: str, title: str, over: str, axis: Spec, lines: Mapping[str, Mapping[Any, Estimate]], caption: str
 ) -> Figure:
     """A line for each model."""
     rows = [
