@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from avrobust import AV, PGD, Batch, Seeds, Threat, evaluate
-from avrobust.defenses import Distance, Gate, Learned, Watch
+from avrobust.defenses import Distance, Gate, Learned
 from avrobust.defenses.saving import describe, rebuild
 from avrobust.engine import as_victim
 from avrobust.evaluation.suspicion import suspicion
@@ -61,7 +61,7 @@ LEARNED = Learned(PGD(steps=3), THREATS, steps=150)
 )
 def test_the_attacked_modality_is_suspected(detection):
     net, batch, fresh = pair().eval(), pairs(400), pairs(seed=1)
-    detector = detection.fit(net, [batch], seed=0)
+    detector = detection.fill(net, [batch], seed=0).detector
     with torch.no_grad():
         clean = detector(net.embed(fresh.x))
         assert all((s > 0).float().mean() < 0.2 for s in clean)  # 5 %, known from 100 clips
@@ -79,7 +79,7 @@ def test_the_attacked_modality_is_suspected(detection):
 
 def test_it_is_the_same_for_the_same_seed():
     net, batch = pair().eval(), pairs()
-    one, again = (LEARNED.fit(net, [batch], seed=3).state_dict() for _ in range(2))
+    one, again = (LEARNED.fill(net, [batch], seed=3).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], again[name]) for name in one)
 
 
@@ -102,7 +102,7 @@ def test_the_gate_falls_back_on_the_other_modality(detection):
 
 def test_an_attack_that_hides_from_the_detector_is_suspected_less():
     net, batch = pair().eval(), pairs(48)
-    net.feature_defense = Watch(Distance().fit(net, [pairs()], seed=0))
+    net.feature_defense = Distance().fill(net, [pairs()], seed=0)
     threat, seen = Threat.linf(audio=0.2), {}
     for objective in (margin, Undetected(margin)):
         rows = evaluate(net, batch, PGD(steps=10, objective=objective), threat)
@@ -140,4 +140,4 @@ def test_settings_that_teach_nothing_are_refused():
     with pytest.raises(ValueError, match="rounds should be at least 1, got 0"):
         Learned(PGD(), THREATS, rounds=0)
     with pytest.raises(ValueError, match="at least 8 clips to fit a detector, got 4"):
-        Distance().fit(pair().eval(), [pairs(4)], seed=0)
+        Distance().fill(pair().eval(), [pairs(4)], seed=0)

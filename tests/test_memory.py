@@ -97,7 +97,7 @@ def test_columns_are_of_length_one_or_as_they_are():
 
 def test_settings_and_clips_that_make_no_memory():
     net, batch, deaf = network(), clips(8), replace(SMALL, modality="V")
-    with pytest.raises(ValueError, match="expected training clips to fill a memory from, got none"):
+    with pytest.raises(ValueError, match="expected training clips to fit a defense to, got none"):
         ExFMem().fill(net, [], 0)
     with pytest.raises(ValueError, match=r"training mode.*net\.eval\(\)"):
         ExFMem().fill(network().train(), [batch], 0)

@@ -5,17 +5,18 @@ modality for attacked; on clean clips that it was not fitted on, a share `alarms
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from avrobust.attacks.base import check_settings, raising
 from avrobust.budget_check import check
+from avrobust.defenses.embedded import Embedded, embedded
 from avrobust.models.network import Network, weights_drawn_by
 from avrobust.objectives import Undetected, cross_entropy, display_name
 from avrobust.seeds import Seeds, stable_hash
@@ -27,11 +28,20 @@ HELD_OUT = 4  # every fourth clip calibrates, the others fit
 Features = AV[Tensor]
 
 
-@runtime_checkable
-class Detection(Protocol):
-    """Settings of a detector: `fit` makes it from a network in evaluation mode, without a feature defense, and its clips."""
+class Detection(ABC):
+    """Settings of a detector.  As a feature defense of its own, it changes no features; `Gate` acts by what it finds."""
 
-    def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> nn.Module: ...
+    @abstractmethod
+    def fit(self, net: Network, clips: Sequence[Batch], known: Embedded, seed: int) -> nn.Module:
+        """The detector of a network in evaluation mode and without a feature defense, by its training clips.
+
+        `known` is `embedded(net, clips)`.
+        """
+
+    def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Watch":
+        """The detector as a feature defense that only says what it suspects."""
+        clips = list(clips)
+        return Watch(self.fit(net, clips, embedded(net, clips), seed)).eval()
 
 
 class Detector(nn.Module):
@@ -80,7 +90,7 @@ class Watch(nn.Module):
 
 
 @dataclass(frozen=True)
-class Distance:
+class Distance(Detection):
     """How far features lie from those of training clips: Mahalanobis, from the nearest class (Lee et al., NeurIPS 2018).
 
     One covariance for all classes, shrunk by `shrink` towards a multiple of the identity.  Needs no attacked clips.
@@ -89,9 +99,9 @@ class Distance:
     shrink: float = 0.1
     alarms: float = ALARMS
 
-    def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> "Distances":
+    def fit(self, net: Network, clips: Sequence[Batch], known: Embedded, seed: int) -> "Distances":
         """Means and covariances of three quarters of the clips; calibrated on the others."""
-        f, y, held = embedded(net, clips)
+        f, y, held = known.features, known.labels, _held_out(known)
         fitted, rest = f.map(lambda s: s[~held]), f.map(lambda s: s[held])
         seen = torch.unique(y[~held])
         detector = Distances(len(seen), *(s.shape[1] for s in f))
@@ -134,7 +144,7 @@ class Distances(Detector):
 
 
 @dataclass(frozen=True)
-class Learned:
+class Learned(Detection):
     """A small network that learns which modality is attacked, from clips that `attack` attacks within each of `threats`.
 
     Beside them it sees clean clips, and clips whose video is from a clip of another class, both of which count as not
@@ -165,10 +175,9 @@ class Learned:
                 "hide from the detector: leave its objective out, or give rounds=1."
             )
 
-    def fit(self, net: Network, clips: Iterable[Batch], seed: int) -> "Classified":
+    def fit(self, net: Network, clips: Sequence[Batch], known: Embedded, seed: int) -> "Classified":
         """Trained on three quarters of the clips; calibrated on the others."""
-        clips = list(clips)
-        f, y, held = embedded(net, clips)
+        f, y, held = known.features, known.labels, _held_out(known)
         with weights_drawn_by(stable_hash(seed, "detector")):
             detector = Classified(f.audio.shape[1], f.visual.shape[1], self.width).to(y.device)
         detector.normalise(f.map(lambda s: s[~held]))
@@ -239,35 +248,14 @@ class Classified(Detector):
         return AV(audio=raw[:, 0], visual=raw[:, 1])
 
 
-@torch.no_grad()
-def embedded(net: Network, clips: Iterable[Batch]) -> tuple[Features, Int[Tensor, " b"], Tensor]:
-    """The features and labels of all clips, and which of them are held out to calibrate."""
-    if net.training:
-        raise ValueError(
-            "expected a network in evaluation mode, got one in training mode, whose features depend on their batch. "
-            "Call net.eval() first."
-        )
-    features: list[Features] = []
-    labels: list[Tensor] = []
-    ids: list[str] = []
-    for batch in clips:
-        f = net.embed(batch.x)
-        if wrong := [tuple(s.shape[1:]) for s in f if s.ndim != 2 or not s.shape[1]]:
-            raise ValueError(
-                f"expected one vector of features per clip and modality, got features of {wrong[0]}. "
-                "Use a network of both modalities, and another fusion than spatial attention."
-            )
-        features.append(f)
-        labels.append(batch.label)
-        ids += batch.ids
-    if len(ids) < 2 * HELD_OUT:
-        raise ValueError(f"expected at least {2 * HELD_OUT} clips to fit a detector, got {len(ids)}. Check the split.")
-    f = AV(torch.cat([s.audio for s in features]).float(), torch.cat([s.visual for s in features]).float())
-    order = sorted(range(len(ids)), key=lambda i: stable_hash("held out", ids[i]))
-    held = torch.zeros(len(ids), dtype=torch.bool)
+def _held_out(known: Embedded) -> Bool[Tensor, " n"]:
+    """Which clips calibrate, by their names; the others fit."""
+    if len(known) < 2 * HELD_OUT:
+        raise ValueError(f"expected at least {2 * HELD_OUT} clips to fit a detector, got {len(known)}. Check the split.")
+    order = sorted(range(len(known)), key=lambda i: stable_hash("held out", known.ids[i]))
+    held = torch.zeros(len(known), dtype=torch.bool)
     held[order[::HELD_OUT]] = True
-    y = torch.cat(labels)
-    return f, y, held.to(y.device)
+    return held.to(known.labels.device)
 
 
 def _attacked(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from avrobust.defenses.detection import Detection, Features, Learned, Watch, embedded
+from avrobust.defenses.detection import Detection, Features, Learned, Watch
+from avrobust.defenses.embedded import embedded
 from avrobust.models.network import Network
 from avrobust.types import AV, Batch
 
@@ -36,8 +37,8 @@ class Gate:
     def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Gated":
         """The gate of this network, in evaluation mode and without a feature defense, by its training clips."""
         clips = list(clips)
-        detector = self.detection.fit(net, clips, seed)
-        f, _, _ = embedded(net, clips)
+        known = embedded(net, clips)
+        detector, f = self.detection.fit(net, clips, known, seed), known.features
         gate = Gated(detector, f.audio.shape[1], f.visual.shape[1], self.sharpness).to(f.audio.device)
         gate.mean_audio.copy_(f.audio.mean(0))
         gate.mean_visual.copy_(f.visual.mean(0))

@@ -4,7 +4,7 @@
 published code does something else, and `papers.tian2021.defenses.published_memory` does the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from avrobust.defenses.embedded import embedded
 from avrobust.defenses.sparse import Dictionary, Lasso, Solution, Solver
 from avrobust.models.network import Network
 from avrobust.seeds import stable_hash
@@ -58,36 +59,14 @@ class ExFMem:
         The audio and visual features of a column come from the same clip.  A class with too few clips is kept whole, and
         the memory is smaller.
         """
-        if net.training:
-            raise ValueError(
-                "expected a network in evaluation mode, got one in training mode, whose features depend on their batch. "
-                "Call net.eval() first."
-            )
-        features: list[AV[Tensor]] = []
-        labels: list[int] = []
-        ids: list[str] = []
-        with torch.no_grad():
-            for batch in clips:
-                features.append(net.embed(batch.x))
-                labels += batch.label.tolist()
-                ids += batch.ids
-        if not features:
-            raise ValueError("expected training clips to fill a memory from, got none. Check the split 'train'.")
-        if wrong := [tuple(f.shape[1:]) for f in features[0] if f.ndim != 2 or not f.shape[1]]:
-            raise ValueError(
-                f"expected one vector of features per clip and modality, got features of {wrong[0]}. "
-                "Use a network of both modalities, and another fusion than spatial attention."
-            )
-        kept = self._chosen(labels, ids, seed)
-        banks = AV(
-            audio=torch.cat([f.audio.float() for f in features])[kept].T.contiguous(),
-            visual=torch.cat([f.visual.float() for f in features])[kept].T.contiguous(),
-        )
+        known = embedded(net, clips)
+        kept = self._chosen(known.labels.tolist(), known.ids, seed)
+        banks = known.features.map(lambda f: f[kept].T.contiguous())
         if self.unit:
             banks = banks.map(lambda bank: bank / bank.norm(dim=0).clamp_min(1e-12))
         return Memory(self, banks)
 
-    def _chosen(self, labels: list[int], ids: list[str], seed: int) -> list[int]:
+    def _chosen(self, labels: Sequence[int], ids: Sequence[str], seed: int) -> list[int]:
         drawn = sorted(range(len(ids)), key=lambda i: stable_hash(seed, "memory", ids[i]))
         if self.choose == "random":
             return sorted(drawn[: self.columns])
