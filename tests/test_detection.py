@@ -116,10 +116,12 @@ def test_an_attack_that_hides_from_the_detector_is_suspected_less():
     assert blind.auc["audio"].value > 0.9 and blind.auc["audio"].n == 48
     assert knows.auc["audio"].value < blind.auc["audio"].value and knows.unnoticed.value >= blind.unnoticed.value
     assert sum(e.value for e in blind.called.values()) == pytest.approx(1)
-    (table,) = section.data(read(rows))["tables"]  # of the attack that hides
-    line = next(row for row in table.rows if row[0].text == "Audio attacked")
-    assert line[2].number.value == pytest.approx(100 * knows.auc["audio"].value)
-    assert line[-1].number.value == pytest.approx(100 * knows.unnoticed.value)
+    ((_, *tables, curves),) = section.data(read(rows))["models"]  # of the attack that hides
+    suspects, abstains = (next(row for row in t.rows if row[0].text == "Audio attacked") for t in tables)
+    assert suspects[2].number.value == pytest.approx(100 * knows.auc["audio"].value)
+    assert abstains[-1].number.value == pytest.approx(100 * knows.unnoticed.value)
+    assert [f.title for f in curves] == ["ROC, audio attacked"]
+    assert all(f.svg().startswith("<svg") for f in curves)
 
 
 def test_success_is_a_wrong_answer_that_is_trusted():

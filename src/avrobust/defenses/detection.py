@@ -251,7 +251,9 @@ class Classified(Detector):
 def _held_out(known: Embedded) -> Bool[Tensor, " n"]:
     """Which clips calibrate, by their names; the others fit."""
     if len(known) < 2 * HELD_OUT:
-        raise ValueError(f"expected at least {2 * HELD_OUT} clips to fit a detector, got {len(known)}. Check the split.")
+        raise ValueError(
+            f"expected at least {2 * HELD_OUT} clips to fit a detector, got {len(known)}. Check the split."
+        )
     order = sorted(range(len(known)), key=lambda i: stable_hash("held out", known.ids[i]))
     held = torch.zeros(len(known), dtype=torch.bool)
     held[order[::HELD_OUT]] = True

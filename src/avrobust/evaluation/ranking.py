@@ -1,4 +1,4 @@
-"""Metrics of ranked clips: average precision and the area under the ROC curve, of clips that may count several times.
+"""Metrics of ranked clips: average precision, ROC and risk-coverage curves, of clips that may count several times.
 
 A bootstrap asks for the same metric of the same clips again and again, each clip counted as often as it was drawn.  So the
 clips are sorted once, and all draws are computed together; with every clip counted once these are scikit-learn's
@@ -115,6 +115,43 @@ def area_under_curve(clips: Ranked, times: Times) -> Float[np.ndarray, " draws"]
     ahead = misses.cumsum(0) - misses / 2  # negatives that score higher, and half of those that score the same
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(1 - (hits * ahead).sum(0) / (hits.sum(0) * misses.sum(0)))
+
+
+def risk_coverage(clips: Ranked, times: Times) -> tuple[Float[np.ndarray, "m draws"], Float[np.ndarray, "m draws"]]:
+    """The share of clips that a model answers, and of these the share of positive ones, at the end of each score.
+
+    Positive clips are wrong answers, scores how far an answer is trusted: the model abstains from the last ones.
+
+    >>> clips = ranked(np.array([0.9, 0.8, 0.3]), np.array([False, True, False]))
+    >>> coverage, risk = risk_coverage(clips, np.ones((3, 1)))
+    >>> coverage[:, 0].round(2), risk[:, 0].round(2)
+    (array([0.33, 0.67, 1.  ]), array([0.  , 0.5 , 0.33]))
+    """
+    counts, starts = times[clips.order], np.concatenate([[0], clips.ends[:-1]])
+    answered = _added(counts, starts).cumsum(0)
+    wrong = _added(counts * clips.positive[:, None], starts).cumsum(0)
+    return answered / np.maximum(answered[-1], 1), wrong / np.maximum(answered, 1)
+
+
+def area_under_risk_coverage(clips: Ranked, times: Times) -> Float[np.ndarray, " draws"]:
+    """AURC: the risk, averaged over coverages (Geifman et al., ICLR 2019); lower is better.
+
+    >>> area_under_risk_coverage(ranked(np.array([0.9, 0.8]), np.array([False, True])), np.ones((2, 1)))
+    array([0.25])
+    """
+    coverage, risk = risk_coverage(clips, times)
+    return np.asarray((np.diff(coverage, axis=0, prepend=0) * risk).sum(0))
+
+
+def roc(clips: Ranked) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """False and true positive rates of each threshold, from (0, 0) to (1, 1); nan without negatives, or positives.
+
+    >>> roc(ranked(np.array([0.9, 0.8, 0.3]), np.array([True, False, True])))
+    (array([0., 0., 1., 1.]), array([0. , 0.5, 0.5, 1. ]))
+    """
+    hits, misses = clips.positive.cumsum()[clips.ends - 1], (~clips.positive).cumsum()[clips.ends - 1]
+    with np.errstate(invalid="ignore"):
+        return np.append(0, misses) / misses[-1], np.append(0, hits) / hits[-1]
 
 
 def _added(counts: Times, starts: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m draws"]:

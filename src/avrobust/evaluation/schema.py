@@ -49,6 +49,8 @@ SCHEMA = pa.schema(
         "strength": _F,
         # which modality a model takes for attacked, above 0; see `suspicion`
         "suspicion_audio": _F, "suspicion_visual": _F,
+        # the largest probability that a classifier gives to a class
+        "confidence": _F,
         # the budgets as they were typed, for display; missing where they were computed
         "typed_audio": _S, "typed_visual": _S,
     }

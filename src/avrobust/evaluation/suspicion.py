@@ -1,6 +1,6 @@
-"""How well a model tells which modality is attacked: area under the ROC curve, confusion, and accuracy by what is trusted."""
+"""How well a model tells which modality is attacked, and when to abstain: ROC, confusion, risk by coverage."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,12 +8,21 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from avrobust.evaluation.conditions import Condition, Predictions, by_mode, shared, tabulate
-from avrobust.evaluation.ranking import Ranked, Times, area_under_curve, ranked
+from avrobust.evaluation.ranking import (
+    Ranked,
+    Times,
+    area_under_curve,
+    area_under_risk_coverage,
+    ranked,
+    risk_coverage,
+    roc,
+)
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.stats import Estimate, among, resampled
 
 COLUMNS = {"audio": "suspicion_audio", "visual": "suspicion_visual"}  # by modality
 CALLED = ("none", "A", "V", "AV")  # which modalities a model takes for attacked
+Curve = tuple[np.ndarray, np.ndarray]  # along the axis, and up; (m) each
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,8 @@ class Suspicion:
     `auc`: by modality, how often it is suspected more on an attacked clip than on a clean one; missing on clean clips.
     `called`: the share of clips by what the model takes for attacked.  `trusted`: the share of clips of which it suspects
     nothing, `accuracy` the accuracy on these, and `unnoticed` the share of all clips that it gets wrong and trusts.
+    `risk`: the area under the risk-coverage curve (AURC, lower is better) of a model that abstains first where its
+    "confidence" is low, or its "suspicion" high.  `roc` and `coverage` hold the curves, of the first seed.
     """
 
     condition: Condition
@@ -30,11 +41,21 @@ class Suspicion:
     called: Mapping[str, Estimate]
     accuracy: Estimate
     unnoticed: Estimate
+    risk: Mapping[str, Estimate]
+    roc: Mapping[str, Curve]
+    coverage: Mapping[str, Curve]
 
     @property
     def trusted(self) -> Estimate:
         """The share of clips of which nothing is suspected."""
         return self.called["none"]
+
+
+# By what a model abstains: how far it trusts its answers, (seeds, clips).
+ABSTAINING: Mapping[str, Callable[[Predictions], np.ndarray]] = {
+    "confidence": lambda here: here["confidence"].astype(float),
+    "suspicion": lambda here: -np.maximum(*(here[name] for name in COLUMNS.values())),
+}
 
 
 def suspicion(rows: Rows) -> list[Suspicion]:
@@ -64,25 +85,51 @@ def _suspicion(condition: Condition, here: Predictions, clean: Predictions | Non
     every = np.ones_like(a)
     called = {"none": ~a & ~v, "A": a & ~v, "V": v & ~a, "AV": a & v}
     nothing, missing = called["none"], among(~every, ~every)
-    auc = dict.fromkeys(COLUMNS, missing)
+    auc, curves = dict.fromkeys(COLUMNS, missing), {}
     if clean is not None and condition.subset != "clean":
         after, before = shared(here, clean)
-        auc = {modality: _area(before[name], after[name]) for modality, name in COLUMNS.items()}
+        pairs = {modality: _against(before[name], after[name]) for modality, name in COLUMNS.items()}
+        auc = {modality: _area(every) for modality, every in pairs.items()}
+        curves = {modality: roc(every[0]) for modality, every in pairs.items()}
+    abstaining = {by: _abstaining(here, by) for by in ABSTAINING}
     return Suspicion(
         condition,
         auc,
         {name: among(which, every) for name, which in called.items()},
         accuracy=among(here["correct"], nothing),
         unnoticed=among(~here["correct"] & nothing, every),
+        risk={
+            by: resampled([partial(area_under_risk_coverage, clips) for clips in found], a.shape[1])
+            for by, found in abstaining.items()
+        },
+        roc=curves,
+        coverage={by: _first(found[0]) for by, found in abstaining.items() if found},
     )
 
 
-def _area(clean: Float[np.ndarray, "s n"], attacked: Float[np.ndarray, "s n"]) -> Estimate:
-    """Of attacked clips against the same clips when clean; a clip is drawn with both."""
+def _abstaining(here: Predictions, by: str) -> list[Ranked]:
+    """The clips of each seed from those that are answered first; wrong answers are positive.  None where nothing says so."""
+    trust = ABSTAINING[by](here)
+    return (
+        [ranked(t, ~right) for t, right in zip(trust, here["correct"], strict=True)] if np.isfinite(trust).all() else []
+    )
+
+
+def _first(clips: Ranked) -> Curve:
+    coverage, risk = risk_coverage(clips, np.ones((len(clips.order), 1)))
+    return coverage[:, 0], risk[:, 0]
+
+
+def _against(clean: Float[np.ndarray, "s n"], attacked: Float[np.ndarray, "s n"]) -> list[Ranked]:
+    """Attacked clips, which are positive, and the same clips when clean; of each seed."""
     n = clean.shape[1]
     positive: Bool[np.ndarray, " m"] = np.arange(2 * n) >= n
-    every = [ranked(np.concatenate([c, a]), positive) for c, a in zip(clean, attacked, strict=True)]
-    return resampled([partial(_of_pairs, clips) for clips in every], n)
+    return [ranked(np.concatenate([c, a]), positive) for c, a in zip(clean, attacked, strict=True)]
+
+
+def _area(every: Sequence[Ranked]) -> Estimate:
+    """A clip is drawn with both of its forms."""
+    return resampled([partial(_of_pairs, clips) for clips in every], len(every[0].order) // 2)
 
 
 def _of_pairs(clips: Ranked, times: Times) -> Float[np.ndarray, " draws"]:

@@ -92,9 +92,10 @@ def lines(
     series: str = "model",
     *,
     band: bool = True,
+    marked: bool = True,
     title: str = ACCURACY,
 ) -> Spec:
-    """Series over an axis: a line and a mark for each value, and a band for its interval."""
+    """Series over an axis: a line, a mark for each value unless they are too many, and a band for its interval."""
     both = by_series(look, series)
     colour = {"color": both["color"]}
     y, low, high = percent_axis(title), SHARES[1], SHARES[2]
@@ -112,7 +113,7 @@ def lines(
         "encoding": {"x": x, "y": y, "opacity": seen(), "shape": both["shape"], "tooltip": tooltip(columns), **colour},
     }
     apart = {part: {"strokeDash": "independent"} for part in ("scale", "legend")}  # or the legend's marks were dashed
-    return {"layer": [bands, stroke, points] if band else [stroke, points], "resolve": apart}
+    return {"layer": [*([bands] if band else []), stroke, *([points] if marked else [])], "resolve": apart}
 
 
 def bars(group: str, series: str, look: Mapping[str, Row], columns: Sequence[str]) -> Spec:

@@ -115,5 +115,5 @@ def prediction_columns(batch: Batch, clean: Answers, logits: Answers) -> dict[st
         "pred_clean": clean.argmax(1).tolist(), "pred": torch.where(finite, logits.argmax(1), -1).tolist(),
         "margin_clean": margins(clean, y).tolist(), "margin": margins(logits, y).tolist(),
         "correct_clean": correct(clean, y).tolist(), "correct": correct(logits, y).tolist(),
-        "finite": finite.tolist(),
+        "finite": finite.tolist(), "confidence": logits.softmax(1).amax(1).tolist(),
     }  # fmt: skip

@@ -1,57 +1,111 @@
-"""Which modality is attacked?  What the models that say so take for attacked, clean and attacked."""
+"""Which modality is attacked?  What the models that say so take for attacked, and how they abstain, clean and attacked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avrobust.evaluation.suspicion import CALLED, Suspicion, suspected
-from avrobust.report import table
-from avrobust.report.formatting import ATTACKED, physical
+from avrobust.evaluation.suspicion import ABSTAINING, CALLED, Curve, Suspicion, suspected
+from avrobust.report import charts, table
+from avrobust.report.figures import PANEL, Figure, Row
+from avrobust.report.formatting import ATTACKED, anchor, physical
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
 from avrobust.report.table import Column, Line, Table
 
 HEADS = {"none": "none", "A": "audio", "V": "visual", "AV": "both"}
+ALONE = {"A": "audio", "V": "visual"}  # attacked by itself: the other modality says nothing about the detector then
+POINTS = 120  # of a curve that is drawn; a step more would be narrower than its line
 
 
 def by_model(found: Sequence[Suspicion], model: str) -> Table:
-    """A row per attack and budget: area under the curve, what the model takes for attacked, and what slips through."""
-    subsets = ("clean", *SUBSETS)
-    own = sorted(
-        (s for s in found if s.condition.model == model),
-        key=lambda s: (subsets.index(s.condition.subset), s.condition.budget, s.condition.attack),
-    )
+    """A row per attack and budget: area under the curve, and what the model takes for attacked."""
     body: list[Line] = [
-        [
-            table.Cell(ATTACKED[s.condition.subset], _budget(s)),
-            s.condition.attack,
-            *map(table.share, s.auc.values()),
-            *(table.share(s.called[name]) for name in CALLED),
-            table.share(s.accuracy),
-            table.share(s.unnoticed, role="strong"),
-        ]
-        for s in own
+        [*_condition(s), *map(table.share, s.auc.values()), *(table.share(s.called[name]) for name in CALLED)]
+        for s in found
     ]
     heads = [
         Column("Attacked"), Column("Attack"), Column("audio", "AUC, %"), Column("visual", "AUC, %"),
         *(Column(HEADS[name], "Taken for attacked, %") for name in CALLED),
-        Column("Accuracy where nothing is suspected"), Column("Wrong and unnoticed"),
     ]  # fmt: skip
     return table.table(f"What {model} suspects", heads, body)
 
 
-def _budget(s: Suspicion) -> tuple[str, ...]:
+def abstention(found: Sequence[Suspicion], model: str) -> Table:
+    """A row per attack and budget: what is gained by leaving clips to others."""
+    body: list[Line] = [
+        [
+            *_condition(s),
+            *(table.share(s.risk[by]) for by in ABSTAINING),
+            table.share(s.trusted),
+            table.share(s.accuracy),
+            table.share(s.unnoticed, role="strong"),
+        ]
+        for s in found
+    ]
+    heads = [
+        Column("Attacked"), Column("Attack"), *(Column(f"by {by}", "AURC, %") for by in ABSTAINING),
+        Column("Nothing is suspected"), Column("Accuracy there"), Column("Wrong and unnoticed"),
+    ]  # fmt: skip
+    return table.table(f"When {model} abstains", heads, body)
+
+
+def _condition(s: Suspicion) -> tuple[table.Cell, str]:
     b = s.condition.budget
-    return tuple(physical(m, name) for name, m in (("audio", b.audio), ("visual", b.visual)) if m.eps)
+    sizes = tuple(physical(m, name) for name, m in (("audio", b.audio), ("visual", b.visual)) if m.eps)
+    return table.Cell(ATTACKED[s.condition.subset], sizes), s.condition.attack
+
+
+def figures(found: Sequence[Suspicion], model: str) -> list[Figure]:
+    """ROC curves of either modality attacked alone, and risk over coverage with both attacked; a line for each attack."""
+    made = []
+    for subset, modality in ALONE.items():
+        curves = {s.condition.attack: s.roc[modality] for s in found if s.condition.subset == subset}
+        title = f"ROC, {ATTACKED[subset].lower()}"
+        made += _curves(model, title, curves, ("false alarms (%)", "detected (%)"), chance=True)
+    curves = {
+        f"{s.condition.attack}, by {by}": curve
+        for s in found
+        if s.condition.subset == "AV"
+        for by, curve in s.coverage.items()
+    }
+    return made + _curves(model, "Risk over coverage, both attacked", curves, ("coverage (%)", "risk (%)"))
+
+
+def _curves(
+    model: str, title: str, curves: Mapping[str, Curve], axes: tuple[str, str], *, chance: bool = False
+) -> list[Figure]:
+    """One figure, or none where there is no curve."""
+    if not curves:
+        return []
+    rows: list[Row] = [
+        {"attack": name, "x": round(100 * float(x), 2), charts.SHARES[0]: round(100 * float(y), 2)}
+        for name, (along, up) in curves.items()
+        for x, y in list(zip(along, up, strict=True))[:: max(1, len(along) // POINTS)]
+    ]
+    if chance:
+        rows += [{"attack": "chance", "x": v, charts.SHARES[0]: v} for v in (0, 100)]
+    kinds = dict.fromkeys(curves, "AV") | ({"chance": ""} if chance else {})
+    look = charts.looks(kinds, ["chance"] if chance else [])
+    axis = {"title": axes[0], "values": [0, 25, 50, 75, 100]}
+    x = {"field": "x", "type": "quantitative", "scale": {"domain": [0, 100]}, "axis": axis}
+    spec = charts.lines(x, ["attack", "x", charts.SHARES[0]], look, "attack", band=False, marked=False, title=axes[1])
+    caption = f"{title}: {model}; {axes[1]} over {axes[0]}, of the first seed."
+    return [Figure(anchor(f"{title} {model}"), title, f"{title}, {model}.", rows, spec, PANEL, caption)]
 
 
 def data(run: Run) -> Mapping[str, Any] | None:
-    found = suspected(run.table)
+    subsets = ("clean", *SUBSETS)
+    found = sorted(
+        suspected(run.table),
+        key=lambda s: (subsets.index(s.condition.subset), s.condition.budget, s.condition.attack),
+    )
     if not found:
         return None
-    models = dict.fromkeys(s.condition.model for s in found)
-    worst = [max((s for s in found if s.condition.model == m), key=lambda s: s.unnoticed.value) for m in models]
+    models = dict.fromkeys([*run.record.models, *(s.condition.model for s in found)])
+    own = {m: those for m in models if (those := [s for s in found if s.condition.model == m])}
+    worst = [max(those, key=lambda s: s.unnoticed.value) for those in own.values()]
     result = "; ".join(f"{s.condition.model}: up to {s.unnoticed} wrong and unnoticed" for s in worst[:2])
-    return {"tables": [by_model(found, m) for m in models], "result": result}
+    shown = [(m, by_model(those, m), abstention(those, m), figures(those, m)) for m, those in own.items()]
+    return {"models": shown, "result": result}
 
 
 SECTION = Section("suspicion", "Which modality is attacked?", data)
