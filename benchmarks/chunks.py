@@ -7,13 +7,12 @@ one thread the time of that thread, so that other processes on the machine distu
 """
 
 import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from measure import RUNS, device, synchronise, write
+from measure import RUNS, clock, device, synchronise, write
 from methods import SIZES, Problem
 
 from avrobust import cross_entropy, engine
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RUNS)
     args = parser.parse_args()
-    here, clock = device(), time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    here = device()
     problem = Problem.make(*SIZES[args.size], args.batch).to(here)
     x, y, rows = problem.x, problem.y, []
     numbers = sum(s[0].numel() for s in x)

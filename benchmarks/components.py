@@ -1,6 +1,6 @@
 """Which searches of AVAutoAttack fool a clip that the ones before left correct?  On the models of a study.
 
-    .venv/bin/python benchmarks/components.py runs/quick --study quick --clips 64
+    .venv/bin/python benchmarks/components.py runs/quick --clips 64
 
 Each search runs on the clips that survived the ones before, in AVAutoAttack's own order: "fooled" counts the clips that it fools,
 "passes" the forward and backward passes per clip of the batch that it takes.
@@ -57,7 +57,6 @@ def watched(found: list[tuple[str, int, int]]) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder of a study")
-    parser.add_argument("--study", default="quick")
     parser.add_argument("--models", nargs="+", default=None)
     parser.add_argument("--on", nargs="+", default=["AV"])
     parser.add_argument("--clips", type=int, default=64)
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--out", type=Path, default=RUNS)
     args = parser.parse_args()
-    batch = study_models.test_clips(args.run, args.study, args.clips)
+    batch = study_models.test_clips(args.run, args.clips)
     rows: list[dict[str, Any]] = []
     for model in args.models or list(study_models.record(args.run)["models"]):
         net = study_models.load(args.run, model)

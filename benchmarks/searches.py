@@ -132,13 +132,12 @@ class Question:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder of a study with unimodal models")
-    parser.add_argument("--study", default="standard")
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--out", type=Path, default=RUNS)
     args = parser.parse_args()
-    batch = study_models.test_clips(args.run, args.study, 4 * args.clips)
+    batch = study_models.test_clips(args.run, 4 * args.clips)
     rows = []
     for on in ("A", "V"):
         net = study_models.load(args.run, on)

@@ -109,14 +109,13 @@ def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder of a study")
-    parser.add_argument("--study", default="worst_case")
     parser.add_argument("--models", nargs="+", default=None)
     parser.add_argument("--on", nargs="+", default=["A", "V", "AV"])
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RUNS)
     args = parser.parse_args()
-    batch = study_models.test_clips(args.run, args.study, args.clips)
+    batch = study_models.test_clips(args.run, args.clips)
     models, rows = args.models or list(study_models.record(args.run)["models"]), []
     asked = {"run": args.run.name, "clips": args.clips, "steps": args.steps, "on": args.on, "models": models}
     print(f"{args.clips} clips, {args.steps} steps; clips still correct, and passes per clip in brackets\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avrobust import Batch
-from avrobust.cli.studies import named
+from avrobust.config import from_plain
 from avrobust.data.store import Store
 from avrobust.models.network import AVNet
 from avrobust.training import batches, checkpoint
@@ -17,10 +17,10 @@ def record(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_clips(run: Path, study: str, clips: int) -> Batch:
-    """The first test clips of the run, as one batch."""
-    store = Store.open(Path(record(run)["data"]["store"]))
-    (batch,) = batches(store, "test", named(study).view, clips, limit=clips)
+def test_clips(run: Path, clips: int) -> Batch:
+    """The first test clips of the run, as its networks see them, as one batch."""
+    told = record(run)
+    (batch,) = batches(Store.open(Path(told["data"]["store"])), "test", from_plain(told["asked"]["view"]), clips, limit=clips)  # fmt: skip
     return batch
 
 

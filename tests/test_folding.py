@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, weight_norm
 
 from avrobust import AV, FGSM, PGD, Seeds, Threat, engine, evaluate
+from avrobust.engine.firstlayer import quick_gradient
 from avrobust.engine.recognise import agree
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
@@ -196,3 +197,33 @@ def test_weights_that_are_computed_are_not_mistaken_for_others():
         craft = engine.surrogate(net.eval(), BATCH.x)
         assert craft.net is not net
         assert torch.allclose(craft(BATCH.x), net(BATCH.x), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("conv", "size"),
+    [
+        (nn.Conv2d(3, 8, 7, 2, 3), (33, 40)),
+        (nn.Conv2d(1, 8, (1, 3), (1, 2), (0, 1)), (1, 65)),
+        (nn.Conv2d(3, 8, 4, 4), (32, 30)),
+        (nn.Conv2d(2, 8, 5, 1, 4), (9, 9)),
+        (nn.Conv2d(3, 8, 1, 3, 2), (10, 11)),
+        (nn.Conv1d(1, 8, 10, 5), (77,)),
+        (nn.Conv1d(4, 8, 3, 4, 3), (50,)),
+    ],
+    ids=repr,
+)
+def test_the_gradient_of_signals_is_the_same_computed_forwards(conv, size):
+    torch.manual_seed(0)
+    conv.requires_grad_(False)
+    x = torch.randn(2, conv.in_channels, *size, requires_grad=True)
+    out, quick = conv(x), quick_gradient(conv)(x)
+    assert torch.equal(out, quick)
+    wanted, found = (torch.autograd.grad((o * torch.ones_like(o).cumsum(-1)).sum(), x)[0] for o in (out, quick))
+    assert found.shape == wanted.shape and agree([found], [wanted])
+
+
+def test_only_convolutions_over_signals_compute_their_gradient_forwards():
+    """A gradient that a layer's own code computes otherwise stays the layer's own."""
+    for make, changed in ((lambda: Stem(Straight()), True), (lambda: Stem(nn.Identity(), Standardised(1, 12, 7, 3)), False)):
+        craft = engine.surrogate(net_with(make), BATCH.x)
+        assert [isinstance(m, nn.Conv1d) for m in craft.net.modules() if "forward" in vars(m)] == [True] * changed

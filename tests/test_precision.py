@@ -70,7 +70,8 @@ def test_a_low_precision_that_would_weaken_attacks_is_left_out(monkeypatch):
     net, batch = sharp()
     monkeypatch.setattr(lowprecision, "ENOUGH", 2.0)
     craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]), "bfloat16")
-    assert craft.precision == torch.float32 and "forward" not in vars(craft.net.visual.conv)
+    assert craft.precision == torch.float32 and "forward" not in vars(craft.net.visual.last)
+    assert craft.net.visual.conv.forward.func is not lowprecision._exactly
 
 
 def test_a_low_precision_that_weakens_attacks_is_an_alarm(monkeypatch):

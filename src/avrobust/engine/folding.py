@@ -1,6 +1,7 @@
-"""The same network with fewer operations and less memory, verified on an example: BatchNorm folded, ReLU in place.
+"""The same network with fewer operations and less memory, verified on an example.
 
-A layer whose change would change the answer stays as it is.
+BatchNorm is folded, ReLU writes in place, and the first convolutions compute the gradient of signals as convolutions forwards.  A
+layer whose change would change the answer stays as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from avrobust.engine.firstlayer import quick_gradient, sees_signals
 from avrobust.engine.recognise import agree, with_noise
 from avrobust.types import Signals
 
@@ -58,11 +60,12 @@ def fold_batchnorm(net: nn.Module, answer: Answer, example: Signals) -> int:
     return _apply(folds, lambda: _holds(lambda: answer(clips), before))
 
 
-def rectify_in_place(net: nn.Module, slopes: Answer, example: Signals) -> int:
-    """Let ReLUs write over what they are given, where nothing else reads that; returns how many do.
+def cheapen_gradients(net: nn.Module, slopes: Answer, example: Signals) -> int:
+    """Change how layers take part in gradients; returns how many were changed.
 
-    Those that follow a convolution, a sum or a linear layer: these do not need their output to take a gradient.  `slopes`
-    runs the network: what it gives for the `example`, gradients included, stays the same but for rounding.
+    ReLUs write over what they are given, where nothing else reads that: those that follow a convolution, a sum or a linear layer,
+    which do not need their output to take a gradient.  On a CPU, convolutions over signals get a `quick_gradient`.
+    `slopes` runs the network: what it gives for the `example`, gradients included, stays the same but for rounding.
     """
     after: dict[nn.ReLU, None] = {}
     elsewhere: set[nn.ReLU] = set()
@@ -75,14 +78,19 @@ def rectify_in_place(net: nn.Module, slopes: Answer, example: Signals) -> int:
             elsewhere.add(module)
 
     relus = [m for m in net.modules() if isinstance(m, nn.ReLU)]
-    if not relus:
+    first = [m for m in net.modules() if sees_signals(m) and _as_written(m)] if _on_cpu(example) else []
+    if not (relus or first):
         return 0  # spares a gradient
     hooks = [m.register_forward_pre_hook(before_relu) for m in relus]
     before = slopes(example)
     for hook in hooks:
         hook.remove()
-    changes = [_InPlace(relu) for relu in after if relu not in elsewhere and not relu.inplace]
-    return _apply(changes, lambda: _holds(lambda: slopes(example), before))
+    in_place = [_InPlace(relu) for relu in after if relu not in elsewhere and not relu.inplace]
+    return _apply([*in_place, *map(_Quick, first)], lambda: _holds(lambda: slopes(example), before))
+
+
+def _on_cpu(x: Signals) -> bool:
+    return x.audio.device.type == "cpu"
 
 
 @dataclass
@@ -123,6 +131,19 @@ class _InPlace:
 
     def undo(self) -> None:
         self.relu.inplace = False
+
+
+@dataclass
+class _Quick:
+    """A convolution over signals with a gradient computed as a convolution forwards."""
+
+    conv: Any
+
+    def apply(self) -> None:
+        self.conv.forward = quick_gradient(self.conv)
+
+    def undo(self) -> None:
+        del self.conv.forward
 
 
 def _apply(changes: Sequence[Any], holds: Callable[[], bool]) -> int:

@@ -101,14 +101,16 @@ def _in_order(part: nn.Module, run: Callable[[], object]) -> list[Any]:
 @contextmanager
 def _in_float32(layers: Sequence[Sequence[Any]]) -> Iterator[None]:
     """Inside, these layers run in float32, whatever surrounds them."""
-    every = [layer for some in layers for layer in some]
-    for layer in every:
+    every = [(layer, vars(layer).get("forward")) for some in layers for layer in some]
+    for layer, _ in every:
         layer.forward = partial(_exactly, layer.forward)
     try:
         yield
     finally:
-        for layer in every:
+        for layer, own in every:
             del layer.forward
+            if own is not None:
+                layer.forward = own
 
 
 def _exactly(forward: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:

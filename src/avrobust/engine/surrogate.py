@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avrobust.engine.folding import fold_batchnorm, rectify_in_place
+from avrobust.engine.folding import fold_batchnorm, cheapen_gradients
 from avrobust.engine.lowprecision import lowered
 from avrobust.engine.recognise import agree, as_victim, with_noise
 from avrobust.engine.victim import Victim, normal
@@ -22,8 +22,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim:
     """A cheap stand-in for `model` to take gradients of.
 
-    Of an `nn.Module`, a frozen copy: channels-last, BatchNorm folded, ReLUs in place, each verified on the `example` (a clip
-    or more) and left out where it changes the answer.  What cannot be copied, and any other callable, is attacked as it is.
+    Of an `nn.Module`, a frozen copy: channels-last, BatchNorm folded, ReLUs in place, the signals' gradient computed as a
+    convolution forwards, each verified on the `example` (a clip or more) and left out where it changes the answer.  What cannot be copied, and any other callable, is attacked as it is.
     With `precision` "bfloat16", as many of its layers as keep its gradient run in that: see `lowprecision`.  "auto" is
     float32 on every machine.  Raises `InputError` for any other precision than these three.
     """
@@ -37,7 +37,7 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
         copied = _copied(victim, victim.module, example)
         if copied is not None and (net := copied.module) is not None:
             fold_batchnorm(net, _answer(copied), example)
-            rectify_in_place(net, lambda x: _flat(*_slopes(copied, x)), example)
+            cheapen_gradients(net, lambda x: _flat(*_slopes(copied, x)), example)
         cheap = copied or victim
         if precision != "bfloat16":
             return cheap

@@ -90,14 +90,14 @@ def explained(model: Model, x: Signals, y: Tensor, modality: str, task: Task = C
     draw = torch.Generator().manual_seed(0)
     victim = engine.as_victim(model, x.map(lambda s: s[:1]))
 
-    def asked(out: Output) -> Tensor:
-        return task.answer(out, len(few.audio)).float()
+    def asked(out: Output, clips: int = len(y)) -> Tensor:
+        return task.answer(out, clips).float()
 
     with torch.no_grad():
         middle = asked(victim.output(at(centre), task.needs))
     mixture = torch.randn(middle.shape[1], generator=draw).to(middle)
     threat = Threat.linf(**{modality: 1.0})
-    mixed = Loss("mixture", lambda out, y: asked(out) @ mixture, needs=task.needs)
+    mixed = Loss("mixture", lambda out, y: asked(out, len(y)) @ mixture, needs=task.needs)
     grads = engine.raw_gradient(victim, mixed, at(centre), y, threat)
     gradient = getattr(grads, modality)
     for step in STEPS:
