@@ -24,7 +24,7 @@ from measure import RUNS, Process, State, device, reset_memory, seconds, write
 from methods import SIZES, Problem
 
 from avrobust import cross_entropy, engine
-from avrobust.engine.folding import fold_batchnorm
+from avrobust.engine import folding
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021.budgets import TABLE1
 from avrobust.training.recipe import fast_bfloat16
@@ -36,7 +36,9 @@ BOTH = TABLE1[-1]
 def folded(net: AVNet, x: Signals) -> Model:
     """The model with folded BatchNorm, otherwise unchanged."""
     net, example = copy.deepcopy(net), one(x)
-    fold_batchnorm(net, lambda x: list(net.embed(x)), example)
+    with torch.enable_grad():
+        changes, _ = folding.candidates(net, lambda: net.embed(example), on_cpu=False)
+    folding.apply([change for change in changes if isinstance(change, folding.Fold)], lambda: True)
     return engine.as_victim(net, example)
 
 

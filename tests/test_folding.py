@@ -139,7 +139,8 @@ KINDS = {
     "weight norm": (lambda: Stem(nn.Identity(), parametrizations.weight_norm(nn.Conv1d(1, 12, 7, 3))), 0),
     "spectral norm": (lambda: Stem(nn.Identity(), parametrizations.spectral_norm(nn.Conv1d(1, 12, 7, 3))), 0),
     "affine-less": (lambda: Stem(nn.Sequential(nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12, affine=False))), 2),
-    "statistics of the batch": (lambda: Stem(nn.Sequential(nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12, track_running_stats=False))), 1),
+    # of one clip, the mean of what such a BatchNorm gives is rounding alone
+    "statistics of the batch": (lambda: Stem(nn.Sequential(nn.Conv1d(12, 12, 1), nn.BatchNorm1d(12, track_running_stats=False))), 0),
 }  # fmt: skip
 
 
@@ -224,6 +225,9 @@ def test_the_gradient_of_signals_is_the_same_computed_forwards(conv, size):
 
 def test_only_convolutions_over_signals_compute_their_gradient_forwards():
     """A gradient that a layer's own code computes otherwise stays the layer's own."""
-    for make, changed in ((lambda: Stem(Straight()), True), (lambda: Stem(nn.Identity(), Standardised(1, 12, 7, 3)), False)):
+    for make, changed in (
+        (lambda: Stem(Straight()), True),
+        (lambda: Stem(nn.Identity(), Standardised(1, 12, 7, 3)), False),
+    ):
         craft = engine.surrogate(net_with(make), BATCH.x)
         assert [isinstance(m, nn.Conv1d) for m in craft.net.modules() if "forward" in vars(m)] == [True] * changed

@@ -64,7 +64,9 @@ class _Convolution(torch.autograd.Function):
         return None, found.to(ctx.dtype)
 
 
-def input_gradient(g: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], size: Sequence[int]) -> Tensor:
+def input_gradient(
+    g: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], size: Sequence[int]
+) -> Tensor:
     """The gradient (b c *size) of a convolution's input, of its output's gradient `g` (b o h w) and its weight (o c kh kw).
 
     Along each axis, an output at i adds weight k times its gradient to the input at stride * i + k - padding.  With zeros before
@@ -87,6 +89,6 @@ def input_gradient(g: Tensor, weight: Tensor, stride: Sequence[int], padding: Se
     pad = [max(a, b, 0) for a, b in zip(left, right, strict=True)]
     found = F.conv2d(g, phases.contiguous(memory_format=torch.channels_last), padding=pad)
     (y, x), (h, w) = (p - a for p, a in zip(pad, left, strict=True)), rows
-    found = found[:, :, y : y + h, x : x + w].unflatten(1, (sh, sw, c))
-    whole = found.permute(0, 3, 4, 1, 5, 2).reshape(len(g), c, h * sh, w * sw)
+    found = torch.unflatten(found[:, :, y : y + h, x : x + w], 1, (sh, sw, c))
+    whole: Tensor = found.permute(0, 3, 4, 1, 5, 2).reshape(len(g), c, h * sh, w * sw)
     return whole[:, :, : size[0], : size[1]]

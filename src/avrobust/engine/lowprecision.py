@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from avrobust.engine.victim import Victim
 from avrobust.types import AV
 
+T = TypeVar("T")
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 # Of the layers of an encoder, the share that stays in float32, first layers first: the least that is enough.
 SHARES = (0.0, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -33,8 +34,7 @@ def lowered(victim: Victim, slopes: Slopes, parts: Sequence[nn.Module]) -> Victi
     `parts` are the encoders of audio and of visual, or one module for both, or none where nothing may be changed.  Gives the
     victim itself where the gradient needs float32 throughout, and where it does not run in bfloat16.
     """
-    wanted, low = slopes(victim), victim.in_precision(torch.bfloat16)
-    layers = [_in_order(part, lambda: slopes(victim)) for part in parts]
+    low, (layers, wanted) = victim.in_precision(torch.bfloat16), _in_order(parts, lambda: slopes(victim))
     levels = [0] * len(parts)
     while True:
         exact = [some[: ceil(SHARES[level] * len(some))] for some, level in zip(layers, levels, strict=True)]
@@ -84,18 +84,19 @@ def gained(slopes: Callable[[], AV[Tensor | None]], wanted: AV[Tensor | None]) -
     return found.map(share, wanted)
 
 
-def _in_order(part: nn.Module, run: Callable[[], object]) -> list[Any]:
-    """The layers with weights, in the order in which they are first used."""
-    used: dict[nn.Module, None] = {}
+def _in_order(parts: Sequence[nn.Module], run: Callable[[], T]) -> tuple[list[list[Any]], T]:
+    """The layers with weights of each part, in the order in which `run` first uses them, and what it gives."""
+    used: list[dict[nn.Module, None]] = [{} for _ in parts]
     hooks = [
-        m.register_forward_pre_hook(lambda layer, _: used.setdefault(layer))
+        m.register_forward_pre_hook(lambda layer, _, mine=mine: mine.setdefault(layer))
+        for part, mine in zip(parts, used, strict=True)
         for m in part.modules()
         if isinstance(m, LAYERS)
     ]
-    run()
+    found = run()
     for hook in hooks:
         hook.remove()
-    return list(used)
+    return [list(mine) for mine in used], found
 
 
 @contextmanager

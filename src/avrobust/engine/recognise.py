@@ -155,8 +155,13 @@ def agree(a: Sequence[Tensor] | None, b: Sequence[Tensor] | None) -> bool:
     )
 
 
+def noise_like(example: Signals) -> Signals:
+    """As many clips of noise, the same each time."""
+    draw = torch.Generator().manual_seed(0)
+    return example.map(lambda s, bounds: bounds[0] + (bounds[1] - bounds[0]) * torch.rand(s.shape, generator=draw).to(s), RANGE)  # fmt: skip
+
+
 def with_noise(example: Signals) -> Signals:
     """The example, and one clip of noise after it: a silent clip hides much."""
-    draw = torch.Generator().manual_seed(0)
-    noise = AV(*(low + (high - low) * torch.rand(s[:1].shape, generator=draw).to(s) for s, (low, high) in zip(example, RANGE, strict=True)))  # fmt: skip
+    noise = noise_like(example.map(lambda s: s[:1]))
     return example.map(lambda s, n: torch.cat([s, n]), noise)

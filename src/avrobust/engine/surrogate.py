@@ -4,15 +4,14 @@ What is *reported* about a model is never taken from here: the evaluation asks t
 """
 
 import copy
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from avrobust.engine.folding import fold_batchnorm, cheapen_gradients
+from avrobust.engine import folding
 from avrobust.engine.lowprecision import lowered
-from avrobust.engine.recognise import agree, as_victim, with_noise
+from avrobust.engine.recognise import agree, as_victim, noise_like
 from avrobust.engine.victim import Victim, normal
 from avrobust.types import AV, InputError, Model, Signals
 
@@ -35,24 +34,17 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
     with torch.inference_mode(False):
         example = example.map(normal)
         copied = _copied(victim, victim.module, example)
-        if copied is not None and (net := copied.module) is not None:
-            fold_batchnorm(net, _answer(copied), example)
-            cheapen_gradients(net, lambda x: _flat(*_slopes(copied, x)), example)
         cheap = copied or victim
         if precision != "bfloat16":
             return cheap
         return lowered(cheap, lambda v: _slopes(v, example)[1], cheap.parts if copied else ())
 
 
-def _answer(victim: Victim) -> Callable[[Signals], list[Tensor]]:
+@torch.no_grad()
+def _answer(victim: Victim, x: Signals) -> list[Tensor]:
     """What has to stay the same of the clips."""
-
-    @torch.no_grad()
-    def answer(x: Signals) -> list[Tensor]:
-        encoded = victim.encoded(x.map(torch.clone))
-        return [*map(torch.clone, encoded), *victim.decided(encoded)]
-
-    return answer
+    encoded = victim.encoded(x.map(torch.clone))
+    return [*map(torch.clone, encoded), *victim.decided(encoded)]
 
 
 def _slopes(victim: Victim, x: Signals) -> tuple[list[Tensor], AV[Tensor | None]]:
@@ -69,26 +61,50 @@ def _slopes(victim: Victim, x: Signals) -> tuple[list[Tensor], AV[Tensor | None]
     return [f.detach() for f in found], AV(*grads)
 
 
-def _flat(encoded: list[Tensor], slopes: AV[Tensor | None]) -> list[Tensor]:
-    return encoded + [g for g in slopes if g is not None]
-
-
 def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | None:
-    """The victim over a frozen copy, channels-last if that changes nothing; None if the copy fails or answers otherwise."""
-    clips, expected = with_noise(example), None
+    """The victim over a frozen copy, changed where that changes nothing; None if the copy fails or answers otherwise.
+
+    What is changed is verified on the `example` and, with gradients, on as much noise: a silent clip hides much.  All runs are
+    of as many clips, for a GPU's libraries prepare each new number of them for long.
+    """
+    noise, expected = noise_like(example), None
     for layout in (torch.channels_last, torch.contiguous_format):
         # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
         laid_out = {id(s): _clone(s, layout) for s in (*module.parameters(), *module.buffers()) if _plain(s)}
         try:
             copied = victim.with_module(copy.deepcopy(module, laid_out).eval().requires_grad_(False))
-            expected = _answer(victim)(clips) if expected is None else expected
-            if agree(expected, _answer(copied)(clips)):
+            expected = expected or (_answer(victim, noise), _answer(victim, example))
+            if _changed(copied, noise, example, *expected):
                 return copied
         except torch.OutOfMemoryError:
             raise
         except Exception:  # whatever stands in the way of copying a user's modules: the attack needs no copy
             return None
     return None
+
+
+def _changed(
+    copied: Victim, noise: Signals, example: Signals, on_noise: list[Tensor], on_example: list[Tensor]
+) -> bool:
+    """Change all layers of a copy that can be; says whether it answers as the module did."""
+
+    def run() -> tuple[list[Tensor], list[Tensor]]:
+        encoded, grads = _slopes(copied, noise)
+        with torch.no_grad():
+            return [*map(torch.clone, encoded), *copied.decided(encoded)], [g for g in grads if g is not None]
+
+    def same() -> bool:
+        try:
+            return all(map(agree, before, run())) and agree(on_example, _answer(copied, example))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # a user's code may not take a changed layer, in whichever way
+            return False
+
+    if (net := copied.module) is None:
+        return False
+    changes, before = folding.candidates(net, run, on_cpu=noise.audio.device.type == "cpu")
+    return agree(on_noise, before[0]) and (folding.apply(changes, same) > 0 or same())
 
 
 def _plain(s: Tensor) -> bool:
