@@ -216,6 +216,7 @@ class _Run:
             return
         judge = self.judge
         value, won = replace(active, victim=judge).value(self.goal, delta)
+        engine.check_sound(value, None, active.seeds.ids)
         self.best.update_if_better(active.clips, value, delta)
         if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))

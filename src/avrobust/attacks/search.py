@@ -75,20 +75,18 @@ class ActiveSet:
     def value_and_grad(self, objective: Objective, delta: Signals) -> engine.ValueAndGrad:
         """The objective at x + delta, its gradient, and on which clips the attacker has surely succeeded.
 
-        Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.
+        Where logits are not finite the model has no answer: the value is infinite there, and the gradient 0.  A value that is nan
+        and a gradient that is not finite are for the search to refuse: `engine.check_sound`.
         """
         value, grad, won = self.victim.value_and_grad(objective, self.x, self.y, self.threat, delta, self.ignored)
         if (over := self.over) is not None:  # nothing that happens to them counts any more
             value, grad = value.masked_fill(over, 0.0), grad.map(lambda g: g.masked_fill(engine.per_clip(over, g), 0.0))
-        return engine.checked((value, grad, won), self.seeds.ids)
+        return value, grad, won
 
     def value(self, objective: Objective, delta: Signals) -> tuple[PerClip, Bool[Tensor, " b"]]:
         """The objective at x + delta, and on which clips the attacker has surely succeeded."""
         value, won = self.victim.value(objective, self.x, self.y, self.threat, delta)
-        if self.over is not None:
-            value = value.masked_fill(self.over, 0.0)
-        engine.checked((value, self.x.map(torch.zeros_like), won), self.seeds.ids)
-        return value, won
+        return value if self.over is None else value.masked_fill(self.over, 0.0), won
 
 
 class BestSoFar:
@@ -163,7 +161,7 @@ class Search:
             return torch.zeros(0), delta, delta, *state
         value, grad, won = self.active.value_and_grad(self.objective, delta)
         self.active = self.active.under_way()
-        on, _ = self._count(value, won, delta)
+        on, _ = self._count(value, won, delta, grad)
         return value[on], *(subset(s, on) for s in (grad, delta, *state))
 
     def value(self, delta: Signals) -> tuple[Index, Bool[Tensor, " b"]]:
@@ -178,14 +176,20 @@ class Search:
             left = slice(None) if self.active.over is None else ~self.active.over
             self.best.finalize(self.active.clips[left], subset(delta, left))
         else:
-            self.best.update_if_better(self.active.clips, self.active.value(self.objective, delta)[0], delta)
+            value, _ = self.active.value(self.objective, delta)
+            engine.check_sound(value, None, self.active.seeds.ids)
+            self.best.update_if_better(self.active.clips, value, delta)
 
-    def _count(self, value: PerClip, won: Tensor, delta: Signals) -> tuple[Index, Tensor]:
-        better = self.best.update_if_better(self.active.clips, value, delta)
+    def _count(self, value: PerClip, won: Tensor, delta: Signals, grad: Signals | None = None) -> tuple[Index, Tensor]:
         done = value.isposinf() | won if self.stop else value.isposinf()
         if self.active.over is not None:
             done = done & ~self.active.over
-        if not bool(done.any()):  # the question for which a GPU waits in each step, beside that of `engine.checked`
+        # One question for both: a GPU waits for the answer, in each step.
+        sound, some = torch.stack([engine.sound(value, grad), done.any()]).tolist()
+        if not sound:
+            engine.check_sound(value, grad, self.active.seeds.ids)
+        better = self.best.update_if_better(self.active.clips, value, delta)
+        if not some:
             return slice(None), better
         ended = done.nonzero()[:, 0]
         # What succeeded, which is not always the best by the objective.

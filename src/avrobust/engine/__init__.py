@@ -20,7 +20,7 @@ from avrobust.engine.recognise import as_judge, as_victim
 from avrobust.engine.refusals import GradientError
 from avrobust.engine.surrogate import Precision, surrogate
 from avrobust.engine.twostream import TwoStream
-from avrobust.engine.victim import ValueAndGrad, Victim, Way, checked, per_clip, shift
+from avrobust.engine.victim import ValueAndGrad, Victim, Way, check_sound, per_clip, shift, sound
 from avrobust.engine.watched import Watched
 
 __all__ = [
@@ -38,10 +38,11 @@ __all__ = [
     "as_judge",
     "as_output",
     "as_victim",
-    "checked",
+    "check_sound",
     "gradient",
     "per_clip",
     "raw_gradient",
     "shift",
+    "sound",
     "surrogate",
 ]

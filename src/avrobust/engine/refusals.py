@@ -62,10 +62,10 @@ def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return max((float((p - q).abs().max() / p.abs().max().clamp_min(1e-30)) for p, q in pairs), default=0.0)
 
 
-def check_finite(value: PerClip, grad: Signals, names: Sequence[str]) -> None:
+def check_finite(value: PerClip, grad: Signals | None, names: Sequence[str]) -> None:
     """Raise `GradientError` for values that are nan, and gradients that are not finite; `names` are the clips'."""
     for what, bad in [("value", value.isnan())] + [
-        (f"gradient for the {name}", ~g.flatten(1).isfinite().all(1)) for name, g in grad.items()
+        (f"gradient for the {name}", ~g.flatten(1).isfinite().all(1)) for name, g in (grad.items() if grad else ())
     ]:
         if bad.any():
             raise GradientError(

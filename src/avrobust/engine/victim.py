@@ -217,18 +217,18 @@ class Victim(ABC):
 Way = Callable[[Victim], Victim]
 
 
-def checked(looked: ValueAndGrad, names: Sequence[object]) -> ValueAndGrad:
-    """`looked`, if a search can go on from there; `names` are the clips'.  Raises `GradientError` where it is not finite.
+def sound(value: PerClip, grad: Signals | None = None) -> Bool[Tensor, ""]:
+    """Whether a search can go on from these, as a tensor: a GPU waits only where it is read."""
+    fine = ~value.isnan()
+    for g in grad or ():
+        fine = fine & g.flatten(1).sum(1).isfinite()
+    return fine.all()
 
-    One question for all clips, for a GPU waits for the answer.
-    """
-    value, grad, _ = looked
-    sound = ~value.isnan()
-    for g in grad:
-        sound = sound & g.flatten(1).sum(1).isfinite()
-    if not bool(sound.all()):
+
+def check_sound(value: PerClip, grad: Signals | None, names: Sequence[object]) -> None:
+    """Raise `GradientError` where a search cannot go on; `names` are the clips'."""
+    if not bool(sound(value, grad)):
         check_finite(value, grad, [str(name) for name in names])
-    return looked
 
 
 def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
@@ -255,4 +255,4 @@ def normal(s: Tensor) -> Tensor:
     return s.clone() if s.is_inference() else s
 
 
-__all__ = ["GradientError", "ValueAndGrad", "Victim", "Way", "checked", "normal", "per_clip", "shift"]
+__all__ = ["GradientError", "ValueAndGrad", "Victim", "Way", "check_sound", "normal", "per_clip", "shift", "sound"]
