@@ -219,6 +219,7 @@ def public() -> dict[str, object]:
         "corruptions",
         "data",
         "defenses",
+        "limits",
         "media",
         "models",
         "objectives",

@@ -66,6 +66,7 @@ _PACKAGES = {
     "data": "data",
     "defenses": "defenses",
     "evaluation": "evaluation",
+    "limits": "limits",
     "media": "media",
     "models": "models",
     "objectives": "objectives",

@@ -88,26 +88,35 @@ class ModalityBudget:
     """The perturbation budget of one modality; without arguments, of a modality that is not attacked.
 
     `unit` says what `eps` counts in: "linear" (the signal's own unit, full scale 1), "normalised" (ImageNet's standard
-    deviation per colour channel), "snr" (the clip's own norm, so `eps` is an amplitude ratio), or the weights of a
-    distance of your own.  A budget that was typed is shown as it was typed: `eps` is a `Typed` number then.
+    deviation per colour channel), "snr" (the clip's own norm, so `eps` is an amplitude ratio), that of a `limits.Limit`, or the
+    weights of a distance of your own.  With the norm "masking", `eps` is an amplitude ratio to a masking threshold.  A budget that was typed is shown as it was typed: `eps` is a `Typed` number then.
 
     >>> print(ModalityBudget(Typed(2 / 255, "2/255"), "linf", "linear"), "|", ModalityBudget(2 / 255, "linf", "linear"))
     linf 2/255 | linf 0.007843
     >>> print(ModalityBudget(0.006, "linf", "normalised"), "|", ModalityBudget(0.01, "l2", "snr"), "|", ModalityBudget())
     linf 0.006 normalised | 40 dB SNR | untouched
+    >>> print(ModalityBudget(0.5, "masking", "masking threshold"), "|", ModalityBudget(2.0, "linf", "delta E"))
+    masking threshold -6.021 dB | linf 2 delta E
     """
 
     eps: float = 0.0
     norm: str = ""
     unit: str = ""
 
+    @property
+    def even(self) -> bool:
+        """Whether every sample, or pixel, may move by as much as any other, in full scale or normalised."""
+        return self.norm == "linf" and self.unit in ("linear", "normalised")
+
     def __str__(self) -> str:
         if not self.eps:
             return "untouched"
         if text := typed(self.eps):
-            return text if self.unit == "snr" else f"{self.norm} {text}"
+            return text if self.unit == "snr" or self.norm == "masking" else f"{self.norm} {text}"
         if self.unit == "snr":
             return f"{0.0 - 20 * math.log10(self.eps):.4g} dB SNR"
+        if self.norm == "masking":
+            return self.unit + ("" if self.eps == 1 else f" {20 * math.log10(self.eps):+.4g} dB")
         return f"{self.norm} {self.eps:.4g}" + ("" if self.unit == "linear" else f" {self.unit}")
 
 

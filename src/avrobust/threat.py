@@ -8,6 +8,8 @@ is a ball per modality.  Budgets may be given in the units of the field:
     "-44.4 dBFS"      a peak level relative to full scale
     "40 dB SNR"       an L2 budget relative to the clip's own energy
     "0.006 normalised"  per channel, in units of ImageNet's standard deviation: the space of the paper's code
+    "masking threshold"  of audio: below what the clip masks, see `limits.PsychoacousticMask`; "masking threshold -6 dB"
+    "0.5 texture", "2 delta E"  of frames: where the clean frame has texture, or by colour difference, see `limits`
 """
 
 import math
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avrobust.facts import Budget, ModalityBudget
+from avrobust.limits import Limit, PsychoacousticMask
 from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, doubles
 from avrobust.units import IMAGENET_STD, LINEAR, Norm, Scale, number, scaled, size
@@ -36,8 +39,9 @@ class Ball:
     """One modality's budget: all signals within `eps` of the clean one, and inside [`low`, `high`].
 
     Distance is the `norm` of (delta / scale).  `scale` is 1, one weight per colour channel, or "signal": the
-    clip's own norm, which makes `eps` an amplitude ratio (a budget in dB SNR).  `eps` 0 leaves the modality
-    alone, bit for bit.
+    clip's own norm, which makes `eps` an amplitude ratio (a budget in dB SNR).  Or it is a `limits.Limit`: a radius for each
+    element, as it follows from the clean clip; `limits.PsychoacousticMask` has one for each bin of the spectrum, and makes the
+    norm "masking".  `eps` 0 leaves the modality alone, bit for bit.
 
     >>> ball = Ball(0.1, low=-1.0, high=1.0)
     >>> x = torch.tensor([[0.0, 0.95]])
@@ -57,20 +61,29 @@ class Ball:
             raise ValueError(
                 f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
             )
-        if not isinstance(self.scale, str) or self.scale != "signal":
+        if isinstance(self.scale, Limit) and not self.active:  # nothing moves, wherever it might
+            object.__setattr__(self, "scale", LINEAR)
+            object.__setattr__(self, "norm", "linf")
+        elif self.masks:
+            object.__setattr__(self, "norm", "masking")
+        elif not isinstance(self.scale, Limit) and (not isinstance(self.scale, str) or self.scale != "signal"):
             object.__setattr__(self, "scale", weights(self.scale))
         if not self.low < self.high:
             raise ValueError(
                 f"a signal's range should go up, got [{self.low:g}, {self.high:g}]. Exchange low and high."
             )
-        if self.norm not in NORMS:
-            raise ValueError(f"norm should be 'linf' or 'l2', got {self.norm!r}.")
+        if self.norm not in NORMS or (self.norm == "masking" and not self.masks):
+            raise ValueError(
+                f"norm should be 'linf' or 'l2', got {self.norm!r}. For a masking threshold, give scale=PsychoacousticMask(rate)."
+            )
         if self.scale == "signal":
             if self.eps > LOUDEST:
                 raise ValueError(
                     f"a perturbation should not be {self.eps:.3g} times as strong as the signal itself, which is "
                     f"{-20 * math.log10(self.eps):.4g} dB SNR. Write '{20 * math.log10(self.eps):.4g} dB SNR'?"
                 )
+        elif isinstance(self.scale, Limit):
+            return  # whatever its radii are, the range bounds them
         elif self.norm == "linf" and self.eps * max(self.scale) > (self.high - self.low) * (1 + 1e-9):
             moved = (
                 "" if self.scale == (1.0,) else f" normalised, which moves a pixel by {self.eps * max(self.scale):.3g}"
@@ -87,8 +100,15 @@ class Ball:
         return self.eps > 0
 
     @property
+    def masks(self) -> bool:
+        """Whether it bounds the spectrum."""
+        return isinstance(self.scale, PsychoacousticMask)
+
+    @property
     def unit(self) -> str:
         """What `eps` counts in: see `facts.ModalityBudget`."""
+        if isinstance(self.scale, Limit):
+            return self.scale.unit
         known = {"signal": "snr", LINEAR: "linear", IMAGENET_STD: "normalised"}
         return known.get(self.scale) or f"weighted by {'/'.join(f'{w:g}' for w in self.scale)}"
 
@@ -101,8 +121,14 @@ class Ball:
         """The ball of a share of this budget."""
         return replace(self, eps=scaled(self.eps, share))
 
+    def at_rate(self, rate: int) -> "Ball":
+        """The ball of clips of this sampling rate, in Hz."""
+        return replace(self, scale=self.scale.at_rate(rate)) if isinstance(self.scale, Limit) else self
+
     def weight(self, x: Tensor) -> Tensor:
-        """The scale, shaped to multiply `x`."""
+        """The scale, shaped to multiply `x`; of a mask, its threshold (b f k)."""
+        if isinstance(self.scale, Limit):
+            return self.scale.radii(x)
         if self.scale == "signal":
             return _norm(x, self.norm).clamp_min(1e-12)
         # Filled on the device: a copy of numbers from here would make a GPU wait, in each step of a search.
@@ -110,24 +136,37 @@ class Ball:
         return w if len(self.scale) == 1 else w.view(-1, 1, 1)
 
     def ascent(self, grad: Tensor, x: Tensor) -> Tensor:
-        """The move of full budget that raises a loss with this gradient most, to first order; 0 where it is 0."""
+        """The move of full budget that raises a loss with this gradient most, to first order; 0 where it is 0.
+
+        Below a masking threshold the best move is not known: each bin moves with the gradient's phase, then all are projected.
+        """
         w = self.weight(x)
+        if isinstance(self.scale, PsychoacousticMask):
+            whole = w * self.eps
+            return self.scale.project(self.scale.move(grad, whole), x, whole, -math.inf, math.inf)
         g = grad * w
         unit = g.sign() if self.norm == "linf" else g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny)
         return unit * w * self.eps
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
-        """The nearest allowed perturbation of the clean `x`: inside the budget, and `x + delta` inside the range."""
+        """The nearest allowed perturbation of the clean `x`: inside the budget, and `x + delta` inside the range.
+
+        Below a masking threshold an allowed one that is near: see `PsychoacousticMask.project`.
+        """
         limit = self.weight(x) * self.eps
-        if self.norm == "linf":
+        if isinstance(self.scale, PsychoacousticMask):
+            delta = self.scale.project(delta, x, limit, self.low, self.high)
+        elif self.norm == "linf":
             delta = torch.minimum(torch.maximum(delta, -limit), limit)
         else:
+            if isinstance(self.scale, Limit):
+                delta = delta * (limit > 0)
             delta = delta * (self.eps / self.size(delta, x).clamp_min(1e-30)).clamp_max(1).view(-1, *[1] * (x.ndim - 1))
         # Clamping towards a box that holds x only shortens delta, so the budget still holds afterwards.
         return (x + delta).clamp(self.low, self.high) - x
 
     def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
-        """A start inside the ball: uniform in the cube (linf), uniform in radius and direction (l2)."""
+        """A start inside the ball: uniform in the cube (linf), uniform in radius and direction (l2, masking)."""
         if self.norm == "linf":
             delta = seeds.uniform(x, *purpose) * self.weight(x) * self.eps
         else:
@@ -142,14 +181,21 @@ class Ball:
 
     def size(self, delta: Tensor, x: Tensor) -> PerClip:
         """How far `delta` goes, per clip, in the units of `eps`."""
-        return _norm(delta / self.weight(x), self.norm).flatten()
+        w = self.weight(x)
+        if isinstance(self.scale, PsychoacousticMask):
+            delta = self.scale.spectrum(delta).abs()
+        if isinstance(self.scale, Limit):
+            w = w.clamp_min(1e-30)
+        return _norm(delta / w, self.norm).flatten()
 
     def distance(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
         """How far `adversarial` lies from the clean `x`, per clip, in the units of `eps`, in double precision."""
         return distances(adversarial, x, self)[0]
 
     def slack(self, x: Tensor) -> NDArray[np.float64]:
-        """What rounding x + delta to float32 can add to the distance, per clip."""
+        """What rounding x + delta to float32 can add to the distance, per clip; 0 where the distance leaves it out."""
+        if isinstance(self.scale, Limit):
+            return np.zeros(len(x))
         rounding = np.broadcast_to(ROUNDING, x.shape[1:])
         if self.scale != "signal":  # the same for all clips
             return np.full(len(x), self._length(rounding, rounding))
@@ -165,10 +211,15 @@ class Ball:
         return shares
 
     def _length(self, delta: NDArray[np.float64], clean: NDArray[np.float64]) -> float:
-        """Of one clip."""
+        """Of one clip.  Where radii are small, rounding is taken off each element: as a share of a radius it would be anything."""
+        if isinstance(self.scale, PsychoacousticMask):
+            return self.scale.length(delta, clean, self.eps)
         norm = (lambda d: np.abs(d).max(initial=0.0)) if self.norm == "linf" else np.linalg.norm
         if self.scale == "signal":
             return float(norm(delta.ravel()) / max(norm(clean.ravel()), 1e-12))
+        if isinstance(self.scale, Limit):
+            radii = doubles(self.scale.radii(torch.from_numpy(clean.astype(np.float32))[None]))[0]
+            return float(norm((np.maximum(np.abs(delta) - ROUNDING, 0) / np.maximum(radii, 1e-30)).ravel()))
         scale = np.array(self.scale).reshape((-1, 1, 1) if len(self.scale) > 1 else ())
         return float(norm((delta / scale).ravel()))
 
@@ -232,6 +283,10 @@ class Threat(AV[Ball]):
         wanted = ("A", "V", "AV") if self.subset == "AV" else (self.subset,)
         return tuple(self.only(s) for s in wanted if s != "clean")
 
+    def at_rate(self, rate: int) -> "Threat":
+        """The same budgets for clips of this sampling rate in Hz, which a masking threshold depends on."""
+        return Threat(*self.map(lambda ball: ball.at_rate(rate)))
+
     def for_clips(self, clips: Any) -> "Threat":
         """What may be done to some of the clips, by any index of them."""
         return Threat(*self.map(lambda ball: ball.for_clips(clips)))
@@ -269,7 +324,9 @@ def weights(scale: Any) -> tuple[float, ...]:
     except (TypeError, ValueError):
         each = ()
     if len(each) not in (1, 3) or not all(math.isfinite(w) and w > 0 for w in each):
-        raise ValueError(f"scale should be a weight above 0, one per colour channel, or 'signal', got {scale!r}.")
+        raise ValueError(
+            f"scale should be a weight above 0, one per colour channel, 'signal', or a Limit, got {scale!r}."
+        )
     return each
 
 
@@ -287,5 +344,5 @@ def _inside(ball: Any, bounds: tuple[float, float]) -> Ball:
 def _norm(x: Tensor, norm: Norm) -> Tensor:
     """Per clip, shaped (b 1 ... 1)."""
     flat = x.flatten(1)
-    value = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    value = flat.norm(dim=1) if norm == "l2" else flat.abs().amax(1)
     return value.view(-1, *[1] * (x.ndim - 1))

@@ -1,4 +1,4 @@
-"""Budgets as people write them, read as numbers: fractions, levels in dBFS, ratios in dB SNR, normalised units."""
+"""Budgets as people write them, read as numbers: fractions, levels in dBFS, ratios in dB SNR, normalised units, masking thresholds."""
 
 import re
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from avrobust.facts import Typed, typed
+from avrobust.limits import DeltaE, Limit, PsychoacousticMask, Texture
 
-Norm = Literal["linf", "l2"]
-Scale = tuple[float, ...] | Literal["signal"]
+Norm = Literal["linf", "l2", "masking"]
+Scale = tuple[float, ...] | Literal["signal"] | Limit
 # A number in a text.
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 LINEAR: Scale = (1.0,)
@@ -41,7 +42,8 @@ def size(budget: Any, norm: Norm, *, pixels: bool) -> Size:
             found = read(budget, norm, pixels, *m.groups())
             return found._replace(eps=Typed(found.eps, " ".join(budget.split())))
     raise ValueError(
-        f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR' or '0.006 normalised'."
+        f"cannot read the budget {budget!r}. Use 0.006, '2/255', '-44.4 dBFS', '40 dB SNR', '0.006 normalised', "
+        "'masking threshold -6 dB', '0.5 texture' or '2 delta E'."
     )
 
 
@@ -113,10 +115,32 @@ def _normalised(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
     return Size(float(value), IMAGENET_STD)
 
 
+def _masking(budget: str, norm: Norm, pixels: bool, bands: str | None, db: str | None, peak: str | None) -> Size:
+    if pixels or norm != "linf":
+        raise ValueError(
+            f"{budget!r} bounds each frequency of audio. Use it as the audio budget of Threat.linf, "
+            "'0.5 texture' or '2 delta E' for frames, or '40 dB SNR' for an L2 budget."
+        )
+    most = size(peak, "linf", pixels=False).eps if peak else None
+    return Size(10 ** (float((db or "0").replace(" ", "")) / 20), PsychoacousticMask(peak=most, bands=bool(bands)))
+
+
+def _of_frames(limit: Limit) -> Callable[..., Size]:
+    def read(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
+        if not pixels:
+            raise ValueError(f"{budget!r} is a budget for pixels. Use a number, '-44.4 dBFS' or 'masking threshold'.")
+        return Size(float(value), limit)
+
+    return read
+
+
 FORMS: tuple[tuple[str, Callable[..., Size]], ...] = (
     (_NUMBER, _plain),
     (rf"{_NUMBER}\s*/\s*{_NUMBER}", _fraction),
     (rf"{_NUMBER}\s*dbfs", _peak_level),
     (rf"{_NUMBER}\s*db\s*snr", _signal_to_noise),
     (rf"{_NUMBER}\s*normali[sz]ed", _normalised),
+    (r"masking threshold( by bands)?(?:\s*([-+]\s*\d+\.?\d*)\s*db)?(?:\s*,\s*peak\s+(.+))?", _masking),
+    (rf"{_NUMBER}\s*texture", _of_frames(Texture())),
+    (rf"{_NUMBER}\s*(?:delta\s*e|δe)", _of_frames(DeltaE())),
 )

@@ -77,9 +77,9 @@ class Quantized:
 
     def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """Adversarial signals inside `threat` that a `.png` and a `.wav` can hold, shaped as `x`."""
-        if any(ball.active and (ball.norm != "linf" or ball.scale == "signal") for ball in threat):
+        if any(ball.active and (ball.norm != "linf" or not isinstance(ball.scale, tuple)) for ball in threat):
             raise ValueError(
-                f"Quantized supports linf budgets only, got {threat}. Round an L2 attack's clips yourself."
+                f"Quantized supports linf budgets only, of one size for all clips, got {threat}. Round the clips of others yourself."
             )
         whole = Threat(*threat.map(_whole, LEVELS))
         adversarial = (
@@ -92,6 +92,7 @@ class Quantized:
 
 def _whole(ball: Ball, levels: tuple[float, float, float]) -> Ball:
     """The ball of what rounds to whole levels inside `ball`, around a clip that lies on levels; none if there are none."""
+    assert isinstance(ball.scale, tuple)  # other budgets were refused
     steps = [math.floor((float(w) * ball.eps + ROUNDING) * levels[0]) for w in ball.scale]
     scale = tuple((k + 0.49) / levels[0] for k in steps)  # not a half: it would round to the next level
     return replace(ball, eps=1.0 if any(steps) else 0.0, scale=scale)

@@ -137,15 +137,16 @@ def _with_cuts(ball: Ball, delta: Tensor, x: Tensor, cuts: dict[int, Cut]) -> Te
         return delta
     first, signs = zip(*cuts.values(), strict=True)
     rows = torch.tensor(list(cuts), device=delta.device)
-    values = _as(np.stack(signs), delta) * ball.weight(x[rows]) * ball.eps
+    ends, limits = _as(np.stack(signs), delta), (ball.weight(x[rows]) * ball.eps).expand_as(x[rows])
     starts = torch.tensor(first, device=delta.device).T
-    index = [rows.view(-1, *[1] * (delta.ndim - 1))]
+    index = []
     for axis in range(1, delta.ndim):
-        at = torch.arange(values.shape[axis], device=delta.device)[None]
+        at = torch.arange(ends.shape[axis], device=delta.device)[None]
         if (cut := axis - delta.ndim) >= -len(starts):
             at = at + starts[cut][:, None]
         index.append(at.view(len(at), *[-1 if i == axis else 1 for i in range(1, delta.ndim)]))
-    delta[tuple(index)] = values
+    own, every = (of.view(-1, *[1] * (delta.ndim - 1)) for of in (torch.arange(len(rows), device=delta.device), rows))
+    delta[(every, *index)] = ends * limits[(own, *index)]
     return delta
 
 

@@ -42,15 +42,21 @@ def size(budget: ModalityBudget, modality: str) -> Size:
 
     >>> size(ModalityBudget(0.012, "linf", "linear"), "audio"), size(ModalityBudget(0.01, "l2", "snr"), "audio")
     (Size(number='−38.4', unit='dBFS'), Size(number='40', unit='dB SNR'))
+    >>> size(ModalityBudget(0.5, "masking", "masking threshold"), "audio"), size(ModalityBudget(2.0, "linf", "delta E"), "visual")
+    (Size(number='-6', unit='dB masking threshold'), Size(number='2', unit='delta E'))
     """
-    if budget.norm == "linf" and modality == "audio":
+    if budget.even and modality == "audio":
         return Size(decibel(20 * math.log10(budget.eps)), "dBFS")
-    if budget.norm == "linf":
+    if budget.even:
         levels = grey_levels(budget)
         return Size(f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255")
     if budget.unit == "snr":
         return Size(f"{-20 * math.log10(budget.eps):.0f}", "dB SNR")
-    return Size(f"{budget.eps:.2g}", "L2" + (" normalised" if budget.unit == "normalised" else ""))
+    if budget.norm == "masking":
+        return Size(f"{20 * math.log10(budget.eps):+.0f}", f"dB {budget.unit}")
+    if budget.norm == "linf":
+        return Size(f"{budget.eps:.2g}", budget.unit)
+    return Size(f"{budget.eps:.2g}", "L2" + ("" if budget.unit == "linear" else f" {budget.unit}"))
 
 
 def grey_levels(budget: ModalityBudget) -> float:
@@ -71,7 +77,7 @@ def physical(budget: ModalityBudget, modality: str) -> str:
     >>> physical(ModalityBudget(Typed(2 / 255, "2/255"), "linf", "linear"), "visual")
     '2/255 (2.0 of 255 grey levels)'
     """
-    if budget.norm != "linf":
+    if not budget.even:
         return str(budget)
     number, unit = size(budget, modality)
     if text := typed(budget.eps):

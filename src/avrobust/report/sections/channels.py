@@ -149,8 +149,8 @@ def budgets(run: Run) -> list[FileBudget]:
         return []
     met = {b for level in (*run.levels, *run.defense_levels) for b in level.values()}
     met |= {c.budget for c, p in run.sent.items() if p.info.crafted_by != NO_ATTACK}
-    audio = [FileBudget("audio", str(b), (32768 * b.eps,)) for b in sorted({b.audio for b in met}) if b.norm == "linf"]
-    visual = [b for b in sorted({b.visual for b in met}) if b.norm == "linf"]
+    audio = [FileBudget("audio", str(b), (32768 * b.eps,)) for b in sorted({b.audio for b in met}) if b.even]
+    visual = [b for b in sorted({b.visual for b in met}) if b.even]
     return audio + [FileBudget("visual", str(b), _grey_levels(b), _seen(run, b)) for b in visual]
 
 
