@@ -17,6 +17,15 @@ class Limit(ABC):
 
     `unit` is what a budget's `eps` counts in, in words: rows carry it, and it tells two limits apart.  `by_element` is false for
     the one limit that is not of samples or pixels, `PsychoacousticMask`.
+
+    >>> from avrobust import Ball
+    >>> class Dark(Limit):
+    ...     unit = "in the dark"
+    ...     def radii(self, x: Tensor) -> Tensor:
+    ...         return (x < 0.1).float()
+    >>> x = torch.tensor([[0.05, 0.5]])
+    >>> Ball(0.2, scale=Dark(), low=0.0, high=1.0).project(torch.ones(1, 2), x)
+    tensor([[0.2000, 0.0000]])
     """
 
     by_element: ClassVar[bool] = True
