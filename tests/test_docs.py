@@ -216,6 +216,7 @@ def public() -> dict[str, object]:
     found: dict[int, tuple[str, object]] = {}
     packages = [
         "attacks",
+        "certificates",
         "corruptions",
         "data",
         "defenses",

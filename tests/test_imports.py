@@ -11,7 +11,7 @@ ORDER = [
     "types", "names", "seeds", "facts", "extras", "files", "hub", "config", "sources", "locks", "progress", "allocator", "devices", "media", "data", "models", "limits", "units", "threat",
     "budget_check",
     "objectives", "engine", "attacks",
-    "defenses", "corruptions", "training", "evaluation", "study", "report", "papers", "cli", "demo",
+    "defenses", "corruptions", "certificates", "training", "evaluation", "study", "report", "papers", "cli", "demo",
 ]  # fmt: skip
 # A report is a function of files and of rows, so studies and `Rows.report` may end with one.
 ALLOWED = {("study", "report"), ("evaluation", "report")}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from avrobust.attacks import AVAutoAttack as AVAutoAttack
     from avrobust.attacks import Square as Square
     from avrobust.budget_check import BudgetError as BudgetError
+    from avrobust.evaluation.certify import certify as certify
     from avrobust.evaluation.evaluator import evaluate as evaluate
     from avrobust.evaluation.loader import batches as batches
     from avrobust.evaluation.schema import Rows as Rows
@@ -50,6 +51,8 @@ _MODULES = {
     "seeds": ("Seeds",),
     # Attacks on a model, and their results: one row per clip.
     "evaluation.evaluator": ("evaluate",),
+    # What a smoothed model withstands for certain, beside attacks on it.
+    "evaluation.certify": ("certify",),
     "evaluation.schema": ("Rows",),
     "evaluation.versus": ("compare",),
     # Your own loader, with its parts named.
@@ -62,6 +65,7 @@ _MODULES = {
 # The packages that hold the rest, avr.models.pair for example, and where they lie.
 _PACKAGES = {
     "attacks": "attacks",
+    "certificates": "certificates",
     "corruptions": "corruptions",
     "data": "data",
     "defenses": "defenses",

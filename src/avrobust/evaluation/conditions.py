@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from avrobust.facts import BUDGET_COLUMNS, BUDGET_VALUES, AttackInfo, Budget
 
-# The modes of rows that are no attack's: they stand in no table of attacks, and no flag is about them.
-NO_ATTACK = ("control", "sent", "corruption", "missing")
+# The modes of rows that are no attack's on the model itself: they stand in no table of attacks.
+NO_ATTACK = ("control", "sent", "corruption", "missing", "smoothed")
 UNKNOWN = AttackInfo()  # clean clips, and attacks of which nothing is known
 
 

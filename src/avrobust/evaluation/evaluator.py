@@ -12,6 +12,7 @@ from avrobust import engine
 from avrobust.attacks import ANYTHING
 from avrobust.attacks.base import attack_info, channel_info, raising
 from avrobust.budget_check import check
+from avrobust.certificates import Certificate, Smoothed
 from avrobust.config import to_plain
 from avrobust.evaluation import suspicion
 from avrobust.evaluation.attribution import Slopes, halves
@@ -26,8 +27,10 @@ from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Gallery, Task
+from avrobust.evaluation.voting import vote_columns
 from avrobust.objectives import display_name
 from avrobust.progress import part
+from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import Attack, Batch, Channel, InputError, Signals
 
@@ -93,12 +96,16 @@ def evaluate(
 
 
 def attacks_within(attacks: Any, threat: Any) -> list[tuple[Attack, Threat]]:
-    """Every attack within every threat; of one threat, within each of its subsets.
+    """Every attack within every threat; of one threat, within each of its subsets.  A certificate is about its own threat.
 
     Raises `InputError` where two have one name.
     """
     threats = as_threats(threat)
-    every = [(attack, t) for attack in as_attacks(attacks) for t in threats]
+    every = [
+        (attack, t)
+        for attack in as_attacks(attacks)
+        for t in ([attack.threat] if isinstance(attack, Certificate) else threats)
+    ]
     check_told_apart([(display_name(attack), t.budget) for attack, t in every])
     return every
 
@@ -237,7 +244,8 @@ class Evaluator:
     def under(self, attack: Attack, threat: Threat, seed: int = 0, *, sent: Sequence[Channel] = ()) -> Rows:
         """Rows of the clips under one attack inside one threat.
 
-        With `sent`, rows of mode "sent" instead: of the adversarial clips as made, and after each of these channels.
+        With `sent`, rows of mode "sent" instead: of the adversarial clips as made, and after each of these channels.  Of a
+        certificate, or an attack on the model that it smooths, rows of mode "smoothed": see `voting`.
         """
         attack = attack if self._task.raised is None else raising(attack, self._task.raised)
         title = display_name(attack)
@@ -266,7 +274,13 @@ class Evaluator:
             for name, info, x in arrived:
                 judge = clips.judge.fix_unattacked(batch.x, touched).fix_at(x)
                 columns = condition_columns(self._name, name, mode, threat, seed) | asdict(info)
-                columns |= clips.columns(judge, x, self._gallery)
+                columns |= (
+                    vote_columns(
+                        attack, self._exact, clips, x, Seeds(seed, batch.ids), self._gallery, self.largest_batch
+                    )
+                    if isinstance(attack, Certificate | Smoothed)
+                    else clips.columns(judge, x, self._gallery)
+                )
                 columns |= distortion(threat, batch.x, x) | self._more(judge, batch, x)
                 if mode not in NO_ATTACK and threat.subset == "AV":
                     columns |= halves(clips, judge, x, self._gallery)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avrobust.config import from_plain, parse
+from avrobust.evaluation.certified import certified, certified_lines
 from avrobust.evaluation.conditions import Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures, Numbers
@@ -53,6 +54,10 @@ SCHEMA = pa.schema(
         "confidence": _F,
         # the budgets as they were typed, for display; missing where they were computed
         "typed_audio": _S, "typed_visual": _S,
+        # of smoothed models: the certificate as plain data (JSON), the votes of the predicted class and of the label among
+        # so many draws; of clean clips, the lower bound of the predicted class's probability and the distance below which it
+        # is certified; of attacked ones, how far they are: see `certificates.Certificate`
+        "certificate": _S, "draws": _I, "votes": _I, "votes_label": _I, "p_low": _F, "reach": _F, "distance": _F,
     }
 )  # fmt: skip
 
@@ -262,13 +267,15 @@ class Rows:
         lines = [("model", "attack", "budget", *names)]
         for cell, numbers in zip(self.cells(), self.numbers, strict=True):
             row = cell.data.slice(0, 1).to_pylist()[0]
-            if row["mode"] == "control":  # what no attack made has no budget
+            if row["mode"] in ("control", "smoothed"):  # what no attack made, or no attack on the model itself
                 continue
             budget = Budget.of(row).attacked
             lines.append((row["model"], row["attack"], budget, *(str(numbers.get(n, MISSING)) for n in names)))
+        _, apart = by_mode({p.condition: p for p in self._measured})
+        smoothed = certified_lines(certified(apart["smoothed"], {p.condition: p for p in self._measured}))
         notes = dict.fromkeys(note for p in self._measured for note in self.measures(p.condition.model).notes(p))
         return "\n".join(
-            [*columns(lines), *notes, *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note")]
+            [*columns(lines), *smoothed, *notes, *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note")]
         )
 
     def report(self, page: Path | str) -> Path:
@@ -295,7 +302,11 @@ class Rows:
         seen = max(classes.values(), default=0) or int(1 + np.nanmax(labels, initial=-1))
         measures = {model: self.measures(model) for model in self.about.get("measures", {})}
         probes = self.about.get("probes", {})
-        return flags(Evidence(table, seen, apart["control"], probes, classes_of=classes, measures=measures))
+        return flags(
+            Evidence(
+                table, seen, apart["control"], probes, classes_of=classes, measures=measures, smoothed=apart["smoothed"]
+            )
+        )
 
 
 def _known(name: str) -> str:

@@ -93,8 +93,10 @@ def _run(rows: Rows, about: RunRecord) -> Run:
     table, apart = by_mode(tabulate(rows.data))
     outputs = max(rows.about.get("classes", {}).values(), default=0)
     measures = {model: rows.measures(model) for model in rows.about.get("measures", {})}
-    controls, sent, corrupted, incomplete = (apart[mode] for mode in ("control", "sent", "corruption", "missing"))
-    return Run(about, table, controls, sent, corrupted, incomplete, outputs=outputs, measures=measures)
+    return Run(
+        about, table, apart["control"], apart["sent"], apart["corruption"], apart["missing"], apart["smoothed"],
+        outputs=outputs, measures=measures,
+    )  # fmt: skip
 
 
 def _load(

@@ -25,7 +25,7 @@ class Run:
 
     `table` holds clean and attacked predictions, `controls` those on clips with a modality replaced (another clip's
     audio, silence), `sent` those on clips that went through a file or codec, for which no budget holds, `corrupted` those on
-    naturally corrupted clips, and `incomplete` those on clips of which a part is missing.  `path` is the run's folder, None for rows without one.  `paper` is the paper that the study repeats, `outputs` how many logits the
+    naturally corrupted clips, `incomplete` those on clips of which a part is missing, and `smoothed` those of smoothed models.  `path` is the run's folder, None for rows without one.  `paper` is the paper that the study repeats, `outputs` how many logits the
     models give, 0 where that is not known; `measures` what models measure that do not classify.
     """
 
@@ -35,6 +35,7 @@ class Run:
     sent: Mapping[Condition, Predictions] = field(default_factory=dict)
     corrupted: Mapping[Condition, Predictions] = field(default_factory=dict)
     incomplete: Mapping[Condition, Predictions] = field(default_factory=dict)
+    smoothed: Mapping[Condition, Predictions] = field(default_factory=dict)
     path: Path | None = None
     paper: Paper | None = None
     outputs: int = 0
@@ -88,7 +89,18 @@ class Run:
         probes = {name: present(m.probe) for name, m in models.items() if m.probe}
         kinds = {name: m.kind for name, m in models.items() if m.kind}
         blind = {name: present(b) for name, b in self.record.baselines.items()}
-        return flags(Evidence(self.table, self.classes, self.controls, probes, kinds, blind, measures=self.measures))
+        return flags(
+            Evidence(
+                self.table,
+                self.classes,
+                self.controls,
+                probes,
+                kinds,
+                blind,
+                measures=self.measures,
+                smoothed=self.smoothed,
+            )
+        )
 
     # Models
 

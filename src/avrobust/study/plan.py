@@ -8,6 +8,7 @@ from torch import nn
 
 import avrobust
 from avrobust.attacks import ANYTHING
+from avrobust.certificates import Certificate
 from avrobust.config import digest
 from avrobust.corruptions import Corruption
 from avrobust.data.orchestra import Orchestra
@@ -85,7 +86,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Each of `models` under each of `attacks` within each of `threats`.
+    """Each of `models` under each of `attacks` within each of `threats`; a certificate among the attacks has its own threat.
 
     With `sent`, adversarial and clean clips are also measured after each of these channels, such as compression.  Give
     attacks without early stopping then: a clip that just crosses the decision boundary is restored by any channel.
@@ -230,7 +231,11 @@ class Study:
             if model in sweep.models:
                 attacks, sent = (tuple(map(self._at_rates, those)) for those in (sweep.attacks, sweep.sent))
                 wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in sent]
-                wanted += [Cell(model, seed, attack, threat, sent) for attack in attacks for threat in sweep.threats]
+                wanted += [
+                    Cell(model, seed, attack, threat, sent)
+                    for attack in attacks
+                    for threat in ((attack.threat,) if isinstance(attack, Certificate) else sweep.threats)
+                ]
                 for cell in wanted:
                     if cell.threat.subset in perceived:
                         same = replace(cell, sent=()).key(), bool(cell.sent)

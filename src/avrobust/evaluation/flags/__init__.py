@@ -19,6 +19,7 @@ from avrobust.evaluation.flags.attacks import (
     steps_ran_out,
     transfer_beats_white_box,
 )
+from avrobust.evaluation.flags.certificates import certificate_broken, certificate_overclaims
 from avrobust.evaluation.flags.evidence import LEVELS, SIGNIFICANT, Evidence, Flag, Level
 from avrobust.evaluation.flags.measurement import (
     clean_near_chance,
@@ -66,6 +67,8 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     crafted_in_low_precision,
     attacked_otherwise,
     localises_no_better_than_the_centre,
+    certificate_broken,
+    certificate_overclaims,
 )
 
 

@@ -39,6 +39,7 @@ class Evidence:
     `controls` are predictions on clips that no attack made; `baselines` the scores of answers that ignore the clip, see
     `localisation.baselines`.  By model: `probes`, the answers to `probe.probe`; `kinds`, its input, "AV", "A" or "V";
     `classes_of`, its number of classes where that is known; `measures`, what its task measures where that is not accuracy.
+    `smoothed` are predictions of smoothed models.
     """
 
     table: Table
@@ -49,6 +50,7 @@ class Evidence:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     classes_of: Mapping[str, int] = field(default_factory=dict)
     measures: Mapping[str, Measures] = field(default_factory=dict)
+    smoothed: Table = field(default_factory=dict)
 
     def measured(self, model: str) -> Measures:
         """What the task of a model measures."""
