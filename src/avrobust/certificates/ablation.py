@@ -67,7 +67,7 @@ class Ablation(Certificate):
             for name, kept, every in zip(("audio", "visual"), self._kept, self._elements, strict=True)
             if kept < every
         )
-        return f"Ablation, {', '.join(parts)}" + (", runner-up" if self.others == "runner-up" else "")
+        return f"{type(self).__name__}, {', '.join(parts)}" + (", runner-up" if self.others == "runner-up" else "")
 
     @property
     def subset(self) -> str:

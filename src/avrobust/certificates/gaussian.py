@@ -57,7 +57,7 @@ class Gaussian(Certificate):
     def name(self) -> str:
         """Display name."""
         parts = (f"{name} {noise:g}" for name, noise in self._noise.items() if noise)
-        return f"Gaussian, {', '.join(parts)}" + (", runner-up" if self.others == "runner-up" else "")
+        return f"{type(self).__name__}, {', '.join(parts)}" + (", runner-up" if self.others == "runner-up" else "")
 
     @property
     def subset(self) -> str:

@@ -5,6 +5,7 @@ from avrobust.report.sections import (
     accuracy,
     attribution,
     budget_use,
+    certified,
     channels,
     claims,
     classes,
@@ -31,7 +32,7 @@ from avrobust.report.sections import (
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
-        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, suspicion, channels,
+        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, suspicion, certified, channels,
         natural, localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip
