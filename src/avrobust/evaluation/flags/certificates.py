@@ -3,19 +3,22 @@
 from collections.abc import Iterable
 
 from avrobust.evaluation.certified import certified, listed, overclaimed
-from avrobust.evaluation.flags.evidence import Evidence, Flag, budget
+from avrobust.evaluation.flags.evidence import Evidence, Flag
 
 
 def certificate_broken(seen: Evidence) -> Iterable[Flag]:
     """No attack succeeds where a perturbation of its size is certified to change nothing."""
     for found in certified(seen.smoothed, seen.table):
-        for attack in found.attacks:
-            if attack.broken:
-                text = (
-                    f"{attack.condition.attack} within {budget(attack.condition)} changes the answer of {found.model} on "
-                    f"{len(attack.broken)} clips inside their certified distance: {listed(attack.broken)}. The certificate does not hold."
-                )
-                yield Flag("a certificate is broken", "alarm", text, found.model)
+        breaking = [attack for attack in found.attacks if attack.broken]
+        if breaking:
+            clips = sorted({clip for attack in breaking for clip in attack.broken})
+            nearest = breaking[0].condition
+            text = (
+                f"{found.name} does not hold for {found.model}: {len(breaking)} of {len(found.attacks)} attacks change its answer "
+                f"inside the distance that is certified, on {len(clips)} clips: {listed(clips)}. The nearest is "
+                f"{nearest.attack} within {nearest.budget.attacked}."
+            )
+            yield Flag("a certificate is broken", "alarm", text, found.model)
 
 
 def certificate_overclaims(seen: Evidence) -> Iterable[Flag]:
