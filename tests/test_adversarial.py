@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
 from avrobust.config import from_plain, parse
-from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem
+from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem, Recombined
 from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.report.record import RunRecord
 from avrobust.report.run import Run
@@ -377,3 +377,35 @@ def test_every_full_study_trains_it_at_the_budgets_of_its_table(name):
     assert set(config.loss.threats) == {Threat.linf(), *study.tables[-1]}
     met = [t for t in study.sweeps if "Adversarial" in t.models]
     assert {t.models for t in met} == {t.models for t in study.sweeps if "MinSim" in t.models}
+
+
+# --- recombined streams
+
+
+def test_recombined_by_hand():
+    """Four pairs of clean and attacked streams, then each attacked stream alone, as separate passes give them."""
+    net, batch, loss = network(), clips(6), Recombined(BOTH, alone=0.5)
+    seeds = Seeds(0, batch.ids)
+    attacked = Adversarial(cross_entropy, (BOTH,), FAST).training_batch(net, batch, seeds)
+    clean, bad = (net.embed(b.x) for b in (batch, attacked))
+    none = clean.map(torch.zeros_like)
+    pairs = [AV(a, v) for a in (clean.audio, bad.audio) for v in (clean.visual, bad.visual)]
+    each = [
+        F.cross_entropy(net.decide(f), batch.label)
+        for f in (*pairs, AV(bad.audio, none.visual), AV(none.audio, bad.visual))
+    ]
+    expected = torch.stack(each[:4]).mean() + 0.5 * (each[4] + each[5])
+    assert torch.allclose(loss(net, batch, seeds), expected, atol=1e-5)
+    assert not torch.allclose(replace(loss, alone=0.0)(net, batch, seeds), expected, atol=1e-3)
+    loss(net, batch, seeds).backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_recombined_validates_on_one_subset_per_clip():
+    batch = clips(30)
+    made = moved(batch, Recombined(BOTH).training_batch(network(), batch, Seeds(0, batch.ids)))
+    assert {(a > 0, v > 0) for a, v in made.values()} == {(True, False), (False, True), (True, True)}
+    with pytest.raises(ValueError, match="budgets of both modalities"):
+        Recombined(BOTH.only("A"))
+    with pytest.raises(ValueError, match="a ramp in"):
+        Recombined(BOTH, ramp=1.0)

@@ -7,6 +7,7 @@ from avrobust.defenses.detection import Detection, Detector, Distance, Learned, 
 from avrobust.defenses.gate import Gate, Gated
 from avrobust.defenses.memory import ExFMem, Memory, diagnosis
 from avrobust.defenses.pcl import PCL, Centres, Prototypes
+from avrobust.defenses.recombined import Recombined
 from avrobust.defenses.similarity import MAX_SIM, MIN_SIM, Similarity
 from avrobust.defenses.sparse import Dictionary, Lasso, Solution, lasso
 
@@ -32,6 +33,7 @@ __all__ = [
     "Memory",
     "Prototypes",
     "Read",
+    "Recombined",
     "Selective",
     "Similarity",
     "Solution",

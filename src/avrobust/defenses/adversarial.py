@@ -76,11 +76,9 @@ class Adversarial:
     def at_progress(self, progress: float) -> Loss:
         """The loss when this share of training is done, with the budgets and the inner loss of that time."""
         inner = loss_at_progress(self.loss, progress)
-        grown = min(1.0, progress / self.ramp) if self.ramp else 1.0
-        if grown == 0:
+        if self.ramp and progress == 0:
             return inner
-        threats = (Threat(*t.map(lambda ball: ball.scaled(grown))) for t in self.threats)
-        return replace(self, loss=inner, threats=tuple(threats), ramp=0.0)
+        return replace(self, loss=inner, threats=tuple(grown(t, self.ramp, progress) for t in self.threats), ramp=0.0)
 
     def training_batch(self, net: Network, batch: Batch, seeds: Seeds) -> Batch:
         """The batch with each clip attacked inside the threat that it drew, at the full budgets."""
@@ -103,6 +101,12 @@ class Adversarial:
         for k, threat in enumerate(self.threats):
             if threat.subset != "clean" and k in draws:
                 yield threat, [i for i, draw in enumerate(draws) if draw == k]
+
+
+def grown(threat: Threat, ramp: float, progress: float) -> Threat:
+    """The threat when this share of training is done, its budgets growing from 0 over the first `ramp` of it."""
+    share = min(1.0, progress / ramp) if ramp else 1.0
+    return Threat(*threat.map(lambda ball: ball.scaled(share)))
 
 
 @contextmanager
