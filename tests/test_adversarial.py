@@ -388,7 +388,7 @@ def test_recombined_by_hand():
     seeds = Seeds(0, batch.ids)
     attacked = Adversarial(cross_entropy, (BOTH,), FAST).training_batch(net, batch, seeds)
     clean, bad = (net.embed(b.x) for b in (batch, attacked))
-    none = clean.map(torch.zeros_like)
+    none = clean.map(lambda c, b: torch.cat([c, b]).mean(0).expand_as(c), bad)
     pairs = [AV(a, v) for a in (clean.audio, bad.audio) for v in (clean.visual, bad.visual)]
     each = [
         F.cross_entropy(net.decide(f), batch.label)

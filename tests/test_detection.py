@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from avrobust import AV, PGD, Batch, Seeds, Threat, evaluate
+from avrobust import AV, PGD, AVAutoAttack, Batch, Seeds, Threat, evaluate
 from avrobust.defenses import Distance, Gate, Learned
 from avrobust.defenses.saving import describe, rebuild
 from avrobust.engine import as_victim
@@ -143,3 +143,21 @@ def test_settings_that_teach_nothing_are_refused():
         Learned(PGD(), THREATS, rounds=0)
     with pytest.raises(ValueError, match="at least 8 clips to fit a detector, got 4"):
         Distance().fill(pair().eval(), [pairs(4)], seed=0)
+
+
+@pytest.mark.parametrize("suspects", [True, False], ids=["suspects", "says nothing"])
+def test_the_worst_case_hides_from_a_detector_that_there_is(suspects, monkeypatch):
+    raised = []
+
+    class Recorded(Undetected):
+        def value(self, out, y):
+            raised.append(len(y))
+            return super().value(out, y)
+
+    monkeypatch.setattr("avrobust.attacks.autoattack.Undetected", Recorded)
+    net, batch = pair().eval(), pairs(16)
+    if suspects:
+        net.feature_defense = Gate(Distance()).fill(net, [pairs()], seed=0)
+    rows = evaluate(net, batch, AVAutoAttack(steps=2, targets=0, queries=1), Threat.linf(audio=0.01))
+    assert bool(raised) == suspects
+    assert np.isfinite(rows.column("suspicion_audio").astype(float)).all() == suspects

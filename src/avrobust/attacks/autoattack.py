@@ -24,6 +24,7 @@ from avrobust.facts import AttackInfo
 from avrobust.objectives import (
     Objective,
     Raised,
+    Undetected,
     WithSimilarity,
     as_objective,
     cross_entropy,
@@ -43,7 +44,8 @@ class AVAutoAttack:
 
     In this order, each on the clips that survive, from random starts unless stated otherwise:
     1. APGD with cross entropy, the margin, and DLR (of three classes or more);
-    2. cross entropy plus and minus the cosine of both features, where the model shows two features of one width;
+    2. cross entropy plus and minus the cosine of both features, where the model shows two features of one width; the margin
+       while it hides, where the model says which modality it takes for attacked;
     3. targeted DLR towards the `targets` classes that are most likely on the clean clip (of four classes or more);
     4. adaptively, along each of the `adaptive.ways` around a defense: APGD with cross entropy and the margin;
     5. Square, where all budgets are linf;
@@ -134,11 +136,12 @@ class _Run:
         if settings.objective is not None:
             return cls(settings, active, best, around, aim, (aim,), (aim,), torch.empty(len(y), 0))
         with torch.no_grad():
-            clean = active.victim.output(x, ("features",))
+            clean = active.victim.output(x, ("features", "suspicion"))
         others = clean.logits.scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
         cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if comparable(clean) else ()
-        losses = (cross_entropy, margin, *((dlr,) if nearest.shape[1] > 2 else ()), *cosines)
+        hiding = (Undetected(margin),) if clean.suspicion else ()
+        losses = (cross_entropy, margin, *((dlr,) if nearest.shape[1] > 2 else ()), *cosines, *hiding)
         return cls(settings, active, best, around, aim, losses, (cross_entropy, margin), nearest)
 
     @property

@@ -12,7 +12,12 @@ from avrobust.study import Study
 
 PAPERS = {paper.name: paper for paper in (TIAN2021_PAPER, MAHARANA2025)}  # those whose numbers may stand beside a run's
 # name: module with a `study`
-STUDIES = {**TIAN2021, "corruptions": "avrobust.papers.maharana2025.corruptions", "selftest": "avrobust.study.selftest"}
+STUDIES = {
+    **TIAN2021,
+    "aware": "avrobust.study.aware",
+    "corruptions": "avrobust.papers.maharana2025.corruptions",
+    "selftest": "avrobust.study.selftest",
+}
 
 
 def named(name: str) -> Study:

@@ -1,7 +1,7 @@
 """Defenses: losses to train with, feature defenses between the encoders and the fusion, and adaptation at test time."""
 
 from avrobust.defenses.adaptation import Adaptation, Read, Selective, Tent
-from avrobust.defenses.adversarial import FAST, Adversarial
+from avrobust.defenses.adversarial import FAST, THREE_STEPS, Adversarial
 from avrobust.defenses.broken import Broken, BrokenDefense
 from avrobust.defenses.detection import Detection, Detector, Distance, Learned, Watch
 from avrobust.defenses.gate import Gate, Gated
@@ -16,6 +16,7 @@ __all__ = [
     "MAX_SIM",
     "MIN_SIM",
     "PCL",
+    "THREE_STEPS",
     "Adaptation",
     "Adversarial",
     "Broken",

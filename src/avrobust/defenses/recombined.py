@@ -22,8 +22,9 @@ class Recombined:
     what follows the encoders decides from all four pairs: clean, audio attacked, video attacked, both attacked.
     `Adversarial` on `threat.subsets()` shows a clip one of these at a time.  Gradients go through a feature defense, such as a gate.
 
-    `alone` is the weight of the cross entropy of either attacked stream by itself, with zeros for the other's features: both
-    learn, also where one of them is enough for most clips (modality-balanced training; after Wang et al., CVPR 2020).
+    `alone` is the weight of the cross entropy of either attacked stream by itself, with the mean of the batch for the other's
+    features, as a `Gate` leaves it: both learn, also where one is enough for most clips (modality-balanced training), and what
+    decides from one stream is an expert that shares its weights.
 
     `ramp` and validation are those of `Adversarial`: on clips each attacked within one of the subsets.  A step takes about
     1.4 times as long as one of `Adversarial` with the same attack.
@@ -69,7 +70,8 @@ class Recombined:
         audio, visual = f.audio.chunk(2), f.visual.chunk(2)
         pairs = [*product(audio, visual)]
         if self.alone:
-            pairs += [(audio[1], torch.zeros_like(visual[1])), (torch.zeros_like(audio[1]), visual[1])]
+            absent = f.map(lambda s: s.detach().mean(0, keepdim=True).expand(len(batch), -1))
+            pairs += [(audio[1], absent.visual), (absent.audio, visual[1])]
         logits = net.decide(net.feature_defense(AV(*(torch.cat(streams) for streams in zip(*pairs, strict=True)))))
         losses = F.cross_entropy(logits, batch.label.repeat(len(pairs)), reduction="none").view(len(pairs), -1).mean(1)
         return losses[:4].mean() + self.alone * losses[4:].sum()

@@ -1,0 +1,53 @@
+"""Does it help a model to know which modality is attacked?
+
+    avrobust study aware
+Tian & Xu 2021 end with "attacked modality-aware predictions" as future work.  Gates that fall back on the modality that they trust,
+with three detectors, on networks that are trained adversarially; beside adversarial training alone and the same number of
+extra epochs.  Attacks know detector and gate.  Clips without a modality show what a gate that never errs could keep.
+"""
+
+from avrobust.attacks import ANYTHING, PGD, AVAutoAttack
+from avrobust.corruptions import Missing
+from avrobust.defenses import FAST, THREE_STEPS, Adversarial, Distance, Gate, Learned, Recombined
+from avrobust.objectives import Undetected, margin
+from avrobust.study.plan import ModelConfig, Study, Sweep
+from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, THREATS, VIEW
+from avrobust.training.recipe import cross_entropy
+
+MORE = 4  # epochs of a training that starts from the trained network
+DETECTORS = {"distance": Distance(), "odd one out": Learned(), "learned": Learned(THREE_STEPS, THREATS, rounds=2)}
+RECOMBINED = "Recombined"
+GATED = {f"{RECOMBINED}, gate ({name})": Gate(detector) for name, detector in DETECTORS.items()}
+UNDEFENDED = "AV, gate (learned)"  # a gate alone
+TRAINED = ("AV, extra epochs", "Adversarial", RECOMBINED)
+
+study = Study(
+    name="aware",
+    question="Does it help to know which modality is attacked?",
+    title="Attacked-modality-aware prediction, on the orchestra",
+    models=(
+        ModelConfig("AV", NETWORK),
+        ModelConfig("AV, extra epochs", NETWORK, start="AV", epochs=MORE, role="baseline"),
+        ModelConfig(
+            "Adversarial", NETWORK, start="AV", epochs=MORE, loss=Adversarial(cross_entropy, THREATS, FAST, ramp=1 / 3)
+        ),
+        ModelConfig(RECOMBINED, NETWORK, start="AV", epochs=MORE, loss=Recombined(THREATS[2], FAST, ramp=1 / 3)),
+        *(ModelConfig(name, NETWORK, start=RECOMBINED, epochs=0, feature_defense=gate) for name, gate in GATED.items()),
+        ModelConfig(UNDEFENDED, NETWORK, start="AV", epochs=0, feature_defense=Gate(DETECTORS["learned"])),
+    ),
+    sweeps=(
+        Sweep(
+            (*TRAINED, *GATED, UNDEFENDED),
+            (ONE_STEP, TEN_STEPS, AVAutoAttack(steps=8, targets=1, queries=20)),
+            THREATS,
+        ),
+        Sweep((*GATED, UNDEFENDED), (PGD(stop=True, objective=Undetected(margin)),), THREATS),
+        Sweep(TRAINED, (Missing(1.0),), ANYTHING.subsets()[:2]),
+    ),
+    tables=(THREATS,),
+    defenses=(THREATS,),
+    showcase=THREATS[2],
+    clip=CLIP,
+    view=VIEW,
+    attacked=120,
+)
