@@ -10,6 +10,6 @@ mkdir -p "$OUT"
 export CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=2
 two() { timeout --signal=INT --kill-after=5 "$1" taskset -c 0,1 "$PYTHON" "${@:2}" 2>&1 | tee -a "$OUT/cpu.log"; }
 
-two 35 benchmarks/chunks.py --size paper --batch 16 --chunks 2 4 8 16 --repeats 2 --out "$OUT"
-two 85 benchmarks/attacks.py --size paper --batch 8 --attacks PGD-10 --repeats 1 --out "$OUT" \
-    --methods torchattacks "torchattacks, our network, bfloat16" "engine, bfloat16" engine
+two 30 benchmarks/chunks.py --size paper --batch 16 --chunks 4 8 16 --repeats 1 --out "$OUT"
+two 80 benchmarks/attacks.py --size paper --batch 8 --attacks PGD-10 --repeats 1 --out "$OUT" \
+    --methods torchattacks "engine, bfloat16" engine

@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -218,23 +219,51 @@ def sparse(run: Run) -> str:
 
 
 def strength(run: Run) -> str:
-    """Correctly classified clips under each attack, and its cost."""
-    methods = list(dict.fromkeys(r["method"] for r in run["rows"]))
-    cells = {(r["model"], r["on"], r["method"]): f"{r['right']} ({short(r['passes'])})" for r in run["rows"]}
+    """Correctly classified clips under each attack, its cost, and which searches of the worst cases fooled a clip."""
+    a, rows = run["asked"], run["rows"]
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+
+    def cell(r: Row) -> str:
+        near = f"; {short(r['near'])}" if "near" in r else ""
+        return f"{r['right']} ({short(r['passes'])}{near})"
+
+    cells = {(r["model"], r["on"], r["method"]): cell(r) for r in rows}
     lines = [
         [model, SUBSETS[on], *(cells.get((model, on, method), "–") for method in methods)]
-        for model, on in dict.fromkeys((r["model"], r["on"]) for r in run["rows"])
+        for model, on in dict.fromkeys((r["model"], r["on"]) for r in rows)
     ]
+    title = f"Strength on the models of {a['run']}: correctly classified of {a['clips']} clips after attacks of {a['steps']} steps, passes per clip, and those after which at most one clip more stands"
+    fooled = [[r["model"], SUBSETS[r["on"]], r["method"], said] for r in rows if (said := adding(r))]
+    tables = [table(["", "attacked", *methods], lines)]
+    if fooled:
+        tables.append(
+            "Searches that fooled a clip which the ones before left:\n\n"
+            + table(["", "attacked", "", "search: clips"], fooled)
+        )
+    return f"**{title}**; {origin(run)}.\n\n" + "\n\n".join(tables)
+
+
+def adding(row: Row) -> str:
+    """The searches of a worst case after which fewer clips stood than before, but for the first."""
+    trace = row.get("trace", [])
+    drops = [(name, before[2] - left) for before, (name, _, left) in pairwise(trace)]
+    return ", ".join(f"{name}: {fewer}" for name, fewer in drops if fewer) or ("none after the first" if drops else "")
+
+
+def clean_gradients(run: Run) -> str:
+    """Seconds of attacks with and without keeping the gradient at the clean clips."""
     a = run["asked"]
-    title = f"Strength on the models of {a['run']}: correctly classified of {a['clips']} clips after attacks of {a['steps']} steps, and passes per clip"
-    return f"**{title}**; {origin(run)}.\n\n{table(['', 'attacked', *methods], lines)}"
-
-
-def components(run: Run) -> str:
-    """The searches of AVAutoAttack that fooled clips which the ones before left correct."""
-    lines = [[r["model"], r["search"], str(r["before"] - r["after"])] for r in run["rows"] if r["after"] < r["before"]]
-    title = f"Searches of AVAutoAttack that fooled a clip after the ones before; {run['asked']['clips']} clips"
-    return f"**{title}**; {origin(run)}.\n\n{table(['', 'search', 'fooled'], lines)}"
+    lines = [
+        [
+            r["attacks"],
+            str(r["threats"]),
+            short(r["computed anew"]),
+            f"{short(r['kept'])} ({r['computed anew'] / r['kept']:.2f})",
+        ]
+        for r in run["rows"]
+    ]
+    title = f"Curves, {a['clips']} clips, {INPUTS[a['size']]}: seconds with the gradient at the clean clips computed for each attack, and kept"
+    return f"**{title}**; {origin(run)}.\n\n{table(['', 'budgets', 'computed', 'kept'], lines)}"
 
 
 def searches(run: Run) -> str:
@@ -257,7 +286,8 @@ def searches(run: Run) -> str:
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options,
     "chunks": chunks, "sparse": sparse,
-    "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches, "components": components,
+    "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches,
+    "clean_gradients": clean_gradients,
 }  # fmt: skip
 
 

@@ -10,25 +10,32 @@ clips by their position.  Our APGD with the same loss, steps and ball is compare
 implementation.
 
 Cost is counted in passes of a clip through an encoder, forwards and backwards, because batches of one make seconds
-meaningless.  Square only has forward passes.
+meaningless.  Square only has forward passes.  Of both worst cases, the clips that stand after each search are noted beside the
+passes so far: "near" is the first count of passes per clip with at most one clip more standing than in the end.
 """
 
 import argparse
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import study_models
 import torch
 import torchattacks as library
-from measure import RUNS, write
+from measure import RUNS, clock, write
 from methods import Packed
 from torch import Tensor
 
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
+from avrobust.attacks import autoattack
 from avrobust.evaluation.stats import Proportion
 from avrobust.models.network import Absent, AVNet
+from avrobust.objectives import display_name
 from avrobust.papers.tian2021.budgets import TABLE3_X4
 from avrobust.types import Attack, Signals
 
@@ -50,11 +57,10 @@ class Passes:
         """One pass per clip."""
         self.count += len(clips)
 
-    def stop(self) -> int:
-        """Stop counting; returns the count."""
+    def stop(self) -> None:
+        """Stop counting."""
         for hook in self.hooks:
             hook.remove()
-        return self.count
 
 
 class PackedImage(Packed):
@@ -68,9 +74,14 @@ class PackedImage(Packed):
         return self.x.audio.new_full((len(self.x.audio), 1, side, side), 0.5)
 
 
-def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, *, whole: bool) -> Tensor:
-    """Which clips are still correct after the library's APGD, or after its whole AutoAttack, one clip at a time."""
-    correct = []
+# After each search: its name, the passes so far, and how many clips stand.
+Trace = list[tuple[str, int, int]]
+
+
+def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, passes: Passes, *, whole: bool) -> Trace:
+    """The library's APGD, or its whole AutoAttack, one clip at a time."""
+    names = ["APGD, cross entropy", "targeted APGD", "targeted FAB", "Square"] if whole else ["APGD"]
+    spent, standing = [0] * len(names), [0] * len(names)
     for i in range(len(batch)):
         x, y = batch.x.map(lambda s, i=i: s[i : i + 1]), batch.label[i : i + 1]
         packed = PackedImage(net, x, threat).eval()
@@ -82,22 +93,69 @@ def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, *, whole: bool)
         else:
             searches = [library.APGD(packed, eps=0.5, steps=steps, loss="ce")]
         right = bool(net(x).argmax(1) == y)
-        for search in searches:
+        for k, search in enumerate(searches):
+            before = passes.count
             if right:
                 u = search(packed.start(), y).detach()
                 right = bool(net(packed.signals(u)).argmax(1) == y)
-        correct.append(right)
-    return torch.tensor(correct)
+            spent[k], standing[k] = spent[k] + passes.count - before, standing[k] + right
+    return [(name, sum(spent[: k + 1]), standing[k]) for k, name in enumerate(names)]
 
 
-def ours(attack: Attack, net: AVNet, batch: Batch, threat: Threat) -> Tensor:
-    """Which clips are still correct after one of our attacks."""
-    adversarial = attack(net, batch.x, batch.label, threat, Seeds(0, batch.ids))
+def ours(attack: Attack, net: AVNet, batch: Batch, threat: Threat, passes: Passes) -> Trace:
+    """One of our attacks; of AVAutoAttack, each of its searches."""
+    found: Trace = []
+    with watched(passes, found):
+        adversarial = attack(net, batch.x, batch.label, threat, Seeds(0, batch.ids))
+    count = passes.count
     with torch.no_grad():
-        return net(adversarial).argmax(1) == batch.label
+        return [*found, ("all", count, int((net(adversarial).argmax(1) == batch.label).sum()))]
 
 
-def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, Callable[[], Tensor]]:
+@contextmanager
+def watched(passes: Passes, found: Trace) -> Iterator[None]:
+    """Inside, each search of AVAutoAttack is noted, where it has clips left to attack."""
+    climb, search, keep = autoattack._Run.climb, autoattack._Run.search, autoattack._Run.keep
+    both: list[autoattack._Run] = []  # whose active clips are those that stand
+
+    def note(run: autoattack._Run, name: str, before: int) -> None:
+        both.append(run)
+        left = len(both[0].active) - (before - len(run.active)) * (run is not both[0])
+        if before:
+            found.append((f"{run.active.threat.subset}: {name}", passes.count, left))
+
+    def climbed(run: Any, objective: Any, *args: Any, **how: Any) -> None:
+        before = len(run.active)
+        climb(run, objective, *args, **how)
+        name = display_name(objective) + (", along a way" if how.get("way") else "")
+        note(run, name + (", from both" if args else "") + (", alternating" if how.get("alternate") else ""), before)
+
+    def searched(run: Any) -> None:
+        kept: list[int] = []
+
+        def counted(run: Any, delta: Any) -> None:
+            kept.append(len(run.active))
+            keep(run, delta)
+
+        with patch.object(autoattack._Run, "keep", counted):
+            search(run)
+        if kept and len(kept) > run.begun:  # the last one is Square's
+            note(run, "Square", kept[-1])
+
+    with patch.object(autoattack._Run, "climb", climbed), patch.object(autoattack._Run, "search", searched):
+        yield
+
+
+def near(trace: Trace) -> int:
+    """The passes after which at most one clip more stands than in the end.
+
+    >>> near([("a", 100, 9), ("b", 300, 5), ("c", 900, 4)])
+    300
+    """
+    return next(count for _, count, left in trace if left <= trace[-1][2] + 1)
+
+
+def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, Callable[[Passes], Trace]]:
     """The attacks to compare, by display name."""
     mine = {"PGD-10": PGD(), "MIM-10": MIM(), "APGD": APGD(steps=steps), "AVAutoAttack": AVAutoAttack(steps=steps)}
     return {name: partial(ours, attack, net, batch, threat) for name, attack in mine.items()} | {
@@ -114,24 +172,42 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RUNS)
+    parser.add_argument("--methods", nargs="+", help="only these")
     args = parser.parse_args()
     batch = study_models.test_clips(args.run, args.clips)
-    models, rows = args.models or list(study_models.record(args.run)["models"]), []
-    asked = {"run": args.run.name, "clips": args.clips, "steps": args.steps, "on": args.on, "models": models}
-    print(f"{args.clips} clips, {args.steps} steps; clips still correct, and passes per clip in brackets\n")
+    models = args.models or list(study_models.record(args.run)["models"])
+    asked = {"run": args.run.name, "clips": args.clips, "steps": args.steps}
+    file = args.out / f"strength-{args.run.name}-{args.clips}.json"
+    before = json.loads(file.read_text()) if file.is_file() else {"asked": None}
+    rows = before["rows"] if before["asked"] == asked else []  # of other models and methods
+    print(
+        f"{args.clips} clips, {args.steps} steps; clips still correct, passes per clip, those to near the end, and seconds\n"
+    )
     for model in models:
         net = study_models.load(args.run, model)
         has = {m for m, encoder in zip("AV", net.encoders, strict=True) if not isinstance(encoder, Absent)}
         for threat in (t for t in TABLE3_X4 if t.subset in args.on and has.issuperset(t.subset)):
             print(f"{model}, {threat.subset}: ", end="", flush=True)
             for name, search in searches(net, batch, threat, args.steps).items():
-                passes = Passes(net)
-                right = int(search().sum())
-                each = passes.stop() / args.clips
-                rows.append({"model": model, "on": threat.subset, "method": name, "right": right, "passes": each})
-                print(f"{name} {Proportion(right, args.clips)} ({each:.0f})", end="; ", flush=True)
+                if args.methods and name not in args.methods:
+                    continue
+                passes, began = Passes(net), clock()
+                trace = search(passes)
+                spent, right = clock() - began, trace[-1][2]
+                passes.stop()
+                each, soon = trace[-1][1] / args.clips, near(trace) / args.clips
+                rows = [r for r in rows if (r["model"], r["on"], r["method"]) != (model, threat.subset, name)]
+                rows.append(
+                    {"model": model, "on": threat.subset, "method": name, "right": right, "passes": each, "near": soon}
+                    | {"seconds": spent, "trace": trace}
+                )
+                print(
+                    f"{name} {Proportion(right, args.clips)} ({each:.0f}, {soon:.0f}; {spent:.0f} s)",
+                    end="; ",
+                    flush=True,
+                )
+                write(file, "strength", asked, rows)
             print()
-            write(args.out / f"strength-{args.run.name}-{args.clips}.json", "strength", asked, rows)
 
 
 if __name__ == "__main__":

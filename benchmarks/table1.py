@@ -8,7 +8,7 @@ Clean predictions, then FGSM, PGD-10 (from a random start) and MIM-10 on audio, 
 With avrobust this is one call, `avrobust.evaluate`: it stops on a clip once it is misclassified, which is enough for a table of
 accuracies, checks every budget, and measures every perturbation.  "every clip" does not stop early, and "any callable" hides the
 model's structure.  The libraries get packed inputs and frozen weights (`methods.py`) and compute only the attack and the
-prediction.  "no clean gradients" computes the gradient at the clean clips anew for each attack.  One run each, without warm-up, in a separate process per method.  The clips' margins range from 0.01 to 10
+prediction.  One run each, without warm-up, in a separate process per method.  The clips' margins range from 0.01 to 10
 (`Problem.make`), so every attack fools some clips and not others; the more it fools, the more early stopping saves.
 """
 
@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from attacks import warm_up
@@ -66,16 +65,9 @@ def split(problem: Problem, batch: int) -> list[Batch]:
     return [Batch(problem.x.map(lambda s, i=i: s[i : i + batch]), problem.y[i : i + batch], tuple(ids[i : i + batch])) for i in cuts]  # fmt: skip
 
 
-def without_clean_gradients(problem: Problem, batch: int) -> Correct:
-    """The same without the cache of gradients at the clean clips."""
-    with patch.object(engine.TwoStream, "cache_clean_gradients", lambda victim, x, y: victim):
-        return by_us("float32", True, False, problem, batch)
-
-
 OURS: dict[str, Callable[[Problem, int], Correct]] = {
     "any callable": partial(by_us, "float32", True, True),
     "every clip": partial(by_us, "float32", False, False),
-    "no clean gradients": without_clean_gradients,
     "engine, bfloat16": partial(by_us, "bfloat16", True, False),
     "engine": partial(by_us, "float32", True, False),
 }
