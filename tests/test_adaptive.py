@@ -8,6 +8,7 @@ import torch
 from avrobust import PGD, AVAutoAttack, Seeds, Threat, engine
 from avrobust.attacks.adaptive import is_random, ways
 from avrobust.defenses import Broken, ExFMem, saving
+from avrobust.engine import recognise
 from avrobust.evaluation.probe import probe
 from avrobust.objectives import dlr_towards, margins
 from avrobust.types import Output
@@ -77,6 +78,14 @@ def test_probes_tell_them_apart(defended):
     assert found["sociable"]["sociable"] > 0.9 and found["sociable"]["random"] == 0
     assert found["saturated"]["faint"]["audio"] > 0.5 and found["saturated"]["flat"]["audio"] == 0
     assert found["rounded"]["flat"] == {"audio": 1.0, "visual": 1.0}
+
+
+def test_probes_see_a_chunk_of_their_clips_at_a_time(defended, monkeypatch):
+    """As the network does where clips are large."""
+    net, _, batch = defended
+    whole = probe(engine.as_victim(net, clips(1).x), batch)
+    monkeypatch.setattr(recognise, "TWO_MILLION", 3.0 * sum(s[0].numel() for s in batch.x))
+    assert probe(net, batch)["explained"] == pytest.approx(whole["explained"], abs=1e-3)
 
 
 def test_ways_around_a_feature_defense(defended):
