@@ -11,7 +11,7 @@ from scipy import stats
 
 from avrobust import AV, PGD, Batch, Threat, certify, evaluate
 from avrobust.attacks import ANYTHING
-from avrobust.certificates import Ablation, Gaussian, Randomised, Smoothed, lower, upper
+from avrobust.certificates import Ablation, Elements, Gaussian, Randomised, Smoothed, lower, upper
 from avrobust.certificates.base import draws_of
 from avrobust.evaluation.certified import certified
 from avrobust.evaluation.conditions import by_mode, tabulate
@@ -114,6 +114,20 @@ def test_changed_elements_are_counted():
     assert sizes == AV([2, 0], [1, 4])
     with pytest.raises(ValueError, match="at least 200 samples"):
         Ablation(segments=200).places(x)
+
+
+@pytest.mark.parametrize(
+    "audio, visual, threat", [(1, 2, ANYTHING), (2, 0, ANYTHING.only("A")), (0, 1, ANYTHING.only("V"))]
+)
+def test_an_attack_on_elements_changes_these_only(audio, visual, threat):
+    certificate = Ablation(segments=8, kept_audio=4, grid=4, kept_visual=8, draws=50)
+    rows = certify(line, near(5), certificate, Elements(certificate, audio, visual, PGD(steps=3)), [threat])
+    attacked = rows.where(mode="smoothed").data.slice(5)
+    assert attacked["distance"].to_pylist() == [certificate.distance(audio, visual)] * 5
+    batch = near(5)
+    found = Elements(certificate, audio, visual, PGD(steps=3))(line, batch.x, batch.label, threat, Seeds(0, batch.ids))
+    assert certificate.sizes(batch.x, found) == AV([audio] * 5, [visual] * 5)
+    assert bool((line(found)[:, 0] < line(batch.x)[:, 0]).all())
 
 
 def test_a_vote_that_is_not_sure_is_not_correct():

@@ -585,6 +585,7 @@ WRITES = {
     "train, prepared": ["train", "--data", "nowhere", "--out", "net", "--prepared"],
     "evaluate": ["evaluate", "m:x", "--data", "nowhere", "--audio", "0.01", "--out"],
     "evaluate, page": ["evaluate", "m:x", "--data", "nowhere", "--audio", "0.01", "--html"],
+    "certify": ["certify", "m:x", "--data", "nowhere", "--noise.audio", "0.01", "--out"],
     "study": ["study", "quick", "--out"],
     "study, cache": ["study", "quick", "--out", "run", "--cache"],
     "study, page": ["study", "quick", "--out", "run", "--html"],

@@ -286,6 +286,7 @@ def test_every_decision_is_in_the_index():
         ["show"],
         ["train"],
         ["evaluate"],
+        ["certify"],
         ["grid"],
         ["attack"],
         ["selftest"],

@@ -8,8 +8,9 @@ elements).  Either covers both modalities at once, each with its own size.
 from avrobust.certificates.ablation import Ablation
 from avrobust.certificates.base import Certificate
 from avrobust.certificates.bounds import lower, upper
+from avrobust.certificates.elements import Elements
 from avrobust.certificates.gaussian import Gaussian
 from avrobust.certificates.smoothed import Smoothed
 from avrobust.certificates.training import Randomised
 
-__all__ = ["Ablation", "Certificate", "Gaussian", "Randomised", "Smoothed", "lower", "upper"]
+__all__ = ["Ablation", "Certificate", "Elements", "Gaussian", "Randomised", "Smoothed", "lower", "upper"]

@@ -16,6 +16,7 @@ from avrobust.names import unknown, visible
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "measure": {
         "evaluate": ("avrobust.cli.evaluate", "attack a model: clean and robust accuracy"),
+        "certify": ("avrobust.cli.certify", "which perturbations change no answer, for certain"),
         "grid": ("avrobust.cli.grid", "attack a model at every pair of audio and visual budgets"),
         "attack": ("avrobust.cli.attack", "make one video adversarial"),
         "study": ("avrobust.cli.study", "run an experiment, from videos to report"),
@@ -37,7 +38,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 
 # Verbs that keep their finished parts: the same command continues from there.
-RESUMABLE = ("study", "train", "data", "selftest", "evaluate")
+RESUMABLE = ("study", "train", "data", "selftest", "evaluate", "certify")
 
 HELP = """usage: avrobust VERB [options]      avrobust VERB --help
 

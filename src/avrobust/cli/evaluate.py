@@ -87,14 +87,18 @@ class Options(EvaluationOptions):
 
     def threats(self) -> list[Threat]:
         """The budgets at every scale, smallest first.  Raises `ValueError` for what is no scale."""
-        try:
-            scales = sorted({Fraction(text) for text in (*self.scales, "1")})
-        except (ValueError, ZeroDivisionError):
-            scales = []
-        if not scales or scales[0] <= 0:
-            raise ValueError(f"--scales: expected numbers above 0, got {' '.join(self.scales)}. Give 1/4 1/2 1 2.")
-        full = self.threat()
-        return [Threat(*full.map(lambda ball, s=float(s): ball.scaled(s))) for s in scales]
+        return scaled_threats(self.threat(), self.scales)
+
+
+def scaled_threats(full: Threat, texts: Sequence[str]) -> list[Threat]:
+    """These multiples of a threat and itself, smallest first.  Raises `ValueError` for what is no scale."""
+    try:
+        scales = sorted({Fraction(text) for text in (*texts, "1")})
+    except (ValueError, ZeroDivisionError):
+        scales = []
+    if not scales or scales[0] <= 0:
+        raise ValueError(f"--scales: expected numbers above 0, got {' '.join(texts)}. Give 1/4 1/2 1 2.")
+    return [Threat(*full.map(lambda ball, s=float(s): ball.scaled(s))) for s in scales]
 
 
 def main(argv: Sequence[str]) -> Answer:

@@ -16,6 +16,8 @@ STUDIES = {
     **TIAN2021,
     "aware": "avrobust.study.aware",
     "corruptions": "avrobust.papers.maharana2025.corruptions",
+    "corruptions": "avrobust.papers.maharana2025.corruptions",
+    "certificates": "avrobust.study.certificates",
     "selftest": "avrobust.study.selftest",
 }
 

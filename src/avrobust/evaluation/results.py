@@ -1,5 +1,6 @@
 """The numbers of rows as plain data, for JSON: what `Rows.table` prints."""
 
+import json
 import math
 from dataclasses import asdict
 from typing import Any
@@ -27,7 +28,20 @@ def results(rows: Rows) -> dict[str, Any]:
         numbers = {name.replace(" ", "_"): _plain(number) for name, number in measured.items()}
         budget = Budget.of(row)
         conditions.append(about | {"budget": asdict(budget), "threat": str(budget)} | numbers)
-    return {"conditions": conditions, "flags": [asdict(flag) for flag in rows.flags()]}
+    flags = [asdict(flag) for flag in rows.flags()]
+    certified = [
+        {
+            "model": c.model, "certificate": json.loads(c.told), "accuracy": _plain(c.accuracy()), "abstained": _plain(c.abstained),
+            "reach": c.reach.tolist(), "clips": c.here.clips,
+            "attacks": [
+                {"attack": a.condition.attack, "budget": asdict(a.condition.budget), "distance": a.distance}
+                | {"certified": _plain(a.certified), "correct": _plain(a.correct), "broken": a.broken}
+                for a in c.attacks
+            ],
+        }
+        for c in rows.certified
+    ]  # fmt: skip
+    return {"conditions": conditions, "flags": flags} | ({"certified": certified} if certified else {})
 
 
 def _plain(number: Estimate) -> dict[str, float | int | None]:

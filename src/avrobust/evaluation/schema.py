@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avrobust.config import from_plain, parse
-from avrobust.evaluation.certified import certified, certified_lines
+from avrobust.evaluation.certified import Certified, certified, certified_lines
 from avrobust.evaluation.conditions import Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures, Numbers
@@ -256,6 +256,16 @@ class Rows:
         order = dict.fromkeys(zip(*(self.data[k].to_pylist() for k in keys), strict=True))
         return [self.where(**dict(zip(keys, values, strict=True))) for values in order]
 
+    @property
+    def certified(self) -> list[Certified]:
+        """What certificates among the rows guarantee of each model, beside attacks on the smoothed ones.
+
+        >>> Rows.concat([]).certified
+        []
+        """
+        table, apart = by_mode(tabulate(self.data))
+        return certified(apart["smoothed"], table)
+
     def table(self) -> str:
         """Robust accuracy and attack success per model, attack and budget, as text; then what raises doubt.
 
@@ -271,11 +281,14 @@ class Rows:
                 continue
             budget = Budget.of(row).attacked
             lines.append((row["model"], row["attack"], budget, *(str(numbers.get(n, MISSING)) for n in names)))
-        _, apart = by_mode({p.condition: p for p in self._measured})
-        smoothed = certified_lines(certified(apart["smoothed"], {p.condition: p for p in self._measured}))
         notes = dict.fromkeys(note for p in self._measured for note in self.measures(p.condition.model).notes(p))
         return "\n".join(
-            [*columns(lines), *smoothed, *notes, *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note")]
+            [
+                *columns(lines),
+                *certified_lines(self.certified),
+                *notes,
+                *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note"),
+            ]
         )
 
     def report(self, page: Path | str) -> Path:

@@ -66,8 +66,8 @@ def beside(found: Sequence[Certified]) -> Table:
             crossed = f"broken: {listed(a.broken)}" if a.broken else "no"
             body.append(
                 [
-                    Cell(c.model, (c.name,)),
-                    Cell(ATTACKED[subset], (at(subset, a.condition.budget),)),
+                    Cell(c.model),
+                    Cell(ATTACKED[subset], (a.condition.attack, at(subset, a.condition.budget))),
                     table.number(a.distance, f"{a.distance:.3g}"),
                     table.share(a.certified),
                     table.share(a.correct, role="strong"),
