@@ -5,8 +5,8 @@ Randomised smoothing with a Gaussian per modality (Cohen et al. 2019) and ablati
 et al. 2024), of a network trained as usual and of networks trained on noisy and on ablated clips.
 """
 
-from avrobust.attacks import PGD
-from avrobust.certificates import Ablation, Gaussian, Randomised, Smoothed
+from avrobust.attacks import ANYTHING, PGD
+from avrobust.certificates import Ablation, Elements, Gaussian, Randomised, Smoothed
 from avrobust.models.zoo import NetSpec
 from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.shared import CLIP, TEN_STEPS, THREATS, VIEW
@@ -22,6 +22,7 @@ ELEMENTS = Ablation(segments=32, kept_audio=4, grid=8, kept_visual=8)
 NEAR, FAR = Threat.l2(audio=0.03, visual=0.25), Threat.l2(audio=0.06, visual=0.5)
 WITHIN = (*NEAR.subsets(), FAR)
 SEARCH = PGD(steps=10)
+CHANGED = tuple(Smoothed(Elements(ELEMENTS, n, n, SEARCH), ELEMENTS, copies=8) for n in (1, 4))
 
 study = Study(
     name="certificates",
@@ -35,7 +36,7 @@ study = Study(
     sweeps=(
         Sweep(("Noise",), (BOTH, *ALONE), ()),
         Sweep(("Noise",), (Smoothed(SEARCH, BOTH, copies=8),), WITHIN),
-        Sweep(("Elements",), (ELEMENTS,), ()),
+        Sweep(("Elements",), (ELEMENTS, *CHANGED), (ANYTHING,)),
         Sweep(("AV",), (BOTH, ELEMENTS), ()),
         Sweep(("AV", "Noise"), (TEN_STEPS,), WITHIN),
     ),
