@@ -652,6 +652,23 @@ def test_tasks_by_name():
     assert TaskOptions("retrieval").of(two) == tasks.Retrieval()
 
 
+def test_certify_writes_a_run_with_its_section(own, tmp_path, capsys):
+    words = ["certify", *own[1:6], *own[-8:], "--limit", "4", "--votes", "30", "--select", "5"]
+    words += ["--classes", "flute,tuba,erhu", "--json"]
+    asked = ["--noise.audio", "0.05", "--keep.visual", "8", "--attacks", "PGD-2", "--audio", "0.1", "--out", "run"]
+    assert main([*words, *asked]) == 0
+    said = capsys.readouterr()
+    assert "cost: 70 passes of each clip" in said.err
+    told = json.loads(said.out)
+    names = [c["certificate"]["class"].partition(":")[2] for c in told["certified"]]
+    assert sorted(names) == ["Ablation", "Gaussian"]
+    for c in told["certified"]:
+        assert c["accuracy"]["n"] == 4 == len(c["reach"][0]) and [a["correct"]["n"] for a in c["attacks"]] == [4]
+    html = Path("run/report.html").read_text()
+    assert 'id="certified"' in html and "What smoothing certifies" in html
+    assert main(words) == 1 and "expected noise or elements to keep" in capsys.readouterr().err
+
+
 def test_a_detector_is_evaluated_as_one(own, capsys):
     Path("detector.py").write_text(
         "def model(x):\n    return 100 * (x.audio.abs().mean(1) - 0.05) + x.visual.mean((1, 2, 3, 4))\n"

@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from avrobust.evaluation.comparison import clips_needed, paired
 from avrobust.evaluation.schema import Rows
@@ -131,13 +133,49 @@ def test_the_selftest_fails_where_something_else_stands_than_should(run, monkeyp
 
 
 def test_the_selftest_holds_every_broken_defense():
+    from avrobust.certificates import Smoothed
     from avrobust.cli.studies import named
-    from avrobust.study.selftest import BROKEN, HOLDS
+    from avrobust.study.selftest import BROKEN, BROKEN_CERTIFICATES, BROKEN_DETECTOR, CERTIFICATE, DETECTOR, HOLDS
 
     study = named("selftest")
     names = {c.name for c in study.models}
-    assert {*BROKEN, "PCL", HOLDS} < names
+    assert {*BROKEN, "PCL", HOLDS, BROKEN_DETECTOR, DETECTOR} < names
+    tried = {type(cell.attack): cell.attack for cell in study.cells("AV", 0)}
+    assert {*BROKEN_CERTIFICATES, CERTIFICATE} <= {cell.attack for cell in study.cells("AV", 0)} and Smoothed in tried
     assert {c.epochs for c in study.models if c.name in BROKEN} == {0}
+
+
+def test_the_selftest_judges_certificates_and_detectors(monkeypatch):
+    from avrobust import PGD, Threat, evaluate
+    from avrobust.certificates import Gaussian, Smoothed
+    from avrobust.certificates.broken import BrokenCertificate
+    from avrobust.cli import selftest
+    from avrobust.defenses import Distance
+    from avrobust.defenses.broken import BrokenDetection
+    from avrobust.report.load import read
+    from nets import clips, in_batches, network
+    from test_certificates import line, near
+
+    right = Gaussian(audio=0.5, visual=0.5, select=10, draws=60)
+    broken = [BrokenCertificate(audio=0.5, visual=0.5, select=10, draws=60, how=how) for how in ("fixed", "estimate")]
+    monkeypatch.setattr(selftest, "CERTIFICATE", right)
+    monkeypatch.setattr(selftest, "BROKEN_CERTIFICATES", tuple(broken))
+    tried = [right, *broken, *(Smoothed(PGD(steps=5), c, copies=4, votes=40) for c in (right, broken[0]))]
+    judged = selftest.certificates(read(evaluate(line, near(), tried, [Threat.l2(audio=0.4, visual=0.4)])))
+    assert {j.name: j.verdict for j in judged} == {right.name: "reliable"} | {c.name: "not reliable" for c in broken}
+    assert not any(j.wrong for j in judged)
+
+    rows = []
+    for name, detection in ((selftest.BROKEN_DETECTOR, BrokenDetection()), (selftest.DETECTOR, Distance())):
+        net, batch = network(), clips(48)
+        with torch.no_grad():
+            net.classifier.bias -= net(batch.x).mean(0)
+            batch = replace(batch, label=net(batch.x).argmax(1))
+        net.feature_defense = detection.fill(net, in_batches(batch, 16), 0)
+        rows.append(evaluate(net.eval(), batch, PGD(steps=3), Threat.linf(audio=0.05, visual=0.05), name=name))
+    judged = selftest.detectors(read(Rows.concat(rows)))
+    assert [j.verdict for j in judged] == ["not reliable", "reliable"] and not any(j.wrong for j in judged)
+    assert judged[0].alarms == ("a detector hides its gradient",)
 
 
 def test_verdicts_agree_with_the_intervals_beside_them(run):

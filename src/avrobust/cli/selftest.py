@@ -1,28 +1,45 @@
 """`avrobust selftest`."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.answer import Answer, note
 from avrobust.cli.options import Device, Flag, Json, Maybe, parse
 from avrobust.cli.places import folder
 from avrobust.cli.study import complete
+from avrobust.evaluation.certified import certified, overclaimed
 from avrobust.evaluation.stats import columns, percent
+from avrobust.evaluation.suspicion import suspected
 from avrobust.extras import needs
+from avrobust.objectives import display_name
 from avrobust.report.load import read
+from avrobust.report.run import Run
 from avrobust.study.machines import Machines
 from avrobust.study.runner import run
-from avrobust.study.selftest import HOLDS, study
+from avrobust.study.selftest import (
+    BROKEN_CERTIFICATES,
+    BROKEN_DETECTOR,
+    CERTIFICATE,
+    DETECTOR,
+    HIDING,
+    HOLDS,
+    study,
+)
+from avrobust.study.shared import TEN_STEPS
 
 with needs("report"):
     from avrobust.report.sections import robustness
 
+PLAIN, HIDES = display_name(TEN_STEPS), display_name(HIDING)
 ABOUT = """Check that this installation rates broken defenses as broken, and an adversarially trained model as robust.
 
-Trains one model, adds feature defenses that are broken on purpose, and attacks each. Fails if a broken defense is rated
-as robust without a flag, or if the adversarially trained model is rated as broken.
+Trains one model, adds feature defenses, a detector and certificates that are broken on purpose, and attacks each. Fails if a
+broken one is rated as robust or reliable, or if one that holds is not.
 
 example:
   avrobust selftest          # some minutes; ends with runs/selftest/report.html
@@ -58,24 +75,89 @@ def main(argv: Sequence[str]) -> Answer:
     )
     if not complete(options.out):
         return Answer(f"The report: {page}", {"passed": False, "page": page}, options.json, status=1)
-    (table,) = robustness.tables(read(options.out))
-    lines: list[tuple[str, ...]] = [("defense", "clean", "FGSM", "worst", "verdict", "")]
-    deceived = []
-    for row in table.rows[1:]:
-        numbers = (percent(e.value) for e in (row.clean, row.weak, row.strong))
-        lines.append((row.model, *numbers, row.verdict, ", ".join(row.alarms)))
-        if (row.verdict == "more robust") != (row.model == HOLDS):
-            deceived.append(f"{row.model} ({row.verdict})")
+    judged = read(options.out)
+    groups = {"defenses": defenses(judged), "detectors": detectors(judged), "certificates": certificates(judged)}
+    deceived = [f"{j.name} ({j.verdict})" for group in groups.values() for j in group if j.wrong]
     if deceived:
         note(
-            f"avrobust selftest: expected {HOLDS} alone to be rated more robust, got unexpected verdicts: "
-            f"{', '.join(deceived)}. Do not trust the verdicts of this installation; read the report."
+            f"avrobust selftest: expected {HOLDS} alone to be rated more robust, and every broken detector and certificate, and no "
+            f"other, as not reliable, got unexpected verdicts: {', '.join(deceived)}. Do not trust the verdicts of this "
+            "installation; read the report."
         )
-    verdicts = [
-        {"defense": row.model, "verdict": row.verdict, "alarms": row.alarms}
-        | {name: getattr(row, name).value for name in ("clean", "weak", "strong")}
+    told = {"passed": not deceived, "page": page} | {name: [asdict(j) for j in group] for name, group in groups.items()}
+    lines = [line for name, group in groups.items() if group for line in table(name, group)]
+    return Answer("\n".join([*lines, f"The report: {page}"]), told, options.json, status=int(bool(deceived)))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the harness says of a defense, a detector or a certificate, and whether that is `wrong`.
+
+    `numbers` are those of its kind, see its function; `alarms` are why it is not reliable.
+    """
+
+    name: str
+    numbers: dict[str, float]
+    verdict: str
+    alarms: tuple[str, ...]
+    wrong: bool
+
+
+def defenses(run: Run) -> list[Judged]:
+    """The verdicts of the report: only the one that holds may be more robust."""
+    (table,) = robustness.tables(run)
+    return [
+        Judged(
+            row.model,
+            {"clean": row.clean.value, "FGSM": row.weak.value, "worst": row.strong.value},
+            row.verdict,
+            row.alarms,
+            wrong=(row.verdict == "more robust") != (row.model == HOLDS),
+        )
         for row in table.rows[1:]
     ]
-    told = {"passed": not deceived, "defenses": verdicts, "page": page}
-    text = "\n".join([*columns(lines), "", f"The report: {page}"])
-    return Answer(text, told, options.json, status=int(bool(deceived)))
+
+
+def detectors(run: Run) -> list[Judged]:
+    """The share of clips that are wrong and unnoticed: clean, under an attack that does not know the detector, under one that hides."""
+    found = []
+    for model in (m for m in (BROKEN_DETECTOR, DETECTOR) if run.clean(m)):
+        own = [s for s in suspected(run.table) if s.condition.model == model]
+        by = {name: [s.unnoticed.value for s in own if s.condition.attack == name] for name in ("none", PLAIN, HIDES)}
+        numbers = dict(zip(("clean", "PGD", "hiding"), map(_mean, by.values()), strict=True))
+        alarms = tuple(dict.fromkeys(f.name for f in run.flags if f.level == "alarm" and f.model == model))
+        found.append(_judged(model, numbers, alarms, broken=model == BROKEN_DETECTOR))
+    return found
+
+
+def certificates(run: Run) -> list[Judged]:
+    """Certified accuracy from 0 on and at the size of the attack, beside what that attack leaves correct."""
+    names = {c.name: c for c in (*BROKEN_CERTIFICATES, CERTIFICATE)}
+    found = []
+    for c in certified(run.smoothed, run.table):
+        attack = next(iter(c.attacks), None)
+        numbers = {"certified": c.accuracy().value} | (
+            {"at the attack": attack.certified.value, "attacked": attack.correct.value} if attack else {}
+        )
+        reasons = {"an attack breaks it": any(a.broken for a in c.attacks), "more than its votes": bool(overclaimed(c))}
+        alarms = tuple(name for name, raised in reasons.items() if raised)
+        found.append(_judged(c.name, numbers, alarms, broken=names[c.name] in BROKEN_CERTIFICATES))
+    return found
+
+
+def _judged(name: str, numbers: dict[str, float], alarms: tuple[str, ...], *, broken: bool) -> Judged:
+    return Judged(name, numbers, "not reliable" if alarms else "reliable", alarms, wrong=bool(alarms) != broken)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def table(title: str, group: Sequence[Judged]) -> list[str]:
+    """A group for people, line by line."""
+    heads = list(dict.fromkeys(name for j in group for name in j.numbers))
+    body = [
+        (j.name, *(percent(j.numbers.get(name, math.nan)) for name in heads), j.verdict, ", ".join(j.alarms))
+        for j in group
+    ]
+    return [*columns([(title, *heads, "verdict", ""), *body]), ""]

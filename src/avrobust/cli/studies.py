@@ -16,7 +16,6 @@ STUDIES = {
     **TIAN2021,
     "aware": "avrobust.study.aware",
     "corruptions": "avrobust.papers.maharana2025.corruptions",
-    "corruptions": "avrobust.papers.maharana2025.corruptions",
     "certificates": "avrobust.study.certificates",
     "selftest": "avrobust.study.selftest",
 }

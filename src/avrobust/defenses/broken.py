@@ -3,12 +3,14 @@
 They are feature defenses, between the encoders and the fusion, so that one trained network serves for all of them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from avrobust.defenses.detection import Detection, Distance, Features
+from avrobust.defenses.embedded import Embedded
 from avrobust.models.network import Network
 from avrobust.types import AV, Batch
 
@@ -64,3 +66,30 @@ class BrokenDefense(nn.Module):
         """The changed features."""
         bend = HOW[self.settings.how]
         return f.map(lambda s, size: bend(s, self.settings.amount, size), self.size)
+
+
+DISTANCE = Distance()
+
+
+@dataclass(frozen=True)
+class BrokenDetection(Detection):
+    """`detection` with a suspicion that is only its sign: it sees what the detector sees, and no gradient tells how to hide."""
+
+    detection: Detection = DISTANCE
+
+    def fit(self, net: Network, clips: Sequence[Batch], known: Embedded, seed: int) -> "Signs":
+        """The detector, with its answers rounded."""
+        return Signs(self.detection.fit(net, clips, known, seed))
+
+
+class Signs(nn.Module):
+    """What `detector` suspects, as -1 or 1."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, f: Features) -> AV[Tensor]:
+        """(b) each, of features (b d)."""
+        found: AV[Tensor] = self.detector(f)
+        return found.map(torch.sign)

@@ -32,6 +32,7 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
     entropy.  `flat`: the gradient of the margin (of the answer, in other tasks) is zero too, or not finite; these two per
     modality.  `ignores`: no logit changes when a modality is replaced by another clip's, of another class if there is one.
     `moved`: the number of clips whose prediction then changes.  `explained`: see `explained`; None where `random`.
+    `hidden`, of a model that says which modality it takes for attacked: what it suspects of the modality has no gradient.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
     >>> found = probe(model, Batch(AV(torch.zeros(2, 8), torch.rand(2, 1, 3, 4, 4)), torch.tensor([0, 1])))
@@ -48,6 +49,7 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
         first = asked(x)
         again = [asked(x) for _ in range(AGAIN)]
         alone = torch.cat([asked(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(y))])
+        suspects = judge.output(x, ("suspicion",)).suspicion is not None
         swapped = x.map(lambda s: s[_partners(y)])
         others = AV(AV(swapped.audio, x.visual), AV(x.audio, swapped.visual)).map(asked)
     random = _share(np.any([_differ(first, z) for z in again], axis=0))
@@ -62,6 +64,7 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
         "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
         "moved": dict(others.map(lambda z: int(task.changed(first, z).sum())).items()),
+        "hidden": _hidden(judge, x, y) if suspects else {},
         "explained": {name: None if random else explained(judge, x, y, name, task) for name, _ in x.items()},
     }
 
@@ -116,6 +119,15 @@ def explained(model: Model, x: Signals, y: Tensor, modality: str, task: Task = C
             seen, promised = seen[kept], promised[kept]
             return float(max(0.0, 1 - ((seen - promised) ** 2).sum() / (seen**2).sum()))
     return None
+
+
+def _hidden(model: Model, x: Signals, y: Tensor) -> dict[str, float]:
+    """By modality, the share of clips on which no gradient leads to hiding it from the model."""
+
+    def of(name: str) -> Objective:
+        return Loss("suspicion", lambda out, y: getattr(out.suspicion, name), needs=("suspicion",))
+
+    return {name: _share(~(getattr(_sizes(model, of(name), x, y), name) > 0)) for name, _ in x.items()}
 
 
 def _sizes(model: Model, objective: Objective, x: Signals, y: Tensor) -> AV[NDArray[np.float64]]:

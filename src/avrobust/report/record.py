@@ -58,6 +58,7 @@ class Probe:
     ignores: dict[str, bool] = field(default_factory=dict)
     moved: Parts | None = None
     explained: dict[str, float | None] = field(default_factory=dict)
+    hidden: dict[str, float] = field(default_factory=dict)
     low: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 

@@ -9,8 +9,12 @@ Ours, 48 attacked clips, means over attacks on audio, video and both, FGSM -> wo
 undecided; Adversarial 66.0 -> 58.3, rated more robust.
 """
 
-from avrobust.attacks import AVAutoAttack, Square
-from avrobust.defenses import FAST, PCL, Adversarial, Broken, Prototypes
+from avrobust.attacks import PGD, AVAutoAttack, Square
+from avrobust.certificates import Gaussian, Smoothed
+from avrobust.certificates.broken import BrokenCertificate
+from avrobust.defenses import FAST, PCL, Adversarial, Broken, Distance, Prototypes
+from avrobust.defenses.broken import BrokenDetection
+from avrobust.objectives import Undetected, margin
 from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, THREATS, VIEW
 from avrobust.threat import Threat
@@ -24,6 +28,18 @@ BROKEN = {
     "Sociable": Broken("sociable", 0.5),
 }
 HOLDS = "Adversarial"
+# A detector whose answers are rounded, so that no attack learns to hide from it, and the detector itself.
+BROKEN_DETECTOR, DETECTOR = "Rounded detector", "Detector"
+HIDING = PGD(stop=True, objective=Undetected(margin))
+# Votes on the same noise; shares of votes taken for probabilities; and noise and bound as they should be.
+FIXED, SHARE, CERTIFICATE = (
+    BrokenCertificate(audio=0.01, visual=0.2, select=10, draws=60, how="fixed"),
+    BrokenCertificate(audio=0.01, visual=0.2, select=10, draws=20, how="estimate"),
+    Gaussian(audio=0.01, visual=0.2, select=10, draws=60),
+)
+BROKEN_CERTIFICATES = FIXED, SHARE
+# Inside what sixty votes that are all alike certify.
+NEAR = Threat.l2(audio=0.01, visual=0.2)
 
 study = Study(
     name="selftest",
@@ -35,6 +51,8 @@ study = Study(
             ModelConfig(name, NETWORK, start="AV", epochs=0, feature_defense=feature_defense)
             for name, feature_defense in BROKEN.items()
         ),
+        ModelConfig(BROKEN_DETECTOR, NETWORK, start="AV", epochs=0, feature_defense=BrokenDetection()),
+        ModelConfig(DETECTOR, NETWORK, start="AV", epochs=0, feature_defense=Distance()),
         ModelConfig("PCL", NETWORK, start="AV", epochs=2, loss=PCL(), feature_defense=Prototypes()),
         ModelConfig(
             HOLDS,
@@ -50,6 +68,9 @@ study = Study(
             (ONE_STEP, TEN_STEPS, Square(queries=40), AVAutoAttack(steps=10, targets=2, queries=40)),
             THREATS,
         ),
+        Sweep((BROKEN_DETECTOR, DETECTOR), (TEN_STEPS, HIDING), THREATS),
+        Sweep(("AV",), (CERTIFICATE, *BROKEN_CERTIFICATES), ()),
+        Sweep(("AV",), tuple(Smoothed(PGD(steps=5), c, copies=4, votes=30) for c in (CERTIFICATE, FIXED)), (NEAR,)),
     ),
     tables=(THREATS,),
     defenses=(THREATS,),

@@ -38,6 +38,7 @@ from avrobust.evaluation.flags.models import (
     gradient_vanishes,
     ignored_modality,
     random_outputs,
+    suspicion_hides,
 )
 
 __all__ = ["LEVELS", "OVER_BUDGET", "RULES", "SIGNIFICANT", "Evidence", "Flag", "Level", "flags"]
@@ -63,6 +64,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     random_outputs,
     depends_on_batch,
     gradient_vanishes,
+    suspicion_hides,
     gradient_misleads,
     crafted_in_low_precision,
     attacked_otherwise,

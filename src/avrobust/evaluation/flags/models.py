@@ -76,6 +76,18 @@ def gradient_vanishes(seen: Evidence) -> Iterable[Flag]:
                 yield Flag("gradients vanish", "alarm", text, model)
 
 
+def suspicion_hides(seen: Evidence) -> Iterable[Flag]:
+    """A detector whose answer has no gradient cannot be fooled by one, which says nothing about how well it detects."""
+    for model, p in seen.probes.items():
+        for modality, share in p.get("hidden", {}).items():
+            if share > ENOUGH:
+                text = (
+                    f"What {model} suspects of {modality} has no gradient, on {_share(p, share)}: attacks cannot learn to hide "
+                    "from it, and what it detects of them is overrated."
+                )
+                yield Flag("a detector hides its gradient", "alarm", text, model)
+
+
 def gradient_misleads(seen: Evidence) -> Iterable[Flag]:
     """A gradient that is not the logits' own, as where a part of the path is cut, leads attacks elsewhere."""
     for model, p in seen.probes.items():
