@@ -86,6 +86,10 @@ class L2Budget(Budget):
 
     norm: Literal["linf", "l2"] = "l2"
 
+    def threat(self) -> Threat:
+        """The threat, of no budgets where nobody attacks."""
+        return self.asked
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EvaluationOptions):
@@ -130,7 +134,7 @@ def main(argv: Sequence[str]) -> Answer:
         with needs("report"):
             import avrobust.report.page  # noqa: F401, before any work: it is written at the end
     searches = [attack(text) for text in options.attacks]
-    threats = scaled_threats(options.threat(), options.scales) if searches else []
+    threats = scaled_threats(Budget.threat(options.budget), options.scales) if searches else []
     tried: list[Attack] = [*certificates, *(Smoothed(a, c) for c in certificates for a in searches)]
     for threat in threats:
         attacks_within(tried, threat)  # before any work: are their names different?

@@ -155,9 +155,14 @@ class Budget:
     norm: Literal["linf", "l2"] = "linf"
     """Norm of both budgets."""
 
+    @property
+    def asked(self) -> Threat:
+        """The threat, of no budgets too."""
+        return (Threat.linf if self.norm == "linf" else Threat.l2)(audio=self.audio, visual=self.visual)
+
     def threat(self) -> Threat:
         """The threat.  Raises `ValueError` if both budgets are 0."""
-        found = (Threat.linf if self.norm == "linf" else Threat.l2)(audio=self.audio, visual=self.visual)
+        found = self.asked
         if found.subset == "clean":
             raise ValueError("expected an audio or visual budget, got 0 for both. Give --audio, --visual or both.")
         return found
