@@ -237,3 +237,37 @@ def test_what_cannot_be_certified_is_refused():
     for wrong in ({"kept_audio": 0}, {"kept_visual": 65}, {"kept_audio": None, "kept_visual": None}):
         with pytest.raises(ValueError, match=r"between 1 and|expected a modality"):
             Ablation(**wrong)
+
+
+def test_the_report_draws_the_lower_bound_beside_the_upper_one():
+    import altair
+
+    from avrobust.report.load import read
+    from avrobust.report.sections import certified as section
+
+    certificate = Gaussian(audio=0.5, visual=0.5, draws=100, select=10)
+    rows = certify(line, near(), certificate, PGD(steps=3), Threat.l2(audio=0.3, visual=0.3), name="<b>$a</b>")
+    shown = section.data(read(rows))
+    (figure,) = shown["figures"]
+    altair.Chart.from_dict(figure.whole() | {"config": {}}, validate=True)
+    assert figure.svg().startswith("<svg")
+    values = [r["accuracy, %"] for r in figure.rows if r["bound"] == "certified"]
+    assert values == sorted(values, reverse=True) and values[0] > values[-1] == 0
+    marks = {r["bound"]: r for r in figure.rows if r["bound"] != "certified"}
+    assert set(marks) == {"Audio attacked", "Visual attacked", "Both attacked"}
+    assert marks["Both attacked"]["distance"] == pytest.approx(math.hypot(0.6, 0.6), abs=1e-3)
+    overview, beside = shown["tables"]
+    assert (
+        len(overview.rows) == 1
+        and len(beside.rows) == 3
+        and shown["result"].endswith("0 of 3 attacks break a certificate")
+    )
+    assert section.data(read(evaluate(line, near(), [], ANYTHING))) is None
+
+
+def test_json_has_what_is_certified():
+    from avrobust.evaluation.results import results
+
+    (told,) = results(certify(line, near(4), Gaussian(audio=0.5, draws=50, select=5)))["certified"]
+    assert told["certificate"]["audio"] == 0.5 and told["clips"] == tuple(f"clip/{i}" for i in range(4))
+    assert len(told["reach"][0]) == told["accuracy"]["n"] == 4 and told["attacks"] == []

@@ -3,7 +3,9 @@
     avrobust selftest          # some minutes on two AVX2 cores without a GPU
 One small network behind feature defenses that are broken on purpose: features rounded (no gradient), scaled until
 softmax saturates (no gradient left), made noisy, mixed with those of the batch.  PCL, which is known to fall to
-attacks that adapt.  And adversarial training, which is known to hold.
+attacks that adapt.  And adversarial training, which is known to hold.  A detector of attacked modalities whose answers are
+rounded, beside the same detector; certificates whose votes see one noise, or whose share of votes is taken for a probability,
+beside one that holds: the broken ones, and they alone, are not reliable.
 Ours, 48 attacked clips, means over attacks on audio, video and both, FGSM -> worst case: no defense 45.1 -> 28.5; Rounded
 72.9 -> 27.8, Saturated 72.9 -> 28.5, Noisy 45.1 -> 27.1, Sociable 52.1 -> 33.3, all of them flagged; PCL 45.8 -> 34.7,
 undecided; Adversarial 66.0 -> 58.3, rated more robust.
