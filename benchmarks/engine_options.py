@@ -38,7 +38,7 @@ def folded(net: AVNet, x: Signals) -> Model:
     net, example = copy.deepcopy(net), one(x)
     with torch.enable_grad():
         changes, _ = folding.candidates(net, lambda: net.embed(example), on_cpu=False)
-    folding.apply([change for change in changes if isinstance(change, folding.Fold)], lambda: True)
+    folding.apply(net, [change for change in changes if isinstance(change, folding.Fold)], lambda: True)
     return engine.as_victim(net, example)
 
 

@@ -179,6 +179,18 @@ def test_a_model_is_verified_once_and_again_when_it_has_changed(change, capsys):
     assert asked(Counting()) > 0  # another one of its kind
 
 
+def test_a_second_surrogate_takes_no_run_until_the_model_changes():
+    net = Counting()
+    for change in (lambda net: None, raised):
+        change(net)
+        engine.surrogate(net, ONE)
+        before = net.runs
+        again = engine.surrogate(net, ONE)
+        assert net.runs == before > 0 and again.net is not net
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in again.net.modules())
+        assert torch.allclose(again(BATCH.x), net(BATCH.x), atol=1e-4)
+
+
 def test_other_clips_are_verified_too_and_nothing_is_kept_of_a_model_that_is_gone():
     net = Counting()
     asked(net)

@@ -6,7 +6,8 @@ layer whose change would change the answer stays as it is.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -24,12 +25,11 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 
 class Change(ABC):
-    """Something that may be done to a layer."""
+    """Something that may be done to a layer, which it knows by its name: it may be done to any copy of the network."""
 
     @abstractmethod
-    def apply(self) -> None: ...
-    @abstractmethod
-    def undo(self) -> None: ...
+    def apply(self, net: nn.Module) -> Callable[[], None]:
+        """Do it; returns what undoes it."""
 
 
 def candidates(net: nn.Module, run: Callable[[], T], *, on_cpu: bool) -> tuple[list[Change], T]:
@@ -75,76 +75,73 @@ def candidates(net: nn.Module, run: Callable[[], T], *, on_cpu: bool) -> tuple[l
     finally:
         for hook in hooks:
             hook.remove()
-    places = _places(net)
-    changes: list[Change] = [Fold(conv, norm, places[norm]) for norm, conv in pairs.items() if calls[conv] == 1]
-    changes += [InPlace(relu) for relu in after if relu not in elsewhere and not relu.inplace]
-    changes += [Quick(conv) for conv in convs if on_cpu and sees_signals(conv)]
+    name = {module: name for name, module in net.named_modules()}
+    changes: list[Change] = [Fold(name[conv], name[norm]) for norm, conv in pairs.items() if calls[conv] == 1]
+    changes += [InPlace(name[relu]) for relu in after if relu not in elsewhere and not relu.inplace]
+    changes += [Quick(name[conv]) for conv in convs if on_cpu and sees_signals(conv)]
     return changes, found
 
 
-def apply(changes: Sequence[Change], holds: Callable[[], bool]) -> int:
-    """Make all changes after which all `holds`; returns how many.  One check where nothing stands in the way."""
-    for change in changes:
-        change.apply()
+def apply(net: nn.Module, changes: Sequence[Change], holds: Callable[[], bool]) -> list[Change]:
+    """Make all changes after which all `holds`; returns those.  One check where nothing stands in the way."""
+    undo = [change.apply(net) for change in changes]
     if not changes or holds():
-        return len(changes)
-    for change in reversed(changes):
-        change.undo()
+        return list(changes)
+    for back in reversed(undo):
+        back()
     half = len(changes) // 2
-    return apply(changes[:half], holds) + apply(changes[half:], holds) if half else 0
+    return apply(net, changes[:half], holds) + apply(net, changes[half:], holds) if half else []
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fold(Change):
     """A BatchNorm in the convolution before it."""
 
-    conv: Any
-    norm: Any
-    places: list[tuple[nn.Module, str]]  # of the BatchNorm: its parents, and what they call it
-    kept: dict[str, Any] = field(default_factory=dict)
+    conv: str
+    norm: str
 
-    def apply(self) -> None:
-        conv, norm = self.conv, self.norm
-        self.kept = {"weight": conv.weight.detach().clone(), "bias": conv.bias}
+    def apply(self, net: nn.Module) -> Callable[[], None]:
+        conv: Any = net.get_submodule(self.conv)
+        norm: Any = net.get_submodule(self.norm)
+        places = [(parent, name) for parent in net.modules() for name, m in parent._modules.items() if m is norm]
+        before, bias_before = conv.weight.detach().clone(), conv.bias
         weight, bias = nn.utils.fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )  # fmt: skip
-        with torch.no_grad():
-            conv.weight.copy_(weight)  # in its place and layout
-        conv.bias = bias.requires_grad_(False)
-        _put(nn.Identity(), self.places)
 
-    def undo(self) -> None:
-        with torch.no_grad():
-            self.conv.weight.copy_(self.kept["weight"])
-        self.conv.bias = self.kept["bias"]
-        _put(self.norm, self.places)
+        def put(weight: Tensor, bias: Any, module: nn.Module) -> None:
+            with torch.no_grad():
+                conv.weight.copy_(weight)  # in its place and layout
+            conv.bias = bias
+            for parent, name in places:
+                setattr(parent, name, module)
+
+        put(weight, bias.requires_grad_(False), nn.Identity())
+        return lambda: put(before, bias_before, norm)
 
 
-@dataclass
+@dataclass(frozen=True)
 class InPlace(Change):
     """A ReLU that writes over what it is given."""
 
-    relu: nn.ReLU
+    relu: str
 
-    def apply(self) -> None:
-        self.relu.inplace = True
+    def apply(self, net: nn.Module) -> Callable[[], None]:
+        relu: Any = net.get_submodule(self.relu)
+        relu.inplace = True
+        return partial(setattr, relu, "inplace", False)
 
-    def undo(self) -> None:
-        self.relu.inplace = False
 
-
-@dataclass
+@dataclass(frozen=True)
 class Quick(Change):
     """A convolution over signals with a gradient computed as a convolution forwards."""
 
-    conv: Any
+    conv: str
 
-    def apply(self) -> None:
-        self.conv.forward = quick_gradient(self.conv)
-
-    def undo(self) -> None:
-        del self.conv.forward
+    def apply(self, net: nn.Module) -> Callable[[], None]:
+        conv: Any = net.get_submodule(self.conv)
+        conv.forward = quick_gradient(conv)
+        return partial(delattr, conv, "forward")
 
 
 def _as_written(module: nn.Module, *parameters: str) -> bool:
@@ -152,18 +149,3 @@ def _as_written(module: nn.Module, *parameters: str) -> bool:
     theirs = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules."))
     same = all(getattr(type(module), f, None) is getattr(theirs, f, None) for f in ("forward", "_conv_forward"))
     return same and "forward" not in vars(module) and all(p in module._parameters for p in parameters)
-
-
-def _places(net: nn.Module) -> dict[nn.Module, list[tuple[nn.Module, str]]]:
-    """Where each module of the network is: its parents, and what they call it."""
-    found: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
-    for parent in net.modules():
-        for name, child in parent._modules.items():
-            if child is not None:
-                found.setdefault(child, []).append((parent, name))
-    return found
-
-
-def _put(module: nn.Module, places: Sequence[tuple[nn.Module, str]]) -> None:
-    for parent, name in places:
-        setattr(parent, name, module)

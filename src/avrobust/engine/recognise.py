@@ -51,7 +51,7 @@ def as_victim(model: Model, example: Signals) -> Victim:
     chunk_size = ChunkSize(TWO_MILLION if example.audio.device.type == "cpu" else math.inf)
     if _as_written(model):
         return TwoStream(model, encoder_by_encoder, chunk_size=chunk_size, as_written=True)
-    embeds = verified(model, example, lambda: _embeds(model, example))
+    embeds = verified(model, example, lambda: _embeds(model, example), TwoStream)
     if isinstance(embeds, str):
         return BlackBox(model, why=embeds)
     return TwoStream(model, embeds, chunk_size=chunk_size)

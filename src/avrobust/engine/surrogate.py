@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from avrobust.engine import folding
 from avrobust.engine.lowprecision import lowered
 from avrobust.engine.recognise import agree, as_victim, noise_like
+from avrobust.engine.verified import verified
 from avrobust.engine.victim import Victim, normal
 from avrobust.types import AV, InputError, Model, Signals
 
@@ -61,32 +62,63 @@ def _slopes(victim: Victim, x: Signals) -> tuple[list[Tensor], AV[Tensor | None]
     return [f.detach() for f in found], AV(*grads)
 
 
+# The layout of a copy, and what is changed in it.
+Plan = tuple[torch.memory_format, list[folding.Change]]
+
+
 def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | None:
     """The victim over a frozen copy, changed where that changes nothing; None if the copy fails or answers otherwise.
+
+    What may be changed is found once, until the model changes: the next copy is made without a run.
+    """
+    made: list[Victim] = []
+    plan = verified(module, example, lambda: _plan(victim, module, example, made), (surrogate, type(victim)))
+    if made or plan is None:
+        return made[0] if made else None
+    layout, changes = plan
+    copied = _copy(victim, module, layout)
+    for change in changes:
+        change.apply(_module(copied))
+    return copied
+
+
+def _plan(victim: Victim, module: nn.Module, example: Signals, made: list[Victim]) -> Plan | None:
+    """How a copy is made, and `made` with a first one; None where there can be none.
 
     What is changed is verified on the `example` and, with gradients, on as much noise: a silent clip hides much.  All runs are
     of as many clips, for a GPU's libraries prepare each new number of them for long.
     """
     noise, expected = noise_like(example), None
     for layout in (torch.channels_last, torch.contiguous_format):
-        # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
-        laid_out = {id(s): _clone(s, layout) for s in (*module.parameters(), *module.buffers()) if _plain(s)}
         try:
-            copied = victim.with_module(copy.deepcopy(module, laid_out).eval().requires_grad_(False))
+            copied = _copy(victim, module, layout)
             expected = expected or (_answer(victim, noise), _answer(victim, example))
-            if _changed(copied, noise, example, *expected):
-                return copied
+            changes = _changed(copied, noise, example, *expected)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # whatever stands in the way of copying a user's modules: the attack needs no copy
             return None
+        if changes is not None:
+            made.append(copied)
+            return layout, changes
     return None
+
+
+def _copy(victim: Victim, module: nn.Module, layout: torch.memory_format) -> Victim:
+    # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
+    laid_out = {id(s): _clone(s, layout) for s in (*module.parameters(), *module.buffers()) if _plain(s)}
+    return victim.with_module(copy.deepcopy(module, laid_out).eval().requires_grad_(False))
+
+
+def _module(victim: Victim) -> nn.Module:
+    assert victim.module is not None  # a copy is one of a module
+    return victim.module
 
 
 def _changed(
     copied: Victim, noise: Signals, example: Signals, on_noise: list[Tensor], on_example: list[Tensor]
-) -> bool:
-    """Change all layers of a copy that can be; says whether it answers as the module did."""
+) -> list[folding.Change] | None:
+    """Change all layers of a copy that can be; returns the changes, None where it does not answer as the module did."""
 
     def run() -> tuple[list[Tensor], list[Tensor]]:
         encoded, grads = _slopes(copied, noise)
@@ -101,10 +133,12 @@ def _changed(
         except Exception:  # a user's code may not take a changed layer, in whichever way
             return False
 
-    if (net := copied.module) is None:
-        return False
+    net = _module(copied)
     changes, before = folding.candidates(net, run, on_cpu=noise.audio.device.type == "cpu")
-    return agree(on_noise, before[0]) and (folding.apply(changes, same) > 0 or same())
+    if not agree(on_noise, before[0]):
+        return None
+    changes = folding.apply(net, changes, same)
+    return changes if changes or same() else None
 
 
 def _plain(s: Tensor) -> bool:

@@ -9,18 +9,20 @@ from torch import Tensor, nn
 from avrobust.types import Signals
 
 T = TypeVar("T")
-_found: dict[int, tuple[weakref.ref[nn.Module], object, Any]] = {}  # by the model's identity
+# By the model's identity and what was verified.
+Key = tuple[int, object]
+_found: dict[Key, tuple[weakref.ref[nn.Module], object, Any]] = {}
 
 
-def verified(model: Any, example: Signals, verify: Callable[[], T]) -> T:
+def verified(model: Any, example: Signals, verify: Callable[[], T], what: object) -> T:
     """What `verify` finds of `model` on clips like `example`: computed once, and again when either is not what it was.
 
-    Nothing is kept of a callable that is no `nn.Module`, and of tensors that do not count their changes.
+    `what` tells it from what else is verified of the model.  Nothing is kept of a callable that is no `nn.Module`, and of tensors that do not count their changes.
     """
     state = _state(model, example) if isinstance(model, nn.Module) else None
     if state is None:
         return verify()
-    key = id(model)
+    key = id(model), what
     if key in _found:
         same, before, found = _found[key]
         if same() is model and before == state:
@@ -31,7 +33,7 @@ def verified(model: Any, example: Signals, verify: Callable[[], T]) -> T:
     return result
 
 
-def _forget(key: int, gone: object) -> None:
+def _forget(key: Key, gone: object) -> None:
     if key in _found and _found[key][0] is gone:
         del _found[key]
 
