@@ -106,9 +106,12 @@ def precision(run: Run) -> str:
     names, seconds = list(dict.fromkeys(r["precision"] for r in rows)), {}
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for r in rows:
-        lines.setdefault((r["budgets"], r["attack"]), {})[r["precision"]] = " · ".join(map(str, r["correct"]))
+        few = "" if r["clips"] == a["clips"] else f", {r['clips']} clips"
+        lines.setdefault((r["budgets"], r["attack"] + few), {})[r["precision"]] = " · ".join(map(str, r["correct"]))
         seconds[r["precision"]] = seconds.get(r["precision"], 0.0) + (r["seconds"] or math.nan)
     title = f"Gradients in each precision, predictions in float32: {a['model']} of {a['run']}; correctly classified of {a['clips']} clips, audio · visual · joint"
+    if "float32_layers" in a:
+        title += f"; layers of the encoders that stay in float32: {a['float32_layers']}"
     body = [[*key, *(told.get(name, "–") for name in names)] for key, told in lines.items()]
     whole = all(len(told) == len(names) for told in lines.values())
     if whole and not any(map(math.isnan, seconds.values())):
