@@ -84,7 +84,7 @@ def test_probes_see_a_chunk_of_their_clips_at_a_time(defended, monkeypatch):
     """As the network does where clips are large."""
     net, _, batch = defended
     whole = probe(engine.as_victim(net, clips(1).x), batch)
-    monkeypatch.setattr(recognise, "TWO_MILLION", 3.0 * sum(s[0].numel() for s in batch.x))
+    monkeypatch.setattr(recognise, "NUMBERS_ON_CPU", 3.0 * sum(s[0].numel() for s in batch.x))
     assert probe(net, batch)["explained"] == pytest.approx(whole["explained"], abs=1e-3)
 
 

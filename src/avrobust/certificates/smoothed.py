@@ -10,7 +10,7 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.base import check_settings, wrapped_info
 from avrobust.certificates.base import FORWARD, Certificate, draws_of
-from avrobust.engine.chunks import TWO_MILLION, joined
+from avrobust.engine.chunks import NUMBERS_ON_CPU, joined
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Need, display_name
 from avrobust.seeds import Seeds
@@ -91,7 +91,7 @@ class SmoothedVictim(engine.Victim):
 
     def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
         """As many clips at a time as their copies allow."""
-        return engine.ChunkSize(TWO_MILLION / self.copies).map(x, work)
+        return engine.ChunkSize(NUMBERS_ON_CPU / self.copies).map(x, work)
 
     def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "SmoothedVictim":
         return self

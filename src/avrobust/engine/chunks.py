@@ -11,9 +11,9 @@ from torch import Tensor
 from avrobust.types import AV, Signals
 
 T = TypeVar("T")
-# On a CPU a step on so many samples and pixels in float32 runs nearly as fast as a larger one, in less memory than other
-# libraries need for 8 clips; in bfloat16, which takes half of it, twice as many: docs/decisions/0010-chunk-size.md.
-TWO_MILLION = 2.0**21
+# On a CPU a step on so many samples and pixels in float32 runs nearly as fast as a larger one, in less memory; in bfloat16,
+# which takes half of it, twice as many: docs/decisions/0010-chunk-size.md.
+NUMBERS_ON_CPU = 2.0**20
 
 
 @dataclass

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.engine.blackbox import BlackBox
-from avrobust.engine.chunks import TWO_MILLION, ChunkSize
+from avrobust.engine.chunks import NUMBERS_ON_CPU, ChunkSize
 from avrobust.engine.deferred import Deferred
 from avrobust.engine.draws import same_draws
 from avrobust.engine.twostream import Embed, Known, TwoStream, encoder_by_encoder
@@ -48,7 +48,7 @@ def as_victim(model: Model, example: Signals) -> Victim:
     if why := _structure(model):
         return BlackBox(model, why=why if _has_steps(model) else "")
     # As many clips at a time as a CPU runs best; a GPU takes all.
-    chunk_size = ChunkSize(TWO_MILLION if example.audio.device.type == "cpu" else math.inf)
+    chunk_size = ChunkSize(NUMBERS_ON_CPU if example.audio.device.type == "cpu" else math.inf)
     if _as_written(model):
         return TwoStream(model, encoder_by_encoder, chunk_size=chunk_size, as_written=True)
     embeds = verified(model, example, lambda: _embeds(model, example), TwoStream)
