@@ -33,6 +33,6 @@ part options 150 "$PYTHON" benchmarks/engine_options.py --size paper --batch 32 
 part table1 150 "$PYTHON" benchmarks/table1.py --size paper --clips 96 --methods torchattacks engine --out "$OUT"
 part tests 110 "$PYTHON" -m pytest -q -n 8 -m gpu -p no:cacheprovider tests/test_gpu.py
 part study 200 "$PYTHON" -m avrobust study quick --out "$OUT/gpu-quick" --cache "$OUT/data"
-part precision 45 "$PYTHON" benchmarks/precision.py "$OUT/gpu-quick" --study quick --tf32 --clips 200 --out "$OUT"
+part precision 45 "$PYTHON" benchmarks/precision.py "$OUT/gpu-quick" --larger --tf32 --clips 200 --out "$OUT"
 part pair 180 "$PYTHON" benchmarks/pair.py --size base --clips 2 --queries 20 --out "$OUT"
 "$PYTHON" benchmarks/gpu.py "$OUT" "${ended[@]}"

@@ -96,16 +96,16 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="quick")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", type=Path, default=RUNS)
     args = parser.parse_args()
     here = device()
     problem = Problem.make(*SIZES[args.size], args.batch).to(here)
     x, y = problem.x, problem.y
-    craft = engine.surrogate(problem.net, x.map(lambda s: s[:1]))
-    dtype = craft.precision
-    used = str(dtype).removeprefix("torch.")
+    craft = engine.surrogate(problem.net, x.map(lambda s: s[:1]), args.precision)
+    used = str(craft.precision).removeprefix("torch.")
     tops = {"float32": product(torch.float32, here)}
-    if fast_bfloat16(here):
+    if fast_bfloat16(here) or used == "bfloat16":
         tops["bfloat16"] = product(torch.bfloat16, here)
     copy = bandwidth(here)
     print(", ".join(f"{top:.0f} GFLOP/s in {name}" for name, top in tops.items()) + f"; {copy:.0f} GB/s copied")
@@ -138,7 +138,7 @@ def main() -> None:
             print(f"  {k['kind']:<24}{k['share']:>6.0%}{at}", flush=True)
     asked = {"size": args.size, "batch": args.batch, "repeats": args.repeats}
     write(
-        args.out / f"roofline-{args.size}.json",
+        args.out / f"roofline-{args.size}{'-bfloat16' if args.precision == 'bfloat16' else ''}.json",
         "roofline",
         asked,
         rows,
