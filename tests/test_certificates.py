@@ -197,7 +197,8 @@ def test_broken_certificates_are_found(kind, alarms):
     found = {f.name for f in rows.flags() if f.level == "alarm"} - {"few clips"}
     assert {name for name in found if "certificate" in name} == alarms
     if alarms:
-        assert any("'clip/" in f.text for f in rows.flags() if f.name in alarms)
+        (flag,) = [f for f in rows.flags() if f.name in alarms]
+        assert "'clip/" in flag.text and flag.model == f"model, {certificate.name}"
     (one,) = certified(by_mode(tabulate(rows.data))[1]["smoothed"], by_mode(tabulate(rows.data))[0])
     if not alarms:  # the lower bound lies below the upper one, at every size
         assert all(a.certified.value <= a.correct.value for a in one.attacks) and len(one.attacks) == 3

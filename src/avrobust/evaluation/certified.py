@@ -59,6 +59,11 @@ class Certified:
         return self.here.condition.attack
 
     @property
+    def title(self) -> str:
+        """The smoothed model, which is another one than the model: what raises doubt in one says nothing of the other."""
+        return f"{self.model}, {self.name}"
+
+    @property
     def certificate(self) -> "Certificate":
         """The certificate.  Raises `ValueError` for one of a module that the program has not imported."""
         try:

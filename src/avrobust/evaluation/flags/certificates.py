@@ -18,7 +18,7 @@ def certificate_broken(seen: Evidence) -> Iterable[Flag]:
                 f"inside the distance that is certified, on {len(clips)} clips: {listed(clips)}. The nearest is "
                 f"{nearest.attack} within {nearest.budget.attacked}."
             )
-            yield Flag("a certificate is broken", "alarm", text, found.model)
+            yield Flag("a certificate is broken", "alarm", text, found.title)
 
 
 def certificate_overclaims(seen: Evidence) -> Iterable[Flag]:
@@ -29,4 +29,4 @@ def certificate_overclaims(seen: Evidence) -> Iterable[Flag]:
                 f"{found.name} takes the probability of a class on {found.model} for larger than its votes allow at "
                 f"alpha {found.alpha:g}, on {len(clips)} clips: {listed(clips)}. Use the lower bound of Clopper and Pearson."
             )
-            yield Flag("a certificate claims more than its votes", "alarm", text, found.model)
+            yield Flag("a certificate claims more than its votes", "alarm", text, found.title)
