@@ -138,12 +138,12 @@ class Ball:
     def ascent(self, grad: Tensor, x: Tensor) -> Tensor:
         """The move of full budget that raises a loss with this gradient most, to first order; 0 where it is 0.
 
-        Below a masking threshold the best move is not known: each bin moves with the gradient's phase, then all are projected.
+        Below a masking threshold the best move is not known: each bin moves by its limit in the gradient's phase.  Windows overlap,
+        so this move is larger than the budget, until it is projected.
         """
         w = self.weight(x)
         if isinstance(self.scale, PsychoacousticMask):
-            whole = w * self.eps
-            return self.scale.project(self.scale.move(grad, whole), x, whole, -math.inf, math.inf)
+            return self.scale.move(grad, w * self.eps)
         g = grad * w
         unit = g.sign() if self.norm == "linf" else g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny)
         return unit * w * self.eps

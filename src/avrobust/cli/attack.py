@@ -102,6 +102,7 @@ def main(argv: Sequence[str]) -> Answer:
     with track_progress(f"attacking {options.video.name} with {options.attack}", 1, count=False), part(1):
         made = attack_clip(
             model, x, attack, threat, classes=classes, label=label, target=target, seed=options.seed, id=options.video.stem,
+            rate=spec.rate,
             channels={
                 "8-bit pixels and 16-bit samples": on_levels,
                 "decoded from the .mp4": lambda adversarial: through_files(out, x, adversarial, spec, view),

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,8 +82,9 @@ def measure(options: Options, page: Path, rows: Path, command: str) -> None:
     search = attack(options.attack)
     given = options.open()
     store = given.store
+    grid = replace(grid, threat=threat.at_rate(store.spec.rate))
     start = time.perf_counter()
-    evaluator = Evaluator(given.model, given.clips, name=options.model)
+    evaluator = Evaluator(given.model, given.clips, name=options.model, rate=store.spec.rate)
     threats = (*grid.cells, *grid.ladder)
     with track_progress("answers", len(evaluator) * len(set(threats)), count=False) as advance:
         found = evaluate_budgets(evaluator, search, threats, seed=options.seed, advance=advance)

@@ -17,6 +17,7 @@ STUDIES = {
     "aware": "avrobust.study.aware",
     "corruptions": "avrobust.papers.maharana2025.corruptions",
     "certificates": "avrobust.study.certificates",
+    "perceptual": "avrobust.study.perceptual",
     "selftest": "avrobust.study.selftest",
 }
 

@@ -10,7 +10,7 @@ from avrobust import engine
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Gallery
 from avrobust.objectives import Objective, needs_of
-from avrobust.threat import Threat
+from avrobust.threat import Ball, Threat
 from avrobust.types import AV, Batch, Model, Signals, doubles
 
 
@@ -63,5 +63,6 @@ class Slopes:
 
 def _gains(model: Model, objective: Objective, batch: Batch, threat: Threat) -> AV[NDArray[np.float64]]:
     grads = engine.raw_gradient(model, objective, batch.x, batch.label, threat)
-    moves = threat.map(lambda ball, g, s: ball.ascent(g, s), grads, batch.x)
+    moves = threat.map(Ball.ascent, grads, batch.x)
+    moves = threat.map(lambda ball, m, s: ball.project(m, s) if ball.masks else m, moves, batch.x)
     return grads.map(lambda g, move: doubles((g * move).flatten(1).sum(1)), moves)

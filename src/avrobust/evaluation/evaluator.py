@@ -22,6 +22,7 @@ from avrobust.evaluation.conditions import NO_ATTACK
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model, check_task
 from avrobust.evaluation.kept import Kept
+from avrobust.evaluation.perception import perceived
 from avrobust.evaluation.precision import compare, fallbacks, is_low
 from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
@@ -57,12 +58,16 @@ def evaluate(
     name: str = "model",
     precision: str = "auto",
     task: Any = CLASSIFICATION,
+    rate: int | None = None,
 ) -> Rows:
     """Clean accuracy, and robust accuracy under each attack on audio, on visual and on both, as one row per clip.
 
     `task` says what the model is for, where that is not one class per clip: `avr.tasks.MultiLabel()`, `Binary()`,
     `Regression(tolerance)`, `Embedding(tolerance)` or `Retrieval()`.  Labels, success and metrics are then its own, and attacks
     without an `objective` raise that of the task.
+
+    `rate` is the sampling rate of the audio in Hz: with it, rows also say how audible attacks are, and threats may be masking
+    thresholds.
 
     One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as given.  Attacks are crafted in
     `precision`; every prediction in the rows comes from `model` itself.  `rows.table()` lists the numbers and, below them,
@@ -90,7 +95,7 @@ def evaluate(
     todo = attacks_within(attacks, threat)
     # Attacks take gradients, although whoever evaluates may not.
     with torch.inference_mode(False), torch.enable_grad():
-        seed, evaluator = as_seed(seed), Evaluator(model, batches, name=name, precision=precision, task=task)
+        seed, evaluator = as_seed(seed), Evaluator(model, batches, name=name, precision=precision, task=task, rate=rate)
         cells = [evaluator.clean(seed)] + [evaluator.under(attack, t, seed) for attack, t in todo]
         return Rows.concat(cells, evaluator.about)
 
@@ -129,6 +134,7 @@ class Evaluator:
         precision: str = "auto",
         also: Measure | None = None,
         task: Any = CLASSIFICATION,
+        rate: int | None = None,
     ) -> None:
         check_model(model)
         as_judge = partial(engine.as_judge, model)
@@ -137,7 +143,7 @@ class Evaluator:
             as_batches(batches, self._task), lambda clip: JOINED if as_judge(clip).any_batch else 0
         )
         self._model, self._name = model, str(name)
-        self._precision, self._also = precision, also
+        self._precision, self._also, self._rate = precision, also, rate
         self._judges, self._surrogates = Kept(KEPT), Kept(KEPT)
         self._clean: list[Tensor] = []  # per batch: the answers to the clean clips
         self._ids: tuple[str, ...] = ()
@@ -166,6 +172,14 @@ class Evaluator:
     def __len__(self) -> int:
         """The number of clips."""
         return sum(map(len, self._clean))
+
+    def measured(self, threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[float]]:
+        """How far adversarial clips lie from the clean ones, as columns of rows."""
+        return distortion(threat, x, adversarial) | perceived(x, adversarial, self._rate)
+
+    def at_rate(self, threat: Threat) -> Threat:
+        """The threat for the sampling rate of the clips, where that is known."""
+        return threat if self._rate is None else threat.at_rate(self._rate)
 
     @property
     def name(self) -> str:
@@ -248,7 +262,7 @@ class Evaluator:
         certificate, or an attack on the model that it smooths, rows of mode "smoothed": see `voting`.
         """
         attack = attack if self._task.raised is None else raising(attack, self._task.raised)
-        title = display_name(attack)
+        title, threat = display_name(attack), self.at_rate(threat)
         check_mode(attack, f"the attack {title}")
         mode = "sent" if sent else getattr(attack, "mode", "corrected")
         free = getattr(attack, "may_leave_budget", False)
@@ -281,7 +295,7 @@ class Evaluator:
                     if isinstance(attack, Certificate | Smoothed)
                     else clips.columns(judge, x, self._gallery)
                 )
-                columns |= distortion(threat, batch.x, x) | self._more(judge, batch, x)
+                columns |= self.measured(threat, batch.x, x) | self._more(judge, batch, x)
                 if mode not in NO_ATTACK and threat.subset == "AV":
                     columns |= halves(clips, judge, x, self._gallery)
                     columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}

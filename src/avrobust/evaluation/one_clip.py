@@ -17,6 +17,7 @@ from avrobust.engine import Victim, Watched, as_judge
 from avrobust.evaluation.checks import check_logits, check_shape
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import check_answer
+from avrobust.evaluation.perception import perceived
 from avrobust.objectives import Targeted, display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -108,6 +109,7 @@ def attack_clip(
     target: int | None = None,
     seed: int = 0,
     id: str = "clip",
+    rate: int | None = None,
     channels: Mapping[str, Channel] | None = None,
     watch: Callable[[], object] = lambda: None,
 ) -> AttackedClip:
@@ -115,7 +117,8 @@ def attack_clip(
 
     `label` None is the class that the model names for the clean clip.  With a `target`, the attack is to reach that class; see
     `towards`.  The adversarial clip is also judged after each of the `channels`, which may write it to a file.  `watch` is called
-    with each answer that the attack gets, and ends it by raising an exception.
+    with each answer that the attack gets, and ends it by raising an exception.  `rate` is the sampling rate of the audio in Hz: a
+    masking threshold needs it, and so does what is said about how audible the attack is.
 
     Raises `InputError` for a model that cannot be attacked, `ValueError` for another number of classes than it has,
     `BudgetError` for an attack that leaves its threat.
@@ -140,6 +143,8 @@ def attack_clip(
         label = int(clean[0].argmax())
     if target is not None:
         attack = towards(target, attack)
+    if rate is not None:
+        threat = threat.at_rate(rate)
     history: list[Tensor] = []
 
     def told(out: Output) -> None:
@@ -158,9 +163,10 @@ def attack_clip(
     for name, channel in (channels or {}).items():
         left = channel(adversarial.map(torch.clone)).map(lambda s: s.to(where))
         answers[after(name)] = judged(*_answered(net, left))
+    moved = distortion(threat, x, adversarial) | perceived(x, adversarial, rate)
     return AttackedClip(
         attack=display_name(attack), threat=threat, classes=named, label=label, target=target, x=x, adversarial=adversarial,
-        answers=answers, channels=tuple(channels or ()), distortion={name: column[0] for name, column in distortion(threat, x, adversarial).items()},
+        answers=answers, channels=tuple(channels or ()), distortion={name: column[0] for name, column in moved.items()},
         history=torch.cat([*history, torch.empty(0, outputs)]).numpy(),
     )  # fmt: skip
 

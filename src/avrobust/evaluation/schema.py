@@ -58,6 +58,8 @@ SCHEMA = pa.schema(
         # so many draws; of clean clips, the lower bound of the predicted class's probability and the distance below which it
         # is certified; of attacked ones, how far they are: see `certificates.Certificate`
         "certificate": _S, "draws": _I, "votes": _I, "votes_label": _I, "p_low": _F, "reach": _F, "distance": _F,
+        # how audible and how visible the perturbation is: see `perception`; audio only where the sampling rate is known
+        "segsnr_db": _F, "mask_db": _F, "nmr_db": _F, "ssim": _F, "delta_e": _F,
     }
 )  # fmt: skip
 

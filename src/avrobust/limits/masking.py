@@ -28,9 +28,8 @@ GRID = 1e-3
 # Below and above, the threshold in quiet stays what it is there: it would leave room for infrasound as loud as the clip.
 HEARD = (100.0, 16_000.0)
 WINDOW_MS = 128  # Qin et al.: 2048 samples at 16 kHz
-# Windows and bins around each bin, or all bins, whose excess it is divided by: see `PsychoacousticMask.project`.
-NEAR: tuple[int, int | None] = (3, 1)
-WHOLE: tuple[int, int | None] = (2, None)
+# Windows and bins around each bin (0: all bins), whose excess it is divided by: see `PsychoacousticMask.project`.
+NEAR, WHOLE = (3, 1), (2, 0)
 # What float32 may hide in one bin, times the Euclidean length of a windowed frame: of the transform of a perturbation, and of a
 # clip's own samples, to which x + delta is rounded.  Six times what is seen on average.
 TRANSFORM, ROUNDED = 5e-7, 1e-7
@@ -156,16 +155,14 @@ class PsychoacousticMask(Limit):
         delta = torch.minimum(torch.maximum(delta, low_delta), high_delta)
         none = limit.flatten(1).amax(1) <= 0
         limit = (limit * (1 - 1e-6) - ROUNDED * self._lengths(x)).clamp_min(1e-30)
-        for windows, bins in (NEAR, NEAR, WHOLE, WHOLE):
+        for windows, bins in (NEAR, WHOLE, WHOLE):
             spectrum = self.spectrum(delta)
             excess = spectrum.abs() / limit
             over = (excess > 1).flatten(1).any(1)
             if not bool(over.any()):
                 break
-            if bins is None:
-                excess = excess.amax(2, keepdim=True)
-            around = (2 * windows + 1, 2 * (bins or 0) + 1)
-            most = F.max_pool2d(excess[:, None], around, 1, (windows, bins or 0))[:, 0].clamp_min(1)
+            most = F.max_pool1d(excess, 2 * bins + 1, 1, bins) if bins else excess.amax(2, keepdim=True)
+            most = F.max_pool1d(most.mT, 2 * windows + 1, 1, windows).mT.clamp_min(1)
             cut = self._signal(spectrum / most, x.shape[1])
             # The signal that is nearest to a spectrum may be larger somewhere than the one before.
             cut = torch.minimum(torch.maximum(cut, low_delta), high_delta)

@@ -70,7 +70,9 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
     )  # fmt: skip
     places = localisation(given.manifest, store, study.view, given.split) if has_heat(given) else None
     with track_progress("evaluating the clean clips", 1, count=False):
-        evaluator = Evaluator(given.model, given.clips, name=config.name, also=places, task=given.task)
+        evaluator = Evaluator(
+            given.model, given.clips, name=config.name, also=places, task=given.task, rate=store.spec.rate
+        )
         clean = evaluator.clean(seed)
     answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
     cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}

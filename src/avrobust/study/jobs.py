@@ -169,7 +169,7 @@ class Job:
         clips, adaptation = self.tested(limit), self.config.adaptation
         if adaptation is not None:
             return AdaptingEvaluator(net, clips, adaptation, name=self.config.name)
-        return Evaluator(net, clips, name=self.config.name, also=also)
+        return Evaluator(net, clips, name=self.config.name, also=also, rate=self.store.spec.rate)
 
     def _note_world(self) -> str:
         """Tell on which machine this is computed; the short name of that."""

@@ -20,6 +20,7 @@ from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.localisation import Localisation
+from avrobust.evaluation.perception import perceived
 from avrobust.files import draft, write_json
 from avrobust.media import write_mp4, write_png, write_wav
 from avrobust.media.colour import magma
@@ -55,7 +56,8 @@ class Shown:
             if (left := CANDIDATES - sum(map(len, few))) <= 0:
                 break
             few.append(batch.subset(range(min(len(batch), left))))
-        return cls(model, Batch.join(few), threat, seed, store.classes, store.spec.rate)
+        rate = store.spec.rate
+        return cls(model, Batch.join(few), threat.at_rate(rate), seed, store.classes, rate)
 
     @cached_property
     def judge(self) -> engine.Victim:
@@ -86,7 +88,7 @@ def attacked(shown: Shown, out: Path) -> None:
             adversarial = shown.adversarial[threat.subset]
             with torch.no_grad():
                 after = shown.judge(adversarial).softmax(1)
-            far = distortion(threat, batch.x, adversarial)
+            far = distortion(threat, batch.x, adversarial) | perceived(batch.x, adversarial, shown.rate)
             for i in _choose(before, after, batch.label):
                 y = int(batch.label[i])
                 number += 1
@@ -97,7 +99,7 @@ def attacked(shown: Shown, out: Path) -> None:
                     "label": shown.classes[y],
                     "pred_clean": shown.classes[int(before[i].argmax())], "pred": shown.classes[int(after[i].argmax())],
                     "p_true_clean": float(before[i, y]), "p_true_adv": float(after[i, y]), "p_pred": float(after[i].max()),
-                    "snr_db": far["snr_db"][i], "psnr_db": far["psnr_db"][i], "rate": shown.rate,
+                    **{name: far[name][i] for name in ("snr_db", "psnr_db", "mask_db", "ssim")}, "rate": shown.rate,
                     "seconds": batch.x.audio.shape[1] / shown.rate, "frames": batch.x.visual.shape[1],
                 }  # fmt: skip
                 about["amplified"] = _write(folder, batch, adversarial, i, shown.rate)
