@@ -30,9 +30,11 @@ from avrobust.types import Signals
 
 ABOUT = """Make one video adversarial for a model, and print whether the attack succeeds: in memory, rounded, and as a file.
 
-example:
+examples:
   avrobust attack guitar.mp4 --model runs/quick/models/AV-0/net.safetensors --label acoustic_guitar \\
       --audio "-44 dBFS" --visual 2/255 --out attacked/
+  avrobust attack guitar.mp4 --model my_package:model --classes dog,cat --audio "masking threshold -6 dB" \\
+      --visual "2 delta E" --out hidden/
 
 Writes a page with both clips side by side (attack.html), clean and adversarial .mp4 (H.264 and AAC), .wav (16 bit) and
 .png frames (8 bit), and predictions.json. Rounding or a lossy codec can undo an attack: each prediction is printed.

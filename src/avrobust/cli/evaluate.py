@@ -35,6 +35,7 @@ ABOUT = """Attack a model on your clips: clean and robust accuracy, with audio-o
 examples:
   avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255 --html mine.html
   avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --audio "-44 dBFS" --attacks PGD-40 AVAutoAttack
+  avrobust evaluate my_package:model --data my_clips/ --audio "masking threshold -6 dB" --visual "2 delta E"
   avrobust evaluate my_package:model --data my_clips/ --audio 0.006 --visual 2/255 --scales 1/4 1/2 1 2 \\
       --channels files mp4 --out runs/mine
 

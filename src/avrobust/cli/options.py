@@ -149,9 +149,9 @@ class Budget:
     """How far the attacker may change each modality; 0 leaves it clean."""
 
     audio: str = "0"
-    """Audio budget, of full scale: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"."""
+    """Audio budget, of full scale: 0.006, "-44.4 dBFS", or with --norm l2 "40 dB SNR"; or below what each clip masks: "masking threshold", "masking threshold by bands -6 dB"."""
     visual: str = "0"
-    """Visual budget, of full scale: 2/255, 0.006, or "0.006 normalised" (the unit of the paper's code)."""
+    """Visual budget, of full scale: 2/255, 0.006, or "0.006 normalised" (the unit of the paper's code); or by what is seen: "0.1 texture", "2 delta E"."""
     norm: Literal["linf", "l2"] = "linf"
     """Norm of both budgets."""
 

@@ -155,7 +155,7 @@ class PsychoacousticMask(Limit):
         delta = torch.minimum(torch.maximum(delta, low_delta), high_delta)
         none = limit.flatten(1).amax(1) <= 0
         limit = (limit * (1 - 1e-6) - ROUNDED * self._lengths(x)).clamp_min(1e-30)
-        for windows, bins in (NEAR, WHOLE, WHOLE):
+        for windows, bins in (NEAR, WHOLE):
             spectrum = self.spectrum(delta)
             excess = spectrum.abs() / limit
             over = (excess > 1).flatten(1).any(1)

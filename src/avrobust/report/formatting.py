@@ -101,6 +101,10 @@ def used(budget: Budget, distortion: Mapping[str, float]) -> list[str]:
     ['audio: 100% of linf 0.01 used: −40.0 dBFS at most, 20.0 dB SNR', 'visual: not attacked']
     """
     noise = {"audio": f"{decibel(distortion['snr_db'])} dB SNR", "visual": f"{decibel(distortion['psnr_db'])} dB PSNR"}
+    if "mask_db" in distortion:
+        noise["audio"] += f", loudest frequency {decibel(distortion['mask_db'])} dB above the masking threshold"
+    if not math.isnan(similar := distortion.get("ssim", math.nan)):
+        noise["visual"] += f", SSIM {similar:.3f}"
     lines = []
     for name, part in (("audio", budget.audio), ("visual", budget.visual)):
         if not part.eps:

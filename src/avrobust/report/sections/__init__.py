@@ -20,6 +20,7 @@ from avrobust.report.sections import (
     models,
     natural,
     one_clip,
+    perception,
     reproduce,
     robustness,
     samples,
@@ -32,7 +33,7 @@ from avrobust.report.sections import (
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
-        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, fusions, defenses, robustness, suspicion, certified, channels,
+        summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, perception, fusions, defenses, robustness, suspicion, certified, channels,
         natural, localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip
@@ -41,5 +42,5 @@ OF_OTHER_TASKS = (
     summary.SECTION,
     doubts.SECTION,
     modality.OF_OTHER_TASKS,
-    *(module.SECTION for module in (task, budget_use, models, setup, reproduce)),
+    *(module.SECTION for module in (task, budget_use, perception, models, setup, reproduce)),
 )

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from avrobust.evaluation.flags import OVER_BUDGET
 from avrobust.report import formatting, table
 from avrobust.report.formatting import joined, listing
@@ -15,49 +13,43 @@ from avrobust.report.section import Section
 from avrobust.report.sections.accuracy import AttackTable, attack_tables
 from avrobust.report.table import Cell, Column, Line, Table
 
-# What is measured: the modalities attacked, the one that is looked at, and its distance to the clean signal.
+# What is measured: the modalities attacked, and the one that is looked at.
 COLUMNS = {
-    ("A", "audio"): ("Audio attacked", "snr_db"),
-    ("V", "visual"): ("Visual attacked", "psnr_db"),
-    ("AV", "audio"): ("Both attacked, audio", "snr_db"),
-    ("AV", "visual"): ("Both attacked, visual", "psnr_db"),
+    ("A", "audio"): "Audio attacked",
+    ("V", "visual"): "Visual attacked",
+    ("AV", "audio"): "Both attacked, audio",
+    ("AV", "visual"): "Both attacked, visual",
 }
 
 
 @dataclass(frozen=True)
 class Use:
-    """Shares of one modality's budget that an attack used, over clips (1 is all of it), and decibels.
-
-    `db` is the median over clips of SNR for audio, of PSNR for video; `outside` the share of clips over budget.
-    """
+    """Shares of one modality's budget that an attack used, over clips (1 is all of it); `outside`: the share of clips over budget."""
 
     mean: float
     most: float
     outside: float
-    db: float
 
 
 def uses(run: Run, table: AttackTable) -> dict[str, dict[tuple[str, str], Use]]:
     """By attack, then by (subset, modality), on the subject of the run, at the budgets of one table."""
     found: dict[str, dict[tuple[str, str], Use]] = {row.attack: {} for row in table.rows}
     for attack, mine in found.items():
-        for (subset, modality), (_, db) in COLUMNS.items():
+        for subset, modality in COLUMNS:
             budget = table.level.get(subset)
             p = run.attacked(run.subject, attack, subset, budget) if budget else None
             if p is not None and p["correct"].size:
                 used = p[f"used_{modality}"]
-                use = Use(used.mean(), used.max(), (used > OVER_BUDGET).mean(), float(np.median(p[db])))
-                mine[subset, modality] = use
+                mine[subset, modality] = Use(used.mean(), used.max(), (used > OVER_BUDGET).mean())
     return found
 
 
 def used(run: Run, found: AttackTable) -> Table:
-    """Mean and largest share of the budget over clips, and the median distance to the clean signal."""
+    """Mean and largest share of the budget over clips."""
     heads: list[Column] = []
     body: list[Line] = []
-    for (_, modality), (name, _) in COLUMNS.items():
-        decibels = "median SNR, dB" if modality == "audio" else "median PSNR, dB"
-        heads += [Column(head, name) for head in ("mean", "most", decibels)]
+    for name in COLUMNS.values():
+        heads += [Column(head, name) for head in ("mean", "most")]
     for attack, mine in uses(run, found).items():
         cells = [cell for key in COLUMNS for cell in _cells(mine.get(key))]
         outside = max((u.outside for u in mine.values()), default=math.nan)
@@ -68,11 +60,11 @@ def used(run: Run, found: AttackTable) -> Table:
     )
 
 
-def _cells(use: Use | None) -> tuple[Cell, Cell, Cell]:
+def _cells(use: Use | None) -> tuple[Cell, Cell]:
     if use is None:
-        return table.DASH, table.DASH, table.DASH
+        return table.DASH, table.DASH
     mean, most = (table.number(v, f"{v:.2f}", role="over" if v > OVER_BUDGET else "") for v in (use.mean, use.most))
-    return mean, most, table.number(use.db, formatting.decibel(use.db))
+    return mean, most
 
 
 def data(run: Run) -> Mapping[str, Any] | None:

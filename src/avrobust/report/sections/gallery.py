@@ -29,6 +29,8 @@ class ClipRecord:
     p_true_adv: float | None = None
     snr_db: float | None = None
     psnr_db: float | None = None
+    mask_db: float | None = None
+    ssim: float | None = None
     amplified: float | None = None
     seconds: float | None = None  # of audio that the model hears
     frames: int | None = None  # that it sees
