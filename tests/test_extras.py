@@ -17,6 +17,7 @@ EXTRAS = {
     "hub": {"datasets", "huggingface_hub"},
     "ray": {"ray"},
     "track": {"tensorboard"},
+    "perception": {"pesq", "torchmetrics"},
     "demo": {"gradio", "altair"},
 }
 # Imported as a whole, within `needs`, by those that use them.

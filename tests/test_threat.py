@@ -9,10 +9,9 @@ import torch
 
 from avrobust import AV, Ball, BudgetError, Seeds, Threat
 from avrobust.budget_check import check
-from avrobust.facts import Typed
+from avrobust.facts import IMAGENET_STD, Typed
 from avrobust.papers.tian2021 import budgets as tian2021
 from avrobust.threat import weights
-from avrobust.units import IMAGENET_STD
 from nets import clips
 
 BUDGETS = [

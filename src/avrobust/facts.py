@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+IMAGENET_STD = (0.229, 0.224, 0.225)  # by colour: what a normalised budget counts in
 # How an attack searches: along the model's gradient, by queries alone, or by several searches one after the other.
 Kind = Literal["gradient", "queries", "worst case", ""]
 

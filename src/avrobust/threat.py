@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.facts import Budget, ModalityBudget
+from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget
 from avrobust.limits import Limit, PsychoacousticMask
 from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, doubles
-from avrobust.units import IMAGENET_STD, LINEAR, Norm, Scale, number, scaled, size
+from avrobust.units import LINEAR, Norm, Scale, number, scaled, size
 
 NORMS: tuple[Norm, ...] = get_args(Norm)
 # x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.

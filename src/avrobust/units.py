@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from avrobust.facts import Typed, typed
+from avrobust.facts import IMAGENET_STD, Typed, typed
 from avrobust.limits import DeltaE, Limit, PsychoacousticMask, Texture
 
 Norm = Literal["linf", "l2", "masking"]
@@ -14,7 +14,6 @@ Scale = tuple[float, ...] | Literal["signal"] | Limit
 # A number in a text.
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 LINEAR: Scale = (1.0,)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Size(NamedTuple):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from avrobust.extras import needs
 from avrobust.limits import PsychoacousticMask
 from avrobust.limits.colour import lab
 from avrobust.types import Signals
@@ -18,6 +19,7 @@ from avrobust.types import Signals
 SEGMENT_MS, QUIETEST, LOUDEST = 32, -10.0, 35.0  # of a segmental SNR: Hansen & Pellom 1998
 SIGMA, RADIUS, C1, C2 = 1.5, 5, 0.01**2, 0.03**2  # of SSIM: Wang et al. 2004, for values in [0, 1]
 MISSING = float("nan")
+BEST = {"nb": 4.549, "wb": 4.644}  # PESQ of what did not change
 
 
 def segmental_snr(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
@@ -116,6 +118,43 @@ def colour_difference(x: Tensor, adversarial: Tensor) -> list[float]:
 
     def of(clean: Tensor, delta: Tensor) -> float:
         return float((lab(clean + delta) - lab(clean)).square().sum(-3).sqrt().mean())
+
+    return _per_clip(of, x, adversarial, 0.0)
+
+
+def pesq(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
+    """PESQ (ITU-T P.862), from 1 to 4.6: quality of speech at 8 kHz (narrow band) or 16 kHz (wide band), by torchmetrics.
+
+    Of anything but speech its numbers mean little.  nan for clips in which it finds no speech.  Raises `ValueError` for other
+    rates, `MissingExtraError` without torchmetrics and pesq.
+    """
+    if rate not in (8000, 16000):
+        raise ValueError(f"PESQ is defined at 8000 and 16000 Hz, got {rate}. Resample the clips, or use noise_to_mask.")
+    with needs("perception"):
+        from pesq import NoUtterancesError
+        from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality as measure
+    mode = "nb" if rate == 8000 else "wb"
+
+    def of(clean: Tensor, delta: Tensor) -> float:
+        try:
+            return float(measure((clean + delta).float(), clean.float(), rate, mode))
+        except NoUtterancesError:
+            return MISSING
+
+    return _per_clip(of, x, adversarial, BEST[mode])
+
+
+def lpips(x: Tensor, adversarial: Tensor, net: str = "alex") -> list[float]:
+    """LPIPS (Zhang et al. 2018), 0 is the same: the mean over frames, by torchmetrics, which fetches its weights.
+
+    Raises `MissingExtraError` without torchmetrics; torchmetrics itself says so where torchvision is missing.  Not tried here: no
+    torchvision fits the torch that the tests run with.
+    """
+    with needs("perception"):
+        from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity as measure
+
+    def of(clean: Tensor, delta: Tensor) -> float:
+        return float(measure((clean + delta).float(), clean.float(), net_type=net, normalize=True))
 
     return _per_clip(of, x, adversarial, 0.0)
 

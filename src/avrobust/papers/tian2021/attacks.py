@@ -20,13 +20,12 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.config import concise
-from avrobust.facts import AttackInfo
+from avrobust.facts import IMAGENET_STD, AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
 from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, RANGE, Labels, Model, Signals
-from avrobust.units import IMAGENET_STD
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 FLOOR = AV(audio=-1.0, visual=0.0)  # of MIM's lower bound, in the space of the attack

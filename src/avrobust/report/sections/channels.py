@@ -9,13 +9,12 @@ import numpy as np
 
 from avrobust.evaluation.conditions import Predictions, shared
 from avrobust.evaluation.stats import MISSING, Estimate, among, estimate, percent
-from avrobust.facts import Budget, ModalityBudget
+from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget
 from avrobust.report.formatting import ATTACKED, MODALITY, at, listing
 from avrobust.report.measured import accuracy
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
 from avrobust.report.table import DASH, Cell, Line, Table, share, table
-from avrobust.units import IMAGENET_STD
 
 BEFORE = ""  # the channel of clips before any
 NO_ATTACK = "none"  # what clean clips are crafted by
