@@ -274,7 +274,7 @@ class PerClipBall(Ball):
     def weight(self, x: Tensor) -> Tensor:
         """The scale, times each clip's share."""
         whole = super().weight(x)
-        return whole if self.shares is None else whole * _by_clip(self.shares.to(whole), whole)
+        return whole if self.shares is None else whole * _by_clip(self.shares.to(whole), whole if self.masks else x)
 
 
 def _by_clip(values: Tensor, x: Tensor) -> Tensor:

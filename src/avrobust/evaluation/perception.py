@@ -97,8 +97,8 @@ def ssim(x: Tensor, adversarial: Tensor) -> list[float]:
         return F.conv2d(F.conv2d(s, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
 
     def of(clean: Tensor, delta: Tensor) -> float:
-        a = clean.view(-1, 1, *clean.shape[-2:])
-        b = a + delta.view_as(a)
+        a = clean.reshape(-1, 1, *clean.shape[-2:])
+        b = a + delta.reshape(a.shape)
         mean_a, mean_b = blurred(a), blurred(b)
         own = blurred(a * a) - mean_a.square(), blurred(b * b) - mean_b.square()
         both = blurred(a * b) - mean_a * mean_b
