@@ -102,7 +102,7 @@ def used(budget: Budget, distortion: Mapping[str, float]) -> list[str]:
     """
     noise = {"audio": f"{decibel(distortion['snr_db'])} dB SNR", "visual": f"{decibel(distortion['psnr_db'])} dB PSNR"}
     if "mask_db" in distortion:
-        noise["audio"] += f", loudest frequency {decibel(distortion['mask_db'])} dB above the masking threshold"
+        noise["audio"] += f", loudest frequency {decibel(distortion['mask_db'])} dB re masking threshold"
     if not math.isnan(similar := distortion.get("ssim", math.nan)):
         noise["visual"] += f", SSIM {similar:.3f}"
     lines = []
