@@ -227,6 +227,7 @@ def public() -> dict[str, object]:
         "study",
         "evaluation.tasks",
         "training",
+        "timing",
     ]
     for place in ["", *packages, "models.frontends", "models.published", "report"]:
         module = import_module("avrobust" + f".{place}" * bool(place))

@@ -8,7 +8,7 @@ import pytest
 import avrobust
 
 ORDER = [
-    "types", "names", "seeds", "facts", "extras", "files", "hub", "config", "sources", "locks", "progress", "allocator", "devices", "media", "data", "models", "limits", "units", "threat",
+    "types", "names", "seeds", "facts", "extras", "files", "hub", "config", "sources", "locks", "progress", "allocator", "devices", "media", "data", "models", "limits", "units", "threat", "timing",
     "budget_check",
     "objectives", "engine", "attacks",
     "defenses", "corruptions", "certificates", "training", "evaluation", "study", "report", "papers", "cli", "demo",

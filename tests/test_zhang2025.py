@@ -1,14 +1,24 @@
 """TIA, MMA, TMA: objectives, attacks, networks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from avrobust import AV, Seeds, Threat, engine
-from avrobust.attacks import attack_info
+from avrobust import AV, MIM, Rows, Seeds, Threat, engine, evaluate
+from avrobust.attacks import ANYTHING, Transfer, attack_info
 from avrobust.budget_check import check
+from avrobust.corruptions import Gap
+from avrobust.defenses import Adversarial
 from avrobust.objectives import WithSimilarity
-from avrobust.papers.zhang2025 import MMA, TIA, TMA, TemporalAndModality, misalignment, temporal_variation
+from avrobust.papers.zhang2025 import MMA, TIA, TMA, TemporalAndModality, claims, misalignment, temporal_variation
+from avrobust.papers.zhang2025.claims import OPPOSITE, PLAIN
+from avrobust.papers.zhang2025.curriculum import Curriculum, PartialFrames, Schedule, dropped, masked
 from avrobust.papers.zhang2025.networks import SmallSpec
+from avrobust.report.load import read
+from avrobust.report.sections import transfer
+from avrobust.report.sections.transfer import transfers
+from avrobust.training.recipe import cross_entropy
 from avrobust.types import Batch, InputError, Output
 from nets import clips, network
 
@@ -113,3 +123,113 @@ def test_a_model_of_one_s_own_may_return_its_segments():
 
     adv = TIA(steps=1, variations=())(model, batch.x, batch.label, BOTH.only("V"), Seeds(0, batch.ids))
     check(BOTH.only("V"), batch.x, adv, batch.ids, "TIA")
+
+
+def test_transfers_and_claims_are_those_of_the_rows(net):
+    batch, other = batch_of(), SmallSpec(3, "alexnet", "alexnet", "concat").build(1).eval()
+    short = [replace(a, steps=1) for a in (PLAIN, TIA(), OPPOSITE)]
+    parts = []
+    for name, model in (("first", net), ("last", other)):
+        foreign = [Transfer("first", a, net) for a in short] if name == "last" else []
+        parts.append(evaluate(model, batch, [*short, *foreign], [BOTH], name=name))
+    rows = Rows.concat(parts)
+    run = read(rows)
+    found = [t for t in transfers(run) if t.subset == "AV"]
+    assert [(t.attack, t.surrogate, set(t.victims)) for t in found] == [
+        (a.name, "first", {"first", "last"}) for a in sorted(short, key=lambda a: (a.name != "MIM-1", a.name))
+    ]
+    for t in found:
+        own = rows.where(model="last", attack=f"{t.attack} from first", subset="AV").data.to_pylist()
+        right = [r for r in own if r["correct_clean"]]
+        assert t.transfer.n == len(right)
+        if right:
+            assert t.transfer.value == pytest.approx(sum(not r["correct"] for r in right) / len(right))
+    [page] = [t for t in transfer.data(run)["tables"] if t.title.startswith("Both")]
+    assert [c.name for c in page.columns][:2] == ["Attack", "Surrogate"] and len(page.rows) == 3
+    level = {"AV": found[0].budget}
+    [compared] = claims.tia_transfers(run, level).comparisons
+    assert (compared.low_name, compared.high_name) == ("TIA-1, transferred from first", "MIM-1")
+    assert compared.low.value == pytest.approx(
+        rows.where(model="last", attack="TIA-1 from first", subset="AV").accuracy().value
+    )
+    assert len(claims.variation_raises_white_box(run, level).comparisons) == 1
+    assert (
+        claims.tma_is_best(run, level).verdict
+        == claims.synchronous_masking_hurts_more(run, level).verdict
+        == "not tested"
+    )
+
+
+def test_masking_claims_compare_gaps(net):
+    batch = batch_of()
+    gaps = [Gap(0.5), Gap(0.5, together=False)]
+    run = read(evaluate(net, batch, gaps, ANYTHING, name="net"))
+    [same] = claims.synchronous_masking_hurts_more(run, {}).comparisons
+    assert same.low_name == "net, 50 % masked, the same in both"
+    [visual] = claims.visual_masking_hurts_more(run, {}).comparisons
+    assert visual.high_name == "of the audio"
+
+
+class TestCurriculum:
+    inner = Adversarial(cross_entropy, BOTH.subsets(), MIM(steps=4, keep="last"), ramp=0.5)
+
+    @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+    def test_schedules_go_from_easy_to_hard(self, shape):
+        numbers = [Schedule(1.0, 5.0, shape, over=0.5).at(p) for p in (0.0, 0.25, 0.5, 1.0)]
+        assert numbers == pytest.approx([5] * 4 if shape == "constant" else [1, 3, 5, 5])
+
+    def test_all_three_grow(self, net):
+        loss = Curriculum(self.inner, Schedule(1, 4), Schedule(0.0, 0.6), Schedule(0.0, 0.4))
+        early, late = loss.at_progress(0.25), loss.at_progress(1.0)
+        assert (early.adversarial.attack.steps, early.mask, early.dropout) == (2, 0.15, 0.1)
+        assert (late.adversarial.attack.steps, late.mask, late.dropout) == (4, 0.6, 0.4)
+        assert early.adversarial.threats[0].audio.eps == pytest.approx(0.005)  # the ramp of budgets goes on inside
+        batch = batch_of()
+        value = early(net, batch, Seeds(0, batch.ids))
+        value.backward()
+        assert value.isfinite() and net.classifier.weight.grad is not None
+        assert loss.at_progress(0.0)(net, batch, Seeds(0, batch.ids)).isfinite()  # before the ramp: nothing is attacked
+        check(BOTH, batch.x, loss.training_batch(net, batch, Seeds(0, batch.ids)).x, batch.ids, "curriculum")
+        assert not net.training
+
+    def test_masks_are_the_same_in_both_modalities_and_tied_to_the_clip(self):
+        x = AV(torch.ones(200, 8), torch.ones(200, 4, 3, 2, 2))
+        seeds = Seeds(0, tuple(map(str, range(200))))
+        out = masked(x, 0.3, seeds)
+        gone = out.visual[:, :, 0, 0, 0] == 0
+        assert torch.equal(out.audio == 0, gone.repeat_interleave(2, 1))
+        assert float(gone.float().mean()) == pytest.approx(0.3, abs=0.06)
+        some = masked(x.map(lambda s: s[:2]), 0.3, seeds.subset([5, 9]))
+        assert torch.equal(some.visual, out.visual[[5, 9]])
+        assert masked(x, 0.0, seeds) is x
+
+    def test_features_are_dropped_inside_only(self, net):
+        batch = batch_of()
+        with dropped(net, 0.5, Seeds(0, batch.ids)):
+            once, again = net.embed(batch.x), net.embed(batch.x)
+        plain = net.embed(batch.x)
+        for f, g, p in zip(once, again, plain, strict=True):
+            assert torch.equal(f, g)
+            assert 0.3 < float((f == 0).float().mean()) < 0.75
+            torch.testing.assert_close(f[f != 0], 2 * p[f != 0])
+
+    def test_partial_frames_share_their_perturbation(self, net):
+        batch = batch_of(frames=8)
+        adv = PartialFrames(MIM(steps=2, keep="last"), 0.25)(net, batch.x, batch.label, BOTH, Seeds(0, batch.ids))
+        check(BOTH, batch.x, adv, batch.ids, "partial")
+        delta, inside = adv.visual - batch.x.visual, (batch.x.visual > 0.05) & (batch.x.visual < 0.95)
+        alike = inside[:, :1] & inside[:, 1:2]
+        assert float((delta[:, :1] - delta[:, 1:2])[alike].abs().max()) < 1e-6
+        assert PartialFrames(MIM()).info.variant == "partial frames"
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Schedule(0, 1, over=0.0), lambda: PartialFrames(MIM(), 0.0),
+            lambda: Curriculum(Adversarial(cross_entropy, BOTH.subsets(), lambda *_: None)),
+            lambda: Curriculum(TestCurriculum.inner, steps=Schedule(0, 3)), lambda: Curriculum(TestCurriculum.inner, mask=Schedule(0, 1)),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_meant_is_refused(self, make):
+        with pytest.raises(ValueError, match="got"):
+            make()

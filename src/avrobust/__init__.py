@@ -76,6 +76,7 @@ _PACKAGES = {
     "objectives": "objectives",
     "study": "study",
     "tasks": "evaluation.tasks",
+    "timing": "timing",
     "training": "training",
 }
 _MODULE = {name: module for module, names in _MODULES.items() for name in names}

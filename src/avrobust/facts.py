@@ -109,6 +109,11 @@ class ModalityBudget:
         """Whether every sample, or pixel, may move by as much as any other, in full scale or normalised."""
         return self.norm == "linf" and self.unit in ("linear", "normalised")
 
+    @property
+    def in_time(self) -> bool:
+        """Whether it bounds milliseconds of delay or outage, see `timing`, and no sample or pixel."""
+        return self.norm in ("delay", "outage")
+
     def __str__(self) -> str:
         if not self.eps:
             return "untouched"

@@ -14,7 +14,7 @@ is a ball per modality.  Budgets may be given in the units of the field:
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, doubles
 from avrobust.units import LINEAR, Norm, Scale, number, scaled, size
 
-NORMS: tuple[Norm, ...] = get_args(Norm)
+NORMS: tuple[Norm, ...] = ("linf", "l2", "masking")
 # x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
 ROUNDING = 1e-7
 # A perturbation this many times as strong as the signal, in dB SNR, is a sign that was forgotten.

@@ -9,7 +9,8 @@ import numpy as np
 from avrobust.facts import IMAGENET_STD, Typed, typed
 from avrobust.limits import DeltaE, Limit, PsychoacousticMask, Texture
 
-Norm = Literal["linf", "l2", "masking"]
+# Of samples and pixels, or in time: see `timing`.
+Norm = Literal["linf", "l2", "masking", "delay", "outage"]
 Scale = tuple[float, ...] | Literal["signal"] | Limit
 # A number in a text.
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"

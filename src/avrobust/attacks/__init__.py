@@ -11,6 +11,7 @@ from avrobust.attacks.autoattack import AVAutoAttack
 from avrobust.attacks.base import attack_info
 from avrobust.attacks.controls import ANYTHING, Elsewhere, Mute, Noise, Swap
 from avrobust.attacks.gradient import FGSM, MIM, PGD
+from avrobust.attacks.misaligned import Misaligned
 from avrobust.attacks.quantized import Quantized
 from avrobust.attacks.square import Square
 from avrobust.attacks.transfer import Transfer
@@ -21,6 +22,7 @@ from avrobust.types import Attack
 # Attacks by the name that one types, all of them with settings that suit any model.
 ATTACKS: dict[str, Any] = {
     "FGSM": FGSM, "PGD": PGD, "MIM": MIM, "APGD": APGD, "Square": Square, "AVAutoAttack": AVAutoAttack,
+    "Misaligned": Misaligned,
 }  # fmt: skip
 
 
@@ -59,6 +61,7 @@ __all__ = [
     "Consecutive",
     "Diverse",
     "Elsewhere",
+    "Misaligned",
     "Mute",
     "Noise",
     "Quantized",

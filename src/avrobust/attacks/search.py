@@ -14,6 +14,7 @@ from avrobust.objectives import Objective, as_objective, needs_of
 from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
+from avrobust.timing import refuse_timed
 from avrobust.types import AV, Labels, Model, PerClip, Signals
 
 Numbers = Int[Tensor, " m"]  # of some clips in the batch that a search was given
@@ -135,7 +136,8 @@ class Search:
     def of(
         cls, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, objective: Any, stop: bool
     ) -> "Search":
-        """A search on all clips of a batch."""
+        """A search on all clips of a batch.  Raises `ValueError` for a budget in time, which no perturbation is inside."""
+        refuse_timed(threat)
         goal = as_objective(objective)
         return cls(ActiveSet.of(model, x, y, threat, seeds, goal), BestSoFar(x, threat), goal, stop)
 

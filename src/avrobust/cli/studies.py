@@ -8,9 +8,11 @@ from avrobust.names import unknown
 from avrobust.papers.maharana2025.claims import PAPER as MAHARANA2025
 from avrobust.papers.tian2021.printed import PAPER as TIAN2021_PAPER
 from avrobust.papers.tian2021.studies import STUDIES as TIAN2021
+from avrobust.papers.zhang2025.claims import PAPER as ZHANG2025
 from avrobust.study import Study
 
-PAPERS = {paper.name: paper for paper in (TIAN2021_PAPER, MAHARANA2025)}  # those whose numbers may stand beside a run's
+# Those whose numbers may stand beside a run's.
+PAPERS = {paper.name: paper for paper in (TIAN2021_PAPER, MAHARANA2025, ZHANG2025)}
 # name: module with a `study`
 STUDIES = {
     **TIAN2021,
@@ -18,6 +20,7 @@ STUDIES = {
     "corruptions": "avrobust.papers.maharana2025.corruptions",
     "certificates": "avrobust.study.certificates",
     "perceptual": "avrobust.study.perceptual",
+    "temporal": "avrobust.papers.zhang2025.temporal",
     "selftest": "avrobust.study.selftest",
 }
 

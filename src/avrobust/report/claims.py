@@ -18,7 +18,9 @@ from avrobust.report.formatting import ATTACKED, at, listing
 from avrobust.report.run import SUBSETS, Level, Run
 
 Verdict = Literal["holds", "holds in part", "does not hold", "undecided", "not tested"]
-Family = Literal["integration", "attacks", "visual", "localisation", "fusions and defenses", "natural"]
+Family = Literal[
+    "integration", "transfer", "masking", "attacks", "visual", "localisation", "fusions and defenses", "natural"
+]
 
 
 @dataclass(frozen=True)

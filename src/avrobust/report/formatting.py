@@ -50,6 +50,8 @@ def size(budget: ModalityBudget, modality: str) -> Size:
     if budget.even:
         levels = grey_levels(budget)
         return Size(f"{levels:.2g}" if levels < 1 else f"{levels:.1f}", "grey levels of 255")
+    if budget.in_time:
+        return Size(f"{budget.eps:g}", budget.unit)
     if budget.unit == "snr":
         return Size(f"{-20 * math.log10(budget.eps):.0f}", "dB SNR")
     if budget.norm == "masking":

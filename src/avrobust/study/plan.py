@@ -25,9 +25,10 @@ from avrobust.report.paper import Paper
 from avrobust.report.record import Role
 from avrobust.sources import sources
 from avrobust.threat import Threat
+from avrobust.timing import Timed
 from avrobust.training.recipe import Recipe, cross_entropy, usual
 from avrobust.training.views import View
-from avrobust.types import Attack, Batch, Channel
+from avrobust.types import AV, Attack, Batch, Channel
 
 CONCAT = NetSpec()
 
@@ -231,10 +232,11 @@ class Study:
             if model in sweep.models:
                 attacks, sent = (tuple(map(self._at_rates, those)) for those in (sweep.attacks, sweep.sent))
                 wanted = [Cell(model, seed, Sent(channel), ANYTHING.only(perceived)) for channel in sent]
+                threats = [*map(self._timed, sweep.threats)]
                 wanted += [
                     Cell(model, seed, attack, threat, sent)
                     for attack in attacks
-                    for threat in ((attack.threat,) if isinstance(attack, Certificate) else sweep.threats)
+                    for threat in ((attack.threat,) if isinstance(attack, Certificate) else threats)
                 ]
                 for cell in wanted:
                     if cell.threat.subset in perceived:
@@ -242,6 +244,11 @@ class Study:
                         before = found[same].sent if same in found else ()
                         found[same] = replace(cell, sent=tuple(dict.fromkeys((*before, *cell.sent))))
         yield from found.values()
+
+    def _timed(self, threat: Threat) -> Threat:
+        """The threat, budgets in time at the rates of the study's clips."""
+        rates = AV(audio=float(self.clip.rate), visual=self.view.frames * self.clip.rate / self.view.samples)
+        return Threat(*threat.map(lambda b, rate: replace(b, rate=rate) if isinstance(b, Timed) else b, rates))
 
     def _at_rates(self, what: Any) -> Any:
         """An attack or a channel; those that must know how fast clips are played are told the study's own rates."""

@@ -112,6 +112,8 @@ def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
         for part, modality in MODALITIES.items():
             if c.subset == "clean" or part not in c.subset or not right.any() or seen.ignores(c.model, modality):
                 continue
+            if getattr(c.budget, modality).in_time:  # the clean clip may be the worst of all delays
+                continue
             unmoved = float((p[f"linf_{modality}"][right] == 0).mean())
             if unmoved > ENOUGH:
                 still.setdefault((c.model, c.attack, modality), []).append(unmoved)

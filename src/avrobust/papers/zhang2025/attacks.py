@@ -12,8 +12,8 @@ from avrobust.attacks.base import search_info
 from avrobust.facts import AttackInfo
 from avrobust.papers.zhang2025.objectives import TemporalAndModality
 
-# One changed copy and the clip as it is would be another reading; the mean over changed copies is the usual one.
-CHANGED = (Consecutive(copies=2),)
+# One changed copy a step: as many gradients as MI-FGSM takes.  The mean over several is another reading.
+CHANGED = (Consecutive(),)
 
 
 @dataclass(frozen=True, repr=False)

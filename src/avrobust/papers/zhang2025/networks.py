@@ -26,6 +26,7 @@ LEVEL, SPREAD = -5.0, 2.5  # about the mean and the spread of the logarithm of a
 class SmallSpec(Spec):
     """One of the paper's kind.  `segments` are those of the audio; `rate` is that of the clips.
 
+    >>> import torch
     >>> net = SmallSpec(classes=3, audio="resnet").build(seed=0)
     >>> net.audio.with_segments(torch.zeros(2, 12_288))[1].shape, SmallSpec(audio="alexnet", fusion="sum").short
     (torch.Size([2, 4, 128]), 'AsA')

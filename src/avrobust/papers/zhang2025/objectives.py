@@ -61,6 +61,7 @@ class TemporalAndModality:
     A negative `temporal` raises the variation instead, as in the authors' answer to a reviewer.  L_T is the mean over the
     modalities of which there are two segments or more.
 
+    >>> from avrobust.types import AV
     >>> out = Output(torch.zeros(1, 2), segments=AV(torch.ones(1, 3, 4), torch.ones(1, 3, 4)))
     >>> TemporalAndModality(temporal=1.0).value(out, torch.tensor([0]))
     tensor([0.6931])

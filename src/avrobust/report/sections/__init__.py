@@ -28,13 +28,15 @@ from avrobust.report.sections import (
     summary,
     suspicion,
     task,
+    timing,
+    transfer,
 )
 
 SECTIONS: tuple[Section, ...] = tuple(
     module.SECTION
     for module in (
         summary, doubts, modality, accuracy, classes, task, curves, claims, attribution, budget_use, perception, fusions, defenses, robustness, suspicion, certified, channels,
-        natural, localisation, features, one_clip, gallery, samples, models, setup, reproduce,
+        transfer, timing, natural, localisation, features, one_clip, gallery, samples, models, setup, reproduce,
     )
 )  # fmt: skip
 # Those that say something of models that do not classify.
