@@ -28,7 +28,7 @@ NONE = Threat.linf()
 DELAYS = tuple(Threat(Delay(ms), NONE.visual) for ms in (20.0, 40.0, 80.0, 160.0, 320.0))
 FRAME_DELAYS = tuple(Threat(NONE.audio, Delay(ms, edge="repeat")) for ms in (300.0, 600.0))
 OUTAGES = tuple(Threat(Outage(ms), NONE.visual) for ms in (100.0, 300.0))
-MORE = 3  # epochs of a training that starts from a trained network
+MORE = 2  # epochs of a training that starts from a trained network
 STEPS = 5  # those of the authors' answer about the sign of the temporal term
 
 NETWORKS = {
@@ -87,7 +87,7 @@ study = Study(
         Sweep((FIRST,), READINGS, JOINT),
         Sweep((LAST,), tuple(Transfer(FIRST, a) for a in READINGS), JOINT),
         Sweep((FIRST, *DEFENDED), (IFGSM, TMA(STEPS), PartialFrames(MIFGSM)), THREATS),
-        Sweep((FIRST, LAST), (Misaligned(10.0),), (*DELAYS, *FRAME_DELAYS, *OUTAGES)),
+        Sweep((FIRST, LAST), (Misaligned(20.0),), (*DELAYS, *FRAME_DELAYS, *OUTAGES)),
         Sweep(tuple(NETWORKS), tuple(Gap(share, together) for share in (0.25, 0.5) for together in (True, False)), ANYTHING.subsets()),
     ),
     tables=(THREATS,),
