@@ -5,6 +5,9 @@ FGSM and PGD on audio, on frames and on both, within budgets of equal L-infinity
 clip's masking threshold (Qin et al. 2019), by frequency and by critical band; where frames have texture (Croce & Hein 2019);
 by colour difference (as Zhao et al. 2020 measure it).  Budgets of each kind grow, so kinds are compared where they fool as
 many clips, and where they are heard or seen as much.
+
+FGSM on audio of the orchestra, 40 clips: at 38.6 % success, a noise-to-mask ratio of 3.6 dB within L-infinity and of -4.9 dB below
+the threshold (difference -8.4 [-12.3, -4.9]); on frames, no difference.  docs/guide/perceptual.md has more.
 """
 
 from itertools import chain
