@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ import torch
 
 from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Ball, BudgetError, Seeds, Threat
 from avrobust.budget_check import check
+from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
+from avrobust.evaluation.evaluator import Evaluator
 from avrobust.limits import PsychoacousticMask
 from nets import clips, network
 
@@ -146,3 +149,16 @@ def test_what_is_louder_than_the_threshold_is_refused():
     check(threat, x, AV(x.audio + loud, x.visual), tuple("abcd"), "mine")
     with pytest.raises(BudgetError, match="left its audio budget"):
         check(peaked, x, AV(x.audio + loud, x.visual), tuple("abcd"), "mine")
+
+
+def test_clips_of_budgets_of_their_own_stay_below_their_thresholds():
+    batch, net = clips(3), network()
+    batch = replace(batch, label=net(batch.x).argmax(1))
+    grid = BudgetGrid(
+        Threat.linf(audio="masking threshold", visual="2 delta E").at_rate(11025), levels=2, floor_db=6, step_db=6
+    )
+    evaluator = Evaluator(net, [batch], rate=11025)
+    found = evaluate_budgets(evaluator, PGD(steps=2), (*grid.cells, *grid.ladder))  # which checks every clip
+    assert set(found.rows["norm_audio"].to_pylist()) == {"", "masking"}
+    assert np.nanmax(found.rows["used_audio"].to_numpy()) <= 1
+    assert found.attacks > len(batch)
