@@ -18,14 +18,15 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 LEVEL = {"dash": [5, 3], "mark": "stroke"}  # of a number that does not depend on the axis
 ACCURACY = "accuracy (%)"
 SHARES = ("accuracy, %", "from", "to")  # a number with the ends of its 95 % interval
+SUCCESS = ("attack success, %", "from", "to")
 
 
-def shares(e: Estimate) -> dict[str, Any]:
+def shares(e: Estimate, names: tuple[str, str, str] = SHARES) -> dict[str, Any]:
     """A fraction and its interval in per cent, with the clips it is of; nothing where it is missing."""
     if not e.n:
         return {}
     value, low, high = (round(100 * v, 2) for v in (e.value, e.low, e.high))
-    return dict(zip(SHARES, (value, low, high), strict=True)) | {"clips": e.n}
+    return dict(zip(names, (value, low, high), strict=True)) | {"clips": e.n}
 
 
 def looks(kinds: Mapping[str, str], levels: Sequence[str] = ()) -> dict[str, Row]:
@@ -94,11 +95,12 @@ def lines(
     band: bool = True,
     marked: bool = True,
     title: str = ACCURACY,
+    names: tuple[str, str, str] = SHARES,
 ) -> Spec:
     """Series over an axis: a line, a mark for each value unless they are too many, and a band for its interval."""
     both = by_series(look, series)
     colour = {"color": both["color"]}
-    y, low, high = percent_axis(title), SHARES[1], SHARES[2]
+    y, low, high = percent_axis(title, names[0]), *names[1:]
     bands = {
         "mark": {"type": "area", "clip": True},
         "encoding": {"x": x, "y": y | {"field": low}, "y2": {"field": high}, "opacity": seen(0.13), **colour},

@@ -154,12 +154,12 @@ def figure(every: Sequence[Ladder], subset: str, attack: str, measure: tuple[str
             middle = _estimated(p[column].astype(float)).value if _known(p[column]) else math.nan
             if math.isfinite(middle):
                 point = {"budget": ladder.kind, "size": p.condition.budget.attacked, name: round(middle, 3)}
-                rows.append(point | charts.shares(success(p)))
+                rows.append(point | charts.shares(success(p), charts.SUCCESS))
     kinds = list(dict.fromkeys(row["budget"] for row in rows))
     if len(kinds) < 2:
         return None
     x = {"field": name, "type": "quantitative", "scale": {"zero": False}, "axis": {"title": f"median {name}"}}
-    spec = charts.lines(x, ["budget", "size", name, *charts.SHARES, "clips"], charts.looks(dict.fromkeys(kinds, "AV")), "budget", title="attack success (%)")  # fmt: skip
+    spec = charts.lines(x, ["budget", "size", name, *charts.SUCCESS, "clips"], charts.looks(dict.fromkeys(kinds, "AV")), "budget", title="attack success (%)", names=charts.SUCCESS)  # fmt: skip
     title = f"{ATTACKED[subset]}, {attack}"
     caption = (
         f"Attack success of {attack} over the median {name}, within budgets of several kinds; bands are 95 % intervals."
