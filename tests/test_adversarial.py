@@ -399,6 +399,8 @@ def test_recombined_by_hand():
     assert not torch.allclose(replace(loss, alone=0.0)(net, batch, seeds), expected, atol=1e-3)
     loss(net, batch, seeds).backward()
     assert all(p.grad is not None for p in net.parameters())
+    begun = replace(loss, ramp=0.5).at_progress(0.0)(net, batch, seeds)
+    assert torch.allclose(begun, F.cross_entropy(net(batch.x), batch.label))
 
 
 def test_recombined_validates_on_one_subset_per_clip():

@@ -57,6 +57,8 @@ class Recombined:
 
     def at_progress(self, progress: float) -> Loss:
         """The loss when this share of training is done, with the budgets of that time."""
+        if self.ramp and progress == 0:
+            return _clean
         return replace(self, threat=grown(self.threat, self.ramp, progress), ramp=0.0)
 
     def training_batch(self, net: Network, batch: Batch, seeds: Seeds) -> Batch:
@@ -78,3 +80,8 @@ class Recombined:
 
     def _attacking(self, *threats: Threat) -> Adversarial:
         return Adversarial(self, threats, self.attack, self.ramp)
+
+
+def _clean(net: Network, batch: Batch, seeds: Seeds) -> Tensor:
+    """What there is to train on before budgets begin to grow."""
+    return F.cross_entropy(net(batch.x), batch.label)
