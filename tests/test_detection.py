@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from avrobust import AV, PGD, AVAutoAttack, Batch, Seeds, Threat, evaluate
+from avrobust import AV, PGD, AVAutoAttack, Batch, Rows, Seeds, Threat, evaluate
 from avrobust.defenses import Distance, Gate, Learned
 from avrobust.defenses.saving import describe, rebuild
 from avrobust.engine import as_victim
 from avrobust.evaluation.suspicion import suspicion
+from avrobust.facts import Budget
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
 from avrobust.objectives import Undetected, margin, suspicion_of
@@ -161,3 +162,15 @@ def test_the_worst_case_hides_from_a_detector_that_there_is(suspects, monkeypatc
     rows = evaluate(net, batch, AVAutoAttack(steps=2, targets=0, queries=1), Threat.linf(audio=0.01))
     assert bool(raised) == suspects
     assert np.isfinite(rows.column("suspicion_audio").astype(float)).all() == suspects
+
+
+def test_who_abstains_where_it_is_suspicious_errs_less():
+    about = {"model": "m", "seed": 0, "attack": "none", "subset": "clean", "status": "ok", **Budget().columns()}
+    clips = {"clip": list("abcd"), "correct_clean": True, "correct": [True, True, False, False]}
+    suspects = {"suspicion_audio": [-2.0, -1.0, 1.0, 2.0], "suspicion_visual": -3.0}
+    confident = {"confidence": [0.2, 0.3, 0.8, 0.9]}
+    (told,), (silent,) = (suspicion(Rows.of(about | clips | suspects | more)) for more in (confident, {}))
+    assert told.risk["suspicion"].value == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
+    assert told.risk["confidence"].value == pytest.approx((1 + 1 + 2 / 3 + 1 / 2) / 4)
+    assert silent.risk["confidence"].n == 0 and "confidence" not in silent.coverage  # of another version
+    assert told.coverage["suspicion"][1].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
