@@ -27,7 +27,7 @@ class Recombined:
     decides from one stream is an expert that shares its weights.
 
     `ramp` and validation are those of `Adversarial`: on clips each attacked within one of the subsets.  A step takes about
-    1.4 times as long as one of `Adversarial` with the same attack.
+    1.3 times as long as one of `Adversarial` with the same attack.
 
     >>> loss = Recombined(Threat.linf(audio=0.01, visual="4/255"), ramp=0.5)
     >>> loss.name, round(loss.at_progress(0.25).threat.audio.eps, 4)

@@ -4,6 +4,11 @@
 Tian & Xu 2021 end with "attacked modality-aware predictions" as future work.  Gates that fall back on the modality that they trust,
 with three detectors, on networks that are trained adversarially; beside adversarial training alone and the same number of
 extra epochs.  Attacks know detector and gate.  Clips without a modality show what a gate that never errs could keep.
+
+Ours, seed 0, means of A, V and AV in the worst case, 200 clips: extra epochs 38.8, adversarial training 65.0, Recombined 68.7: +3.7
+[+0.8, +6.5] points over adversarial training, clean accuracy +0.6 [-0.8, +2.1]; over extra epochs +29.8, clean -3.2 [-5.4, -0.9].
+The gain is the training's: a gate that never errs keeps 73.5 with audio left out and 43.5 with video left out, where Recombined
+has 75.5 and 73.5 with that modality attacked.  docs/guide/aware.md has what detectors reach.
 """
 
 from avrobust.attacks import ANYTHING, PGD, AVAutoAttack
