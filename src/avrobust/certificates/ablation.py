@@ -47,7 +47,7 @@ class Ablation(Certificate):
     grid: int = 8
     kept_visual: int | None = 16
 
-    axis: ClassVar[str] = "probability that a copy shows a changed element"
+    axis: ClassVar[str] = "share of copies that show a change"
     unit: ClassVar[str] = "elements"
 
     def __post_init__(self) -> None:

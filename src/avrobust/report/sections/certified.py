@@ -34,7 +34,7 @@ def overview(found: Sequence[Certified]) -> Table:
         body.append(
             [
                 c.model,
-                Cell(c.name, (f"{c.here['draws'].max():,} votes, alpha {c.alpha:g}",)),
+                Cell(c.name, (f"{int(c.here['draws'].max()):,} votes, alpha {c.alpha:g}",)),
                 table.share(c.base),
                 table.share(c.accuracy(), role="strong"),
                 table.share(c.abstained),
