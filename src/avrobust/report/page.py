@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -23,7 +24,9 @@ from avrobust.report.measured import clips_differ, measure
 from avrobust.report.media import check_inside
 from avrobust.report.paper import Paper
 from avrobust.report.run import Run
+from avrobust.report.section import Section
 from avrobust.report.sections import OF_OTHER_TASKS, SECTIONS, accuracy, doubts, modality, task
+from avrobust.report.sections.summary import SECTION as SUMMARY
 from avrobust.report.sections.summary import clean_sentence, headline
 
 PAGE = "report.html"
@@ -49,25 +52,40 @@ def html(run: Run) -> str:
     """The page as text.  Raises `RunError` where what it shows lies outside the run's folder, or is damaged."""
     if run.path:
         check_inside(run.path)
-    common = {"run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables()}
-    sections, parts, results = [], {}, {}
-    drawn: list[Figure] = []
-    for section in SECTIONS if run.classifies else OF_OTHER_TASKS:
-        if (content := section.data(run)) is not None:
-            template = environment().get_template(f"sections/{section.name}.html.j2")
-            parts[section.name] = Markup(template.render(common, section=section, **content))
-            results[section.name] = content.get("result", "")
-            drawn += figures_in(content)
-            sections.append(section)
+    contents = contents_of(run)
+    results = {section.name: content.get("result", "") for section, content in contents.items()}
+    common = {
+        "run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables(),
+        "results": results, "leading": run.record.section,
+    }  # fmt: skip
+    parts = {}
+    for section, content in contents.items():
+        template = environment().get_template(f"sections/{section.name}.html.j2")
+        parts[section.name] = Markup(template.render(common, section=section, **content))
+    first, *sections = [section for section in contents if section != SUMMARY]
+    sections.sort(
+        key=lambda section: section.name != run.record.section
+    )  # the one that answers stands before the others
     page = environment().get_template("templates/page.html.j2")
-    return page.render(common, sections=sections[1:], parts=parts, results=results, drawn=drawn)
+    return page.render(common, sections=[first, *sections], parts=parts, drawn=[*figures_in(contents)])
+
+
+def contents_of(run: Run) -> dict[Section, Mapping[str, Any]]:
+    """What the sections of a page show of a run, in their order; without those that it has nothing for."""
+    every = SECTIONS if run.classifies else OF_OTHER_TASKS
+    return {section: content for section in every if (content := section.data(run)) is not None}
 
 
 def figures_of(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPERS) -> list[Figure]:
     """The figures of a run's page, in its order."""
-    run = read(source, papers)
-    sections = SECTIONS if run.classifies else OF_OTHER_TASKS
-    return [*figures_in([section.data(run) for section in sections])]
+    return [*figures_in(contents_of(read(source, papers)))]
+
+
+def led(run: Run) -> str:
+    """What the section that answers the study's question says in a line."""
+    section = next((s for s in SECTIONS if s.name == run.record.section), None)
+    content = section and section.data(run)
+    return content.get("result", "") if content else ""
 
 
 @cache
@@ -109,8 +127,8 @@ def summary(source: Path | str | Rows) -> str:
     Accuracy in per cent; a dash is a condition that was not evaluated.
     """
     run = read(source)
-    answer = headline(run)
-    lines = [answer, *filter(lambda line: line and line != answer, [clean_sentence(run) if run.classifies else ""]), ""]
+    said = [led(run), headline(run), clean_sentence(run) if run.classifies else ""]
+    lines = [*dict.fromkeys(filter(None, said)), ""]
     for measured in task.tables(run):
         heads = ("attack", "attacked", *measured.names)
         rows = [(r.attack, r.attacked, *map(str, r.numbers.values())) for r in measured.rows]

@@ -155,6 +155,8 @@ class RunRecord:
     version: int = VERSION
     name: str | None = None
     title: str | None = None
+    question: str | None = None
+    section: str | None = None  # that answers the question
     paper: str | None = None
     benchmark: str | None = None
     command: str | None = None

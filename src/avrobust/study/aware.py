@@ -30,6 +30,7 @@ TRAINED = ("AV, extra epochs", "Adversarial", RECOMBINED)
 study = Study(
     name="aware",
     question="Does it help to know which modality is attacked?",
+    section="suspicion",
     title="Attacked-modality-aware prediction, on the orchestra",
     models=(
         ModelConfig("AV", NETWORK),

@@ -30,6 +30,7 @@ CHANGED = tuple(Smoothed(Elements(ELEMENTS, n, n, SEARCH), ELEMENTS, copies=8) f
 study = Study(
     name="certificates",
     question="What is certain about an audio-visual model?",
+    section="certified",
     title="Certified robustness to perturbations of audio, video and both, on the orchestra",
     models=(
         ModelConfig("AV", NETWORK),

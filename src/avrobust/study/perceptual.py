@@ -39,6 +39,7 @@ EVEN, PERCEPTUAL = Threat.linf(AUDIO[0][3], VISUAL[0][2]), Threat.linf(AUDIO[1][
 study = Study(
     name="perceptual",
     question="Do perceptual budgets hide attacks better than L-infinity?",
+    section="perception",
     title="Perceptual budgets, on the orchestra",
     models=(ModelConfig("AV", NETWORK),),
     sweeps=(

@@ -150,7 +150,7 @@ class Study:
     length of a full training; shorter trainings change in proportion.  Each of `tables` is one table's threats, one per
     subset; each of `defenses` those of a table of fusions and defenses.  `showcase` is the threat of the report's gallery.
     `embedded` names the models whose features are drawn (Figure 5).  Without `title`, the report's title is the question
-    and the data's name.  `listed` are the numbers of train, val and test clips of a dataset that the user has to provide.
+    and the data's name.  `section` names the section of the report that answers the question, where it is not integration.  `listed` are the numbers of train, val and test clips of a dataset that the user has to provide.
     `paper` is the paper that the study repeats, and `benchmark` the dataset whose printed numbers the report compares with:
     only where task and data are the paper's.
     """
@@ -171,6 +171,7 @@ class Study:
     epochs: int | None = None
     batch: int = 64
     question: str = "Does integration strengthen robustness?"
+    section: str | None = None
     listed: tuple[int, int, int] | None = None
     paper: Paper | None = None
     benchmark: str | None = None

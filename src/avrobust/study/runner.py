@@ -97,7 +97,7 @@ def _describe(record: RunFile, study: Study, listed: Manifest | None, command: s
     """Record a run that begins or goes on; `here` is the world of the process that drives it."""
     record.update(
         name=study.name, title=study.title or f"{study.question} {listed.name if listed else 'The orchestra'}",
-        paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(),
+        question=study.question, section=study.section, paper=study.paper and study.paper.name, benchmark=study.benchmark, command=command, code=code(),
         world=here, sources=sources(study),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
@@ -136,7 +136,7 @@ def describe_study(study: Study) -> dict[str, object]:
     return {
         k: v
         for k, v in asked.items()
-        if k not in ("class", "name", "title", "question", "listed", "paper", "benchmark")
+        if k not in ("class", "name", "title", "question", "section", "listed", "paper", "benchmark")
     }
 
 

@@ -26,6 +26,7 @@ ADAPTING = {f"AV + {a.name}": a for a in (Tent(), Read(), Selective())}
 study = Study(
     name="corruptions",
     question="Does integration strengthen robustness where nobody attacks?",
+    section="natural",
     title="Natural corruptions and missing modalities, on the orchestra",
     models=(
         ModelConfig("AV", NETWORK),

@@ -80,6 +80,7 @@ RECIPE = replace(OURS, epochs=6)
 study = Study(
     name="temporal",
     question="Do attacks that exploit time and the other modality transfer better?",
+    section="transfer",
     title="Temporal and cross-modal attacks (Zhang et al. 2025), on the orchestra",
     models=(
         *(ModelConfig(name, spec, RECIPE) for name, spec in NETWORKS.items()),

@@ -8,7 +8,7 @@ from avrobust.evaluation.natural import MissingRobustness, NaturalRobustness
 from avrobust.evaluation.stats import Estimate, percent
 from avrobust.report import charts, table
 from avrobust.report.figures import Figure, Spec
-from avrobust.report.formatting import anchor
+from avrobust.report.formatting import MODEL, anchor, listing
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.table import Line, Table
@@ -106,12 +106,15 @@ def data(run: Run) -> Mapping[str, Any] | None:
     baseline = run.role("baseline") or run.model("AV")
     tables = [overview(found, baseline)] if found else []
     kinds = [by_kind(found, s) for s in HIT if any(f.subset == s for f in found)]
-    mine = [s for s in found if s.model == run.subject]
-    kept = [
-        f"{percent(s.relative.value)} % of clean accuracy left with {HIT[s.subset].lower()} corrupted" for s in mine
-    ]
+    told = {
+        m: listing(
+            [f"{percent(s.accuracy.value)} % with {HIT[s.subset].lower()} corrupted" for s in found if s.model == m]
+        )
+        for m in dict.fromkeys(filter(None, (run.subject, run.model("A"), run.model("V"))))
+    }
+    result = "; ".join(f"the {MODEL[run.kind(m)]} model keeps {numbers}" for m, numbers in told.items() if numbers)
     panels = ({"By severity": by_severity(run, found)} if found else {}) | incomplete(run, gone)
-    return {"tables": tables, "panels": panels, "kinds": kinds, "result": "; ".join(kept)}
+    return {"tables": tables, "panels": panels, "kinds": kinds, "result": f"Nobody attacks: {result}" if result else ""}
 
 
 SECTION = Section("natural", "Natural corruptions", data)

@@ -74,8 +74,9 @@ def outcome(signs: Sequence[int]) -> str:
 
 
 def data(run: Run) -> Mapping[str, Any]:
-    question = "task" if not run.classifies else "alone" if run.alone else "compared"
-    return {"question": QUESTION[question], "answer": headline(run)}
+    usual = QUESTION["task" if not run.classifies else "alone" if run.alone else "compared"]
+    own = run.record.question if run.record.section else None
+    return {"question": own or usual, "answer": headline(run)}
 
 
 SECTION = Section("summary", "Summary", data, folds=False)
