@@ -254,9 +254,11 @@ class Rows:
 
     def cells(self) -> list["Rows"]:
         """Split by model, seed, attack and threat, in the order in which they first appear."""
-        keys = ("model", "seed", "attack", "subset", *BUDGET_VALUES)
-        order = dict.fromkeys(zip(*(self.data[k].to_pylist() for k in keys), strict=True))
-        return [self.where(**dict(zip(keys, values, strict=True))) for values in order]
+        keys, data = ("model", "seed", "attack", "subset", *BUDGET_VALUES), self.data.combine_chunks()
+        places: dict[tuple[object, ...], list[int]] = {}
+        for i, values in enumerate(zip(*(data[k].to_pylist() for k in keys), strict=True)):
+            places.setdefault(values, []).append(i)
+        return [Rows(data.take(rows), self.about) for rows in places.values()]
 
     @property
     def certified(self) -> list[Certified]:

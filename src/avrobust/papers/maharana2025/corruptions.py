@@ -5,6 +5,11 @@ Fifteen kinds of corruption at five severities on audio, on video and on both (A
 that miss a modality, and gaps.  An audio-visual, an audio-only and a visual-only network; beside the same number of extra
 epochs, adversarial training, and training on clips that miss a modality: does either help where nobody attacks?  And the
 audio-visual network with three kinds of test-time adaptation, which see no labels.
+Ours (120 clips, 1 seed; means over 75 corruptions of audio, video, both): audio-visual 85.1 [79.8, 90.3], 73.6 [68.6, 78.4],
+70.6 [65.7, 75.1] of clean 87.5; audio-only 47.3 [40.3, 54.0] of 52.5; visual-only 53.0 [47.6, 58.5] of 69.2.  So integration
+strengthens where nobody attacks, by 17.6 [9.6, 25.0] points or more, also against the clean other modality.  Tent gains 13.6 points
+[8.1, 18.6] where the paper finds minimal gains; READ 0.2 [-3.4, 3.7], selective entropy 0.0 [-3.6, 3.5].  Training on attacked
+clips, or on such that miss a modality, does no more than as many epochs of plain training.  20 minutes of one core.
 """
 
 from dataclasses import replace
