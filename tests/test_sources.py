@@ -11,7 +11,7 @@ import avrobust
 from avrobust import PGD, Threat
 from avrobust.attacks import Transfer
 from avrobust.evaluation.channels import Sent
-from avrobust.sources import _FILES, sources
+from avrobust.sources import _FILES, _path, sources
 from avrobust.study.plan import Cell
 from avrobust.training.checkpoint import write
 
@@ -112,3 +112,11 @@ def test_a_training_with_an_edited_loss_is_another_training(own, tmp_path):
     refuse_another(path, asked(own.push))
     with pytest.raises(TrainingError, match=r"code\.own_attack \w+ there, \w+ asked"):
         refuse_another(path, asked(edited(own, "own_attack.py", "\nSTEPS = 3\n").push))
+
+
+def test_a_folder_that_is_named_as_a_function_is_no_module(tmp_path, monkeypatch):
+    """`avrobust.study.runner:run` beside a folder called run, where a study writes."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    assert _path("avrobust.study.runner.run") is None

@@ -17,7 +17,7 @@ from avrobust.papers.zhang2025.curriculum import Curriculum, PartialFrames, Sche
 from avrobust.papers.zhang2025.networks import SmallSpec
 from avrobust.report.load import read
 from avrobust.report.sections import transfer
-from avrobust.report.sections.transfer import transfers
+from avrobust.report.transfers import transfers
 from avrobust.training.recipe import cross_entropy
 from avrobust.types import Batch, InputError, Output
 from nets import clips, network

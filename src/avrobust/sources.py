@@ -127,6 +127,8 @@ def _path(name: str) -> Path | None:
     if module is None:
         places: Any = None
         for i in range(len(parts := name.split("."))):
+            if i and places is None:  # what is in a module that is no package is no module
+                return None
             spec = PathFinder.find_spec(".".join(parts[: i + 1]), places)
             if spec is None:
                 return None

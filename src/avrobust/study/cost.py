@@ -58,7 +58,7 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
     >>> from avrobust.study.selftest import study
     >>> found = cost(study, {"train": 1100, "val": 330, "test": 660})
     >>> found.networks, found.trainings, round(found.prepared / 1e6)
-    (7, 3, 389)
+    (9, 3, 389)
     """
     attacked = min(study.attacked or clips["test"], clips["test"])
     passes: dict[str, float] = dict.fromkeys(MODALITIES, 0.0)

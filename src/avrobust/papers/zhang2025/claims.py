@@ -15,7 +15,7 @@ from avrobust.papers.zhang2025.objectives import TemporalAndModality
 from avrobust.report.claims import Claim, Comparison, compare, mean_attacked
 from avrobust.report.paper import Paper
 from avrobust.report.run import SUBSETS, Level, Run
-from avrobust.report.sections.transfer import Transferred, transfers
+from avrobust.report.transfers import Transferred, transfers
 
 PLAIN = MIM(keep="last")
 CHANGED_ONLY = MIM(keep="last", variations=CHANGED)

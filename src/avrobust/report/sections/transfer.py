@@ -1,81 +1,18 @@
 """Whether clips crafted on one model fool the others: attack success by surrogate and victim."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from avrobust.evaluation.conditions import Predictions, shared
-from avrobust.evaluation.stats import Estimate, among, percent
-from avrobust.facts import AttackInfo, Budget
+from avrobust.evaluation.stats import percent
+from avrobust.facts import Budget
 from avrobust.report import table
 from avrobust.report.formatting import ATTACKED, at, joined
 from avrobust.report.measured import success
 from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.table import Line, Table
-
-
-@dataclass(frozen=True)
-class Transferred:
-    """One attack inside one budget on one surrogate: the predictions of each victim, the surrogate itself among them."""
-
-    attack: str
-    info: AttackInfo
-    subset: str
-    budget: Budget
-    surrogate: str
-    victims: Mapping[str, Predictions]
-
-    @property
-    def others(self) -> list[Predictions]:
-        """The victims that the clips were not crafted on."""
-        return [p for model, p in self.victims.items() if model != self.surrogate]
-
-    @property
-    def white_box(self) -> Estimate:
-        """Attack success on the surrogate."""
-        return success(self.victims.get(self.surrogate))
-
-    @property
-    def transfer(self) -> Estimate:
-        """Attack success on the others, over all pairs of a victim and a clip that it classifies correctly when clean."""
-        return pooled(self.others)
-
-
-# The facts of an attack on the surrogate itself, what is attacked, the budget, the surrogate.
-Key = tuple[AttackInfo, str, Budget, str]
-
-
-def pooled(victims: Sequence[Predictions]) -> Estimate:
-    """Attack success over several victims; a clip is one observation, whatever the number of victims that it meets."""
-    if not victims:
-        return success(None)
-    same = shared(*victims)
-    kept, right = (np.concatenate([p[column] for p in same]) for column in ("correct", "correct_clean"))
-    return among(~kept, right)
-
-
-def transfers(run: Run) -> list[Transferred]:
-    """All attacks that met a model on which they were not crafted, in the order of tables."""
-    found: dict[Key, dict[str, Predictions]] = defaultdict(dict)
-    own: dict[Key, str] = {}
-    for c, p in run.table.items():
-        if p.info.family and c.subset != "clean":
-            info = replace(p.info, source="")
-            key = info, c.subset, c.budget, p.info.source or c.model
-            found[key][c.model] = p
-            if not p.info.source:
-                own[key] = c.attack
-    order = [*run.infos]
-    made = [
-        Transferred(own[key], key[0], key[1], key[2], key[3], victims)
-        for key, victims in found.items()
-        if key in own and any(model != key[-1] for model in victims)
-    ]
-    return sorted(made, key=lambda t: (t.subset, t.budget, order.index(t.attack), t.surrogate))
+from avrobust.report.transfers import Transferred, transfers
 
 
 def tables(run: Run) -> list[Table]:
