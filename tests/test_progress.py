@@ -102,6 +102,15 @@ def test_steps_outside_of_any_part_show_nothing(capsys):
         assert progress._works[-1].done == 1
 
 
+def test_parts_that_look_alike_are_told_apart():
+    """As of the one batch of the one search of a cell: ending the inner one does not end the outer ones."""
+    with track_progress("attacking", 20, count=False), part(10), part(1):
+        for _ in range(3):
+            with part(1):
+                pass
+            assert progress._works[-1].done == 10 and len(progress._works[-1].parts) == 2
+
+
 def test_a_terminal_shows_nested_bars_in_one_display(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     with track_progress("jobs", 2) as advance_jobs:

@@ -98,19 +98,20 @@ class AVAutoAttack:
         both = _Run.of(self, model, x, y, threat, seeds)
         both.keep(x.map(torch.zeros_like))
         several = threat.subset == "AV"
-        with part(1 / 3 if several else 1):
+        with part(0.3 if several else 1):
             both.search()
         if several:
             starts = x.map(torch.zeros_like)
             for one in threat.subsets()[:2]:
                 alone = _Run.of(self, model, x, y, one, seeds)
                 alone.subset(both.active.clips)
-                with part(1 / 3):
+                with part(0.3):
                     alone.search()
                 both.keep(alone.best.delta.map(lambda d: d[both.active.clips]))
                 starts = starts.map(torch.add, alone.best.delta)
-            for alternate in (False, True):
-                both.climb(both.goal, starts.map(lambda d: d[both.active.clips]), alternate=alternate)
+            with part(0.1):
+                for alternate in (False, True):
+                    both.climb(both.goal, starts.map(lambda d: d[both.active.clips]), alternate=alternate)
         return engine.shift(x, both.best.delta, threat)
 
 
