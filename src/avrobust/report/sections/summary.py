@@ -19,6 +19,7 @@ QUESTION = {
     "task": "What is left of this model's answers when audio, visual or both inputs are attacked?",
 }
 NOT_TRIED = "was not tested"
+NOT_COMPARED = "This run does not compare audio-visual with unimodal models yet."
 
 
 def headline(run: Run) -> str:
@@ -29,7 +30,8 @@ def headline(run: Run) -> str:
         return f"No answer: these alarms make the numbers unreliable ({listing(void)})."
     if not run.classifies:
         return task.sentence(run)
-    return clean_sentence(run) if run.alone else answer(claims(run), robustness.tables(run))
+    found = clean_sentence(run) if run.alone else answer(claims(run), robustness.tables(run))
+    return "" if run.record.section and found == NOT_COMPARED else found  # it asks something else
 
 
 def clean_sentence(run: Run) -> str:
@@ -54,7 +56,7 @@ def answer(found: Sequence[Claim], defenses: Sequence[robustness.DefenseTable] =
     for name, (subset, helps) in ASKED.items():
         groups.setdefault(outcome([helps * k.sign for k in by_name[name].comparisons]), []).append(WHEN[subset])
     if list(groups) == [NOT_TRIED]:
-        return defenses[0].words if defenses else "This run does not compare audio-visual with unimodal models yet."
+        return defenses[0].words if defenses else NOT_COMPARED
     parts = [f"{verb} {listing(places)}" for verb, places in groups.items()]
     return f"Audio-visual integration {'; it '.join(parts)}."
 
