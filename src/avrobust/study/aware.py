@@ -5,9 +5,9 @@ Tian & Xu 2021 end with "attacked modality-aware predictions" as future work.  G
 with three detectors, on networks that are trained adversarially; beside adversarial training alone and the same number of
 extra epochs.  Attacks know detector and gate.  Clips without a modality show what a gate that never errs could keep.
 
-Ours, seed 0, means of A, V and AV in the worst case, 200 clips: extra epochs 38.8, adversarial training 65.0, Recombined 68.7: +3.7
-[+0.8, +6.5] points over adversarial training, clean accuracy +0.6 [-0.8, +2.1]; over extra epochs +29.8, clean -3.2 [-5.4, -0.9].
-On 300 clips that had no part in the choice of Recombined, under PGD-10, +3.9 [+1.5, +6.3]: one seed, whose choice no interval covers.
+Ours, three seeds, means of A, V and AV in the worst case, 120 clips: extra epochs 38.6 [33.2, 44.3], adversarial training 69.4 [61.4,
+76.3], Recombined 71.1 [63.6, 77.6]: +32.5 points [+25.3, +38.7] over extra epochs, +1.8 [-2.1, +5.5] over adversarial training, which is
+not shown (one seed of the three had said +3.7 [+0.8, +6.5]); clean accuracy -2.6 [-4.5, -0.6] and +0.9 [-0.7, +2.4].
 The gain is the training's: a gate that never errs keeps 73.5 with audio left out and 43.5 with video left out, where Recombined
 has 75.5 and 73.5 with that modality attacked.  docs/guide/aware.md has what detectors reach.
 """
