@@ -656,7 +656,7 @@ def test_certify_writes_a_run_with_its_section(own, tmp_path, capsys):
     words = ["certify", *own[1:6], *own[-8:], "--limit", "4", "--votes", "30", "--select", "5"]
     words += ["--classes", "flute,tuba,erhu", "--json"]
     asked = ["--noise.audio", "0.05", "--keep.visual", "8", "--attacks", "PGD-2", "--audio", "0.1", "--out", "run"]
-    assert main([*words, *asked]) == 0
+    assert main([*words, *asked, "--html", "beside.html"]) == 0
     said = capsys.readouterr()
     assert "cost: 70 passes of each clip" in said.err
     told = json.loads(said.out)
@@ -665,6 +665,7 @@ def test_certify_writes_a_run_with_its_section(own, tmp_path, capsys):
     for c in told["certified"]:
         assert c["accuracy"]["n"] == 4 == len(c["reach"][0]) and [a["correct"]["n"] for a in c["attacks"]] == [4]
     html = Path("run/report.html").read_text()
+    assert Path("beside.html").read_text().count("<section") == html.count("<section")
     assert 'id="certified"' in html and "What smoothing certifies" in html
     assert main(words) == 1 and "expected noise or elements to keep" in capsys.readouterr().err
 

@@ -1,11 +1,9 @@
 """`avrobust certify`."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import tyro
@@ -13,17 +11,13 @@ import tyro
 from avrobust import report
 from avrobust.certificates import Ablation, Certificate, Gaussian, Smoothed
 from avrobust.cli.answer import Answer, note
-from avrobust.cli.evaluate import RunOutput, scaled_threats
+from avrobust.cli.evaluate import RunOutput, answered, scaled_threats
 from avrobust.cli.model import EvaluationOptions, called
 from avrobust.cli.options import ATTACK_HELP, Budget, Group, Maybe, attack, parse
-from avrobust.cli.places import folder, new_file
 from avrobust.evaluation.evaluator import attacks_within
-from avrobust.evaluation.results import results
-from avrobust.extras import needs
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.given import Given, evaluate_into
 from avrobust.threat import Threat
-from avrobust.training.views import received
 from avrobust.types import Attack
 
 ABOUT = """Certify a model on your clips: which perturbations of audio, of video and of both change no answer, for certain.
@@ -126,13 +120,7 @@ def main(argv: Sequence[str]) -> Answer:
     """Parse, count votes, attack; the answer is the table and its flags."""
     options = parse(Options, argv, "certify", ABOUT)
     output, certificates = options.output, options.certificates()
-    if output.html:
-        new_file(output.html, "--html")
-    if output.out:
-        folder(output.out, "--out")
-    if output.html or output.out:
-        with needs("report"):
-            import avrobust.report.page  # noqa: F401, before any work: it is written at the end
+    output.check()
     searches = [attack(text) for text in options.attacks]
     threats = scaled_threats(Budget.threat(options.budget), options.scales) if searches else []
     tried: list[Attack] = [*certificates, *(Smoothed(a, c) for c in certificates for a in searches)]
@@ -143,24 +131,14 @@ def main(argv: Sequence[str]) -> Answer:
     study = planned(options, given, tried, threats)
     page = None
     with ExitStack() as stack:
-        out = output.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
+        out = output.place(stack)
         asked = {"model": options.model, "split": options.clips.on}
         rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust certify {shlex.join(argv)}")
-        if output.out or output.html:
-            page = report.write(out, output.html) if output.html else report.write(out)
-    status = int(output.strict and any(flag.level == "alarm" for flag in rows.flags()))
-    data = results(rows) | {"input": received(given.store.spec, given.view), "page": page}
-    return Answer("\n".join(_told(rows.table(), given, page)), data, output.json, status)
-
-
-def _told(table: str, given: Given, page: Path | None) -> Iterator[str]:
-    """The answer for people, line by line."""
-    yield table
-    readable, listed = given.store.counts(given.split)
-    if readable < listed:
-        yield f"{listed - readable} of {listed} clips could not be read and are not counted: avrobust show {given.store.path}"
-    if page:
-        yield f"\nThe report: {page}"
+        if output.out:
+            page = report.write(out)
+        if output.html:
+            page = report.write(out, output.html)
+    return answered(rows, given, page, output)
 
 
 def planned(options: Options, given: Given, tried: Sequence[Attack], threats: Sequence[Threat]) -> Study:

@@ -66,6 +66,20 @@ class RunOutput(EvaluationOutput):
     out: Maybe[Path] = None
     """Folder of the run: rows, adversarial clips and report.html; the same command continues there."""
 
+    def check(self) -> None:
+        """Before any work: whether what is asked for can be written at its end."""
+        if self.html:
+            new_file(self.html, "--html")
+        if self.out:
+            folder(self.out, "--out")
+        if self.html or self.out:
+            with needs("report"):
+                import avrobust.report.page  # noqa: F401
+
+    def place(self, stack: ExitStack) -> Path:
+        """Where the run is kept: until `stack` ends where no folder is asked for."""
+        return self.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EvaluationOptions):
@@ -106,13 +120,7 @@ def main(argv: Sequence[str]) -> Answer:
     """Parse, attack; the answer is the table and its flags."""
     options = parse(Options, argv, "evaluate", ABOUT)
     output = options.output
-    if output.html:
-        new_file(output.html, "--html")
-    if output.out:
-        folder(output.out, "--out")
-    if output.html or output.out:
-        with needs("report"):
-            import avrobust.report.page  # noqa: F401, before any work: it is written at the end
+    output.check()
     attacks, threats = [attack(text) for text in options.attacks], options.threats()
     for threat in threats:
         attacks_within(attacks, threat)  # before any work: are their names different?
@@ -120,7 +128,7 @@ def main(argv: Sequence[str]) -> Answer:
     study = planned(options, given, attacks, threats)
     page = None
     with ExitStack() as stack:
-        out = output.out or Path(stack.enter_context(TemporaryDirectory())) / "run"
+        out = output.place(stack)
         asked = {"model": options.model, "split": options.clips.on}
         rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust evaluate {shlex.join(argv)}")
         if output.out or output.html:
@@ -129,8 +137,12 @@ def main(argv: Sequence[str]) -> Answer:
             page = illustrate(out, given, study, rows) if classes else report.write(out)
         if output.html:
             page = report.write(out, output.html)
-    flags = rows.flags()
-    status = int(output.strict and any(flag.level == "alarm" for flag in flags))
+    return answered(rows, given, page, output)
+
+
+def answered(rows: Rows, given: Given, page: Path | None, output: RunOutput) -> Answer:
+    """What an evaluation came to: for people and as data."""
+    status = int(output.strict and any(flag.level == "alarm" for flag in rows.flags()))
     data = results(rows) | {"input": received(given.store.spec, given.view), "page": page}
     return Answer("\n".join(_told(rows, given, page)), data, output.json, status)
 
