@@ -286,11 +286,27 @@ def searches(run: Run) -> str:
     return f"**{title}**; {origin(run)}.\n\n{table(head, lines)}"
 
 
+def scaling(run: Run) -> str:
+    """Seconds by the number of clips, and by the number of processes."""
+    a = run["asked"]
+    clips = [[f"{r['clips']:,}", short(r["seconds"]), short(r["ms_per_clip"])] for r in run["rows"]]
+    shared = [
+        [{"here": "this machine", "ray": "Ray on this machine"}[r["where"]], str(r["processes"]), f"{beside(r['seconds'], r['faster'])}"]
+        for r in run["shared"]
+    ]  # fmt: skip
+    titles = (
+        f"One evaluation (clean, PGD-10 on both, {INPUTS['quick']}) by its clips, batch {a['batch']}",
+        f"A study of {a['networks']} networks, one epoch each, PGD-10 on {a['attacked']} clips, by its processes",
+    )
+    tables = table(["clips", "seconds", "ms a clip"], clips), table(["where", "processes", "seconds (faster)"], shared)
+    return "\n\n".join(f"**{title}**; {origin(run)}.\n\n{body}" for title, body in zip(titles, tables, strict=True))
+
+
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options,
     "chunks": chunks, "sparse": sparse,
     "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches,
-    "clean_gradients": clean_gradients,
+    "clean_gradients": clean_gradients, "scaling": scaling,
 }  # fmt: skip
 
 
