@@ -1,11 +1,8 @@
 """`avrobust selftest`."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from avrobust.allocator import keep_memory
 from avrobust.cli.answer import Answer, note
@@ -13,7 +10,7 @@ from avrobust.cli.options import Device, Flag, Json, Maybe, parse
 from avrobust.cli.places import folder
 from avrobust.cli.study import complete
 from avrobust.evaluation.certified import certified, overclaimed
-from avrobust.evaluation.stats import columns, percent
+from avrobust.evaluation.stats import MISSING, Estimate, columns
 from avrobust.evaluation.suspicion import suspected
 from avrobust.extras import needs
 from avrobust.objectives import display_name
@@ -97,7 +94,7 @@ class Judged:
     """
 
     name: str
-    numbers: dict[str, float]
+    numbers: dict[str, Estimate]
     verdict: str
     alarms: tuple[str, ...]
     wrong: bool
@@ -109,7 +106,7 @@ def defenses(run: Run) -> list[Judged]:
     return [
         Judged(
             row.model,
-            {"clean": row.clean.value, "FGSM": row.weak.value, "worst": row.strong.value},
+            {"clean": row.clean, "FGSM": row.weak, "worst": row.strong},
             row.verdict,
             row.alarms,
             wrong=(row.verdict == "more robust") != (row.model == HOLDS),
@@ -119,12 +116,13 @@ def defenses(run: Run) -> list[Judged]:
 
 
 def detectors(run: Run) -> list[Judged]:
-    """The share of clips that are wrong and unnoticed: clean, under an attack that does not know the detector, under one that hides."""
+    """The share of clips that are wrong and unnoticed: clean, with both modalities attacked by who does not know the detector, by who hides."""
     found = []
     for model in (m for m in (BROKEN_DETECTOR, DETECTOR) if run.clean(m)):
         own = [s for s in suspected(run.table) if s.condition.model == model]
-        by = {name: [s.unnoticed.value for s in own if s.condition.attack == name] for name in ("none", PLAIN, HIDES)}
-        numbers = dict(zip(("clean", "PGD", "hiding"), map(_mean, by.values()), strict=True))
+        by = {(s.condition.attack, s.condition.subset): s.unnoticed for s in own}
+        asked = {"clean": ("none", "clean"), "PGD": (PLAIN, "AV"), "hiding": (HIDES, "AV")}
+        numbers = {name: by.get(condition, MISSING) for name, condition in asked.items()}
         alarms = tuple(dict.fromkeys(f.name for f in run.flags if f.level == "alarm" and f.model == model))
         found.append(_judged(model, numbers, alarms, broken=model == BROKEN_DETECTOR))
     return found
@@ -136,8 +134,8 @@ def certificates(run: Run) -> list[Judged]:
     found = []
     for c in certified(run.smoothed, run.table):
         attack = next(iter(c.attacks), None)
-        numbers = {"certified": c.accuracy().value} | (
-            {"at the attack": attack.certified.value, "attacked": attack.correct.value} if attack else {}
+        numbers = {"certified": c.accuracy()} | (
+            {"at the attack": attack.certified, "attacked": attack.correct} if attack else {}
         )
         reasons = {"an attack breaks it": any(a.broken for a in c.attacks), "more than its votes": bool(overclaimed(c))}
         alarms = tuple(name for name, raised in reasons.items() if raised)
@@ -145,19 +143,14 @@ def certificates(run: Run) -> list[Judged]:
     return found
 
 
-def _judged(name: str, numbers: dict[str, float], alarms: tuple[str, ...], *, broken: bool) -> Judged:
+def _judged(name: str, numbers: dict[str, Estimate], alarms: tuple[str, ...], *, broken: bool) -> Judged:
     return Judged(name, numbers, "not reliable" if alarms else "reliable", alarms, wrong=bool(alarms) != broken)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
 
 
 def table(title: str, group: Sequence[Judged]) -> list[str]:
     """A group for people, line by line."""
     heads = list(dict.fromkeys(name for j in group for name in j.numbers))
     body = [
-        (j.name, *(percent(j.numbers.get(name, math.nan)) for name in heads), j.verdict, ", ".join(j.alarms))
-        for j in group
+        (j.name, *(str(j.numbers.get(name, MISSING)) for name in heads), j.verdict, ", ".join(j.alarms)) for j in group
     ]
     return [*columns([(title, *heads, "verdict", ""), *body]), ""]
