@@ -118,31 +118,36 @@ def _spec(axis: str, look: Mapping[str, Any]) -> dict[str, Any]:
     x = {"field": "distance", "type": "quantitative", "axis": {"title": axis}}
     place = {"x": x, "color": both["color"], "opacity": charts.seen()}
 
-    def of(bound: bool) -> list[dict[str, Any]]:
-        return [{"filter": {"field": "bound", **({"equal": CERTIFIED} if bound else {"oneOf": [*look][1:]})}}]
+    def of(bound: str) -> list[dict[str, Any]]:
+        return [{"filter": {"field": "bound", "equal": bound}}]
 
     band = {
-        "transform": of(True),
+        "transform": of(CERTIFIED),
         "mark": {"type": "area", "interpolate": "step-after"},
         "encoding": place | {"y": y | {"field": low}, "y2": {"field": high}, "opacity": charts.seen(0.13)},
     }
     line = {
-        "transform": of(True),
+        "transform": of(CERTIFIED),
         "params": [charts.switch("bound")],
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.8},
         "encoding": place | {"y": y, "tooltip": charts.tooltip(["distance", value, low, high, "clips"])},
     }
-    ends = {
-        "transform": of(False),
-        "mark": {"type": "rule", "strokeWidth": 1.4},
-        "encoding": place | {"y": y | {"field": low}, "y2": {"field": high}},
-    }
-    marks = {
-        "transform": of(False),
-        "mark": {"type": "point", "filled": True, "size": 60},
-        "encoding": place | {"y": y, "shape": both["shape"], "tooltip": charts.tooltip(["bound", "attack", "distance", value, low, high, "clips"])},
-    }  # fmt: skip
-    return {"layer": [band, line, ends, marks]}
+    attacks = []
+    for i, bound in enumerate(kinds := [*look][1:]):
+        aside = {"xOffset": 6 * (i - (len(kinds) - 1) / 2)}  # in pixels: attacks of equal size hide each other
+        attacks += [
+            {
+                "transform": of(bound),
+                "mark": {"type": "rule", "strokeWidth": 1.4} | aside,
+                "encoding": place | {"y": y | {"field": low}, "y2": {"field": high}},
+            },
+            {
+                "transform": of(bound),
+                "mark": {"type": "point", "filled": True, "size": 60} | aside,
+                "encoding": place | {"y": y, "shape": both["shape"], "tooltip": charts.tooltip(["bound", "attack", "distance", value, low, high, "clips"])},
+            },
+        ]  # fmt: skip
+    return {"layer": [band, line, *attacks]}
 
 
 def data(run: Run) -> Mapping[str, Any] | None:
