@@ -127,7 +127,7 @@ def watched(passes: Passes, found: Trace) -> Iterator[None]:
     def climbed(run: Any, objective: Any, *args: Any, **how: Any) -> None:
         before = len(run.active)
         climb(run, objective, *args, **how)
-        name = display_name(objective) + (", along a way" if how.get("way") else "")
+        name = display_name(objective) + (", along a way" if how.get("way", run.ways[0]) is not run.ways[0] else "")
         note(run, name + (", from both" if args else "") + (", alternating" if how.get("alternate") else ""), before)
 
     def searched(run: Any) -> None:

@@ -43,19 +43,18 @@ class AVAutoAttack:
     """The worst case per clip over APGD with several losses and starts, ways around the defense, and Square.
 
     In this order, each on the clips that survive, from random starts unless stated otherwise:
-    1. APGD with cross entropy, the margin, and DLR (of three classes or more);
-    2. cross entropy plus and minus the cosine of both features, where the model shows two features of one width; the margin
-       while it hides, where the model says which modality it takes for attacked;
+    1. APGD with cross entropy and the margin: of the model, then adaptively along each of the `adaptive.ways` around a defense;
+    2. APGD with DLR (of three classes or more); with cross entropy plus and minus the cosine of both features, where the model
+       shows two features of one width; with the margin while it hides, where the model says which modality it takes for attacked;
     3. targeted DLR towards the `targets` classes that are most likely on the clean clip (of four classes or more);
-    4. adaptively, along each of the `adaptive.ways` around a defense: APGD with cross entropy and the margin;
-    5. Square, where all budgets are linf;
-    6. where both modalities are attacked: 1 to 5 on audio alone and on visual alone, then APGD with the margin from the
+    4. Square, where all budgets are linf;
+    5. where both modalities are attacked: 1 to 4 on audio alone and on visual alone, then APGD with the margin from the
        sum of both results, and again from there, moving one modality at a time.
     Success is judged by the model itself, whatever gradients were taken of.  Attacking both modalities is never weaker
     than attacking one within the same budget, clip by clip.  `steps` and `queries` bound each search.
 
     With an `objective`, which `evaluate` gives it in other tasks than classification, it stands for all losses: 2 and 3 are
-    left out.  Without one, raises `InputError` for labels that are not class numbers (b).
+    left out.  What fools most for least comes first: see `benchmarks/strength.py`.  Without one, raises `InputError` for labels that are not class numbers (b).
 
     >>> AVAutoAttack().name
     'AVAutoAttack'
@@ -124,8 +123,8 @@ class _Run:
     best: BestSoFar
     ways: tuple[Way, ...]
     goal: Objective  # by which results count
-    losses: tuple[Objective, ...]  # that are raised from random starts
-    adapted: tuple[Objective, ...]  # that are raised along each way around a defense
+    first: tuple[Objective, ...]  # that are raised along each way, the model itself being the first
+    further: tuple[Objective, ...]  # that are raised on the model itself
     nearest: Tensor  # (b k): classes from the most to the least likely on the clean clip, the true one last; (b 0) without classes
     begun: int = 0  # searches so far; each has its own random start
 
@@ -135,15 +134,15 @@ class _Run:
         active, best = ActiveSet.of(model, x, y, threat, seeds, aim), BestSoFar(x, threat)
         around = ways(active.victim, x)
         if settings.objective is not None:
-            return cls(settings, active, best, around, aim, (aim,), (aim,), torch.empty(len(y), 0))
+            return cls(settings, active, best, around, aim, (aim,), (), torch.empty(len(y), 0))
         with torch.no_grad():
             clean = active.victim.output(x, ("features", "suspicion"))
         others = clean.logits.scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
         cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if comparable(clean) else ()
         hiding = (Undetected(margin),) if clean.suspicion else ()
-        losses = (cross_entropy, margin, *((dlr,) if nearest.shape[1] > 2 else ()), *cosines, *hiding)
-        return cls(settings, active, best, around, aim, losses, (cross_entropy, margin), nearest)
+        further = (*((dlr,) if nearest.shape[1] > 2 else ()), *cosines, *hiding)
+        return cls(settings, active, best, around, aim, (cross_entropy, margin), further, nearest)
 
     @property
     def judge(self) -> Victim:
@@ -162,13 +161,13 @@ class _Run:
 
     def search(self) -> None:
         """All searches inside this threat."""
-        for objective in self.losses:
+        for way in self.ways:
+            for objective in self.first:
+                self.climb(objective, way=way)
+        for objective in self.further:
             self.climb(objective)
         for rank in range(self.targets):
             self.climb(dlr_towards, target=self.nearest[:, rank])
-        for way in self.ways[1:]:
-            for objective in self.adapted:
-                self.climb(objective, way=way)
         if len(self.active) and all(ball.norm == "linf" or not ball.active for ball in self.active.threat):
             active, judge = self.active, self.judge
             square = Square(
@@ -187,25 +186,25 @@ class _Run:
         alternate: bool = False,
     ) -> None:
         """APGD on the clips that survive; its result counts by the goal on the judge, whatever objective it raised."""
-        active = self.active
+        active, way = self.active, way or self.ways[0]
         if not len(active):
             return
         start = random_start(active, self.begun) if start is None else start
         self.begun += 1
         here = replace(
             active,
-            victim=(way or self.ways[0])(active.victim),
+            victim=way(active.victim),
             clips=torch.arange(len(active), device=active.y.device),
             y=active.y if target is None else torch.stack([active.y, target[active.clips]], 1),
         )
         # Misclassification by a stand-in is no reason to stop.
         search = Search(here, BestSoFar(active.x, active.threat), objective, stop=here.victim is active.victim)
-        count = len(self.losses) + self.targets + (len(self.ways) - 1) * len(self.adapted) + 1  # Square is the last one
+        count = len(self.ways) * len(self.first) + len(self.further) + self.targets + 1  # Square is the last one
         try:
             with part(1 / count, f"search {self.begun}"):
                 APGD(steps=self.settings.steps, alternate=alternate).ascend(search, start)
         except GradientError:
-            if way or len(self.ways) == 1:
+            if way is not self.ways[0] or len(self.ways) == 1:
                 raise
             return  # the model names others to take gradients of
         self.keep(search.best.delta)
