@@ -134,7 +134,9 @@ def _spec(axis: str, look: Mapping[str, Any]) -> dict[str, Any]:
     }
     attacks = []
     for i, bound in enumerate(kinds := [*look][1:] or [""]):  # without points, the legend would show the line as one
-        aside: dict[str, Any] = {"xOffset": 6 * (i - (len(kinds) - 1) / 2)}  # in pixels: attacks of equal size hide each other
+        aside: dict[str, Any] = {
+            "xOffset": 6 * (i - (len(kinds) - 1) / 2)
+        }  # in pixels: attacks of equal size hide each other
         attacks += [
             {
                 "transform": of(bound),
