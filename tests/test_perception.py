@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from avrobust import AV, PGD, Threat, evaluate
+from avrobust.attacks import ANYTHING, Mute
+from avrobust.evaluation import perception
 from avrobust.evaluation.perception import (
     above_mask,
     colour_difference,
@@ -111,3 +113,16 @@ def test_rows_say_how_audible_and_visible_an_attack_is():
     assert (visual.column("delta_e") > 0.1).all()
     with pytest.raises(ValueError, match="needs the sampling rate"):
         evaluate(network(), batch, PGD(steps=2), threat)
+    muted = evaluate(network(), batch, Mute(), [ANYTHING], rate=11025).where(attack="muted")  # no attack
+    assert np.isnan(muted.column("ssim")).all() and np.isfinite(muted.column("snr_db")).all()
+
+
+def test_measures_of_a_clip_are_its_own_whatever_is_measured_with_it(monkeypatch):
+    x = AV(torch.cat([tone(), tone().flip(1), 0.1 * tone()]), torch.cat([pictures(), pictures()])[:3])
+    moved = AV(0.9 * x.audio, 0.9 * x.visual)
+    found = perceived(x, moved, RATE)
+    monkeypatch.setitem(perception.AT_ONCE, "cpu", 1)
+    clips = zip(*(part.split(1) for s in (x, moved) for part in s), strict=True)
+    alone = [perceived(AV(*clip[:2]), AV(*clip[2:]), RATE) for clip in clips]
+    for name, values in found.items():
+        assert values == pytest.approx([clip[name][0] for clip in alone], rel=1e-9, abs=1e-9)

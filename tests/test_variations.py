@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from avrobust import AV, FGSM, MIM, PGD, Batch, Seeds, Threat, cross_entropy, engine
-from avrobust.attacks import Consecutive, Diverse, Scaled, Translated, Variation, attack_info
+from avrobust.attacks import VARIANTS, Consecutive, Diverse, Scaled, Translated, Variation, attack_info, by_name
 from avrobust.attacks.search import ActiveSet
 from avrobust.attacks.variations import varied_gradient
 from avrobust.budget_check import check
@@ -146,3 +146,19 @@ def test_a_random_model_is_averaged():
         for n in (1, 16)
     ]  # fmt: skip
     assert spread[1] < 0.6 * spread[0]
+
+
+@pytest.mark.parametrize("text", [*(f"{v}-MIM-5" for v in VARIANTS), "SI-NI-DI-MIM-20", "TI-PGD-3x2", "SI-FGSM"])
+def test_variants_are_named_as_the_field_names_them(text):
+    made = by_name(text)
+    assert made.keep == "last" and set(attack_info(made).variant.split("-")) == set(text.split("-")) & set(VARIANTS)
+    assert sorted(made.name.split("-")) == sorted(text.split("-"))
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("DI-Square", "expected FGSM, PGD or MIM after DI, got 'DI-Square'"), ("DI", "'DI'"), ("NI-PGD", "Use MIM"),
+    ("XI-MIM", "XI"), ("DI-MIM-5x2x3", "takes steps and restarts"),
+])  # fmt: skip
+def test_variants_that_an_attack_has_not_are_refused(text, why):
+    with pytest.raises(ValueError, match=why):
+        by_name(text)

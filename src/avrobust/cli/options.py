@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from avrobust.attacks import ATTACKS, by_name
+from avrobust.attacks import ATTACKS, VARIANTS, by_name
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
@@ -33,7 +33,10 @@ Group = Annotated[T, tyro.conf.OmitArgPrefixes]
 Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint=_default)]
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint=_default)]
 Packages = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PACKAGE ...", help_behavior_hint="")]
-ATTACK_HELP = f"{', '.join(ATTACKS)}, with numbers as in PGD-40x5 (steps, restarts), or module:name."
+ATTACK_HELP = (
+    f"{', '.join(ATTACKS)}, with numbers as in PGD-40x5 (steps, restarts); FGSM, PGD and MIM also as variants for transfer, "
+    f"{', '.join(f'{v}-MIM' for v in VARIANTS)}, which combine (SI-NI-MIM-20); or module:name."
+)
 Device = Annotated[
     str | None,
     tyro.conf.arg(help="cpu, cuda, cuda:1, mps or xpu; default: a GPU if there is one.", help_behavior_hint=""),

@@ -173,10 +173,6 @@ class Evaluator:
         """The number of clips."""
         return sum(map(len, self._clean))
 
-    def measured(self, threat: Threat, x: Signals, adversarial: Signals) -> dict[str, list[float]]:
-        """How far adversarial clips lie from the clean ones, as columns of rows."""
-        return distortion(threat, x, adversarial) | perceived(x, adversarial, self._rate)
-
     def at_rate(self, threat: Threat) -> Threat:
         """The threat for the sampling rate of the clips, where that is known."""
         return threat if self._rate is None else threat.at_rate(self._rate)
@@ -295,7 +291,9 @@ class Evaluator:
                     if isinstance(attack, Certificate | Smoothed)
                     else clips.columns(judge, x, self._gallery)
                 )
-                columns |= self.measured(threat, batch.x, x) | self._more(judge, batch, x)
+                columns |= distortion(threat, batch.x, x) | self._more(judge, batch, x)
+                if mode not in NO_ATTACK:
+                    columns |= perceived(batch.x, x, self._rate)
                 if mode not in NO_ATTACK and threat.subset == "AV":
                     columns |= halves(clips, judge, x, self._gallery)
                     columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}

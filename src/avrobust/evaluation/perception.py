@@ -1,11 +1,12 @@
 """How audible and how visible a perturbation is, measured: segmental SNR, distance to the masking threshold, SSIM, colour.
 
-Every measure takes clips before and after, and gives one number per clip, in double precision on the CPU.  Where nothing
-changed, ratios are inf, distances to a threshold -inf, SSIM 1 and colour differences 0.
+Every measure takes clips before and after, and gives one number per clip, in double precision, on the device of the clips
+where that has it.  Where nothing changed, ratios are inf, distances to a threshold -inf, SSIM 1 and colour differences 0.
 """
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,11 @@ SEGMENT_MS, QUIETEST, LOUDEST = 32, -10.0, 35.0  # of a segmental SNR: Hansen & 
 SIGMA, RADIUS, C1, C2 = 1.5, 5, 0.01**2, 0.03**2  # of SSIM: Wang et al. 2004, for values in [0, 1]
 MISSING = float("nan")
 BEST = {"nb": 4.549, "wb": 4.644}  # PESQ of what did not change
+TINY = 1e-30  # above a threshold by more than all dB that are told: of a silent clip
+# Numbers of clips that are measured at a time: what a processor's cache holds, or what keeps a GPU busy.
+AT_ONCE = {"cpu": 2**18, "cuda": 2**23}
+# Clips before, and what was added: one number per clip of each measure, (m b).
+Of = Callable[[Tensor, Tensor], Tensor]
 
 
 def segmental_snr(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
@@ -33,13 +39,15 @@ def segmental_snr(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
     """
     size = max(1, rate * SEGMENT_MS // 1000)
 
-    def of(clean: Tensor, delta: Tensor) -> float:
-        signal, noise = (F.pad(s, (0, -len(s) % size)).view(-1, size).square().sum(1) for s in (clean, delta))
+    def of(clean: Tensor, delta: Tensor) -> Tensor:
+        parts = (F.pad(s, (0, -s.shape[1] % size)).view(len(s), -1, size) for s in (clean, delta))
+        signal, noise = (s.square().sum(2) for s in parts)
+        ratio = 10 * (signal / noise.clamp_min(TINY)).log10()
         loud = signal > 0
-        ratio = 10 * (signal[loud] / noise[loud].clamp_min(1e-30)).log10()
-        return round(float(ratio.clamp(QUIETEST, LOUDEST).mean()), 9) if bool(loud.any()) else MISSING
+        total: Tensor = torch.where(loud, ratio.clamp(QUIETEST, LOUDEST), 0.0).sum(1)[None]
+        return total / loud.sum(1)
 
-    return _per_clip(of, x, adversarial, math.inf)
+    return [round(dB, 9) for dB in _per_clip(of, x, adversarial, math.inf)[0]]
 
 
 def above_mask(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
@@ -51,12 +59,7 @@ def above_mask(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
     >>> [-20 < dB < -10 for dB in above_mask(x, 0.9 * x, 8000)], above_mask(x, x, 8000)
     ([True], [-inf])
     """
-    mask = PsychoacousticMask(rate)
-
-    def of(clean: Tensor, delta: Tensor) -> float:
-        return 20 * math.log10(max(float(mask.ratios(delta.numpy(), clean.numpy()).max()), 1e-30))
-
-    return [math.inf if dB > 500 else dB for dB in _per_clip(of, x, adversarial, -math.inf)]
+    return _against_mask(x, adversarial, rate)[0]
 
 
 def noise_to_mask(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
@@ -65,16 +68,25 @@ def noise_to_mask(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
     Power adds up within a band as it does in the ear, which `above_mask` ignores; the mean is over time and bands, as in PEAQ
     (ITU-R BS.1387).  Above 0 dB, noise is heard.  inf for a silent clip.
     """
+    return _against_mask(x, adversarial, rate)[1]
+
+
+def _against_mask(x: Tensor, adversarial: Tensor, rate: int) -> list[list[float]]:
+    """Both distances to the masking threshold, of one spectrum."""
     mask = PsychoacousticMask(rate)
     band = mask.bark.floor().long()
-    count = torch.bincount(band).double()
+    bands = F.one_hot(band).double()  # (k bands)
 
-    def of(clean: Tensor, delta: Tensor) -> float:
-        noise, quiet = mask.spectrum(delta[None])[0].abs().square(), mask.radii(clean[None])[0].double().square()
-        noise, quiet = (torch.zeros(len(s), len(count), dtype=s.dtype).index_add_(1, band, s) for s in (noise, quiet))
-        return 10 * math.log10(float((noise / (quiet / count).clamp_min(1e-60)).mean()) + 1e-30)
+    def of(clean: Tensor, delta: Tensor) -> Tensor:
+        noise, quiet = mask.spectrum(delta).abs(), mask.radii(clean).double()
+        loudest = (noise / quiet.clamp_min(TINY)).flatten(1).amax(1).square()
+        inside = bands.to(noise.device)
+        noise, quiet = noise.square() @ inside, quiet.square() @ inside / inside.sum(0)
+        ratio = (noise / quiet.clamp_min(TINY**2)).flatten(1).mean(1)
+        return 10 * (torch.stack([loudest, ratio]) + TINY).log10()
 
-    return [math.inf if dB > 500 else dB for dB in _per_clip(of, x, adversarial, -math.inf)]
+    found = _per_clip(of, x, adversarial, -math.inf, -math.inf)
+    return [[math.inf if dB > 500 else dB for dB in measure] for measure in found]
 
 
 def ssim(x: Tensor, adversarial: Tensor) -> list[float]:
@@ -90,22 +102,35 @@ def ssim(x: Tensor, adversarial: Tensor) -> list[float]:
     """
     if min(x.shape[-2:]) < 2 * RADIUS + 1:
         return [MISSING] * len(x)
-    weights = torch.exp(-0.5 * (torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64) / SIGMA).square())
-    weights = weights / weights.sum()
 
-    def blurred(s: Tensor) -> Tensor:
-        return F.conv2d(F.conv2d(s, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+    def of(clean: Tensor, delta: Tensor) -> Tensor:
+        a, b = clean, clean + delta
+        mean_a, mean_b = _blurred(a), _blurred(b)
+        product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
+        both, own = _blurred(a * b) - product, _blurred(a.square() + b.square()) - squares
+        similar = (2 * product + C1) * (2 * both + C2) / ((squares + C1) * (own + C2))
+        return similar.flatten(1).mean(1)[None]
 
-    def of(clean: Tensor, delta: Tensor) -> float:
-        a = clean.reshape(-1, 1, *clean.shape[-2:])
-        b = a + delta.reshape(a.shape)
-        mean_a, mean_b = blurred(a), blurred(b)
-        own = blurred(a * a) - mean_a.square(), blurred(b * b) - mean_b.square()
-        both = blurred(a * b) - mean_a * mean_b
-        top = (2 * mean_a * mean_b + C1) * (2 * both + C2)
-        return float((top / ((mean_a.square() + mean_b.square() + C1) * (own[0] + own[1] + C2))).mean())
+    return _per_clip(of, x, adversarial, 1.0)[0]
 
-    return _per_clip(of, x, adversarial, 1.0)
+
+@cache
+def _window() -> list[float]:
+    """Half of the window, from its middle on; both halves and the middle add to 1."""
+    weights = [math.exp(-0.5 * (i / SIGMA) ** 2) for i in range(RADIUS + 1)]
+    return [w / (2 * sum(weights) - weights[0]) for w in weights]
+
+
+def _blurred(s: Tensor) -> Tensor:
+    """Maps (... h w) weighted by a Gaussian window, where that lies inside: sums of shifted maps, which no library does faster."""
+    middle, *sides = _window()
+    for axis in (-2, -1):
+        size = s.shape[axis] - 2 * RADIUS
+        total = middle * s.narrow(axis, RADIUS, size)
+        for i, weight in enumerate(sides, 1):
+            total.add_(s.narrow(axis, RADIUS - i, size) + s.narrow(axis, RADIUS + i, size), alpha=weight)
+        s = total
+    return s
 
 
 def colour_difference(x: Tensor, adversarial: Tensor) -> list[float]:
@@ -116,10 +141,10 @@ def colour_difference(x: Tensor, adversarial: Tensor) -> list[float]:
     [100.0]
     """
 
-    def of(clean: Tensor, delta: Tensor) -> float:
-        return float((lab(clean + delta) - lab(clean)).square().sum(-3).sqrt().mean())
+    def of(clean: Tensor, delta: Tensor) -> Tensor:
+        return (lab(clean + delta) - lab(clean)).square().sum(-3).sqrt().flatten(1).mean(1)[None]
 
-    return _per_clip(of, x, adversarial, 0.0)
+    return _per_clip(of, x, adversarial, 0.0)[0]
 
 
 def pesq(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
@@ -135,13 +160,13 @@ def pesq(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
         from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality as measure
     mode = "nb" if rate == 8000 else "wb"
 
-    def of(clean: Tensor, delta: Tensor) -> float:
+    def one(clean: Tensor, delta: Tensor) -> float:
         try:
             return float(measure((clean + delta).float(), clean.float(), rate, mode))
         except NoUtterancesError:
             return MISSING
 
-    return _per_clip(of, x, adversarial, BEST[mode])
+    return _per_clip(_one_by_one(one), x, adversarial, BEST[mode])[0]
 
 
 def lpips(x: Tensor, adversarial: Tensor, net: str = "alex") -> list[float]:
@@ -153,22 +178,30 @@ def lpips(x: Tensor, adversarial: Tensor, net: str = "alex") -> list[float]:
     with needs("perception"):
         from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity as measure
 
-    def of(clean: Tensor, delta: Tensor) -> float:
+    def one(clean: Tensor, delta: Tensor) -> float:
         return float(measure((clean + delta).float(), clean.float(), net_type=net, normalize=True))
 
-    return _per_clip(of, x, adversarial, 0.0)
+    return _per_clip(_one_by_one(one), x, adversarial, 0.0)[0]
 
 
-def _per_clip(of: Callable[[Tensor, Tensor], float], x: Tensor, adversarial: Tensor, unchanged: float) -> list[float]:
-    """`of` on each clip and its perturbation, as doubles on the CPU; `unchanged` of clips that are not perturbed."""
-    if adversarial.device == x.device and torch.equal(adversarial, x):
-        return [unchanged] * len(x)
-    found = []
-    for a, s in zip(adversarial.detach().cpu(), x.detach().cpu(), strict=True):
-        clean = s.double()
-        delta = a.double() - clean
-        found.append(of(clean, delta) if bool(delta.any()) else unchanged)
-    return found
+def _one_by_one(one: Callable[[Tensor, Tensor], float]) -> Of:
+    return lambda clean, delta: torch.tensor([list(map(one, clean.cpu(), delta.cpu()))], dtype=torch.float64)
+
+
+def _per_clip(of: Of, x: Tensor, adversarial: Tensor, *unchanged: float) -> list[list[float]]:
+    """Of each measure its numbers: `of` the clips that changed, and their perturbations, as doubles; `unchanged` of the others."""
+    device = x.device if x.device.type in AT_ONCE else torch.device("cpu")
+    before, after = x.detach().to(device), adversarial.detach().to(device)
+    changed = (before != after).flatten(1).any(1)
+    found = torch.tensor(unchanged, dtype=torch.float64, device=device)[:, None].repeat(1, len(x))
+    each = max(1, AT_ONCE[device.type] // max(1, x[:1].numel()))
+    every = changed.nonzero()[:, 0]
+    for start in range(0, len(every), each):
+        clips = every[start : start + each]
+        clean = before[clips].double()
+        found[:, clips] = of(clean, after[clips].double() - clean).to(device)
+    told: list[list[float]] = found.tolist()
+    return told
 
 
 def perceived(x: Signals, adversarial: Signals, rate: int | None) -> dict[str, list[float]]:
@@ -179,10 +212,10 @@ def perceived(x: Signals, adversarial: Signals, rate: int | None) -> dict[str, l
     >>> perceived(x, x, None)
     {'ssim': [1.0], 'delta_e': [0.0]}
     """
-    found = {} if rate is None else {name: f(x.audio, adversarial.audio, rate) for name, f in HEARD.items()}
-    return found | {name: f(x.visual, adversarial.visual) for name, f in SEEN.items()}
-
-
-# By the names of their columns.
-HEARD = {"segsnr_db": segmental_snr, "mask_db": above_mask, "nmr_db": noise_to_mask}
-SEEN = {"ssim": ssim, "delta_e": colour_difference}
+    found: dict[str, list[float]] = {}
+    if rate is not None:
+        found["segsnr_db"] = segmental_snr(x.audio, adversarial.audio, rate)
+        found["mask_db"], found["nmr_db"] = _against_mask(x.audio, adversarial.audio, rate)
+    found["ssim"] = ssim(x.visual, adversarial.visual)
+    found["delta_e"] = colour_difference(x.visual, adversarial.visual)
+    return found

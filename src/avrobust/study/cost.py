@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from avrobust.attacks import Transfer
 from avrobust.config import digest
 from avrobust.data.entry import SPLITS
 from avrobust.data.manifest import Manifest
@@ -63,6 +64,7 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
     attacked = min(study.attacked or clips["test"], clips["test"])
     passes: dict[str, float] = dict.fromkeys(MODALITIES, 0.0)
     weights = trainings = 0
+    crafted = set()  # by transfer attacks: once for all victims
     sizes = {
         key: _numbers(spec, study.clip.rate) for key, spec in {digest(c.spec): c.spec for c in study.models}.items()
     }
@@ -76,8 +78,10 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
                 clips["train"] * (1 + crafting) + clips["val"] * (FORWARD + crafting)
             )
         for cell in study.cells(c.name, study.seeds[0]):
-            if cell.steps:
+            transferred = digest(cell.attack, cell.threat) if isinstance(cell.attack, Transfer) else None
+            if cell.steps and (transferred is None or transferred not in crafted):
                 passes[cell.threat.subset] += cell.steps * attacked
+            crafted.add(transferred)
     seeds = len(study.seeds)
     return Cost(
         networks=len(study.models),

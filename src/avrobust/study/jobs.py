@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -28,9 +28,9 @@ from avrobust.files import write_json
 from avrobust.models.network import Network
 from avrobust.models.own import OwnSpec
 from avrobust.progress import part, track_progress
-from avrobust.sources import sources
 from avrobust.study import showcase
 from avrobust.study.cells import compute_missing, unreadable
+from avrobust.study.crafted import network_key, transferred
 from avrobust.study.failures import left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
 from avrobust.study.record import Notes, about_model, world, world_name
@@ -155,7 +155,7 @@ class Job:
             failing, attack = f"{cell.attack_name} on {cell.threat}", cell.attack
             with left_out(self.notes, self.out, self._failure(cell), name, seed, failing):
                 if isinstance(attack, Transfer):
-                    attack = replace(attack, model=source(attack.source))
+                    attack = transferred(attack, source(attack.source), self.out, cell.code)
                 return attacked().under(attack, cell.threat, seed, sent=cell.sent)
             return None
 
@@ -181,9 +181,7 @@ class Job:
         """The cells of the model by the names of their folders: all that their rows depend on is in these."""
         study = self.study
         about = [
-            weights_sha256(net), self.store.sha256, study.view, study.attacked, study.batch,
-            saving.describe(net.feature_defense), sources(net.feature_defense, {type(m) for m in net.modules()}), also,
-            self.config.adaptation,
+            network_key(net), self.store.sha256, study.view, study.attacked, study.batch, also, self.config.adaptation,
         ]  # fmt: skip
 
         def key(cell: Cell) -> str:
@@ -191,7 +189,7 @@ class Job:
                 return cell.key(*about)
             if not self._weights_of(cell.attack.source).exists():
                 return cell.key(*about, None)  # its source failed, and so will it
-            return cell.key(*about, weights_sha256(source(cell.attack.source)))
+            return cell.key(*about, network_key(source(cell.attack.source)))
 
         return {key(cell): cell for cell in study.cells(self.config.name, self.seed)}
 

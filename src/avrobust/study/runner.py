@@ -4,6 +4,7 @@ One process drives a run: it alone writes run.json, and hands out tasks to this 
 """
 
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from avrobust.data.store import Store
 from avrobust.data.workers import Lost
 from avrobust.locks import Lock
 from avrobust.sources import sources
-from avrobust.study import showcase
+from avrobust.study import crafted, showcase
 from avrobust.study.checks import check
 from avrobust.study.cost import announced, counted
 from avrobust.study.failures import failure, words, writing
@@ -72,6 +73,7 @@ def run(
             manifest, store = _clips(study, listed, data, record, progress)
             with machines.executor(Bench(study, out, manifest, store, machines.device, progress, tracker)) as executor:
                 drive(tasks, executor, partial(_finish, record, out), progress=progress)
+            shutil.rmtree(out / crafted.FOLDER, ignore_errors=True)
             with record.timed("showcase"):
                 showcase.samples(store, out / "samples")
             return report.write(out, papers={study.paper.name: study.paper} if study.paper else {})
