@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
-from avrobust.config import from_plain, parse
-from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem, Recombined
+from avrobust.config import from_plain, parse, to_plain
+from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem, Recombined, WeightsAttacked
 from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.report.record import RunRecord
 from avrobust.report.run import Run
@@ -396,6 +396,10 @@ def test_recombined_by_hand():
     ]
     expected = torch.stack(each[:4]).mean() + 0.5 * (each[4] + each[5])
     assert torch.allclose(loss(net, batch, seeds), expected, atol=1e-5)
+    answers = [net.decide(f).softmax(1) for f in pairs]
+    apart = [(answers[0] * (answers[0] / p).log()).sum(1).mean() for p in answers[1:]]
+    agreeing = replace(loss, agreement=2.0)(net, batch, seeds)
+    assert torch.allclose(agreeing, expected + 2 * torch.stack(apart).mean(), atol=1e-5)
     assert not torch.allclose(replace(loss, alone=0.0)(net, batch, seeds), expected, atol=1e-3)
     loss(net, batch, seeds).backward()
     assert all(p.grad is not None for p in net.parameters())
@@ -411,3 +415,38 @@ def test_recombined_validates_on_one_subset_per_clip():
         Recombined(BOTH.only("A"))
     with pytest.raises(ValueError, match="a ramp in"):
         Recombined(BOTH, ramp=1.0)
+    with pytest.raises(ValueError, match="weights of 0 or more"):
+        Recombined(BOTH, agreement=-1.0)
+
+
+# --- attacked weights
+
+
+@pytest.mark.parametrize("inner", [cross_entropy, Recombined(BOTH)], ids=["cross entropy", "recombined"])
+def test_attacked_weights_by_hand(inner):
+    net, batch, size = network().train(), clips(8), 0.05
+    seeds, loss = Seeds(0, batch.ids), WeightsAttacked(inner, size)
+    before, twin = copy.deepcopy(net.state_dict()), copy.deepcopy(net)
+    inner(copied := copy.deepcopy(net), batch, seeds).backward()
+    with torch.no_grad():
+        for p, q in zip(twin.parameters(), copied.parameters(), strict=True):
+            if p.ndim > 1:
+                p.add_(size * p.norm() * q.grad / q.grad.norm())
+    expected = inner(twin, batch, seeds)
+    expected.backward()
+    value = loss(net, batch, seeds)
+    value.backward()
+    assert torch.allclose(value, expected, atol=1e-5) and value > inner(copied, batch, seeds)
+    for (name, p), q in zip(net.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, before[name]) and torch.allclose(p.grad, q.grad, atol=1e-4)
+    assert_same(dict(net.named_buffers()), dict(twin.named_buffers()))  # statistics of the second look only
+
+
+def test_attacked_weights_change_nothing_else():
+    loss = WeightsAttacked(Recombined(BOTH, ramp=0.5))
+    assert loss.at_progress(0.25).loss == loss.loss.at_progress(0.25)
+    batch = clips(6)
+    made, plain = (each.training_batch(network(), batch, Seeds(0, batch.ids)) for each in (loss, loss.loss))
+    assert torch.equal(made.x.audio, plain.x.audio) and from_plain(to_plain(loss)) == loss
+    with pytest.raises(ValueError, match="a size in"):
+        WeightsAttacked(cross_entropy, 0.0)

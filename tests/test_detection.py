@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from avrobust import AV, PGD, AVAutoAttack, Batch, Rows, Seeds, Threat, evaluate
-from avrobust.defenses import Distance, Gate, Learned
+from avrobust.defenses import Disagreement, Distance, Gate, Learned, Sensitivity
 from avrobust.defenses.saving import describe, rebuild
 from avrobust.engine import as_victim
 from avrobust.evaluation.suspicion import suspicion
@@ -76,6 +76,67 @@ def test_the_attacked_modality_is_suspected(detection):
                     assert s.mean() > before.mean() + 0.5
                 elif detection == Distance():  # which looks at each modality by itself
                     assert torch.allclose(s, before)
+
+
+def test_heads_that_contradict_each_other_are_suspected():
+    net, fresh = pair().eval(), pairs(seed=1)
+    detector = Disagreement().fill(net, [pairs(400)], seed=0).detector
+    with torch.no_grad():
+        f = net.embed(fresh.x)
+        clean, turned, both = (detector(g) for g in (f, AV(-2 * f.audio, f.visual), f.map(torch.neg)))
+    assert (turned.audio > clean.audio + 0.5).all() and turned.audio.mean() > turned.visual.mean() > 0  # sure and wrong
+    assert max(s.mean() for s in both) < 0  # both wrong alike
+    with pytest.raises(ValueError, match="a decay above 0"):
+        Disagreement(decay=0.0)
+
+
+class Bent(Line):
+    """Steep away from clean clips, as a network is where an attack leads."""
+
+    def forward(self, signal):
+        f = super().forward(signal)
+        return f + torch.relu(f.abs() - 1.5).square()
+
+
+SENSITIVITY = Sensitivity(audio=0.02, visual=0.02)
+
+
+def bent():
+    net = AVNet(AV(Bent(0.0), Bent(0.5)), Concat(AV(4, 4)), classes=2).eval()
+    net.classifier.load_state_dict(pair().classifier.state_dict())
+    return net
+
+
+def test_what_moves_far_in_noise_is_suspected():
+    net, fresh, threat = bent(), pairs(seed=1), Threat.linf(audio=0.2, visual=0.2).only("A")
+    gate = Gate(SENSITIVITY).fill(net, [pairs(400)], seed=0)
+    net.feature_defense = gate
+    far = AV(fresh.x.audio + 0.15 * torch.tensor([1.0, -1, 1, -1]), fresh.x.visual)
+    with torch.no_grad():
+        clean, attacked = (gate.suspicion(net.embed(x)) for x in (fresh.x, far))
+        assert all((s > 0).float().mean() < 0.2 for s in clean)
+        assert attacked.audio.mean() > clean.audio.mean() + 2 and torch.equal(attacked.visual, clean.visual)
+        alone = torch.cat([gate.suspicion(net.embed(far.map(lambda s, i=i: s[i : i + 1]))).audio for i in range(9)])
+        assert torch.allclose(alone, attacked.audio[:9], atol=1e-4)  # the same noise, whatever the batch
+        again = rebuild(describe(gate))
+        again.load_state_dict(gate.state_dict())
+        assert torch.equal(again.eval()(net.embed(far)).audio, gate(net.embed(far)).audio)
+    victim = as_victim(net, fresh.x)
+    fixed, runs = victim.fix_unattacked(fresh.x, threat), []
+    net.visual.register_forward_hook(lambda *_: runs.append(1))
+    objective, label = Undetected(margin), fresh.label
+    (value, grad, _), (there, found, _) = (
+        v.value_and_grad(objective, far, label, threat) for v in (fixed, victim.without_cache())
+    )
+    assert runs == [1] * 3  # what is known of the stream that is left alone: features, and how they move
+    assert torch.allclose(value, there, atol=1e-4) and torch.allclose(grad.audio, found.audio, atol=1e-4)
+    assert grad.audio.abs().amax(1).gt(0).all()
+    straight, past = (way(victim) for way in victim.ways(far))
+    with torch.no_grad():
+        assert torch.allclose(straight.output(far).logits, net(far), atol=1e-5)
+        assert torch.allclose(past.output(far).logits, net.decide(gate.plain(net.embed(far))), atol=1e-5)
+    with pytest.raises(ValueError, match="noise above 0"):
+        Sensitivity(audio=0.0)
 
 
 def test_it_is_the_same_for_the_same_seed():
@@ -146,7 +207,7 @@ def test_settings_that_teach_nothing_are_refused():
         Distance().fill(pair().eval(), [pairs(4)], seed=0)
 
 
-@pytest.mark.parametrize("suspects", [True, False], ids=["suspects", "says nothing"])
+@pytest.mark.parametrize("suspects", [Distance(), SENSITIVITY, None], ids=["distance", "sensitivity", "says nothing"])
 def test_the_worst_case_hides_from_a_detector_that_there_is(suspects, monkeypatch):
     raised = []
 
@@ -158,10 +219,10 @@ def test_the_worst_case_hides_from_a_detector_that_there_is(suspects, monkeypatc
     monkeypatch.setattr("avrobust.attacks.autoattack.Undetected", Recorded)
     net, batch = pair().eval(), pairs(16)
     if suspects:
-        net.feature_defense = Gate(Distance()).fill(net, [pairs()], seed=0)
+        net.feature_defense = Gate(suspects).fill(net, [pairs()], seed=0)
     rows = evaluate(net, batch, AVAutoAttack(steps=2, targets=0, queries=1), Threat.linf(audio=0.01))
-    assert bool(raised) == suspects
-    assert np.isfinite(rows.column("suspicion_audio").astype(float)).all() == suspects
+    assert bool(raised) == bool(suspects)
+    assert np.isfinite(rows.column("suspicion_audio").astype(float)).all() == bool(suspects)
 
 
 def test_who_abstains_where_it_is_suspicious_errs_less():

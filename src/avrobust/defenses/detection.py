@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from avrobust.attacks.base import check_settings, raising
 from avrobust.budget_check import check
 from avrobust.defenses.embedded import Embedded, embedded
-from avrobust.models.network import Network, weights_drawn_by
+from avrobust.models.network import Measure, Network, weights_drawn_by
 from avrobust.objectives import Undetected, cross_entropy, display_name
 from avrobust.seeds import Seeds, stable_hash
 from avrobust.threat import Threat
@@ -79,6 +79,16 @@ class Watch(nn.Module):
         super().__init__()
         self.detector = detector
 
+    @property
+    def measures(self) -> AV[Measure] | None:
+        """What the detector needs to know of the signals themselves, if anything."""
+        found = (getattr(m, "measures", None) for m in self.detector.modules())
+        return next((measures for measures in found if measures is not None), None)
+
+    def plain(self, f: Features) -> Features:
+        """(b d) as the encoders give them, without what is measured beside them."""
+        return f if self.measures is None else f.map(lambda s: s[:, :-1])
+
     def suspicion(self, f: Features) -> AV[Float[Tensor, " b"]]:
         """(b) each, of features as the encoders give them; above 0 the modality is taken for attacked."""
         found: AV[Tensor] = self.detector(f.map(Tensor.float))
@@ -86,7 +96,7 @@ class Watch(nn.Module):
 
     def forward(self, f: Features) -> Features:
         """The features themselves."""
-        return f
+        return self.plain(f)
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Distance(Detection):
 
     def fit(self, net: Network, clips: Sequence[Batch], known: Embedded, seed: int) -> "Distances":
         """Means and covariances of three quarters of the clips; calibrated on the others."""
-        f, y, held = known.features, known.labels, _held_out(known)
+        f, y, held = known.features, known.labels, held_out(known)
         fitted, rest = f.map(lambda s: s[~held]), f.map(lambda s: s[held])
         seen = torch.unique(y[~held])
         detector = Distances(len(seen), *(s.shape[1] for s in f))
@@ -177,7 +187,7 @@ class Learned(Detection):
 
     def fit(self, net: Network, clips: Sequence[Batch], known: Embedded, seed: int) -> "Classified":
         """Trained on three quarters of the clips; calibrated on the others."""
-        f, y, held = known.features, known.labels, _held_out(known)
+        f, y, held = known.features, known.labels, held_out(known)
         with weights_drawn_by(stable_hash(seed, "detector")):
             detector = Classified(f.audio.shape[1], f.visual.shape[1], self.width).to(y.device)
         detector.normalise(f.map(lambda s: s[~held]))
@@ -248,7 +258,7 @@ class Classified(Detector):
         return AV(audio=raw[:, 0], visual=raw[:, 1])
 
 
-def _held_out(known: Embedded) -> Bool[Tensor, " n"]:
+def held_out(known: Embedded) -> Bool[Tensor, " n"]:
     """Which clips calibrate, by their names; the others fit."""
     if len(known) < 2 * HELD_OUT:
         raise ValueError(

@@ -65,4 +65,4 @@ class Gated(Watch):
     def forward(self, f: Features) -> Features:
         """Features shaped as `f`, less of what is suspicious."""
         means = AV(audio=self.mean_audio, visual=self.mean_visual)
-        return f.map(lambda s, share, mean: s + share[:, None] * (mean - s), self.left_out(f), means)
+        return self.plain(f).map(lambda s, share, mean: s + share[:, None] * (mean - s), self.left_out(f), means)

@@ -26,6 +26,10 @@ class Recombined:
     features, as a `Gate` leaves it: both learn, also where one is enough for most clips (modality-balanced training), and what
     decides from one stream is an expert that shares its weights.
 
+    `agreement` is the weight of the divergence of the three attacked pairs' answers from the clean pair's, mean of
+    KL(clean || attacked), beside the cross entropy of all four (TRADES-like; Zhang et al., ICML 2019, have it in place of the cross
+    entropy of attacked clips, and attack it; we attack the cross entropy).
+
     `ramp` and validation are those of `Adversarial`: on clips each attacked within one of the subsets.  A step takes about
     1.3 times as long as one of `Adversarial` with the same attack.
 
@@ -38,15 +42,16 @@ class Recombined:
     attack: Attack = FAST
     ramp: float = 0.0
     alone: float = 0.5
+    agreement: float = 0.0
 
     def __post_init__(self) -> None:
         if self.threat.subset != "AV":
             raise ValueError(
                 f"expected a threat with budgets of both modalities, got {self.threat}. Give Threat.linf(audio=..., visual=...)."
             )
-        if not self.alone >= 0:
+        if not min(self.alone, self.agreement) >= 0:
             raise ValueError(
-                f"expected a weight `alone` of 0 or more, got {self.alone}. Give 0.5, or 0 to leave it out."
+                f"expected weights of 0 or more, got alone={self.alone}, agreement={self.agreement}. Give 0 to leave one out."
             )
         self._attacking(self.threat)  # which checks the ramp
 
@@ -76,7 +81,12 @@ class Recombined:
             pairs += [(audio[1], absent.visual), (absent.audio, visual[1])]
         logits = net.decide(net.feature_defense(AV(*(torch.cat(streams) for streams in zip(*pairs, strict=True)))))
         losses = F.cross_entropy(logits, batch.label.repeat(len(pairs)), reduction="none").view(len(pairs), -1).mean(1)
-        return losses[:4].mean() + self.alone * losses[4:].sum()
+        total = losses[:4].mean() + self.alone * losses[4:].sum()
+        if not self.agreement:
+            return total
+        says = logits.float().log_softmax(1).view(len(pairs), len(batch), -1)[:4]
+        apart = F.kl_div(says[1:], says[:1].expand_as(says[1:]), reduction="none", log_target=True).sum(2)
+        return total + self.agreement * apart.mean()
 
     def _attacking(self, *threats: Threat) -> Adversarial:
         return Adversarial(self, threats, self.attack, self.ramp)

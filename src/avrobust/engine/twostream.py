@@ -119,9 +119,11 @@ class TwoStream(Victim):
     def _defended(self, f: AV[Tensor]) -> AV[Tensor]:
         defense = getattr(self.net, "feature_defense", None)
         if defense is None or self.feature_defense == BYPASS:
-            return f
+            return _plain(self.net, f)
         after: AV[Tensor] = defense(f)
-        return f.map(lambda s, c: s + (c - s).detach(), after) if self.feature_defense == STRAIGHT_THROUGH else after
+        if self.feature_defense == STRAIGHT_THROUGH:
+            return _plain(self.net, f).map(lambda s, c: s + (c - s).detach(), after)
+        return after
 
     def value_and_grad(
         self,
@@ -168,7 +170,7 @@ class TwoStream(Victim):
 
     def decided(self, encoded: list[Tensor]) -> list[Tensor]:
         plain = self.as_written or getattr(self.net, "feature_defense", None) is None
-        return [as_output(self.net.decide(AV(*encoded))).logits] if plain else []
+        return [as_output(self.net.decide(_plain(self.net, AV(*encoded)))).logits] if plain else []
 
     @property
     def parts(self) -> Sequence[nn.Module]:
@@ -219,6 +221,13 @@ class TwoStream(Victim):
     def join(self, others: Sequence[Any]) -> "TwoStream":
         clean = [v.clean for v in (self, *others) if v.clean is not None]
         return replace(self, clean=joined(clean), known=UNKNOWN, clean_gradients=None) if clean else self
+
+
+def _plain(net: Any, f: AV[Tensor]) -> AV[Tensor]:
+    """Features as encoders give them, without what the feature defense measures beside them: see `models.network.Measured`."""
+    plain = getattr(getattr(net, "feature_defense", None), "plain", None)
+    without: AV[Tensor] = plain(f) if plain else f
+    return without
 
 
 def _meeting(how: Any, victim: TwoStream) -> TwoStream:

@@ -181,7 +181,10 @@ class AVNet(Network):
 
     @property
     def encoders(self) -> AV[nn.Module]:
-        return AV(audio=self.audio, visual=self.visual)
+        """The encoder of each modality, with what a feature defense measures at its input."""
+        own: AV[nn.Module] = AV(audio=self.audio, visual=self.visual)
+        measures: AV[Measure] | None = getattr(self.feature_defense, "measures", None)
+        return own if measures is None else own.map(Measured, measures)
 
     @property
     def rate(self) -> int | None:
@@ -206,6 +209,28 @@ class AVNet(Network):
     def heat(self, f: AV[Tensor]) -> Float[Tensor, "b t h w"] | None:
         """The attention weights for features as `represent` gives them; None for a fusion without attention."""
         return self.fusion.heat(f) if isinstance(self.fusion, Attention) else None
+
+
+# (encoder, signal, its features) -> (b 1), what a feature defense needs to know of the signal itself.
+Measure = Callable[[nn.Module, Tensor, Tensor], Float[Tensor, "b 1"]]
+
+
+class Measured(nn.Module):
+    """An encoder with a measurement at its input, in one more column: features (b d+1).
+
+    So all that is done with features is done with it: an attack takes its gradient, and knows it of a stream that it leaves
+    alone.  A feature defense whose `measures`, a pair of these, are not None gets such features, and returns (b d);
+    `plain(features)` is (b d) as the encoders give them.
+    """
+
+    def __init__(self, encoder: nn.Module, measure: Measure) -> None:
+        super().__init__()
+        self.encoder, self.measure = encoder, measure
+
+    def forward(self, signal: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
+        """Features, and the measurement as their last column."""
+        f = self.encoder(signal)
+        return torch.cat([f, self.measure(self.encoder, signal, f).to(f.dtype)], 1)
 
 
 class Absent(nn.Module):

@@ -14,18 +14,32 @@ has 75.5 and 73.5 with that modality attacked (seed 0, 200 clips).  docs/guide/a
 
 from avrobust.attacks import ANYTHING, PGD, AVAutoAttack
 from avrobust.corruptions import Missing
-from avrobust.defenses import FAST, THREE_STEPS, Adversarial, Distance, Gate, Learned, Recombined
+from avrobust.defenses import FAST, THREE_STEPS, Disagreement, Distance, Gate, Learned, Recombined, Sensitivity
 from avrobust.objectives import Undetected, margin
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, THREATS, VIEW
-from avrobust.training.recipe import cross_entropy
+from avrobust.study.shared import (
+    ADVERSARIAL,
+    CLIP,
+    EXTRA_EPOCHS,
+    MORE,
+    NETWORK,
+    ONE_STEP,
+    TEN_STEPS,
+    THREATS,
+    VIEW,
+)
 
-MORE = 4  # epochs of a training that starts from the trained network
-DETECTORS = {"distance": Distance(), "odd one out": Learned(), "learned": Learned(THREE_STEPS, THREATS, rounds=2)}
+DETECTORS = {
+    "distance": Distance(),
+    "disagreement": Disagreement(),
+    "sensitivity": Sensitivity(),
+    "odd one out": Learned(),
+    "learned": Learned(THREE_STEPS, THREATS, rounds=2),
+}
 RECOMBINED = "Recombined"
 GATED = {f"{RECOMBINED}, gate ({name})": Gate(detector) for name, detector in DETECTORS.items()}
 UNDEFENDED = "AV, gate (learned)"  # a gate alone
-TRAINED = ("AV, extra epochs", "Adversarial", RECOMBINED)
+TRAINED = (EXTRA_EPOCHS.name, ADVERSARIAL.name, RECOMBINED)
 
 study = Study(
     name="aware",
@@ -34,10 +48,8 @@ study = Study(
     title="Attacked-modality-aware prediction, on the orchestra",
     models=(
         ModelConfig("AV", NETWORK),
-        ModelConfig("AV, extra epochs", NETWORK, start="AV", epochs=MORE, role="baseline"),
-        ModelConfig(
-            "Adversarial", NETWORK, start="AV", epochs=MORE, loss=Adversarial(cross_entropy, THREATS, FAST, ramp=1 / 3)
-        ),
+        EXTRA_EPOCHS,
+        ADVERSARIAL,
         ModelConfig(RECOMBINED, NETWORK, start="AV", epochs=MORE, loss=Recombined(THREATS[2], FAST, ramp=1 / 3)),
         *(ModelConfig(name, NETWORK, start=RECOMBINED, epochs=0, feature_defense=gate) for name, gate in GATED.items()),
         ModelConfig(UNDEFENDED, NETWORK, start="AV", epochs=0, feature_defense=Gate(DETECTORS["learned"])),

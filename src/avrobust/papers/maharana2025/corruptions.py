@@ -16,13 +16,22 @@ from dataclasses import replace
 
 from avrobust.attacks import ANYTHING
 from avrobust.corruptions import Gap, Missing, corruptions
-from avrobust.defenses import FAST, Adversarial, Read, Selective, Tent
+from avrobust.defenses import Adversarial, Read, Selective, Tent
 from avrobust.papers.maharana2025.claims import PAPER
 from avrobust.study.plan import ModelConfig, Study, Sweep
-from avrobust.study.shared import CLIP, NETWORK, ONE_STEP, TEN_STEPS, THREATS, VIEW
+from avrobust.study.shared import (
+    ADVERSARIAL,
+    CLIP,
+    EXTRA_EPOCHS,
+    MORE,
+    NETWORK,
+    ONE_STEP,
+    TEN_STEPS,
+    THREATS,
+    VIEW,
+)
 from avrobust.training.recipe import cross_entropy
 
-MORE = 4  # epochs of a training that starts from the trained network
 MISSED = ANYTHING.only("A"), ANYTHING.only("V")
 RATES = (0.25, 0.5, 0.75, 1.0)
 TRAINED = ("AV", "AV, extra epochs", "Adversarial", "Missing", "A", "V")
@@ -37,10 +46,8 @@ study = Study(
         ModelConfig("AV", NETWORK),
         ModelConfig("A", replace(NETWORK, modality="A")),
         ModelConfig("V", replace(NETWORK, modality="V")),
-        ModelConfig("AV, extra epochs", NETWORK, start="AV", epochs=MORE, role="baseline"),
-        ModelConfig(
-            "Adversarial", NETWORK, start="AV", epochs=MORE, loss=Adversarial(cross_entropy, THREATS, FAST, ramp=1 / 3)
-        ),
+        EXTRA_EPOCHS,
+        ADVERSARIAL,
         # a third of the clips without audio, a third without video: the "attack" is that a modality is missing
         ModelConfig(
             "Missing", NETWORK, start="AV", epochs=MORE, loss=Adversarial(cross_entropy, MISSED, Missing(2 / 3))
