@@ -20,7 +20,7 @@ keep_memory()  # before the first tensor, in every process: it helps peers too
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from avrobust import (  # noqa: E402
     AV,
@@ -252,7 +252,36 @@ def callable_(net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat)
     return search.ours()(lambda s: net(s), x, y, threat, _seeds(y))
 
 
-def ours(precision: engine.Precision, net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+class OwnModule(nn.Module):
+    """A user's own module, of which nothing is known."""
+
+    def __init__(self, net: AVNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Signals) -> Tensor:
+        """Logits."""
+        return self.net(x)
+
+
+class OwnStreams(OwnModule):
+    """A user's own module with two streams, as `avrobust` asks for them."""
+
+    def embed(self, x: Signals) -> Signals:
+        """The features of each modality."""
+        return self.net.embed(x)
+
+    def decide(self, f: Signals) -> Tensor:
+        """Logits of the features."""
+        return self.net.decide(f)
+
+
+def own(kind: type[OwnModule], net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
+    """Our attack with the engine on a user's own module."""
+    return ours("float32", kind(net).eval(), search, x, y, threat)
+
+
+def ours(precision: engine.Precision, net: nn.Module, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
     """Our attack with the engine; the time includes folding and the clean pass."""
     return search.ours()(engine.surrogate(net, x.map(lambda s: s[:1]), precision), x, y, threat, _seeds(y))
 
@@ -275,6 +304,8 @@ TUNED: dict[str, Method] = {
 }
 OURS: dict[str, Method] = {
     "any callable": callable_,
+    "own module": partial(own, OwnModule),
+    "own module, two streams": partial(own, OwnStreams),
     "engine, bfloat16": partial(ours, "bfloat16"),
     "engine": partial(ours, "float32"),
 }
