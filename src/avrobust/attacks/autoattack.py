@@ -25,7 +25,6 @@ from avrobust.objectives import (
     Objective,
     Raised,
     Undetected,
-    WithSimilarity,
     as_objective,
     cross_entropy,
     dlr,
@@ -35,7 +34,7 @@ from avrobust.objectives import (
 from avrobust.progress import part
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import InputError, Labels, Model, Output, Signals
+from avrobust.types import InputError, Labels, Model, Signals
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,8 +43,8 @@ class AVAutoAttack:
 
     In this order, each on the clips that survive, from random starts unless stated otherwise:
     1. APGD with cross entropy and the margin: of the model, then adaptively along each of the `adaptive.ways` around a defense;
-    2. APGD with DLR (of three classes or more); with cross entropy plus and minus the cosine of both features, where the model
-       shows two features of one width; with the margin while it hides, where the model says which modality it takes for attacked;
+    2. APGD with DLR (of three classes or more); with the margin while it hides, where the model says which modality it takes for
+       attacked;
     3. targeted DLR towards the `targets` classes that are most likely on the clean clip (of four classes or more);
     4. Square, where all budgets are linf;
     5. where both modalities are attacked: 1 to 4 on audio alone and on visual alone, then APGD with the margin from the
@@ -136,12 +135,11 @@ class _Run:
         if settings.objective is not None:
             return cls(settings, active, best, around, aim, (aim,), (), torch.empty(len(y), 0))
         with torch.no_grad():
-            clean = active.victim.output(x, ("features", "suspicion"))
+            clean = active.victim.output(x, ("suspicion",))
         others = clean.logits.scatter(1, y[:, None], -torch.inf)
         nearest = others.argsort(dim=1, descending=True, stable=True)
-        cosines = (WithSimilarity(1.0), WithSimilarity(-1.0)) if comparable(clean) else ()
         hiding = (Undetected(margin),) if clean.suspicion else ()
-        further = (*((dlr,) if nearest.shape[1] > 2 else ()), *cosines, *hiding)
+        further = (*((dlr,) if nearest.shape[1] > 2 else ()), *hiding)
         return cls(settings, active, best, around, aim, (cross_entropy, margin), further, nearest)
 
     @property
@@ -224,9 +222,3 @@ class _Run:
         if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))
             self.active, _ = active.without(won)
-
-
-def comparable(out: Output) -> bool:
-    """Whether the model shows one audio and one visual vector of the same width."""
-    f = out.features
-    return f is not None and f.audio.ndim == 2 and f.audio.shape == f.visual.shape
