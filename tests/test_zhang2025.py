@@ -103,15 +103,14 @@ def test_names_say_what_is_not_usual():
     assert TMA(objective=TemporalAndModality(2.0, 0.5, "variance")).name == "TMA-10 (CE − 2 L_T variance − 0.5 L_M)"
 
 
-def test_models_that_show_no_segments_are_refused_and_so_are_single_frames():
+def test_models_that_show_no_segments_are_refused_and_single_frames_have_no_variation():
     batch = clips(3)
     with pytest.raises(InputError, match="consecutive segments"):
         TIA(steps=1)(network(), batch.x, batch.label, BOTH, Seeds(0, batch.ids))
     with pytest.raises(InputError, match="each modality alone"):
         misalignment(Output(torch.zeros(1, 2)), "predictions")
     one = Output(torch.zeros(1, 2), segments=AV(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)))
-    with pytest.raises(InputError, match=r"--view.frames 4"):
-        TIA().objective.value(one, torch.tensor([0]))
+    torch.testing.assert_close(TIA().objective.value(one, torch.tensor([0])), torch.tensor([2.0]).log())
 
 
 def test_a_model_of_one_s_own_may_return_its_segments():
@@ -153,6 +152,9 @@ def test_transfers_and_claims_are_those_of_the_rows(net):
         rows.where(model="last", attack="TIA-1 from first", subset="AV").accuracy().value
     )
     assert len(claims.variation_raises_white_box(run, level).comparisons) == 1
+    assert not claims.tia_transfers(run, level).note
+    still = replace(run, record=replace(run.record, asked={"view": {"frames": 1}}))
+    assert "one frame" in claims.tia_transfers(still, level).note
     assert (
         claims.tma_is_best(run, level).verdict
         == claims.synchronous_masking_hurts_more(run, level).verdict

@@ -1,6 +1,6 @@
 """What the paper claims about time and modalities under attack, as comparisons on a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -58,9 +58,19 @@ def _versus(
     ]  # fmt: skip
 
 
+def _one_frame(run: Run) -> str:
+    """What a claim about temporal variation has to say where clips have a single frame."""
+    view = run.record.asked.get("view")
+    if not isinstance(view, Mapping) or view.get("frames") != 1:
+        return ""
+    return (
+        "Clips have one frame here: the temporal term acts on audio only, and attacks on frames alone are without it."
+    )
+
+
 def tia_transfers(run: Run, level: Level) -> Claim:
     text = "TIA transfers to other models better than MI-FGSM."
-    return Claim("TIA", text, tuple(_versus(run, level, TIA(), PLAIN)), family="transfer")
+    return Claim("TIA", text, tuple(_versus(run, level, TIA(), PLAIN)), note=_one_frame(run), family="transfer")
 
 
 def mma_transfers(run: Run, level: Level) -> Claim:
@@ -71,18 +81,19 @@ def mma_transfers(run: Run, level: Level) -> Claim:
 def tma_is_best(run: Run, level: Level) -> Claim:
     found = [c for half in (TIA(), MMA()) for c in _versus(run, level, TMA(), half)]
     text = "TMA, both together, transfers better than either of its halves."
-    return Claim("TMA", text, tuple(found), every=False, family="transfer")
+    return Claim("TMA", text, tuple(found), every=False, note=_one_frame(run), family="transfer")
 
 
 def variation_raises_white_box(run: Run, level: Level) -> Claim:
     found = _versus(run, level, OPPOSITE, TIA(), _at_home)
     text = "To raise the temporal variation instead makes the white-box attack stronger."
-    return Claim("variation, white-box", text, tuple(found), family="transfer")
+    return Claim("variation, white-box", text, tuple(found), note=_one_frame(run), family="transfer")
 
 
 def variation_lowers_transfer(run: Run, level: Level) -> Claim:
     text = "To raise the temporal variation instead makes the attack transfer worse."
-    return Claim("variation, transfer", text, tuple(_versus(run, level, TIA(), OPPOSITE)), family="transfer")
+    found = _versus(run, level, TIA(), OPPOSITE)
+    return Claim("variation, transfer", text, tuple(found), note=_one_frame(run), family="transfer")
 
 
 def apart_is_better(run: Run, level: Level) -> Claim:
@@ -96,7 +107,7 @@ def apart_is_better(run: Run, level: Level) -> Claim:
 
 def it_is_the_changes(run: Run, level: Level) -> Claim:
     text = "The temporal term adds something: TIA transfers better than MI-FGSM through the same changed segments. (Our test.)"
-    return Claim("term", text, tuple(_versus(run, level, TIA(), CHANGED_ONLY)), family="transfer")
+    return Claim("term", text, tuple(_versus(run, level, TIA(), CHANGED_ONLY)), note=_one_frame(run), family="transfer")
 
 
 def _gaps(run: Run, model: str, subset: str, variant: str = "") -> dict[float, Predictions]:
@@ -147,7 +158,7 @@ def curriculum_helps(run: Run, level: Level) -> Claim:
             f"{model}, mean of the three attacks", _defended(run, level, model), harder, _defended(run, level, harder)
         )
     text = "Adversarial training from easy to hard is more robust than adversarial training alone."
-    return Claim("curriculum", text, tuple(found), family="fusions and defenses")
+    return Claim("curriculum", text, tuple(found), note=_one_frame(run), family="fusions and defenses")
 
 
 SAID = {

@@ -59,7 +59,7 @@ class TemporalAndModality:
     """Cross entropy - `temporal` L_T - `modality` L_M: equation 4, of which TIA and MMA are the halves.
 
     A negative `temporal` raises the variation instead, as in the authors' answer to a reviewer.  L_T is the mean over the
-    modalities of which there are two segments or more.
+    modalities of which there are two segments or more, and 0 without any: an attack on a single frame has none to change.
 
     >>> from avrobust.types import AV
     >>> out = Output(torch.zeros(1, 2), segments=AV(torch.ones(1, 3, 4), torch.ones(1, 3, 4)))
@@ -99,19 +99,14 @@ class TemporalAndModality:
         return temporal + (modality if self.modality else ())
 
     def value(self, out: Output, y: Labels) -> PerClip:
-        """The weighted sum.  Raises `InputError` where the model does not show what a term needs, or no segments at all."""
+        """The weighted sum.  Raises `InputError` where the model does not show what a term needs."""
         total = negative_log_likelihood(out, y)
         if self.temporal:
             if out.segments is None:
                 raise _lacks("the features of consecutive segments", "segments")
             parts = [z.float() for z in out.segments if z.shape[1] > 1 and z.shape[2]]
-            if not parts:
-                raise InputError(
-                    "the temporal term needs clips of two frames or segments of audio, got one of each. Give more frames: "
-                    "--view.frames 4."
-                )
             terms = [temporal_variation(z, self.form, relative=self.relative) for z in parts]
-            total = total - self.temporal * sum(terms[1:], terms[0]) / len(terms)
+            total = total - self.temporal * sum(terms) / max(1, len(terms))
         return total - self.modality * misalignment(out, self.level) if self.modality else total
 
     def success(self, out: Output, y: Labels) -> Tensor:
