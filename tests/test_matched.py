@@ -69,8 +69,9 @@ def test_ladders_that_do_not_overlap_are_not_compared():
 def test_the_report_shows_distances_with_intervals_and_kinds_compared():
     shown = perception.data(Run(RunRecord(), table()))
     assert shown is not None
-    distances, compared = shown["tables"]
-    assert [row[2].text for row in distances.rows][:2] == ["audio linf 0.001", "audio linf 0.002"]
+    compared, distances = shown["tables"]
+    assert "at the same success as linf (noise-to-mask ratio, dB, of 40 clips): −15.0" in shown["result"]
+    assert [row[1].text for row in distances.rows][:2] == ["audio linf 0.001", "audio linf 0.002"]
     nmr = [c.name for c in distances.columns].index("NMR, dB")
     assert distances.rows[2][nmr].text == "10.2"
     assert distances.rows[2][nmr].small[0].startswith("of 40 [10.1")

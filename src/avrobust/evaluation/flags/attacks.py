@@ -15,10 +15,11 @@ UNFINISHED, OVERRATED = 0.03, 0.1  # differences of accuracy that are worth a fl
 
 
 def single_step_beats_iterative(seen: Evidence) -> Iterable[Flag]:
-    """More steps should never help the defender: otherwise gradients mislead the attack, or it is badly set."""
+    """More steps after the same should never help the defender: otherwise gradients mislead the attack, or it is badly set."""
 
     def fast_and_slow(a: Predictions, b: Predictions) -> bool:
-        return a.info.climbs and b.info.climbs and a.info.single_step > b.info.single_step and a.mode == b.mode
+        same = (a.mode, a.info.objective, a.info.variant) == (b.mode, b.info.objective, b.info.variant)
+        return same and a.info.climbs and b.info.climbs and a.info.single_step > b.info.single_step
 
     for fast, slow, r in seen.stronger(seen.same_task(fast_and_slow)):
         text = (

@@ -157,12 +157,12 @@ def data(run: Run) -> Mapping[str, Any] | None:
     decided = [c for c in found if c.verdict not in OPEN]
     others = [c for c in found if c.verdict in OPEN]
     return {
-        "decided": decided, "others": others, "rest": _counted(others), "result": _counted(found), "families": sizes,
+        "decided": decided, "others": others, "rest": counted(others), "result": counted(found), "families": sizes,
         "extent": math.ceil(10 * max(ends, default=1.0)) / 10 or 1.0,
     }  # fmt: skip
 
 
-def _counted(found: Sequence[Claim]) -> str:
+def counted(found: Sequence[Claim]) -> str:
     """How many claims have each verdict, in one line."""
     verdicts = [c.verdict for c in found]
     counts = {v: verdicts.count(v) for v in get_args(Verdict) if v in verdicts}

@@ -14,7 +14,7 @@ from avrobust.evaluation.measures import success
 from avrobust.evaluation.stats import Estimate, resampled
 from avrobust.report import charts, table
 from avrobust.report.figures import Figure
-from avrobust.report.formatting import ATTACKED, anchor, decibel, joined
+from avrobust.report.formatting import ATTACKED, anchor, decibel, joined, listing
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
 from avrobust.report.table import Cell, Column, Line, Table
@@ -51,12 +51,11 @@ def distances(every: Sequence[Predictions], modality: str) -> Table | None:
         c = p.condition
         if MODALITIES[modality] in c.subset:
             cells = [_median(p, column) for column, _ in names]
-            body.append([c.attack, ATTACKED[c.subset], c.budget.attacked, *cells, table.share(success(p))])
+            body.append([c.attack, c.budget.attacked, *cells, table.share(success(p))])
     if not body:
         return None
     heads: list[Column | str] = [
         "Attack",
-        "Attacked",
         "Budget",
         *(Column(name, "median over clips") for _, name in names),
     ]
@@ -106,17 +105,24 @@ def _shown(column: str, value: float) -> str:
     return decibel(value)
 
 
-def comparisons(every: Sequence[Ladder], measures: Sequence[tuple[str, str, float]], title: str) -> Table | None:
+Compared = tuple[str, str, Matched]  # a kind of budget against linf, by the column of a measure
+
+
+def compared(every: Sequence[Ladder], measures: Sequence[tuple[str, str, float]]) -> list[Compared]:
     """Kinds of budgets against linf, where both succeed as often, and where both are perceived as much."""
-    body: list[Line] = []
-    for base, other in matched.pairs(every):
-        for measure in measures:
-            if not all(_known(p[measure[0]]) for p in (*base.rungs, *other.rungs)):
-                continue
-            m = matched.matched(base, other, measure)
-            body.append([other.kind, m.measure, *_at_success(m, measure[0]), *_at_distance(m, measure[0])])
-    if not body:
+    return [
+        (other.kind, measure[0], matched.matched(base, other, measure))
+        for base, other in matched.pairs(every)
+        for measure in measures
+        if all(_known(p[measure[0]]) for p in (*base.rungs, *other.rungs))
+    ]
+
+
+def comparisons(found: Sequence[Compared], title: str) -> Table | None:
+    """A line for each comparison."""
+    if not found:
         return None
+    body = [[kind, m.measure, *_at_success(m, column), *_at_distance(m, column)] for kind, column, m in found]
     same, as_loud = "at the same success", "perceived as much"
     heads: list[Column | str] = [
         "Budget", "Measure", Column("success", same), Column("linf", same), Column("this", same), Column("difference", same),
@@ -129,13 +135,27 @@ def comparisons(every: Sequence[Ladder], measures: Sequence[tuple[str, str, floa
     return table.table(title, heads, body, below=below)
 
 
+def words(found: Sequence[Compared], who: str) -> str:
+    """What other kinds of budgets gain where they fool as many clips, by the first measure."""
+    first = [(kind, column, m) for kind, column, m in found if m.measure == found[0][2].measure and m.difference.n]
+    if not first:
+        return ""
+    told = [
+        f"{_shown(column, e.value)} [{_shown(column, e.low)}, {_shown(column, e.high)}] within {kind}"
+        for kind, column, m in first
+        for e in [m.difference]
+    ]
+    m = first[0][2]
+    return f"{who}, at the same success as linf ({m.measure}, of {m.difference.n} clips): {listing(told)}"
+
+
 def _at_success(m: Matched, column: str) -> list[Cell]:
     shown = partial(_shown, column)
     if not m.difference.n:
         return [table.DASH] * 4
     e = m.difference
     difference = Cell(
-        shown(e.value), (f"[{shown(e.low)}, {shown(e.high)}]",), table.Number(e.value, e.low, e.high, e.n)
+        shown(e.value), (f"of {e.n} [{shown(e.low)}, {shown(e.high)}]",), table.Number(e.value, e.low, e.high, e.n)
     )
     ends = (table.number(value, shown(value)) for value in (m.first, m.second))
     return [table.percentage(m.success), *ends, difference]
@@ -171,27 +191,35 @@ def figure(every: Sequence[Ladder], subset: str, attack: str, measure: tuple[str
 
 def data(run: Run) -> Mapping[str, Any] | None:
     every = measured(run) if run.subject else []
-    tables = [t for modality in MODALITIES if (t := distances(every, modality)) is not None]
-    if not tables:
+    far = [t for modality in MODALITIES if (t := distances(every, modality)) is not None]
+    if not far:
         return None
     figures: list[Figure] = []
-    told: list[str] = []
+    tables: list[Table] = []
+    answers: dict[str, str] = {}
     for subset, measures in (("A", HEARD), ("V", SEEN)):
         of_attack = matched.ladders(run.table, run.subject or "", subset)
         for attack in sorted(of_attack, key=lambda a: run.infos[a].single_step):
-            found = of_attack[attack]
-            title = joined("Kinds of budgets compared", ATTACKED[subset].lower(), attack)
-            if compared := comparisons(found, measures, title):
-                tables.append(compared)
-            if drawn := figure(found, subset, attack, measures[0]):
+            found = compared(of_attack[attack], measures)
+            who = joined(attack, ATTACKED[subset].lower())
+            if made := comparisons(found, joined("Kinds of budgets compared", who)):
+                tables.append(made)
+                answers.setdefault(subset, words(found, who))  # the iterative attack's
+            if drawn := figure(of_attack[attack], subset, attack, measures[0]):
                 figures.append(drawn)
-    for p in every:
-        if p.condition.subset == "A" and _known(p["nmr_db"]) and not told:
-            told.append(f"{p.condition.attack} on audio: median noise-to-mask ratio {_median(p, 'nmr_db').text} dB")
-        if p.condition.subset == "V" and len(told) < 2 and _known(p["ssim"]):
-            told.append(f"{p.condition.attack} on frames: median SSIM {_median(p, 'ssim').text}")
-            break
-    return {"tables": tables, "figures": figures, "result": "; ".join(told)}
+    result = "; ".join(filter(None, answers.values())) or _sizes(every)
+    return {"tables": [*tables, *far], "figures": figures, "result": result}
+
+
+def _sizes(every: Sequence[Predictions]) -> str:
+    """How audible and how visible the first attacks are."""
+    told = {}
+    for subset, column, name, unit in (("A", "nmr_db", "noise-to-mask ratio", " dB"), ("V", "ssim", "SSIM", "")):
+        for p in every:
+            if p.condition.subset == subset and _known(p[column]):
+                where = ATTACKED[subset].lower()
+                told.setdefault(subset, f"{p.condition.attack}, {where}: median {name} {_median(p, column).text}{unit}")
+    return "; ".join(told.values())
 
 
 SECTION = Section("perception", "How visible and audible are the attacks?", data)
