@@ -122,7 +122,9 @@ def comparisons(found: Sequence[Compared], title: str) -> Table | None:
     """A line for each comparison."""
     if not found:
         return None
-    body = [[kind, m.measure, *_at_success(m, column), *_at_distance(m, column)] for kind, column, m in found]
+    body: list[Line] = [
+        [kind, m.measure, *_at_success(m, column), *_at_distance(m, column)] for kind, column, m in found
+    ]
     same, as_loud = "at the same success", "perceived as much"
     heads: list[Column | str] = [
         "Budget", "Measure", Column("success", same), Column("linf", same), Column("this", same), Column("difference", same),
@@ -213,7 +215,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
 
 def _sizes(every: Sequence[Predictions]) -> str:
     """How audible and how visible the first attacks are."""
-    told = {}
+    told: dict[str, str] = {}
     for subset, column, name, unit in (("A", "nmr_db", "noise-to-mask ratio", " dB"), ("V", "ssim", "SSIM", "")):
         for p in every:
             if p.condition.subset == subset and _known(p[column]):

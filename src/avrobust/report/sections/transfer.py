@@ -32,8 +32,13 @@ def tables(run: Run) -> list[Table]:
             ]
             for t in every
         ]
-        together = [Column("together", "Victims")] if len(victims) > 1 else []
-        heads = ["Attack", Column(surrogate, "White-box"), *(Column(m, "Victims") for m in victims), *together]
+        together: list[Column] = [Column("together", "Victims")] if len(victims) > 1 else []
+        heads: list[str | Column] = [
+            "Attack",
+            Column(surrogate, "White-box"),
+            *(Column(m, "Victims") for m in victims),
+            *together,
+        ]
         title = joined(f"Crafted on {surrogate}", ATTACKED[subset].lower(), at(subset, budget))
         made.append(table.table(title, heads, body, below=READ))
     return made
