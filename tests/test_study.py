@@ -97,7 +97,7 @@ def test_a_run_holds_what_it_promises(done):
     assert len(list(done.glob("gallery/*/clip.json"))) > 0
     assert len(list(done.glob("strips/Attention/*/clip.json"))) == len(list(done.glob("strips/Attention/*/AV.wav")))
     assert len(json.loads((done / "samples/samples.json").read_text())) == 22
-    assert not list(done.glob("**/*.part"))
+    assert not list(done.glob("**/*.part")) and not (done / "crafted").exists()
 
 
 def test_a_run_tells_of_the_machines_that_numbers_depend_on(done):

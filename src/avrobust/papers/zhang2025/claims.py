@@ -51,7 +51,7 @@ def _versus(
     on = "transferred from" if where is _elsewhere else "on"
     return [
         c
-        for surrogate in ours.keys() & theirs.keys()
+        for surrogate in sorted(ours.keys() & theirs.keys())
         for c in compare(
             f"{ours[surrogate].attack}, {on} {surrogate}", where(ours[surrogate]), theirs[surrogate].attack, where(theirs[surrogate])
         )
@@ -123,7 +123,7 @@ def synchronous_masking_hurts_more(run: Run, level: Level) -> Claim:
     found = []
     for model in run.models("AV"):
         same, apart = _gaps(run, model, "AV"), _gaps(run, model, "AV", "apart")
-        for share in same.keys() & apart.keys():
+        for share in sorted(same.keys() & apart.keys()):
             name = f"{model}, {100 * share:g} % masked"
             found += compare(f"{name}, the same in both", same[share], "another stretch in each", apart[share])
     text = "Masks at the same time in both modalities hurt more than masks at different times."
@@ -134,7 +134,7 @@ def visual_masking_hurts_more(run: Run, level: Level) -> Claim:
     found = []
     for model in run.models("AV"):
         audio, visual = (_gaps(run, model, subset) for subset in ("A", "V"))
-        for share in audio.keys() & visual.keys():
+        for share in sorted(audio.keys() & visual.keys()):
             found += compare(
                 f"{model}, {100 * share:g} % of the frames masked", visual[share], "of the audio", audio[share]
             )
