@@ -22,8 +22,8 @@ of accuracy that the first leaves less than the second, 300 clips, adjusted with
   [55.4, 64.8], -4.6 [-7.0, -2.3]; extra epochs 36.0 [32.0, 40.2], so AT gains 24.1 [20.4, 27.7] over them, and the curriculum 19.4 [15.7, 23.1].
 Other readings: a tenth of the weights leaves MIM nearly as it is (MMA 81.9, TIA 62.2 on AcA), ten times the weights weaken it (31.7, 29.7);
 L_M as quoted or of predictions 81.1, L_T as variance 60.6, TIA on unchanged clips 65.1; none transfers better (2.0 to 5.2 of 250 on RsR).
-On real clips, --attacked 100.  Spoken digits with faces (0.45 s, four frames; no network looks at the frames, of which 4/255 fools
-nobody) | instruments with photos (--view.frames 1), from AcA to 3 victims and from RsR to AcA:
+On real clips, --attacked 100.  Spoken digits with faces (0.45 s, four frames; no network looks at the frames: 4/255 on them fools
+AcA on none) | instruments with photos (--view.frames 1), from AcA to 3 victims and from RsR to AcA:
 - success of MIM 29.7 of 300 and 9.0 of 100 | 46.4 of 239 and 24.1 of 79; of TIA 16.0 and 7.0 | 38.5 and 25.3; of MMA 30.3 and 7.0 | 45.2 and
   22.8; of TMA 15.3 and 4.0 | 39.3 and 24.1;
 - TIA against MIM the opposite from AcA, -13.4 [-19.9, -6.9] | -6.5 [-12.7, -0.3]; from RsR not shown.  MMA not shown.  TMA against MMA the
