@@ -107,9 +107,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
     tables = [overview(found, baseline)] if found else []
     kinds = [by_kind(found, s) for s in HIT if any(f.subset == s for f in found)]
     told = {
-        m: listing(
-            [f"{percent(s.accuracy.value)} % with {HIT[s.subset].lower()} corrupted" for s in found if s.model == m]
-        )
+        m: listing([f"{s.accuracy} with {HIT[s.subset].lower()} corrupted" for s in found if s.model == m])
         for m in dict.fromkeys(filter(None, (run.subject, run.model("A"), run.model("V"))))
     }
     result = "; ".join(f"the {MODEL[run.kind(m)]} model keeps {numbers}" for m, numbers in told.items() if numbers)

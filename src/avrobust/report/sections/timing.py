@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from avrobust.evaluation.conditions import Condition, Predictions
-from avrobust.evaluation.stats import percent
 from avrobust.facts import ModalityBudget
 from avrobust.report import table
 from avrobust.report.measured import accuracy
@@ -58,7 +57,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
     result = ""
     if mine:
         worst = min(mine, key=lambda c: accuracy(run.table[c]).value)
-        result = f"{budget_in_time(worst)} of {STREAM[worst.subset].lower()} leaves {percent(accuracy(run.table[worst]).value)} %"
+        result = f"{budget_in_time(worst)} of {STREAM[worst.subset].lower()} leaves {accuracy(run.table[worst])}"
     return {"tables": found, "result": result}
 
 
