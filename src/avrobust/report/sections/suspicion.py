@@ -60,14 +60,14 @@ def figures(found: Sequence[Suspicion], model: str) -> list[Figure]:
     for subset, modality in ALONE.items():
         curves = {s.condition.attack: s.roc[modality] for s in found if s.condition.subset == subset}
         title = f"ROC, {ATTACKED[subset].lower()}"
-        made += _curves(model, title, curves, ("false alarms (%)", "detected (%)"), chance=True)
+        made += _curves(model, title, curves, ("false alarms", "detected"), chance=True)
     curves = {
         f"{s.condition.attack}, by {by}": curve
         for s in found
         if s.condition.subset == "AV"
         for by, curve in s.coverage.items()
     }
-    return made + _curves(model, "Risk over coverage, both attacked", curves, ("coverage (%)", "risk (%)"))
+    return made + _curves(model, "Risk over coverage, both attacked", curves, ("coverage", "risk"))
 
 
 def _curves(
@@ -76,19 +76,23 @@ def _curves(
     """One figure, or none where there is no curve."""
     if not curves:
         return []
+    over, value = (f"{name}, %" for name in axes)
     rows: list[Row] = [
-        {"attack": name, "x": round(100 * float(x), 2), charts.SHARES[0]: round(100 * float(y), 2)}
+        {"attack": name, over: round(100 * float(x), 2), value: round(100 * float(y), 2)}
         for name, (along, up) in curves.items()
         for x, y in list(zip(along, up, strict=True))[:: max(1, len(along) // POINTS)]
     ]
     if chance:
-        rows += [{"attack": "chance", "x": v, charts.SHARES[0]: v} for v in (0, 100)]
+        rows += [{"attack": "chance", over: v, value: v} for v in (0, 100)]
     kinds = dict.fromkeys(curves, "AV") | ({"chance": ""} if chance else {})
     look = charts.looks(kinds, ["chance"] if chance else [])
-    axis = {"title": axes[0], "values": [0, 25, 50, 75, 100]}
-    x = {"field": "x", "type": "quantitative", "scale": {"domain": [0, 100]}, "axis": axis}
-    spec = charts.lines(x, ["attack", "x", charts.SHARES[0]], look, "attack", band=False, marked=False, title=axes[1])
-    caption = f"{title}: {model}; {axes[1]} over {axes[0]}, of the first seed."
+    axis = {"title": f"{axes[0]} (%)", "values": [0, 25, 50, 75, 100]}
+    x = {"field": over, "type": "quantitative", "scale": {"domain": [0, 100]}, "axis": axis}
+    names = (value, *charts.SHARES[1:])
+    spec = charts.lines(
+        x, ["attack", over, value], look, "attack", band=False, marked=False, title=f"{axes[1]} (%)", names=names
+    )
+    caption = f"{title}: {model}; {axes[1]} over {axes[0]} in per cent, of the first seed."
     return [Figure(anchor(f"{title} {model}"), title, f"{title}, {model}.", rows, spec, PANEL, caption)]
 
 
