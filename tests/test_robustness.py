@@ -112,6 +112,14 @@ def test_a_run_that_is_still_going_has_its_table(run, tmp_path):
     )
 
 
+def test_defenses_are_compared_where_the_first_model_is_not_attacked(run):
+    (whole,) = robustness.tables(run)
+    table = {c: p for c, p in run.table.items() if c.model != run.subject or c.subset == "clean"}
+    (some,) = robustness.tables(replace(run, table=table))
+    assert {r.model: r.strong for r in some.rows} == {r.model: r.strong for r in whole.rows if r.model != run.subject}
+    assert whole.rows != some.rows and 'class="answer">Of ' in page.html(replace(run, table=table))
+
+
 def test_no_table_without_the_strongest_attack(run, tmp_path):
     from fake_run import fake_run
 

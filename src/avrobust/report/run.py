@@ -273,15 +273,16 @@ class Run:
         return self._found(self.record.defenses) if self.record.defenses else self.levels
 
     def _found(self, named: Sequence[Mapping[Any, tuple[float, float]]]) -> list[Level]:
-        """Of the budgets that the record names, those at which the subject was attacked."""
+        """Of the budgets that the record names, those at which the subject was attacked; where it was not, any model."""
         by_eps = {s: {(b.audio.eps, b.visual.eps): b for b in self._budgets(s)} for s in SUBSETS}
         wanted = [{s: by_eps[s].get((table[s][0], table[s][1])) for s in SUBSETS if s in table} for table in named]
         return [found for w in wanted if (found := {s: b for s, b in w.items() if b})]
 
     def _budgets(self, subset: str) -> list[Budget]:
-        """The budgets at which the subject was attacked on this subset, once per attack."""
-        mine = {c: p for c, p in self.table.items() if (c.model, c.subset) == (self.subject, subset)}
-        return [c.budget for c, p in mine.items() if p.mode != "published"]
+        """The budgets at which the subject was attacked on this subset, once per attack; any model, where it was not at all."""
+        attacked = {c: p for c, p in self.table.items() if c.subset != "clean" and p.mode != "published"}
+        mine = [c for c in attacked if c.model == self.subject] or attacked
+        return [c.budget for c in mine if c.subset == subset]
 
     def curves(self, subset: str) -> dict[str, tuple[Condition, ...]]:
         """By attack, the subject's longest curve over budgets: at least three conditions."""

@@ -48,7 +48,7 @@ TRAINED = (EXTRA_EPOCHS.name, ADVERSARIAL.name, RECOMBINED)
 study = Study(
     name="aware",
     question="Does it help to know which modality is attacked?",
-    section="suspicion",
+    section="robustness",
     title="Attacked-modality-aware prediction, on the orchestra",
     models=(
         ModelConfig("AV", NETWORK),
