@@ -36,7 +36,7 @@ class AttackTable:
 
 
 def attack_tables(run: Run) -> list[AttackTable]:
-    """A table per set of budgets; on the paper's data its numbers stand beside those at its own budgets."""
+    """A table per set of budgets at which the subject was attacked; on the paper's data its numbers stand beside those at its own budgets."""
     tables: list[AttackTable] = []
     shown: set[Budget] = set()
     model = run.subject
@@ -44,8 +44,8 @@ def attack_tables(run: Run) -> list[AttackTable]:
         # Its own budgets decide who is in a table: one that repeats another table's numbers only would say nothing.
         own = {s: b for s, b in level.items() if b not in shown}
         names = [a for a in run.infos if any(run.attacked(model, a, s, b) for s, b in own.items())]
-        rows = tuple(_row(run, attack, level) for attack in names)
-        tables.append(AttackTable(level, heading(run, level), rows))
+        if rows := tuple(_row(run, attack, level) for attack in names):
+            tables.append(AttackTable(level, heading(run, level), rows))
         shown |= set(level.values())
     return tables
 
