@@ -53,7 +53,8 @@ class AVAutoAttack:
     than attacking one within the same budget, clip by clip.  `steps` and `queries` bound each search.
 
     With an `objective`, which `evaluate` gives it in other tasks than classification, it stands for all losses: 2 and 3 are
-    left out.  What fools most for least comes first: see `benchmarks/strength.py`.  Without one, raises `InputError` for labels that are not class numbers (b).
+    left out.  Without one, raises `InputError` for labels that are not class numbers (b).  What fools most for least comes
+    first: see `benchmarks/strength.py`.
 
     >>> AVAutoAttack().name
     'AVAutoAttack'

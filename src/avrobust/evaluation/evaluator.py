@@ -294,9 +294,9 @@ class Evaluator:
                 columns |= distortion(threat, batch.x, x) | self._more(judge, batch, x)
                 if mode not in NO_ATTACK:
                     columns |= perceived(batch.x, x, self._rate)
-                if mode not in NO_ATTACK and threat.subset == "AV":
-                    columns |= halves(clips, judge, x, self._gallery)
-                    columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}
+                    if threat.subset == "AV":
+                        columns |= halves(clips, judge, x, self._gallery)
+                        columns |= {"slope_audio": self._slopes.audio_share(number, clips.surrogate, batch, threat)}
                 parts.append(Rows.of(columns))
         return Rows.concat(parts, self._measures)
 

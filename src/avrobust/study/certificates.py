@@ -6,7 +6,8 @@ et al. 2024), of a network trained as usual and of networks trained on noisy and
 forth and back in all.  One seed, 64 clips, trained on noise: certified at all 81.2 % [70.0, 88.9], at one standard deviation in
 both modalities 68.8 % [56.6, 78.8], where PGD-10 leaves 75.0 % [63.2, 84.0]; trained as usual 43.8 % [32.3, 55.9] at all.  On 670
 pairs of recordings and photos of eight instruments: 65.6 % [53.4, 76.1], 57.8 % [45.6, 69.1], 65.6 % [53.4, 76.1]; 31.2 % [21.2,
-43.4].  On 200 talking faces of one speaker: 93.8 % [85.0, 97.5], 85.9 % [75.4, 92.4], 92.2 % [83.0, 96.6]; 71.9 % [59.9, 81.4].  No attack broke a certificate.  docs/guide/certificates.md has the rest.
+43.4].  On 200 talking faces of one speaker: 93.8 % [85.0, 97.5], 85.9 % [75.4, 92.4], 92.2 % [83.0, 96.6]; 71.9 % [59.9, 81.4].
+No attack broke a certificate.  docs/guide/certificates.md has the rest.
 """
 
 from avrobust.attacks import ANYTHING, PGD

@@ -64,7 +64,7 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
     attacked = min(study.attacked or clips["test"], clips["test"])
     passes: dict[str, float] = dict.fromkeys(MODALITIES, 0.0)
     weights = trainings = 0
-    crafted = set()  # by transfer attacks: once for all victims
+    crafted: set[str] = set()  # by transfer attacks: once for all victims
     sizes = {
         key: _numbers(spec, study.clip.rate) for key, spec in {digest(c.spec): c.spec for c in study.models}.items()
     }
@@ -78,10 +78,12 @@ def cost(study: Study, clips: Mapping[str, int]) -> Cost:
                 clips["train"] * (1 + crafting) + clips["val"] * (FORWARD + crafting)
             )
         for cell in study.cells(c.name, study.seeds[0]):
-            transferred = digest(cell.attack, cell.threat) if isinstance(cell.attack, Transfer) else None
-            if cell.steps and (transferred is None or transferred not in crafted):
+            if isinstance(cell.attack, Transfer):
+                if (key := digest(cell.attack, cell.threat)) in crafted:
+                    continue
+                crafted.add(key)
+            if cell.steps:
                 passes[cell.threat.subset] += cell.steps * attacked
-            crafted.add(transferred)
     seeds = len(study.seeds)
     return Cost(
         networks=len(study.models),
