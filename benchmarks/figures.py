@@ -291,7 +291,7 @@ def scaling(run: Run) -> str:
     a = run["asked"]
     clips = [[f"{r['clips']:,}", short(r["seconds"]), short(r["ms_per_clip"])] for r in run["rows"]]
     shared = [
-        [{"here": "this machine", "ray": "Ray on this machine"}[r["where"]], str(r["processes"]), f"{beside(r['seconds'], r['faster'])}"]
+        [{"here": "this machine", "ray": "Ray on this machine", "machine": "the study twice at once, each on one process"}[r["where"]], str(r["processes"]), f"{beside(r['seconds'], r['faster'])}"]
         for r in run["shared"]
     ]  # fmt: skip
     titles = (

@@ -4,12 +4,14 @@
     .venv/bin/python benchmarks/scaling.py --clips 100 400 --on here
 
 The first table is one call of `evaluate` (clean, and PGD-10 on both modalities, the quick study's size) on more and more clips.  The second is a study of several networks, each trained for one epoch and attacked, on one process and on two, of this
-machine and of a Ray cluster on it; its clips are prepared before.  Real seconds: nothing else should run.  "of linear" is the
-speed per process, relative to one.
+machine and of a Ray cluster on it; its clips are prepared before.  "machine" is what two cores of this machine can do: the study on one process twice at
+the same time, of which nothing is shared but caches and memory.  Real seconds: nothing else should run.
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -45,6 +47,20 @@ def growing(clips: list[int], batch: int) -> list[dict[str, Any]]:
     return rows
 
 
+def alone(study: Study, out: Path, clips: Path) -> None:
+    """The study on one process of this machine."""
+    run(study, out, data=clips, progress=False, machines=Machines(workers=1, cpus=1))
+
+
+def ceiling(study: Study, folder: Path, clips: Path) -> float:
+    """Seconds of the study on one process, twice at the same time."""
+    began = perf_counter()
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        for done in [processes.submit(alone, study, folder / f"alone-{i}", clips) for i in range(2)]:
+            done.result()
+    return perf_counter() - began
+
+
 def sharing(where: list[str], networks: int, attacked: int) -> list[dict[str, Any]]:
     """Seconds of a study by the number of processes that share its networks."""
     names = tuple(f"AV {i + 1}" for i in range(networks))
@@ -73,7 +89,10 @@ def sharing(where: list[str], networks: int, attacked: int) -> list[dict[str, An
                 rows.append({"where": place, "processes": workers, "seconds": perf_counter() - began})
                 one = next(r["seconds"] for r in rows if r["where"] == place)
                 rows[-1]["faster"] = one / rows[-1]["seconds"]
-                print(f"{place:<6}{workers} {rows[-1]['seconds']:>8.1f} s {rows[-1]['faster']:>6.2f} x", flush=True)
+                print(f"{place:<8}{workers} {rows[-1]['seconds']:>8.1f} s {rows[-1]['faster']:>6.2f} x", flush=True)
+        half = ceiling(study, Path(folder), clips) / 2
+        rows.append({"where": "machine", "processes": 2, "seconds": half, "faster": rows[0]["seconds"] / half})
+        print(f"{'machine':<8}2 {half:>8.1f} s {rows[-1]['faster']:>6.2f} x", flush=True)
     return rows
 
 

@@ -10,9 +10,10 @@ from avrobust.papers.tian2021.printed import PAPER as TIAN2021_PAPER
 from avrobust.papers.tian2021.studies import STUDIES as TIAN2021
 from avrobust.papers.zhang2025.claims import PAPER as ZHANG2025
 from avrobust.study import Study
+from avrobust.study.aware_claims import CLAIMS as AWARE
 
 # Those whose numbers may stand beside a run's.
-PAPERS = {paper.name: paper for paper in (TIAN2021_PAPER, MAHARANA2025, ZHANG2025)}
+PAPERS = {paper.name: paper for paper in (TIAN2021_PAPER, MAHARANA2025, ZHANG2025, AWARE)}
 # name: module with a `study`
 STUDIES = {
     **TIAN2021,

@@ -19,7 +19,16 @@ from avrobust.report.run import SUBSETS, Level, Run
 
 Verdict = Literal["holds", "holds in part", "does not hold", "undecided", "not tested"]
 Family = Literal[
-    "integration", "transfer", "masking", "attacks", "visual", "localisation", "fusions and defenses", "natural"
+    "integration",
+    "transfer",
+    "masking",
+    "attacks",
+    "visual",
+    "localisation",
+    "fusions and defenses",
+    "natural",
+    "gates",
+    "clean accuracy",
 ]
 
 

@@ -20,6 +20,7 @@ from avrobust.attacks import ANYTHING, PGD, AVAutoAttack
 from avrobust.corruptions import Missing
 from avrobust.defenses import FAST, THREE_STEPS, Disagreement, Distance, ExFMem, Gate, Learned, Recombined, Sensitivity
 from avrobust.objectives import Undetected, margin
+from avrobust.study.aware_claims import CLAIMS, RECOMBINED
 from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.shared import (
     ADVERSARIAL,
@@ -40,7 +41,6 @@ DETECTORS = {
     "odd one out": Learned(),
     "learned": Learned(THREE_STEPS, THREATS, rounds=2),
 }
-RECOMBINED = "Recombined"
 GATED = {f"{RECOMBINED}, gate ({name})": Gate(detector) for name, detector in DETECTORS.items()}
 UNDEFENDED = "AV, gate (sensitivity)"  # a gate alone
 MEMORY = f"{RECOMBINED} + ExFMem"
@@ -71,6 +71,7 @@ study = Study(
     ),
     tables=(THREATS,),
     defenses=(THREATS,),
+    paper=CLAIMS,
     showcase=THREATS[2],
     clip=CLIP,
     view=VIEW,

@@ -1,19 +1,53 @@
 """Which modality is attacked?  What the models that say so take for attacked, and how they abstain, clean and attacked."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from avrobust.evaluation.stats import MISSING, Estimate
 from avrobust.evaluation.suspicion import ABSTAINING, CALLED, Curve, Suspicion, suspected
 from avrobust.report import charts, table
 from avrobust.report.figures import PANEL, Figure, Row
 from avrobust.report.formatting import ATTACKED, anchor, physical
 from avrobust.report.run import SUBSETS, Run
 from avrobust.report.section import Section
-from avrobust.report.table import Column, Line, Table
+from avrobust.report.table import Cell, Column, Line, Table
 
 HEADS = {"none": "none", "A": "audio", "V": "visual", "AV": "both"}
 ALONE = {"A": "audio", "V": "visual"}  # attacked by itself: the other modality says nothing about the detector then
 POINTS = 120  # of a curve that is drawn; a step more would be narrower than its line
+
+
+def compared(own: Mapping[str, Sequence[Suspicion]]) -> Table | None:
+    """A row per model, each number under the attack that is worst for it; None where there is one model only."""
+    body: list[Line] = []
+    for model, found in own.items():
+        hit = {subset: [s for s in found if s.condition.subset == subset] for subset in SUBSETS}
+        body.append([
+            model,
+            *(_worst([(s.auc[modality], s) for s in hit[subset]], min) for subset, modality in ALONE.items()),
+            *(_worst([(s.risk[by], s) for s in hit["AV"]], max) for by in ABSTAINING),
+            _worst([(s.unnoticed, s) for s in found], max),
+        ])  # fmt: skip
+    heads = [
+        Column("Model"), *(Column(ATTACKED[subset], "AUC of that modality, %") for subset in ALONE),
+        *(Column(f"by {by}", "AURC, both attacked, %") for by in ABSTAINING), Column("Wrong and unnoticed"),
+    ]  # fmt: skip
+    below = (
+        "Each number is under the attack that is worst for the model; its interval does not know that it was chosen."
+    )
+    return table.table("Detectors compared", heads, body, below=below) if len(body) > 1 else None
+
+
+def _worst(found: Sequence[tuple[Estimate, Suspicion]], worst: Callable[..., tuple[Estimate, Suspicion]]) -> Cell:
+    """The worst of these numbers, its attack in small print; a dash where there is none."""
+    known = [(e, s) for e, s in found if not math.isnan(e.value)]
+    if not known:
+        return table.share(MISSING)
+    estimate, under = worst(known, key=lambda pair: pair[0].value)
+    cell = table.share(estimate)
+    return replace(cell, small=(*cell.small, under.condition.attack))
 
 
 def by_model(found: Sequence[Suspicion], model: str) -> Table:
@@ -48,10 +82,10 @@ def abstention(found: Sequence[Suspicion], model: str) -> Table:
     return table.table(f"When {model} abstains", heads, body)
 
 
-def _condition(s: Suspicion) -> tuple[table.Cell, str]:
+def _condition(s: Suspicion) -> tuple[Cell, str]:
     b = s.condition.budget
     sizes = tuple(physical(m, name) for name, m in (("audio", b.audio), ("visual", b.visual)) if m.eps)
-    return table.Cell(ATTACKED[s.condition.subset], sizes), s.condition.attack
+    return Cell(ATTACKED[s.condition.subset], sizes), s.condition.attack
 
 
 def figures(found: Sequence[Suspicion], model: str) -> list[Figure]:
@@ -109,7 +143,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
     worst = [max(those, key=lambda s: s.unnoticed.value) for those in own.values()]
     result = "; ".join(f"{s.condition.model}: up to {s.unnoticed} wrong and unnoticed" for s in worst[:2])
     shown = [(m, by_model(those, m), abstention(those, m), figures(those, m)) for m, those in own.items()]
-    return {"models": shown, "result": result}
+    return {"models": shown, "compared": compared(own), "result": result}
 
 
 SECTION = Section("suspicion", "Which modality is attacked?", data)

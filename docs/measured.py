@@ -1,0 +1,116 @@
+"""Write what finished studies found into the pages of the documentation: the tables of their reports, as Markdown.
+
+avrobust study quick
+avrobust study aware --seeds 0 1 2 --data instruments/ --out runs/aware_instruments
+python docs/measured.py runs/quick runs/aware "runs/aware_instruments=instruments with photos"
+
+Each page has a place for it, between two comments.  Every run of the same study goes there, one after the other, so all of them
+are given at once; what follows a `=` is what the page calls the clips, else they are the orchestra's.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from avrobust.cli.studies import PAPERS
+from avrobust.report.load import read
+from avrobust.report.run import Run
+from avrobust.report.sections import SECTIONS
+from avrobust.report.sections.claims import claims
+from avrobust.report.table import Cell, Table
+
+DOCS = Path(__file__).parent
+BEGIN, END = "<!-- written by docs/measured.py: begin -->", "<!-- written by docs/measured.py: end -->"
+# The page of each study; of its report, the sections whose tables stand there, and how many tables of each.
+PAGES = {
+    "quick": ("paper.md", {}),
+    "aware": ("guide/aware.md", {"robustness": 1, "suspicion": 1}),
+    "corruptions": ("guide/corruptions.md", {"natural": 1}),
+    "temporal": ("guide/temporal.md", {"transfer": 2, "robustness": 1}),
+    "perceptual": ("guide/perceptual.md", {"perception": 4}),
+    "certificates": ("guide/certificates.md", {"certified": 2}),
+}
+
+
+def tables(found: Any) -> Iterator[Table]:
+    """All tables in what a section shows, in its order."""
+    if isinstance(found, Table):
+        yield found
+    elif isinstance(found, dict):
+        yield from tables([*found.values()])
+    elif isinstance(found, list | tuple):
+        for part in found:
+            yield from tables(part)
+
+
+def markdown(table: Table) -> str:
+    """A table with its title above it."""
+    heads = [f"{c.group}: {c.name[0].lower()}{c.name[1:]}" if c.group else c.name for c in table.columns]
+    above = " ".join(filter(None, [f"**{table.title}.**", table.above, table.below]))
+    return f"{above}\n\n{lines(heads, [[said(cell) for cell in row] for row in table.rows])}"
+
+
+def lines(heads: list[str], rows: list[list[str]]) -> str:
+    """The lines of a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
+
+
+def said(cell: Cell) -> str:
+    """What a cell says, its small print below it."""
+    text = f"**{cell.text}**" if cell.role == "strong" and cell.text else cell.text
+    return "<br>".join([text, *(f"<small>{line}</small>" for line in cell.small)]).replace("|", "\\|")
+
+
+def claimed(run: Run) -> str:
+    """One line per claim that this run can test: what is claimed, what a paper prints, the verdict, and its evidence."""
+    found = [c for c in claims(run) if c.comparisons or c.printed]
+    printed = any(c.printed for c in found)
+    rows = [
+        [
+            c.text,
+            *([c.printed] if printed else []),
+            f"**{c.verdict}**",
+            "<br>".join(f"{k.high_name} − {k.low_name}: {k.gap}" for k in c.comparisons),
+        ]
+        for c in found
+    ]
+    return lines(["claim", *(["the paper prints"] if printed else []), "here", "evidence here"], rows) if rows else ""
+
+
+def asked(run: Run, clips: str) -> str:
+    """Which clips, how many, on which machine."""
+    seeds, attacked = run.record.asked["seeds"], run.record.asked["attacked"]
+    world, code = run.record.world, run.record.code
+    changed = " with changes" if code.dirty else ""
+    return (
+        f"{clips[0].upper()}{clips[1:]}: {attacked} clips attacked, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} "
+        f"({world.cpu}, {world.instructions}, torch {world.torch}, {world.precision}; avrobust {code.version}, commit {code.commit}{changed})."
+    )
+
+
+def written(run: Run, clips: str, parts: dict[str, int]) -> str:
+    """What stands on the page about one run."""
+    by_name = {section.name: section for section in SECTIONS}
+    shown = [asked(run, clips)]
+    for name, most in parts.items():
+        shown += [markdown(t) for t, _ in zip(tables(by_name[name].data(run)), range(most), strict=False)]
+    return "\n\n".join([*shown, *filter(None, [claimed(run)])])
+
+
+def main(given: list[str]) -> None:
+    runs = []
+    for text in given:
+        folder, _, clips = text.partition("=")
+        runs.append((read(Path(folder), PAPERS), clips or "the orchestra"))
+    runs.sort(key=lambda pair: str(pair[0].record.name))
+    for study, own in groupby(runs, key=lambda pair: str(pair[0].record.name)):
+        page, parts = DOCS / PAGES[study][0], PAGES[study][1]
+        new = "\n\n".join([BEGIN, *(written(run, clips, parts) for run, clips in own), END])
+        page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _, new=new: new, page.read_text(), flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
