@@ -82,12 +82,12 @@ def claimed(run: Run) -> str:
 
 def asked(run: Run, clips: str) -> str:
     """Which clips, how many, on which machine."""
-    seeds, attacked = run.record.asked["seeds"], run.record.asked["attacked"]
+    seeds, attacked = len(run.record.asked["seeds"]), run.record.asked["attacked"]
     world, code = run.record.world, run.record.code
-    changed = " with changes" if code.dirty else ""
+    by = [f"{world.cpu} ({world.instructions})", f"torch {world.torch}", f"{world.precision}", f"commit {code.commit}"]
     return (
-        f"{clips[0].upper()}{clips[1:]}: {attacked} clips attacked, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} "
-        f"({world.cpu}, {world.instructions}, torch {world.torch}, {world.precision}; avrobust {code.version}, commit {code.commit}{changed})."
+        f"**{clips[0].upper()}{clips[1:]}**: {attacked} clips attacked, {seeds} seed{'s' if seeds > 1 else ''}; {', '.join(by)}"
+        f"{' and changes' if code.dirty else ''}."
     )
 
 

@@ -19,7 +19,7 @@ from avrobust.study.aware import study
 from avrobust.study.record import about_config
 from facts_of import budget_of, facts_of
 
-N = 300
+N = 1200
 EPS = {"A": (0.012, 0.0), "V": (0.0, 0.048), "AV": (0.012, 0.048)}
 CLEAN, KEEPS = 0.8, 0.7
 MODELS = {
@@ -30,7 +30,8 @@ MODELS = {
 
 def cell(model, subset, share, attack="AVAutoAttack", facts=None, mode="corrected"):
     draw = np.random.default_rng(len(model) + len(subset))
-    right = (np.linspace(0, 1, N, endpoint=False) + draw.normal(0, 0.03, N)) < share
+    noise = draw.normal(0, 0.03, N) if subset != "clean" else 0.0
+    right = np.linspace(0, 1, N, endpoint=False) + noise < share
     a, v = EPS.get(subset, (0.0, 0.0))
     return Rows.of(
         (facts or facts_of(attack))
@@ -97,11 +98,13 @@ def test_a_guide_is_written_from_runs(run, tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "DOCS", tmp_path)
     guide = tmp_path / "guide" / "aware.md"
     guide.parent.mkdir()
-    guide.write_text(f"Before.\n\n{measured.BEGIN}\nold\n{measured.END}\n\nAfter.\n")
+    guide.write_text(f"Before.\n\n{measured.BEGIN}\noutdated text\n{measured.END}\n\nAfter.\n")
     measured.main([f"{run.path}=instruments", str(run.path)])
     text = guide.read_text()
-    assert text.startswith("Before.") and text.endswith("After.\n") and "old" not in text
-    assert text.count(f"Instruments: {N} clips attacked, 1 seed") == text.count(f"The orchestra: {N} clips") == 1
+    assert text.startswith("Before.") and text.endswith("After.\n") and "outdated text" not in text
+    assert (
+        text.count(f"**Instruments**: {N} clips attacked, 1 seed") == text.count(f"**The orchestra**: {N} clips") == 1
+    )
     for rows in re.findall(r"(?:^\|.*\n?)+", text, re.M):
         assert len({line.replace("\\|", "").count("|") for line in rows.splitlines()}) == 1
     assert "**does not hold**" in text

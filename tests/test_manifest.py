@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from avrobust.cli import main
 from avrobust.data import layouts, selection
 from avrobust.data import lists as published
 from avrobust.data.entry import SPLITS, Entry, ManifestError
@@ -367,3 +368,20 @@ def test_real_tables(real_data):
     assert all(e.audio is None and e.end is not None and 0 < e.end - e.start < 1 for e in words.entries)
     pairs = Manifest.read(real_data / "instruments_av/manifest.csv")
     assert all(e.audio is not None and (pairs.root / e.audio).exists() for e in pairs.entries)
+
+
+def test_media_may_lie_elsewhere_than_the_table(tmp_path, capsys):
+    table = tmp_path / "lists" / "mine.csv"
+    table.parent.mkdir()
+    table.write_text("id,video,label,split\na,dog/a.mp4,dog,train\n")
+    (tmp_path / "media" / "dog").mkdir(parents=True)
+    assert Source(table, root=tmp_path / "media").manifest().root == tmp_path / "media"
+    assert Source(table).manifest().root == table.parent
+    with pytest.raises(ManifestError, match=r"expected a csv table.*leave root \(--root\) out"):
+        Source(tmp_path / "media", root=tmp_path).manifest()
+    (tmp_path / "media" / "dog" / "a.mp4").touch()
+    main(["data", "audit", "--data", str(table)])
+    assert "missing: 1 clip (a)" in capsys.readouterr().out
+    main(["data", "audit", "--data", str(table), "--root", str(tmp_path / "media")])
+    found = capsys.readouterr().out
+    assert "missing" not in found and "a.mp4" in found  # which is empty

@@ -97,7 +97,7 @@ class Clips:
             names=listing.names,
             classes=None if self.classes == "all" else self.classes,
             middle=listing.middle,
-            **{name: getattr(listing, name) for name in ("label", "split", "start", "end")},
+            **{name: getattr(listing, name) for name in ("root", "label", "split", "start", "end")},
         )
 
 
@@ -105,6 +105,8 @@ class Clips:
 class Listing:
     """How your clips are listed: columns of a csv table, or split lists that others published."""
 
+    root: Maybe[Path] = None
+    """Folder that the paths in a csv table are relative to; default: the table's own."""
     label: str = "label"
     """Column of the class."""
     split: str = "split"
@@ -130,8 +132,8 @@ class Listing:
         lists = source.lists
         dataset: Any = lists.dataset if isinstance(lists, Lists) else source.dataset or "music"
         return cls(
-            source.label, source.split, source.start, source.end, lists.folder if isinstance(lists, Lists) else None,
-            dataset, source.names, source.middle, None if isinstance(lists, Lists) else lists,
+            source.root, source.label, source.split, source.start, source.end,
+            lists.folder if isinstance(lists, Lists) else None, dataset, source.names, source.middle, None if isinstance(lists, Lists) else lists,
         )  # fmt: skip
 
 

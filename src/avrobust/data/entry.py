@@ -69,8 +69,8 @@ class Entry:
                 raise ManifestError(f"expected a path, got {str(path)!r}, which no file can have. Correct the name.")
             if path is not None and (path.is_absolute() or ".." in path.parts):
                 raise ManifestError(
-                    f"expected a path inside the manifest's folder, got '{path}'. Move the file there, or give root= a "
-                    "folder that holds all clips."
+                    f"expected a path inside the manifest's folder, got '{path}'. Move the file there, or give a folder that "
+                    "holds all clips as root (--root)."
                 )
         if not (0 <= self.start <= SECONDS and (self.end is None or self.start < self.end <= SECONDS)):
             raise ManifestError(

@@ -16,7 +16,7 @@ class Source:
     `path` is a csv table, a folder with a `manifest.csv`, a folder of `<class>/<video>.mp4`, the folder of a dataset in
     `public.LAYOUTS`, or a list in `lists.FORMATS` or the folder that holds it; None is not known yet.
     With `lists`, which reads the published splits of a dataset, it is the folder of media.  `names` is a json list like
-    MIT-MUSIC's, of the clips to use.  `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some
+    MIT-MUSIC's, of the clips to use.  `root` is the folder that paths in a table are relative to, by default its own.  `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some
     classes only: a list of `kinetics_sounds.CLASSES` such as "ks27", or class names separated by commas.  `dataset` names
     the dataset, if it is a known one.  `middle` keeps the middle part of each video, of this many seconds.
 
@@ -33,6 +33,7 @@ class Source:
     lists: Callable[[Path], Manifest] | None = None
     dataset: str | None = None
     names: Path | None = None
+    root: Path | None = None
     label: str = "label"
     split: str = "split"
     start: str | None = None
@@ -62,7 +63,18 @@ class Source:
                 manifest = lists.read(table)
                 return manifest if repeats else manifest.unique()
             return Manifest.read(
-                table, label=self.label, split=self.split, start=self.start, end=self.end, repeats=repeats
+                table,
+                root=self.root,
+                label=self.label,
+                split=self.split,
+                start=self.start,
+                end=self.end,
+                repeats=repeats,
+            )
+        if self.root is not None:
+            raise ManifestError(
+                f"{self.path}: expected a csv table, as root ({self.root}) is where its paths begin, got none. Give the "
+                "table, or leave root (--root) out."
             )
         if not self.path.exists():
             raise ManifestError(

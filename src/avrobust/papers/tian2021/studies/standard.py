@@ -40,7 +40,17 @@ PUBLISHED_MEMORY = "ExFMem published, 50 steps"
 
 def defenses(published: str) -> tuple[str, ...]:
     """The names of Table 3; `published` is what the published code's memory is called."""
-    return ("AV, trained as long", "MaxSim", "MinSim", "PCL", "ExFMem", published, "MinSim+ExFMem", "Adversarial", "Recombined")
+    return (
+        "AV, trained as long",
+        "MaxSim",
+        "MinSim",
+        "PCL",
+        "ExFMem",
+        published,
+        "MinSim+ExFMem",
+        "Adversarial",
+        "Recombined",
+    )
 
 
 def model_configs(
