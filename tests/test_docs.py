@@ -337,3 +337,22 @@ def test_wrong_words_are_answered_in_words(words, status, message, capsys, tmp_p
     assert main(words) == status
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def measured_pages() -> dict[str, str]:
+    """The pages that `docs/measured.py` writes, without what it wrote, and the docstrings of the studies."""
+    import measured
+
+    pages = {page: (DOCS / page).read_text() for page, _ in measured.PAGES.values()}
+    assert all(text.count(measured.BEGIN) == text.count(measured.END) == 1 for text in pages.values())
+    typed = {page: re.sub(f"{measured.BEGIN}.*{measured.END}", "", text, flags=re.S) for page, text in pages.items()}
+    modules = {import_module(STUDIES[name].partition(":")[0]) for name in measured.PAGES}
+    return typed | {module.__name__: str(module.__doc__) for module in modules}
+
+
+def test_what_studies_found_is_written_by_a_program(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    interval = re.compile(r"\[[-−+]?\d[\d.]*, [-−+]?\d[\d.]*\]")
+    assert interval.search("71.1 % of 120 [63.6, 77.6]") and interval.search("−4.6 points [−7.0, −2.3]")
+    found = {page: interval.findall(re.sub(r"```.*?```", "", text, flags=re.S)) for page, text in measured_pages().items()}
+    assert {page: typed for page, typed in found.items() if typed} == {}
