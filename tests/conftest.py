@@ -39,3 +39,36 @@ def done(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 def videos(cache: Path, done: Path) -> Path:
     """The tiny study's videos, as <class>/<video>.mp4."""
     return next(cache.glob("orchestra-*"))
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that no model has made, with its page."""
+    from fake_run import fake_run
+    from report_page import write
+
+    folder = fake_run(tmp_path_factory.mktemp("runs") / "quick")
+    write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def html(run_dir: Path) -> str:
+    """The page of `run_dir`."""
+    return (run_dir / "report.html").read_text()
+
+
+@pytest.fixture(scope="session")
+def parsed(html: str):
+    """The page of `run_dir` as a `report_page.Page`."""
+    from report_page import Page
+
+    return Page(html)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that no model has made, of fusions, defenses and a model that points too."""
+    from fake_run import fake_run
+
+    return fake_run(tmp_path_factory.mktemp("whole") / "r", clips=200, attacked=150, gallery=0, samples=0, whole=True)

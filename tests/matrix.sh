@@ -16,7 +16,8 @@ extras=(--extra train --extra report)
 tests=(
   tests/test_extras.py tests/test_files.py tests/test_config.py tests/test_threat.py tests/test_attacks.py tests/test_schema.py
   tests/test_decode.py tests/test_store.py tests/test_efficientnet.py tests/test_hf.py tests/test_saving.py
-  tests/test_training.py tests/test_report.py tests/test_hub.py
+  tests/test_training.py tests/test_report.py tests/test_report_tables.py tests/test_report_claims.py
+  tests/test_hub.py
 )
 failed=0
 for python in "${pythons[@]}"; do

@@ -27,7 +27,7 @@ from avrobust.study.plan import Sweep
 from facts_of import budget_of
 from fake_run import fake_run
 from nets import clips, linear, network
-from test_report import Page
+from report_page import Page
 from tiny_study import study
 
 RATE = 11025
