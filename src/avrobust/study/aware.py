@@ -2,8 +2,8 @@
 
     avrobust study aware
 Tian & Xu 2021 end with "attacked modality-aware predictions" as future work.  Gates that fall back on the modality that they trust,
-with five detectors, on networks that are trained adversarially; beside adversarial training alone and the same number of
-extra epochs.  Attacks know detector and gate.  Clips without a modality show what a gate that never errs could keep.
+with five detectors, on networks that are trained adversarially; beside adversarial training alone, within the attacked budget
+and within twice that, and the same number of extra epochs.  Attacks know detector and gate.  Clips without a modality show what a gate that never errs could keep.
 What it finds is in docs/guide/aware.md.
 """
 
@@ -11,7 +11,7 @@ from avrobust.attacks import ANYTHING, PGD, AVAutoAttack
 from avrobust.corruptions import Missing
 from avrobust.defenses import FAST, THREE_STEPS, Disagreement, Distance, ExFMem, Gate, Learned, Recombined, Sensitivity
 from avrobust.objectives import Undetected, margin
-from avrobust.study.aware_claims import CLAIMS, RECOMBINED
+from avrobust.study.aware_claims import ADVERSARIAL_TWICE, CLAIMS, RECOMBINED, RECOMBINED_TWICE, TWICE
 from avrobust.study.plan import ModelConfig, Study, Sweep
 from avrobust.study.shared import (
     ADVERSARIAL,
@@ -35,7 +35,7 @@ DETECTORS = {
 GATED = {f"{RECOMBINED}, gate ({name})": Gate(detector) for name, detector in DETECTORS.items()}
 UNDEFENDED = "AV, gate (sensitivity)"  # a gate alone
 MEMORY = f"{RECOMBINED} + ExFMem"
-TRAINED = (EXTRA_EPOCHS.name, ADVERSARIAL.name, RECOMBINED)
+TRAINED = (EXTRA_EPOCHS.name, ADVERSARIAL.name, ADVERSARIAL_TWICE.name, RECOMBINED, RECOMBINED_TWICE)
 
 study = Study(
     name="aware",
@@ -46,7 +46,9 @@ study = Study(
         ModelConfig("AV", NETWORK),
         EXTRA_EPOCHS,
         ADVERSARIAL,
+        ADVERSARIAL_TWICE,
         ModelConfig(RECOMBINED, NETWORK, start="AV", epochs=MORE, loss=Recombined(THREATS[2], FAST, ramp=1 / 3)),
+        ModelConfig(RECOMBINED_TWICE, NETWORK, start="AV", epochs=MORE, loss=Recombined(TWICE[2], FAST, ramp=1 / 3)),
         *(ModelConfig(name, NETWORK, start=RECOMBINED, epochs=0, feature_defense=gate) for name, gate in GATED.items()),
         ModelConfig(MEMORY, NETWORK, start=RECOMBINED, epochs=0, feature_defense=ExFMem()),
         ModelConfig(UNDEFENDED, NETWORK, start="AV", epochs=0, feature_defense=Gate(DETECTORS["sensitivity"])),
