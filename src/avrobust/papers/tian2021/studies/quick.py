@@ -1,16 +1,13 @@
 """Does integration strengthen robustness?  The main rows of Tian & Xu 2021 on the procedural orchestra, in minutes.
 
     avrobust study quick          # about 10 min on two AVX2 cores without a GPU, 2 x 2.6 GB
-Paper (MIT-MUSIC, 104 clips): clean 88.5, audio-only 59.6, visual-only 81.7 | PGD A 13.5, V 1.9, AV 0.0.
-Ours (660 clips; 120 attacked; 1 seed): clean 86.1, audio-only 54.2, visual-only 72.1 | PGD A 25.8, V 82.5, AV 55.0.
 An audio-visual network (concat), an audio-only and a visual-only one, of half the paper's width and on smaller inputs,
 trained from scratch on 1,100 clips; FGSM, PGD and MIM with audio, video or both attacked.  Budgets are the paper's and
 larger ones: these networks lose little accuracy at the paper's visual budgets, so visual budgets grow until accuracy is
 near chance.  Table 3's main defenses and the localisation network are short trainings from the trained network, each
 compared with the undefended network trained for the same number of extra epochs; `standard` trains all of them in full.
-On one seed no defense is clearly better than that: under FGSM, its RI is +3.6 [-4, +12], of MinSim +5.0, of ExFMem +4.7,
-of both -5.6.  Another number of threads rounds differently and trains another network: with two, clean 81.7 and PGD
-A 33.3, V 78.3, AV 58.3.
+What it finds, beside the paper's numbers, is in docs/paper.md.  Another number of threads rounds differently and trains another
+network.
 """
 
 from dataclasses import replace
