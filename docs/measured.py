@@ -5,7 +5,8 @@ avrobust study aware --seeds 0 1 2 --data instruments/ --out runs/aware_instrume
 python docs/measured.py runs/quick runs/aware "runs/aware_instruments=instruments with photos"
 
 Each page has a place for it, between two comments.  Every run of the same study goes there, one after the other, so all of them
-are given at once; what follows a `=` is what the page calls the clips, else they are the orchestra's.
+are given at once; what follows a `=` is what the page calls the clips, else they are the orchestra's.  The README has the answer
+of each study on the orchestra; it is written where all of these are given.
 """
 
 import re
@@ -17,12 +18,15 @@ from typing import Any
 
 from avrobust.cli.studies import PAPERS
 from avrobust.report.load import read
+from avrobust.report.page import led
 from avrobust.report.run import Run
 from avrobust.report.sections import SECTIONS
 from avrobust.report.sections.claims import claims
+from avrobust.report.sections.summary import headline
 from avrobust.report.table import Cell, Table
 
 DOCS = Path(__file__).parent
+README, ORCHESTRA = DOCS.parent / "README.md", "the orchestra"
 BEGIN, END = "<!-- written by docs/measured.py: begin -->", "<!-- written by docs/measured.py: end -->"
 # The page of each study; of its report, the sections whose tables stand there, and how many tables of each.
 PAGES = {
@@ -100,16 +104,32 @@ def written(run: Run, clips: str, parts: dict[str, int]) -> str:
     return "\n\n".join([*shown, *filter(None, [claimed(run)])])
 
 
+def answer(run: Run) -> str:
+    """The study's question, and what its page says to it first."""
+    seeds = len(run.record.asked["seeds"])
+    size = f"{run.record.asked['attacked']} clips, {seeds} seed{'s' if seeds > 1 else ''}"
+    asks = run.record.question or "Does integration strengthen robustness?"
+    return f"- **{asks}** (`avrobust study {run.record.name}`, {size}) {(led(run) or headline(run)).rstrip('.')}."
+
+
+def put(page: Path, parts: list[str]) -> None:
+    """Write these parts to their place on a page."""
+    new = "\n\n".join([BEGIN, *parts, END])
+    page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: new, page.read_text(), flags=re.DOTALL))
+
+
 def main(given: list[str]) -> None:
     runs = []
     for text in given:
         folder, _, clips = text.partition("=")
-        runs.append((read(Path(folder), PAPERS), clips or "the orchestra"))
-    runs.sort(key=lambda pair: str(pair[0].record.name))
+        runs.append((read(Path(folder), PAPERS), clips or ORCHESTRA))
+    runs.sort(key=lambda pair: [*PAGES].index(str(pair[0].record.name)))
     for study, own in groupby(runs, key=lambda pair: str(pair[0].record.name)):
-        page, parts = DOCS / PAGES[study][0], PAGES[study][1]
-        new = "\n\n".join([BEGIN, *(written(run, clips, parts) for run, clips in own), END])
-        page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _, new=new: new, page.read_text(), flags=re.DOTALL))
+        page, parts = PAGES[study]
+        put(DOCS / page, [written(run, clips, parts) for run, clips in own])
+    answers = {str(run.record.name): answer(run) for run, clips in runs if clips == ORCHESTRA}
+    if answers.keys() == PAGES.keys():
+        put(README, ["\n".join(answers.values())])
 
 
 if __name__ == "__main__":

@@ -343,7 +343,9 @@ def measured_pages() -> dict[str, str]:
     """The pages that `docs/measured.py` writes, without what it wrote, and the docstrings of the studies."""
     import measured
 
-    pages = {page: (DOCS / page).read_text() for page, _ in measured.PAGES.values()}
+    pages = {
+        page: (DOCS / page).read_text() for page in ("../README.md", *(page for page, _ in measured.PAGES.values()))
+    }
     assert all(text.count(measured.BEGIN) == text.count(measured.END) == 1 for text in pages.values())
     typed = {page: re.sub(f"{measured.BEGIN}.*{measured.END}", "", text, flags=re.S) for page, text in pages.items()}
     modules = {import_module(STUDIES[name].partition(":")[0]) for name in measured.PAGES}

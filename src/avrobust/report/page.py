@@ -56,7 +56,7 @@ def html(run: Run) -> str:
     results = {section.name: content.get("result", "") for section, content in contents.items()}
     common = {
         "run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables(),
-        "results": results, "leading": run.record.section,
+        "results": results, "leading": run.record.section, "lead": led(run),
     }  # fmt: skip
     parts = {}
     for section, content in contents.items():
@@ -85,7 +85,7 @@ def led(run: Run) -> str:
     """What the section that answers the study's question says in a line."""
     section = next((s for s in SECTIONS if s.name == run.record.section), None)
     content = section and section.data(run)
-    return content.get("result", "") if content else ""
+    return content.get("answer") or content.get("result", "") if content else ""
 
 
 @cache

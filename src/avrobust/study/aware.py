@@ -40,7 +40,7 @@ TRAINED = (EXTRA_EPOCHS.name, ADVERSARIAL.name, ADVERSARIAL_TWICE.name, RECOMBIN
 study = Study(
     name="aware",
     question="Does it help to know which modality is attacked?",
-    section="robustness",
+    section="claims",
     title="Attacked-modality-aware prediction, on the orchestra",
     models=(
         ModelConfig("AV", NETWORK),

@@ -158,6 +158,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
     others = [c for c in found if c.verdict in OPEN]
     return {
         "decided": decided, "others": others, "rest": counted(others), "result": counted(found), "families": sizes,
+        "answer": " ".join(f"{c.verdict.capitalize()}: {c.text}" for c in decided),
         "extent": math.ceil(10 * max(ends, default=1.0)) / 10 or 1.0,
     }  # fmt: skip
 

@@ -21,6 +21,7 @@ from avrobust.report.table import Cell, Column, Line, Table, points, share, tabl
 
 Verdict = Literal["more robust", "not more robust", "not reliable", "undecided", "baseline"]
 POINTS = 0.03  # a difference that people care about
+NAMED = 3  # so many are named in a sentence
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class DefenseTable:
         if not robust:
             return f"None of the {tried} defenses is shown to be more robust than {self.baseline} in the worst case."
         verb = "is" if len(robust) == 1 else "are"
-        return f"Of {tried} defenses, {len(robust)} {verb} more robust than {self.baseline} in the worst case: {listing(robust)}."
+        best = max(self.rows, key=lambda r: r.strong.value * (r.verdict == "more robust"))
+        which = f": {listing(robust)}" if len(robust) <= NAMED else f", most of all {best.model} ({best.strong})"
+        return f"Of {tried} defenses, {len(robust)} {verb} more robust than {self.baseline} in the worst case{which}."
 
 
 @lru_cache(maxsize=2)  # the headline and the section ask for the same
