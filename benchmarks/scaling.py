@@ -107,7 +107,13 @@ def main() -> None:
     args = parser.parse_args()
     asked = {"batch": args.batch, "networks": args.networks, "attacked": args.attacked}
     rows = growing(args.clips, args.batch)
-    write(args.out / f"scaling-{args.networks}-{args.attacked}.json", "scaling", asked, rows, shared=sharing(args.on, args.networks, args.attacked))
+    write(
+        args.out / f"scaling-{args.networks}-{args.attacked}.json",
+        "scaling",
+        asked,
+        rows,
+        shared=sharing(args.on, args.networks, args.attacked),
+    )
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def asked(run: Run, clips: str) -> str:
     world, code = run.record.world, run.record.code
     by = [f"{world.cpu} ({world.instructions})", f"torch {world.torch}", f"{world.precision}", f"commit {code.commit}"]
     return (
-        f"**{clips[0].upper()}{clips[1:]}**: {attacked} clips attacked, {seeds} seed{'s' if seeds > 1 else ''}; {', '.join(by)}"
+        f"### {clips[0].upper()}{clips[1:]}\n\n{attacked} clips attacked, {seeds} seed{'s' if seeds > 1 else ''}; {', '.join(by)}"
         f"{' and changes' if code.dirty else ''}."
     )
 

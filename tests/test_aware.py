@@ -106,7 +106,9 @@ def test_a_guide_is_written_from_runs(run, tmp_path, monkeypatch):
     text = guide.read_text()
     assert text.startswith("Before.") and text.endswith("After.\n") and "outdated text" not in text
     assert (
-        text.count(f"**Instruments**: {N} clips attacked, 1 seed") == text.count(f"**The orchestra**: {N} clips") == 1
+        text.count(f"### Instruments\n\n{N} clips attacked, 1 seed")
+        == text.count(f"### The orchestra\n\n{N} clips")
+        == 1
     )
     for rows in re.findall(r"(?:^\|.*\n?)+", text, re.M):
         assert len({line.replace("\\|", "").count("|") for line in rows.splitlines()}) == 1

@@ -143,7 +143,7 @@ def data(run: Run) -> Mapping[str, Any] | None:
     worst = [max(those, key=lambda s: s.unnoticed.value) for those in own.values()]
     result = "; ".join(f"{s.condition.model}: up to {s.unnoticed} wrong and unnoticed" for s in worst[:2])
     shown = [(m, by_model(those, m), abstention(those, m), figures(those, m)) for m, those in own.items()]
-    return {"models": shown, "compared": compared(own), "result": result}
+    return {"compared": compared(own), "models": shown, "result": result}
 
 
 SECTION = Section("suspicion", "Which modality is attacked?", data)
