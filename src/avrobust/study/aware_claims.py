@@ -76,7 +76,7 @@ def as_accurate(run: Run, level: Level) -> Claim:
         clean = run.clean(model)
         for other in OTHERS:
             found += compare(f"{other.name}, clean", run.clean(other.name), f"{model}, clean", clean, margin=KEPT)
-    text = f"That costs less than {100 * KEPT:.0f} point of clean accuracy."
+    text = f"To train on all pairs of streams costs less than {100 * KEPT:.0f} point of clean accuracy."
     return Claim("clean accuracy", text, tuple(found), every=False, family="clean accuracy")
 
 
