@@ -11,11 +11,11 @@ from avrobust.report.sections import perception
 CLIPS = 40
 
 
-def rung(budget: ModalityBudget, fooled: int, nmr: float) -> Rows:
+def rung(budget: ModalityBudget, fooled: int, nmr: float, seed: int = 0) -> Rows:
     """So many of 40 clips are misclassified, at this noise-to-mask ratio."""
     columns = {
         "model": "m",
-        "seed": 0,
+        "seed": seed,
         "attack": "PGD",
         "mode": "corrected",
         "subset": "A",
@@ -64,6 +64,22 @@ def test_ladders_that_do_not_overlap_are_not_compared():
     m = matched(one, other, HEARD[0])
     assert not m.difference.n
     assert not m.gain.n
+
+
+def test_where_a_seed_does_not_reach_the_others_nothing_is_compared():
+    rows = []
+    for seed, fooled in ((0, (0, 10, 30)), (1, (0, 1, 2))):  # the second network is hardly ever fooled within linf
+        rows += [rung(ModalityBudget(0.1 * i, "linf", "linear"), f, i, seed) for i, f in enumerate(fooled, start=1)]
+        rows += [rung(ModalityBudget(0.1 * i, "linf", "texture"), 10 * i, i, seed) for i in (1, 2, 3)]
+    found = tabulate(Rows.concat(rows).data)
+    [(one, other)] = pairs(ladders(found, "m", "A")["PGD"])
+    m = matched(one, other, HEARD[0])
+    assert m.success == m.success and not m.difference.n
+    shown = perception.data(Run(RunRecord(), found))
+    assert shown is not None and "nan" not in shown["result"]
+    assert all(
+        "nan" not in text for row in shown["tables"][0].rows for cell in row for text in (cell.text, *cell.small)
+    )
 
 
 def test_the_report_shows_distances_with_intervals_and_kinds_compared():

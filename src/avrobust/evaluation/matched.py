@@ -5,6 +5,7 @@ perceptual distance over clips; between rungs both are interpolated along straig
 replacement, the same clips for both ladders.  Reads columns of rows, and no tensors.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ class Matched:
 
     `success` is the rate at which both were compared; `first` and `second` are their distances there, `difference` second
     less first.  `distance` is where both were compared the other way round, `gain` the difference of success rates there.
-    Missing where the ladders do not overlap.
+    Missing where the ladders do not overlap, or those of a seed do not reach that place.
     """
 
     measure: str
@@ -128,9 +129,11 @@ def matched(first: Ladder, second: Ladder, measure: tuple[str, str, float]) -> M
 
 
 def _signed(statistics: Sequence[partial[Draws]], n: int, share: bool) -> Estimate:
-    """As `resampled`, of a difference: an interval may go below 0."""
+    """As `resampled`, of a difference: an interval may go below 0.  Missing where a seed has none."""
     found = resampled(statistics, n, share=False)
-    return Estimate(found.value, found.low, found.high, found.n, found.seeds, share) if found.n else found
+    if not found.n or math.isnan(found.value):
+        return MISSING
+    return Estimate(found.value, found.low, found.high, found.n, found.seeds, share)
 
 
 def weighted_median(values: Float[np.ndarray, " n"], times: Times) -> Draws:

@@ -132,7 +132,7 @@ def comparisons(found: Sequence[Compared], title: str) -> Table | None:
     ]  # fmt: skip
     below = (
         "Rates and medians between budgets along straight lines; compared in the middle of what both kinds reach, with 95 % "
-        "intervals over clips. A dash: the two do not overlap."
+        "intervals over clips. A dash: the two do not overlap, on every seed."
     )
     return table.table(title, heads, body, below=below)
 
