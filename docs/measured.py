@@ -52,7 +52,7 @@ def tables(found: Any) -> Iterator[Table]:
 
 def markdown(table: Table) -> str:
     """A table with its title above it."""
-    heads = [f"{c.group}: {c.name[0].lower()}{c.name[1:]}" if c.group else c.name for c in table.columns]
+    heads = [f"{c.group}: {c.name}" if c.group else c.name for c in table.columns]
     above = " ".join(filter(None, [f"**{table.title}.**", table.above, table.below]))
     return f"{above}\n\n{lines(heads, [[said(cell) for cell in row] for row in table.rows])}"
 
