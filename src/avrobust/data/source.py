@@ -16,9 +16,9 @@ class Source:
     `path` is a csv table, a folder with a `manifest.csv`, a folder of `<class>/<video>.mp4`, the folder of a dataset in
     `public.LAYOUTS`, or a list in `lists.FORMATS` or the folder that holds it; None is not known yet.
     With `lists`, which reads the published splits of a dataset, it is the folder of media.  `names` is a json list like
-    MIT-MUSIC's, of the clips to use.  `root` is the folder that paths in a table are relative to, by default its own.  `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some
-    classes only: a list of `kinetics_sounds.CLASSES` such as "ks27", or class names separated by commas.  `dataset` names
-    the dataset, if it is a known one.  `middle` keeps the middle part of each video, of this many seconds.
+    MIT-MUSIC's, of the clips to use.  `root` is the folder that paths in a table are relative to, by default its own.
+    `label`, `split`, `start`, `end` name columns of a table.  `classes` keeps some classes only: a list of
+    `kinetics_sounds.CLASSES` such as "ks27", or class names separated by commas.  `dataset` names the dataset, if it is a known one.  `middle` keeps the middle part of each video, of this many seconds.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

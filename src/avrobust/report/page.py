@@ -54,9 +54,10 @@ def html(run: Run) -> str:
         check_inside(run.path)
     contents = contents_of(run)
     results = {section.name: content.get("result", "") for section, content in contents.items()}
+    leading = next((content for section, content in contents.items() if section.name == run.record.section), {})
     common = {
         "run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables(),
-        "results": results, "leading": run.record.section, "lead": led(run),
+        "results": results, "leading": run.record.section, "lead": _answer(leading),
     }  # fmt: skip
     parts = {}
     for section, content in contents.items():
@@ -84,8 +85,12 @@ def figures_of(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPER
 def led(run: Run) -> str:
     """What the section that answers the study's question says in a line."""
     section = next((s for s in SECTIONS if s.name == run.record.section), None)
-    content = section and section.data(run)
-    return content.get("answer") or content.get("result", "") if content else ""
+    return _answer(section.data(run) or {}) if section else ""
+
+
+def _answer(content: Mapping[str, Any]) -> str:
+    """What a section answers where it leads: its answer, else its result."""
+    return str(content.get("answer") or content.get("result", ""))
 
 
 @cache

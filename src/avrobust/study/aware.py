@@ -3,7 +3,8 @@
     avrobust study aware
 Tian & Xu 2021 end with "attacked modality-aware predictions" as future work.  Gates that fall back on the modality that they trust,
 with five detectors, on networks that are trained adversarially; beside adversarial training alone, within the attacked budget
-and within twice that, and the same number of extra epochs.  Attacks know detector and gate.  Clips without a modality show what a gate that never errs could keep.
+and within twice that, and the same number of extra epochs.  Attacks know detector and gate.  Clips without a modality show what
+a gate that never errs could keep.
 What it finds is in docs/guide/aware.md.
 """
 
