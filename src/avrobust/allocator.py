@@ -2,10 +2,12 @@
 
 import ctypes
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # <malloc.h>
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # <malloc.h>
+_kept = False
 
 
 def keep_memory() -> bool:
@@ -13,10 +15,33 @@ def keep_memory() -> bool:
 
     Call it in a process that trains or attacks, before its first tensor.  Peak memory does not grow: blocks are reused.
     """
+    global _kept
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all((mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 * 2**20)))
+    _kept = all((mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 * 2**20)))
+    return _kept
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Large blocks allocated inside lie apart from the others, and go back to the system when they are freed.
+
+    For what lives on after larger blocks beside it are freed: in their midst it would leave holes.  Changes nothing where memory is not kept.
+
+    >>> with apart():
+    ...     long_lived = bytearray(2**22)
+    """
+    if not _kept:
+        yield
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_M_MMAP_THRESHOLD, 2**20)
+    mallopt(_M_MMAP_MAX, 2**16)
+    try:
+        yield
+    finally:
+        mallopt(_M_MMAP_MAX, 0)
 
 
 def give_back() -> None:

@@ -7,8 +7,6 @@ gradient, put together as in sub-pixel convolution (Shi et al. 2016).
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,37 +29,6 @@ def sees_signals(layer: nn.Module) -> bool:
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     )
-
-
-def quick_gradient(layer: Any) -> Any:
-    """A `forward` for such a layer, whose weights are frozen: what it computes, with the gradient computed as above.
-
-    >>> layer = nn.Conv2d(3, 8, 3, stride=2).requires_grad_(False)
-    >>> x = torch.rand(1, 3, 9, 9, requires_grad=True)
-    >>> slow, quick = (torch.autograd.grad(run(x).sum(), x)[0] for run in (layer, quick_gradient(layer)))
-    >>> torch.allclose(slow, quick, atol=1e-5)
-    True
-    """
-    return partial(_Convolution.apply, layer)
-
-
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, layer: Any, x: Tensor) -> Tensor:
-        ctx.layer, ctx.shape, ctx.dtype = layer, x.shape, x.dtype
-        out: Tensor = layer._conv_forward(x, layer.weight, layer.bias)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        layer, (g,) = ctx.layer, grads
-        weight = layer.weight.to(g.dtype)
-        if g.ndim == 4:
-            found = input_gradient(g, weight, layer.stride, layer.padding, ctx.shape[2:])
-        else:  # one pixel high
-            sizes = (1, *layer.stride), (0, *layer.padding), (1, *ctx.shape[2:])
-            found = input_gradient(g.unsqueeze(2), weight.unsqueeze(2), *sizes).squeeze(2)
-        return None, found.to(ctx.dtype)
 
 
 def input_gradient(

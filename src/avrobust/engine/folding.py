@@ -1,7 +1,7 @@
 """The same network with fewer operations and less memory, verified on an example.
 
-BatchNorm is folded, ReLU writes in place, and the first convolutions compute the gradient of signals as convolutions forwards.  A
-layer whose change would change the answer stays as it is.
+BatchNorm is folded, ReLU writes in place, and on a CPU convolutions have their weights laid out once.  A layer whose change
+would change the answer stays as it is.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from avrobust.engine.firstlayer import quick_gradient, sees_signals
+from avrobust.engine.packed import Packed, packable
 
 T = TypeVar("T")
 # Autograd's names of operations whose gradient does not need their output.
@@ -32,14 +32,16 @@ class Change(ABC):
         """Do it; returns what undoes it."""
 
 
-def candidates(net: nn.Module, run: Callable[[], T], *, on_cpu: bool) -> tuple[list[Change], T]:
+def candidates(
+    net: nn.Module, run: Callable[[], T], layout: torch.memory_format, *, on_cpu: bool
+) -> tuple[list[Change], T]:
     """What may be changed in `net`, and what `run` gives, which runs it once, for a gradient.
 
     How layers follow each other is read off that run, so it does not matter how the network is written:
     - a BatchNorm that directly follows a convolution is folded into it, where the convolution's weights are used as they are, once;
     - a ReLU that follows a convolution, a BatchNorm, a sum or a linear layer, which do not need their output to take a gradient,
       writes over what it is given;
-    - on a CPU, a convolution over signals gets a `quick_gradient`.
+    - on a CPU, a convolution is `Packed`, with its maps in the memory `layout`.
     """
     produced: dict[int, tuple[nn.Module, int]] = {}
     outputs: list[Tensor] = []  # kept alive, so that an id stays unique
@@ -76,9 +78,9 @@ def candidates(net: nn.Module, run: Callable[[], T], *, on_cpu: bool) -> tuple[l
         for hook in hooks:
             hook.remove()
     name = {module: name for name, module in net.named_modules()}
-    changes: list[Change] = [Fold(name[conv], name[norm]) for norm, conv in pairs.items() if calls[conv] == 1]
+    changes: list[Change] = [Pack(name[conv], layout) for conv in convs if on_cpu and packable(conv)]
+    changes += [Fold(name[conv], name[norm]) for norm, conv in pairs.items() if calls[conv] == 1]
     changes += [InPlace(name[relu]) for relu in after if relu not in elsewhere and not relu.inplace]
-    changes += [Quick(name[conv]) for conv in convs if on_cpu and sees_signals(conv)]
     return changes, found
 
 
@@ -104,20 +106,28 @@ class Fold(Change):
         conv: Any = net.get_submodule(self.conv)
         norm: Any = net.get_submodule(self.norm)
         places = [(parent, name) for parent in net.modules() for name, m in parent._modules.items() if m is norm]
-        before, bias_before = conv.weight.detach().clone(), conv.bias
-        weight, bias = nn.utils.fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )  # fmt: skip
+        packed, before, bias = vars(conv).get("forward"), conv.weight, conv.bias
 
-        def put(weight: Tensor, bias: Any, module: nn.Module) -> None:
-            with torch.no_grad():
-                conv.weight.copy_(weight)  # in its place and layout
-            conv.bias = bias
+        def put(module: nn.Module) -> None:
             for parent, name in places:
                 setattr(parent, name, module)
 
-        put(weight, bias.requires_grad_(False), nn.Identity())
-        return lambda: put(before, bias_before, norm)
+        def back() -> None:
+            put(norm)
+            if isinstance(packed, Packed):
+                packed.fold(None)
+            conv.weight, conv.bias = before, bias
+
+        put(nn.Identity())
+        if isinstance(packed, Packed):
+            packed.fold(norm)
+            return back
+        weight, bias_after = nn.utils.fuse_conv_bn_weights(
+            before, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )  # fmt: skip
+        conv.weight = nn.Parameter(torch.empty_like(before).copy_(weight), requires_grad=False)  # in its layout
+        conv.bias = bias_after.requires_grad_(False)
+        return back
 
 
 @dataclass(frozen=True)
@@ -133,14 +143,15 @@ class InPlace(Change):
 
 
 @dataclass(frozen=True)
-class Quick(Change):
-    """A convolution over signals with a gradient computed as a convolution forwards."""
+class Pack(Change):
+    """A convolution with its weights laid out once."""
 
     conv: str
+    layout: torch.memory_format
 
     def apply(self, net: nn.Module) -> Callable[[], None]:
         conv: Any = net.get_submodule(self.conv)
-        conv.forward = quick_gradient(conv)
+        conv.forward = Packed(conv, self.layout)
         return partial(delattr, conv, "forward")
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from avrobust.engine.packed import Packed
 from avrobust.engine.victim import Victim
 from avrobust.types import AV
 
@@ -52,7 +53,7 @@ def lowered(victim: Victim, slopes: Slopes, parts: Sequence[nn.Module]) -> Victi
         for layer in some:
             if layer in kept:
                 layer.forward = partial(_exactly, layer.forward)
-            else:
+            elif not isinstance(vars(layer).get("forward"), Packed):
                 layer.to(torch.bfloat16)  # once: autocast would in every step
     return low
 

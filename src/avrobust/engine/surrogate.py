@@ -71,10 +71,9 @@ def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | Non
 
     What may be changed is found once, until the model changes: the next copy is made without a run.
     """
-    made: list[Victim] = []
-    plan = verified(module, example, lambda: _plan(victim, module, example, made), (surrogate, type(victim)))
-    if made or plan is None:
-        return made[0] if made else None
+    plan = verified(module, example, lambda: _plan(victim, module, example), (surrogate, type(victim)))
+    if plan is None:
+        return None
     layout, changes = plan
     copied = _copy(victim, module, layout)
     for change in changes:
@@ -82,8 +81,8 @@ def _copied(victim: Victim, module: nn.Module, example: Signals) -> Victim | Non
     return copied
 
 
-def _plan(victim: Victim, module: nn.Module, example: Signals, made: list[Victim]) -> Plan | None:
-    """How a copy is made, and `made` with a first one; None where there can be none.
+def _plan(victim: Victim, module: nn.Module, example: Signals) -> Plan | None:
+    """How a copy is made; None where there can be none.
 
     What is changed is verified on the `example` and, with gradients, on as much noise: a silent clip hides much.  All runs are
     of as many clips, for a GPU's libraries prepare each new number of them for long.
@@ -93,20 +92,19 @@ def _plan(victim: Victim, module: nn.Module, example: Signals, made: list[Victim
         try:
             copied = _copy(victim, module, layout)
             expected = expected or (_answer(victim, noise), _answer(victim, example))
-            changes = _changed(copied, noise, example, *expected)
+            changes = _changed(copied, layout, noise, example, *expected)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # whatever stands in the way of copying a user's modules: the attack needs no copy
             return None
         if changes is not None:
-            made.append(copied)
             return layout, changes
     return None
 
 
 def _copy(victim: Victim, module: nn.Module, layout: torch.memory_format) -> Victim:
     # Laid out as they are copied: a second copy of every weight would leave holes in memory behind.
-    laid_out = {id(s): _clone(s, layout) for s in (*module.parameters(), *module.buffers()) if _plain(s)}
+    laid_out = {id(s): _own(s, layout) for s in (*module.parameters(), *module.buffers()) if _plain(s)}
     return victim.with_module(copy.deepcopy(module, laid_out).eval().requires_grad_(False))
 
 
@@ -116,7 +114,12 @@ def _module(victim: Victim) -> nn.Module:
 
 
 def _changed(
-    copied: Victim, noise: Signals, example: Signals, on_noise: list[Tensor], on_example: list[Tensor]
+    copied: Victim,
+    layout: torch.memory_format,
+    noise: Signals,
+    example: Signals,
+    on_noise: list[Tensor],
+    on_example: list[Tensor],
 ) -> list[folding.Change] | None:
     """Change all layers of a copy that can be; returns the changes, None where it does not answer as the module did."""
 
@@ -134,7 +137,7 @@ def _changed(
             return False
 
     net = _module(copied)
-    changes, before = folding.candidates(net, run, on_cpu=noise.audio.device.type == "cpu")
+    changes, before = folding.candidates(net, run, layout, on_cpu=noise.audio.device.type == "cpu")
     if not agree(on_noise, before[0]):
         return None
     changes = folding.apply(net, changes, same)
@@ -146,7 +149,11 @@ def _plain(s: Tensor) -> bool:
     return type(s) in (nn.Parameter, Tensor) and not vars(s)
 
 
-def _clone(s: Tensor, layout: torch.memory_format) -> Tensor:
-    """A copy, in the layout if it is the weight of a convolution over images."""
+def _own(s: Tensor, layout: torch.memory_format) -> Tensor:
+    """A parameter or buffer for a copy: on a GPU in the layout if it is the weight of a convolution over images; on a CPU,
+    where such weights are laid out layer by layer, a parameter has the memory of the module's."""
+    parameter = isinstance(s, nn.Parameter)
+    if parameter and s.device.type == "cpu" and not s.is_inference():
+        return nn.Parameter(s.detach(), requires_grad=False)
     clone = s.detach().clone(memory_format=layout if s.ndim == 4 else torch.preserve_format)
-    return nn.Parameter(clone, requires_grad=False) if isinstance(s, nn.Parameter) else clone
+    return nn.Parameter(clone, requires_grad=False) if parameter else clone
