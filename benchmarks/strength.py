@@ -6,7 +6,8 @@
 The library is torchattacks' AutoAttack (APGD with cross entropy, targeted APGD and FAB against every other class, Square
 with 5,000 queries), with our number of steps instead of its default of 10.  Inputs are packed (`methods.py`) into a square
 one-channel image, one clip at a time: the library continues with part of a batch, and a packed model identifies its
-clips by their position.  Our APGD with the same loss, steps and ball is compared with the library's, an independent
+clips by their position.  Of a single clip the engine's copy of the network is much faster, so the library gets that; the
+network itself judges.  Our APGD with the same loss, steps and ball is compared with the library's, an independent
 implementation.
 
 Cost is counted in passes of a clip through an encoder, forwards and backwards, because batches of one make seconds
@@ -31,7 +32,7 @@ from measure import RUNS, clock, write
 from methods import Packed
 from torch import Tensor
 
-from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat
+from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat, engine
 from avrobust.attacks import autoattack
 from avrobust.evaluation.stats import Proportion
 from avrobust.models.network import Absent, AVNet
@@ -45,7 +46,12 @@ class Passes:
 
     def __init__(self, net: AVNet) -> None:
         self.count = 0
-        self.hooks = [e.register_forward_hook(self.forward) for e in net.encoders if not isinstance(e, Absent)]
+        self.hooks: list[Any] = []
+        self.follow(net)
+
+    def follow(self, net: AVNet) -> None:
+        """Count those of this network, too."""
+        self.hooks += [e.register_forward_hook(self.forward) for e in net.encoders if not isinstance(e, Absent)]
 
     def forward(self, encoder: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> None:
         """One pass per clip, and one more for each gradient."""
@@ -78,13 +84,16 @@ class PackedImage(Packed):
 Trace = list[tuple[str, int, int]]
 
 
-def theirs(net: AVNet, batch: Batch, threat: Threat, steps: int, passes: Passes, *, whole: bool) -> Trace:
+def theirs(
+    net: AVNet, craft: engine.Victim, batch: Batch, threat: Threat, steps: int, passes: Passes, *, whole: bool
+) -> Trace:
     """The library's APGD, or its whole AutoAttack, one clip at a time."""
+    passes.follow(craft.module)
     names = ["APGD, cross entropy", "targeted APGD", "targeted FAB", "Square"] if whole else ["APGD"]
     spent, standing = [0] * len(names), [0] * len(names)
     for i in range(len(batch)):
         x, y = batch.x.map(lambda s, i=i: s[i : i + 1]), batch.label[i : i + 1]
-        packed = PackedImage(net, x, threat).eval()
+        packed = PackedImage(craft, x, threat).eval()
         if whole:
             auto = library.AutoAttack(packed, eps=0.5, n_classes=net.classifier.out_features, seed=0)
             searches = auto._autoattack.attacks
@@ -157,10 +166,11 @@ def near(trace: Trace) -> int:
 
 def searches(net: AVNet, batch: Batch, threat: Threat, steps: int) -> dict[str, Callable[[Passes], Trace]]:
     """The attacks to compare, by display name."""
+    craft = engine.surrogate(net, batch.x.map(lambda s: s[:1]))
     mine = {"PGD-10": PGD(), "MIM-10": MIM(), "APGD": APGD(steps=steps), "AVAutoAttack": AVAutoAttack(steps=steps)}
     return {name: partial(ours, attack, net, batch, threat) for name, attack in mine.items()} | {
-        "torchattacks APGD": partial(theirs, net, batch, threat, steps, whole=False),
-        "torchattacks AutoAttack": partial(theirs, net, batch, threat, steps, whole=True),
+        "torchattacks APGD": partial(theirs, net, craft, batch, threat, steps, whole=False),
+        "torchattacks AutoAttack": partial(theirs, net, craft, batch, threat, steps, whole=True),
     }
 
 

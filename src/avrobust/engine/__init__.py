@@ -1,9 +1,10 @@
 """What attacks cost: gradients with respect to signals, as cheap as the model at hand allows.  Knows no attack by name.
 
-Seven savings, all of them exact or verified but for low precision:
+Eight savings, all of them exact or verified but for low precision:
 - weights are frozen: no gradient is computed for them (`surrogate`);
 - BatchNorm is folded into the convolution before it, equal to rounding, verified on an example (`folding`);
-- the gradient of signals is computed as a convolution forwards, equal to rounding, verified on an example (`firstlayer`);
+- on a CPU, weights of convolutions are laid out once as its library computes with them, not in every step (`packed`), and the
+  gradient of signals is computed as a convolution forwards, equal to rounding, verified on an example (`firstlayer`);
 - a stream that the threat leaves alone is computed once, however many steps follow (`twostream`);
 - the gradient at the clean clips is computed once per stream, whatever attacks, budgets and subsets begin there (`cache`);
 - gradients are computed in bfloat16 where that is asked for (`surrogate`);
