@@ -22,8 +22,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim:
     """A cheap stand-in for `model` to take gradients of.
 
-    Of an `nn.Module`, a frozen copy: channels-last, BatchNorm folded, ReLUs in place, the signals' gradient computed as a
-    convolution forwards, each verified on the `example` (a clip or more) and left out where it changes the answer.  What cannot be copied, and any other callable, is attacked as it is.
+    Of an `nn.Module`, a frozen copy: channels-last, BatchNorm folded, ReLUs in place, on a CPU its convolutions `Packed`, each
+    verified on the `example` (a clip or more) and left out where it changes the answer.  On a CPU it has the memory of the model's
+    weights: make another when they change.  What cannot be copied, and any other callable, is attacked as it is.
     With `precision` "bfloat16", as many of its layers as keep its gradient run in that: see `lowprecision`.  "auto" is
     float32 on every machine.  Raises `InputError` for any other precision than these three.
     """
