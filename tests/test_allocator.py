@@ -1,0 +1,35 @@
+"""Memory that is kept between steps stays with the process; what lies apart goes back when it is freed."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+from contextlib import nullcontext
+from pathlib import Path
+from avrobust.allocator import apart, keep_memory
+
+def resident():
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 2**10
+
+assert keep_memory()
+for inside in (nullcontext, apart, nullcontext):
+    before = resident()
+    with inside():
+        blocks = [b"x" * 2**23 for _ in range(4)]
+    full = resident()
+    del blocks
+    print(round(full - before), round(resident() - before))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is set")
+def test_what_lies_apart_goes_back_when_it_is_freed():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    kept, apart, again = (tuple(map(int, line.split())) for line in done.stdout.splitlines())
+    assert kept[0] >= 31 and kept[1] >= 31  # MB, of 32
+    assert apart[0] >= 31 and apart[1] <= 1
+    assert again[0] <= 1  # what was kept is used again
