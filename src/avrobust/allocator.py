@@ -19,15 +19,16 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    _kept = all((mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 * 2**20)))
+    _kept = all((mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 2**20)))
     return _kept
 
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Large blocks allocated inside lie apart from the others, and go back to the system when they are freed.
+    """Large blocks allocated inside go back to the system when they are freed, but for those that fit where others were.
 
-    For what lives on after larger blocks beside it are freed: in their midst it would leave holes.  Changes nothing where memory is not kept.
+    For what lives on after blocks beside it are freed: in their midst it would leave holes.  Changes nothing where memory is not
+    kept.
 
     >>> with apart():
     ...     long_lived = bytearray(2**22)
