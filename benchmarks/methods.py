@@ -9,7 +9,7 @@ normalising them first, so its loss may differ.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -277,8 +277,13 @@ class OwnStreams(OwnModule):
 
 
 def own(kind: type[OwnModule], net: AVNet, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
-    """Our attack with the engine on a user's own module."""
-    return ours("float32", kind(net).eval(), search, x, y, threat)
+    """Our attack with the engine on a user's own module, which is the same one in all calls."""
+    return ours("float32", _module(kind, net), search, x, y, threat)
+
+
+@cache
+def _module(kind: type[OwnModule], net: AVNet) -> OwnModule:
+    return kind(net).eval()
 
 
 def ours(precision: engine.Precision, net: nn.Module, search: Search, x: Signals, y: Tensor, threat: Threat) -> Signals:
