@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from avrobust import APGD, AV, PGD, Batch, Threat, engine, evaluate
+from avrobust import APGD, AV, PGD, Batch, Seeds, Threat, engine, evaluate
 from avrobust.engine import lowprecision
 from avrobust.engine.packed import Packed
 from avrobust.evaluation.precision import compare, is_low
@@ -100,3 +100,25 @@ def test_a_large_budget_in_low_precision_is_a_note():
     found = [f for f in rows.flags() if f.name == "crafted in low precision"]
     assert [f.level for f in found] == ["note"] * 3
     assert "within audio linf 0.05, visual linf 0.1 were crafted in bfloat16: on 8 clips" in found[2].text
+
+
+def test_a_success_that_low_precision_may_have_rounded_is_none():
+    """Features far from 0 lose their differences, which are all that a classifier may look at."""
+    net, batch = sharp()
+    with torch.no_grad():
+        net.visual.last.weight *= 0.3
+        net.visual.last.bias += 50
+        net.classifier.weight[:, :12] = 0
+        net.classifier.weight[:, 12:] -= net.classifier.weight[:, 12:].mean(1, keepdim=True)
+        logits = net(batch.x)
+    full, low = (engine.surrogate(net, batch.x.map(lambda s: s[:1]), p) for p in ("float32", "bfloat16"))
+    with torch.no_grad():
+        off = float((low(batch.x) - logits).abs().max())
+    assert (full.rounding, low.precision) == (0, torch.bfloat16)
+    assert 0.1 * float(logits.abs().amax(1).min()) < off < low.rounding
+    standing = {}
+    for craft in (full, low):
+        x = PGD(stop=True)(craft, batch.x, logits.argmax(1), SMALL, Seeds(0, batch.ids))
+        with torch.no_grad():
+            standing[craft.precision] = int((net(x).argmax(1) == logits.argmax(1)).sum())
+    assert standing[torch.bfloat16] <= standing[torch.float32] + 1

@@ -96,8 +96,8 @@ class SmoothedVictim(engine.Victim):
     def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "SmoothedVictim":
         return self
 
-    def in_precision(self, precision: torch.dtype) -> "SmoothedVictim":
-        return replace(self, victim=self.victim.in_precision(precision))
+    def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "SmoothedVictim":
+        return replace(self, victim=self.victim.in_precision(precision, rounding))
 
     def averaged(self, draws: int) -> "SmoothedVictim":
         return replace(self, victim=self.victim.averaged(draws))

@@ -37,6 +37,10 @@ class Behind(Victim):
     def precision(self) -> torch.dtype:
         return self.victim.precision
 
+    @property
+    def rounding(self) -> float:
+        return self.victim.rounding
+
     def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
         return self.victim.output(self._left(x), needs)
 
@@ -46,8 +50,8 @@ class Behind(Victim):
     def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "Behind":
         return replace(self, victim=self.victim.fix_unattacked(self._left(x), threat, needs))
 
-    def in_precision(self, precision: torch.dtype) -> "Behind":
-        return replace(self, victim=self.victim.in_precision(precision))
+    def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "Behind":
+        return replace(self, victim=self.victim.in_precision(precision, rounding))
 
     def averaged(self, draws: int) -> "Behind":
         return replace(self, victim=self.victim.averaged(draws))

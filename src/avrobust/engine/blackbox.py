@@ -39,6 +39,7 @@ class BlackBox(Victim):
 
     model: Model
     precision: torch.dtype = torch.float32
+    rounding: float = 0.0
     draws: int = 1
     clean: Output | None = None
     why: str = ""
@@ -73,8 +74,8 @@ class BlackBox(Victim):
     def with_module(self, module: nn.Module) -> "BlackBox":
         return replace(self, model=module)
 
-    def in_precision(self, precision: torch.dtype) -> "BlackBox":
-        return replace(self, precision=precision)
+    def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "BlackBox":
+        return replace(self, precision=precision, rounding=rounding)
 
     def averaged(self, draws: int) -> "BlackBox":
         return replace(self, draws=draws)

@@ -25,16 +25,22 @@ SHARES = (0.0, 1 / 8, 1 / 4, 1 / 2, 1.0)
 # What a step along the signs of the low gradient has to gain, to first order, of what it gains along those in float32.
 ENOUGH = 0.96
 
+# An attacker is sure of a success that is this many times as far as logits are off on the example.
+SURE = 4.0
+
 # The gradient of what a victim encodes of an example, by modality; None where there is none.
 Slopes = Callable[[Victim], AV[Tensor | None]]
+# A victim's logits of an example.
+Answers = Callable[[Victim], Tensor]
 
 
-def lowered(victim: Victim, slopes: Slopes, parts: Sequence[nn.Module]) -> Victim:
+def lowered(victim: Victim, slopes: Slopes, answers: Answers, parts: Sequence[nn.Module]) -> Victim:
     """The victim in bfloat16, with the first layers of its `parts` in float32 as far as its gradient needs that.
 
     `parts` are the encoders of audio and of visual, or one module for both, or none where nothing may be changed.  Gives the
     victim itself where the gradient needs float32 throughout, and where it does not run in bfloat16.
     """
+    exact_answer = answers(victim)
     low, (layers, wanted) = victim.in_precision(torch.bfloat16), _in_order(parts, lambda: slopes(victim))
     levels = [0] * len(parts)
     while True:
@@ -55,7 +61,7 @@ def lowered(victim: Victim, slopes: Slopes, parts: Sequence[nn.Module]) -> Victi
                 layer.forward = partial(_exactly, layer.forward)
             elif not isinstance(vars(layer).get("forward"), Packed):
                 layer.to(torch.bfloat16)  # once: autocast would in every step
-    return low
+    return low.in_precision(torch.bfloat16, SURE * float((answers(low) - exact_answer).abs().max()))
 
 
 def gained(slopes: Callable[[], AV[Tensor | None]], wanted: AV[Tensor | None]) -> AV[float]:

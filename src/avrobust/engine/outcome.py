@@ -13,12 +13,12 @@ ROUNDING_FLOAT32 = 1e-3
 
 
 def outcome(
-    value: PerClip, out: Output, objective: Objective, y: Labels, precision: torch.dtype
+    value: PerClip, out: Output, objective: Objective, y: Labels, precision: torch.dtype, rounding: float = 0.0
 ) -> tuple[PerClip, Bool[Tensor, " b"]]:
     """The value, infinite where logits are not finite, and on which clips the attacker has surely succeeded.
 
-    Surely: by more than rounding in `precision` may be off, where the objective returns a lead.  On no clip, where the
-    objective does not say when it has succeeded.
+    Surely: by more than `rounding`, and than rounding in `precision` may be off, where the objective returns a lead.  On no
+    clip, where the objective does not say when it has succeeded.
 
     >>> from avrobust.objectives import margin
     >>> out, y = Output(torch.tensor([[1.0, 0.97], [1.0, 0.5]])), torch.tensor([1, 1])
@@ -33,6 +33,7 @@ def outcome(
     broken, lead = ~logits.isfinite().all(1), _success(objective, out, y)
     if lead is not None and lead.dtype != torch.bool:
         off = ROUNDING.get(coarse, ROUNDING_FLOAT32) * logits.abs().amax(1).clamp_min(0.1)
+        off = off.clamp_min(rounding)
         lead = lead > torch.where(broken, 0.0, off)
     ends = torch.where(broken if lead is None else lead, torch.inf, -torch.inf).to(value)
     return torch.where(broken, ends, value), nobody if lead is None else lead

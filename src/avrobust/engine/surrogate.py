@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from avrobust.engine import folding
+from avrobust.engine.draws import same_draws
 from avrobust.engine.lowprecision import lowered
-from avrobust.engine.recognise import agree, as_victim, noise_like
+from avrobust.engine.recognise import agree, as_victim, noise_like, with_noise
 from avrobust.engine.verified import verified
 from avrobust.engine.victim import Victim, normal
 from avrobust.types import AV, InputError, Model, Signals
@@ -39,7 +40,16 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
         cheap = copied or victim
         if precision != "bfloat16":
             return cheap
-        return lowered(cheap, lambda v: _slopes(v, example)[1], cheap.parts if copied else ())
+        return lowered(
+            cheap, lambda v: _slopes(v, example)[1], lambda v: _logits(v, example), cheap.parts if copied else ()
+        )
+
+
+@torch.no_grad()
+def _logits(victim: Victim, example: Signals) -> Tensor:
+    """Of the example and of noise, with the same draws each time."""
+    with same_draws(example.audio.device):
+        return victim(with_noise(example)).float()
 
 
 @torch.no_grad()

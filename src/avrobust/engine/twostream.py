@@ -46,6 +46,7 @@ class TwoStream(Victim):
     net: Any
     embeds: Embed
     precision: torch.dtype = torch.float32
+    rounding: float = 0.0
     known: Known = UNKNOWN
     clean: AV[Tensor] | None = None
     feature_defense: Literal["exact", "straight-through", "bypass"] = "exact"
@@ -177,8 +178,9 @@ class TwoStream(Victim):
         # What follows the encoders is small, and stays in float32.
         return tuple(self.net.encoders) if self.embeds is encoder_by_encoder else super().parts
 
-    def in_precision(self, precision: torch.dtype) -> "TwoStream":
-        return replace(self, precision=precision, chunk_size=self.chunk_size.for_precision(self.precision, precision))
+    def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "TwoStream":
+        chunk_size = self.chunk_size.for_precision(self.precision, precision)
+        return replace(self, precision=precision, rounding=rounding, chunk_size=chunk_size)
 
     def averaged(self, draws: int) -> "TwoStream":
         return replace(self, draws=draws)

@@ -33,6 +33,11 @@ class Victim(ABC):
         return torch.float32
 
     @property
+    def rounding(self) -> float:
+        """How far its logits may be off the model's, where that was measured: see `lowprecision`."""
+        return 0.0
+
+    @property
     def why(self) -> str:
         """Why a model that shows two streams is attacked as a black box, in words; "" where there is nothing to say."""
         return ""
@@ -58,8 +63,8 @@ class Victim(ABC):
         """
 
     @abstractmethod
-    def in_precision(self, precision: torch.dtype) -> "Victim":
-        """The same victim run in float32 or bfloat16."""
+    def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "Victim":
+        """The same victim run in float32 or bfloat16, where its logits may be off by `rounding`."""
 
     @abstractmethod
     def averaged(self, draws: int) -> "Victim":
@@ -105,7 +110,7 @@ class Victim(ABC):
                         if depends(lambda x: here._answer(objective, x, labels), at, name):
                             raise no_path(name, "an answer that depends on it without one")
                         ignored.add(name)
-            value, won = outcome(value, out, objective, labels, here.precision)
+            value, won = outcome(value, out, objective, labels, here.precision, here.rounding)
             # Nothing is left to raise where a value is infinite.
             grads = grad.map(
                 lambda g, s: torch.zeros_like(s) if g is None else torch.where(per_clip(value.isinf(), g), 0.0, g), at
@@ -123,7 +128,7 @@ class Victim(ABC):
         out = self.output(shift(x, delta, threat), needs_of(objective))
         value = objective.value(out, y)
         check_value(value, objective, len(y))
-        return outcome(value, out, objective, y, self.precision)
+        return outcome(value, out, objective, y, self.precision, self.rounding)
 
     def _gradient(
         self, objective: Objective, x: Signals, y: Labels, threat: Threat
