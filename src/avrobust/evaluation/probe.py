@@ -91,7 +91,8 @@ def explained(model: Model, x: Signals, y: Tensor, modality: str, task: Task = C
         return AV(**(dict(few.items()) | {modality: s}))
 
     draw = torch.Generator().manual_seed(0)
-    victim = engine.as_victim(model, x.map(lambda s: s[:1]))
+    threat = Threat.linf(**{modality: 1.0})
+    victim = engine.as_victim(model, x.map(lambda s: s[:1])).fix_unattacked(few, threat)
 
     def asked(out: Output, clips: int = len(y)) -> Tensor:
         return task.answer(out, clips).float()
@@ -99,7 +100,6 @@ def explained(model: Model, x: Signals, y: Tensor, modality: str, task: Task = C
     with torch.no_grad():
         middle = asked(victim.output(at(centre), task.needs))
     mixture = torch.randn(middle.shape[1], generator=draw).to(middle)
-    threat = Threat.linf(**{modality: 1.0})
     mixed = Loss("mixture", lambda out, y: asked(out, len(y)) @ mixture, needs=task.needs)
     grads = engine.raw_gradient(victim, mixed, at(centre), y, threat)
     gradient = getattr(grads, modality)
