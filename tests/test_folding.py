@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, weight_norm
 
 from avrobust import AV, FGSM, PGD, Seeds, Threat, engine, evaluate
+from avrobust.engine import folding
 from avrobust.engine.packed import Packed
 from avrobust.engine.recognise import agree
 from avrobust.models.fusion import Concat
@@ -159,9 +160,13 @@ def net_with(make):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("packs", [True, False], ids=["packed", "as on a GPU"])
 @pytest.mark.parametrize(("make", "folded"), KINDS.values(), ids=KINDS)
-def test_what_folding_would_change_stays(make, folded):
+def test_what_folding_would_change_stays(make, folded, packs, monkeypatch):
+    if not packs:
+        monkeypatch.setattr(folding, "packable", lambda layer: False)
     net = net_with(make)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
     norms = sum(isinstance(m, nn.BatchNorm1d) for m in net.modules())
     x, threat = BATCH.x, Threat.linf(audio=0.05, visual=0.02)
     craft = engine.surrogate(net, x.map(lambda s: s[:1]))
@@ -176,6 +181,7 @@ def test_what_folding_would_change_stays(make, folded):
         plain = PGD(steps=3)(lambda x: net(x), x, BATCH.label, threat, Seeds(0, BATCH.ids))
         assert ((made.audio - plain.audio).abs() > 1e-5).float().mean() < 0.02
     evaluate(net, [BATCH], [FGSM()], threat)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
 def test_a_silent_example_hides_nothing():
