@@ -15,20 +15,13 @@ from torch.nn import functional as F
 FEW = 4  # channels, of the input
 
 
-def sees_signals(layer: nn.Module) -> bool:
+def sees_signals(layer: nn.Conv1d | nn.Conv2d) -> bool:
     """Whether a layer is a convolution of few channels, without what changes which weights a position meets.
 
     >>> sees_signals(nn.Conv2d(3, 8, 7, stride=2)), sees_signals(nn.Conv2d(64, 8, 3)), sees_signals(nn.Conv1d(1, 8, 3, dilation=2))
     (True, False, False)
     """
-    return (
-        isinstance(layer, nn.Conv1d | nn.Conv2d)
-        and layer.in_channels <= FEW
-        and layer.groups == 1
-        and set(layer.dilation) == {1}
-        and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
-    )
+    return layer.in_channels <= FEW and layer.groups == 1 and set(layer.dilation) == {1}
 
 
 def input_gradient(

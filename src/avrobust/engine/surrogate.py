@@ -4,6 +4,7 @@ What is *reported* about a model is never taken from here: the evaluation asks t
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from avrobust.engine import folding
 from avrobust.engine.draws import same_draws
 from avrobust.engine.lowprecision import lowered
-from avrobust.engine.recognise import agree, as_victim, noise_like, with_noise
+from avrobust.engine.recognise import agree, as_victim, noise_like
 from avrobust.engine.verified import verified
 from avrobust.engine.victim import Victim, normal
 from avrobust.types import AV, InputError, Model, Signals
@@ -41,15 +42,19 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
         if precision != "bfloat16":
             return cheap
         return lowered(
-            cheap, lambda v: _slopes(v, example)[1], lambda v: _logits(v, example), cheap.parts if copied else ()
+            cheap,
+            lambda v: _slopes(v, example)[1],
+            # Noise is known to run where it was copied.
+            lambda v: _logits(v, [example, noise_like(example)] if copied else [example]),
+            cheap.parts if copied else (),
         )
 
 
 @torch.no_grad()
-def _logits(victim: Victim, example: Signals) -> Tensor:
-    """Of the example and of noise, with the same draws each time."""
-    with same_draws(example.audio.device):
-        return victim(with_noise(example)).float()
+def _logits(victim: Victim, batches: Sequence[Signals]) -> Tensor:
+    """Of each batch, with the same draws each time."""
+    with same_draws(batches[0].audio.device):
+        return torch.cat([victim(x.map(torch.clone)).float() for x in batches])
 
 
 @torch.no_grad()
