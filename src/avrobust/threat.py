@@ -24,7 +24,7 @@ from torch import Tensor
 from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget
 from avrobust.limits import Limit, PsychoacousticMask
 from avrobust.seeds import Seeds
-from avrobust.types import AV, RANGE, PerClip, doubles
+from avrobust.types import AV, RANGE, PerClip, Signals, doubles
 from avrobust.units import LINEAR, Norm, Scale, number, scaled, size
 
 NORMS: tuple[Norm, ...] = ("linf", "l2", "masking")
@@ -61,7 +61,9 @@ class Ball:
             raise ValueError(
                 f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
             )
-        if isinstance(self.scale, Limit) and not self.active:  # nothing moves, wherever it might
+        if not self.active and (
+            self.scale == "signal" or isinstance(self.scale, Limit)
+        ):  # nothing moves, wherever it might
             object.__setattr__(self, "scale", LINEAR)
             object.__setattr__(self, "norm", "linf")
         elif self.masks:
@@ -144,9 +146,10 @@ class Ball:
         w = self.weight(x)
         if isinstance(self.scale, PsychoacousticMask):
             return self.scale.move(grad, w * self.eps)
+        if self.norm == "linf":
+            return grad.sign() * (w * self.eps)
         g = grad * w
-        unit = g.sign() if self.norm == "linf" else g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny)
-        return unit * w * self.eps
+        return g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny) * (w * self.eps)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
         """The nearest allowed perturbation of the clean `x`: inside the budget, and `x + delta` inside the range.
@@ -157,13 +160,13 @@ class Ball:
         if isinstance(self.scale, PsychoacousticMask):
             delta = self.scale.project(delta, x, limit, self.low, self.high)
         elif self.norm == "linf":
-            delta = torch.minimum(torch.maximum(delta, -limit), limit)
+            delta = delta.clamp(-limit, limit)
         else:
             if isinstance(self.scale, Limit):
                 delta = delta * (limit > 0)
             delta = delta * (self.eps / self.size(delta, x).clamp_min(1e-30)).clamp_max(1).view(-1, *[1] * (x.ndim - 1))
         # Clamping towards a box that holds x only shortens delta, so the budget still holds afterwards.
-        return (x + delta).clamp(self.low, self.high) - x
+        return (x + delta).clamp_(self.low, self.high).sub_(x)
 
     def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
         """A start inside the ball: uniform in the cube (linf), uniform in radius and direction (l2, masking)."""
@@ -286,6 +289,14 @@ class Threat(AV[Ball]):
     def at_rate(self, rate: int) -> "Threat":
         """The same budgets for clips of this sampling rate in Hz, which a masking threshold depends on."""
         return Threat(*self.map(lambda ball: ball.at_rate(rate)))
+
+    def attacked(self, x: Signals) -> Signals:
+        """What may change of the signals: all of an attacked modality, and no numbers of the other, (b 0 ...).
+
+        >>> Threat.linf(audio=0.1).attacked(AV(torch.zeros(2, 8), torch.zeros(2, 1, 3, 4, 4))).map(lambda s: tuple(s.shape))
+        AV(audio=(2, 8), visual=(2, 0, 3, 4, 4))
+        """
+        return self.map(lambda ball, s: s if ball.active else s[:, :0], x)
 
     def for_clips(self, clips: Any) -> "Threat":
         """What may be done to some of the clips, by any index of them."""

@@ -73,7 +73,7 @@ class APGD:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         return restarted(
             self.ascend, model, x, y, threat, seeds, chosen(self.objective),
-            stop=self.stop, restarts=self.restarts, random=True, start=start,
+            stop=self.stop, keep="best", restarts=self.restarts, random=True, start=start,
         )  # fmt: skip
 
     def ascend(self, search: Search, delta: Signals) -> None:
@@ -154,10 +154,12 @@ class _Place:
         """One step along the gradient where it is a modality's `turn`, and a part of the last move on top."""
         share = 1.0 if first else MOMENTUM
         ahead = self.delta.map(
-            lambda d, m: d + engine.per_clip(self.length, d) * m, turn.map(Ball.ascent, self.grad, x)
+            lambda d, m: torch.addcmul(d, engine.per_clip(self.length, d), m), turn.map(Ball.ascent, self.grad, x)
         )
         ahead = threat.map(Ball.project, ahead, x)
-        mixed = self.delta.map(lambda d, a, b: d + share * (a - d) + (1 - share) * (d - b), ahead, self.before)
+        mixed = self.delta.map(
+            lambda d, a, b: torch.add(d, a - d, alpha=share).add_(d - b, alpha=1 - share), ahead, self.before
+        )
         self.before, self.delta = self.delta, threat.map(Ball.project, mixed, x)
 
 

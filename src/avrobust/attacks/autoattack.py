@@ -33,7 +33,7 @@ from avrobust.objectives import (
 )
 from avrobust.progress import part
 from avrobust.seeds import Seeds
-from avrobust.threat import Threat
+from avrobust.threat import Ball, Threat
 from avrobust.types import InputError, Labels, Model, Signals
 
 
@@ -95,19 +95,19 @@ class AVAutoAttack:
                 f"shaped {tuple(y.shape)}. Give that of your task: AVAutoAttack(objective=...)."
             )
         both = _Run.of(self, model, x, y, threat, seeds)
-        both.keep(x.map(torch.zeros_like))
+        both.keep(both.active.attacked.map(torch.zeros_like))
         several = threat.subset == "AV"
         with part(0.3 if several else 1):
             both.search()
         if several:
-            starts = x.map(torch.zeros_like)
+            starts = none = x.map(torch.zeros_like)
             for one in threat.subsets()[:2]:
                 alone = _Run.of(self, model, x, y, one, seeds)
                 alone.subset(both.active.clips)
                 with part(0.3):
                     alone.search()
-                both.keep(alone.best.delta.map(lambda d: d[both.active.clips]))
-                starts = starts.map(torch.add, alone.best.delta)
+                found, starts = (one.map(_instead, alone.best.delta, rest) for rest in (none, starts))
+                both.keep(found.map(lambda d: d[both.active.clips]))
             with part(0.1):
                 for alternate in (False, True):
                     both.climb(both.goal, starts.map(lambda d: d[both.active.clips]), alternate=alternate)
@@ -173,7 +173,7 @@ class _Run:
                 queries=self.settings.queries, stop=judge is active.victim, objective=self.settings.objective
             )
             at = square(judge, active.x, active.y, active.threat, active.seeds)
-            self.keep(at.map(torch.sub, active.x))
+            self.keep(active.threat.attacked(at.map(torch.sub, active.x)))
 
     def climb(
         self,
@@ -223,3 +223,8 @@ class _Run:
         if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))
             self.active, _ = active.without(won)
+
+
+def _instead(ball: Ball, delta: Tensor, rest: Tensor) -> Tensor:
+    """The perturbation of an attacked modality, and the rest of the other."""
+    return delta if ball.active else rest

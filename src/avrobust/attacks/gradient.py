@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
+from avrobust import engine
 from avrobust.attacks.base import check_settings, chosen, goal, search_info
 from avrobust.attacks.search import Search, restarted, subset
 from avrobust.attacks.variations import Variation, varied_gradient
@@ -106,7 +108,7 @@ class PGD:
         """Adversarial signals inside `threat`, shaped as `x`; the perturbation `start` replaces the first random start."""
         return restarted(
             self._ascend, model, x, y, threat, seeds, chosen(self.objective),
-            stop=self.stop, restarts=self.restarts, random=self.random_start, start=start,
+            stop=self.stop, keep=self.keep, restarts=self.restarts, random=self.random_start, start=start,
         )  # fmt: skip
 
     def _ascend(self, search: Search, delta: Signals) -> None:
@@ -115,9 +117,9 @@ class PGD:
             grad, delta, velocity = self._gradient(search, delta, velocity, step)
             velocity = grad = self._accumulate(velocity, grad)
             move = search.threat.map(Ball.ascent, grad, search.x)
-            delta = delta.map(lambda d, m: d + self._length * m, move)
+            delta = delta.map(lambda d, m: torch.add(d, m, alpha=self._length), move)
             delta = search.threat.map(Ball.project, delta, search.x)
-        search.end(delta, keep=self.keep)
+        search.end(delta)
 
     def _gradient(
         self, search: Search, delta: Signals, velocity: Signals | None, step: int
@@ -146,8 +148,8 @@ class PGD:
         """Dong et al. 2018, eq. 6: each gradient is divided by its mean size before it is added, clip by clip."""
         if self.momentum is None:
             return grad
-        grad = grad.map(lambda g: g / _per_clip_mean(g.abs()).clamp_min(1e-30))
-        return grad if velocity is None else grad.map(lambda g, v: self.momentum * v + g, velocity)
+        grad = grad.map(lambda g: g / _mean_size(g).clamp_min(1e-30))
+        return grad if velocity is None else grad.map(lambda g, v: torch.add(g, v, alpha=self.momentum), velocity)
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,5 +199,6 @@ class MIM(PGD):
         return 1.0 / self.steps if self.step is None else self.step
 
 
-def _per_clip_mean(g: Tensor) -> Tensor:
-    return g.flatten(1).mean(1).view(-1, *[1] * (g.ndim - 1))
+def _mean_size(g: Tensor) -> Tensor:
+    """The mean of absolute values, per clip."""
+    return engine.per_clip(torch.linalg.vector_norm(g.flatten(1), 1, dim=1) / max(1, g.shape[1:].numel()), g)

@@ -69,6 +69,11 @@ class ActiveSet:
         on = staying(gone)
         return replace(self.subset(on), over=gone[on] if rounded(gone) else None), on
 
+    @property
+    def attacked(self) -> Signals:
+        """What may change of the clean signals."""
+        return self.threat.attacked(self.x)
+
     def under_way(self) -> "ActiveSet":
         """The same clips after a step: no later one begins at the clean clips."""
         return replace(self, victim=self.victim.without_clean_gradients())
@@ -94,29 +99,28 @@ class BestSoFar:
     """Each clip's best perturbation so far, by the objective."""
 
     def __init__(self, x: Signals, threat: Threat) -> None:
-        self.delta: Signals = x.map(torch.zeros_like)
-        self._touched = threat.map(lambda ball: ball.active)
+        self.delta: Signals = threat.attacked(x).map(torch.zeros_like)
         self._value = torch.full((len(x.audio),), -torch.inf, device=x.audio.device)  # or finer, as the objective is
 
     def update_if_better(self, clips: Numbers, value: PerClip, delta: Signals) -> Bool[Tensor, " m"]:
         """Keep `delta` for those of the `clips` on which `value` beats what was there; says which."""
         self._value = self._value.to(torch.promote_types(self._value.dtype, value.dtype))
-        before = self._value[clips]
+        on: Index = slice(None) if len(clips) == len(self._value) else clips  # of all, views
+        before = self._value[on]
         better: Tensor = value > before
         # Chosen, not indexed by a mask: nobody waits for a GPU to say how many these are.
-        chosen = delta.map(lambda d, kept: torch.where(engine.per_clip(better, d), d, kept[clips]), self.delta)
-        self._keep(clips, torch.where(better, value, before), chosen)
+        chosen = delta.map(lambda d, kept: torch.where(engine.per_clip(better, d), d, kept[on]), self.delta)
+        self._keep(on, torch.where(better, value, before), chosen)
         return better
 
     def finalize(self, clips: Numbers, delta: Signals) -> None:
         """Keep `delta` for these clips, whatever was there and whatever comes."""
         self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
 
-    def _keep(self, clips: Numbers, value: PerClip, delta: Signals) -> None:
+    def _keep(self, clips: Index, value: PerClip, delta: Signals) -> None:
         self._value[clips] = value.to(self._value.dtype)
-        for kept, new, touched in zip(self.delta, delta, self._touched, strict=True):
-            if touched:
-                kept[clips] = new
+        for kept, new in zip(self.delta, delta, strict=True):
+            kept[clips] = new
 
 
 @dataclass
@@ -124,30 +128,40 @@ class Search:
     """A search under way: every place that it evaluates counts, and a clip with nothing left to do leaves the active set.
 
     That is a clip without finite logits, where nothing can be raised further, and with `stop` one on which the objective
-    has surely succeeded.
+    has surely succeeded.  With `keep` "last", of clips that stay to the end only the last place counts.
     """
 
     active: ActiveSet
     best: BestSoFar
     objective: Objective
     stop: bool
+    keep: str = "best"
 
     @classmethod
     def of(
-        cls, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds, objective: Any, stop: bool
+        cls,
+        model: Model,
+        x: Signals,
+        y: Labels,
+        threat: Threat,
+        seeds: Seeds,
+        objective: Any,
+        *,
+        stop: bool,
+        keep: str = "best",
     ) -> "Search":
         """A search on all clips of a batch.  Raises `ValueError` for a budget in time, which no perturbation is inside."""
         refuse_timed(threat)
         goal = as_objective(objective)
-        return cls(ActiveSet.of(model, x, y, threat, seeds, goal), BestSoFar(x, threat), goal, stop)
+        return cls(ActiveSet.of(model, x, y, threat, seeds, goal), BestSoFar(x, threat), goal, stop, keep)
 
     def __len__(self) -> int:
         return len(self.active)
 
     @property
     def x(self) -> Signals:
-        """The clean signals of the clips that are still active."""
-        return self.active.x
+        """What may change of the clean signals of the clips that are still active: perturbations and gradients are shaped as this."""
+        return self.active.attacked
 
     @property
     def threat(self) -> Threat:
@@ -170,11 +184,11 @@ class Search:
         """Which of the clips that `delta` is for stay active, and on which of them all it is the best so far."""
         return self._count(*self.active.value(self.objective, delta), delta)
 
-    def end(self, delta: Signals, *, keep: str = "best") -> None:
+    def end(self, delta: Signals) -> None:
         """End a run: keep its last iterate where it is the best so far, or with `keep` "last" in any case."""
         if not len(self):
             return
-        if keep == "last":
+        if self.keep == "last":
             left = slice(None) if self.active.over is None else ~self.active.over
             self.best.finalize(self.active.clips[left], subset(delta, left))
         else:
@@ -190,7 +204,9 @@ class Search:
         sound, some = torch.stack([engine.sound(value, grad), done.any()]).tolist()
         if not sound:
             engine.check_sound(value, grad, self.active.seeds.ids)
-        better = self.best.update_if_better(self.active.clips, value, delta)
+        better = torch.ones_like(done)
+        if self.keep == "best":
+            better = self.best.update_if_better(self.active.clips, value, delta)
         if not some:
             return slice(None), better
         ended = done.nonzero()[:, 0]
@@ -232,6 +248,7 @@ def restarted(
     objective: Any,
     *,
     stop: bool,
+    keep: str,
     restarts: int,
     random: bool,
     start: Signals | None,
@@ -242,14 +259,14 @@ def restarted(
     """
     if threat.subset == "clean":
         return x
-    search = Search.of(model, x, y, threat, seeds, objective, stop)
+    search = Search.of(model, x, y, threat, seeds, objective, stop=stop, keep=keep)
     for restart in steps(restarts, "restart"):
         if not len(search):
             break
         if not random:
             delta = search.x.map(torch.zeros_like)
         elif restart == 0 and start is not None:
-            delta = start
+            delta = threat.attacked(start)
         else:
             delta = random_start(search.active, restart)
         run(search, delta)
@@ -258,13 +275,17 @@ def restarted(
 
 def random_start(active: ActiveSet, restart: int) -> Signals:
     """A random perturbation inside the threat, per clip and restart."""
-    return random_perturbation(active.threat, active.x, active.seeds, restart)
+    return active.threat.attacked(random_perturbation(active.threat, active.x, active.seeds, restart))
 
 
 def random_perturbation(threat: Threat, x: Signals, seeds: Seeds, restart: int = 0) -> Signals:
     """Where a search begins: a random perturbation inside the threat, tied to seed, clip and restart; 0 where it is not active."""
     names = AV(audio="audio", visual="visual")
-    return threat.map(lambda ball, s, name: ball.random(s, seeds, "start", name, restart), x, names)
+    return threat.map(
+        lambda ball, s, name: ball.random(s, seeds, "start", name, restart) if ball.active else torch.zeros_like(s),
+        x,
+        names,
+    )
 
 
 def subset(state: Any, on: Index) -> Any:

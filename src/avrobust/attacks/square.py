@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks.base import check_settings, chosen, goal, search_info
-from avrobust.attacks.search import ActiveSet, Search, subset
+from avrobust.attacks.search import Search, subset
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised, margin
@@ -75,11 +75,11 @@ class Square:
             return x
         if any(ball.active and ball.norm != "linf" for ball in threat):
             raise ValueError(f"Square supports linf budgets only, got {threat}. Use APGD for L2.")
-        search = Search.of(model, x, y, threat, seeds, chosen(self.objective, margin), self.stop)
+        search = Search.of(model, x, y, threat, seeds, chosen(self.objective, margin), stop=self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
-        delta = self._stripes(x, threat, draws)
+        delta = threat.attacked(self._stripes(x, threat, draws))
         for query in steps(self.queries + 1, "query"):
-            proposed = delta if query == 0 else self._proposal(delta, search.active, threat, draws, query)
+            proposed = delta if query == 0 else self._proposal(delta, search, draws, query)
             on, better = search.value(proposed)
             if not len(search):
                 break
@@ -93,21 +93,19 @@ class Square:
         signs = x.map(lambda s, n: torch.stack([_stripe(s[i], n, g) for i, g in enumerate(draws)]), counts)
         return threat.map(lambda ball, s, e: ball.project(e * ball.weight(s) * ball.eps, s), x, signs)
 
-    def _proposal(
-        self, delta: Signals, active: ActiveSet, threat: Threat, draws: list[np.random.Generator], query: int
-    ) -> Signals:
+    def _proposal(self, delta: Signals, search: Search, draws: list[np.random.Generator], query: int) -> Signals:
         """A new patch and a new interval, each at an end of its budget; where both modalities are attacked, a third each changes one only."""
         share = self.share / 2 ** sum(query > h * self.queries for h in HALVINGS)
-        both = threat.subset == "AV"
+        threat, both = search.threat, search.threat.subset == "AV"
         cuts: AV[dict[int, Cut]] = AV({}, {})  # by the clip's place
-        for i, g in enumerate(draws[clip] for clip in active.clips.tolist()):
+        for i, g in enumerate(draws[clip] for clip in search.active.clips.tolist()):
             which = g.random() if both else 0.0  # a third each: audio, visual, both
             if threat.audio.active and not (both and which < 1 / 3):
                 cuts.audio[i] = _interval(delta.audio.shape[1], share, g)
             if threat.visual.active and not (both and which > 2 / 3):
                 cuts.visual[i] = _patch(delta.visual.shape[1:], share, g)
-        ends = threat.map(_with_cuts, delta, active.x, cuts)
-        return threat.map(Ball.project, ends, active.x)
+        ends = threat.map(_with_cuts, delta, search.x, cuts)
+        return threat.map(Ball.project, ends, search.x)
 
 
 # Where a proposal changes a clip, the same size for all of them: its first position along each axis that it is cut from,

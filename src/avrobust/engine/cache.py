@@ -39,7 +39,7 @@ class CleanGradientCache:
         grads = {}
         for part in threat.subset:  # "A", "V"
             value, grads[part], won = self._of(part, victim, (part, objective, *setting), objective, ignored)
-        return value, AV("A", "V").map(lambda p, s: grads[p] if p in grads else torch.zeros_like(s), self.x), won
+        return value, AV("A", "V").map(grads.get, threat.attacked(self.x)), won
 
     def _of(
         self, part: str, victim: Victim, key: tuple[object, ...], objective: Objective, ignored: set[str] | None

@@ -92,8 +92,9 @@ class Victim(ABC):
     ) -> ValueAndGrad:
         """The objective at x + delta, its gradient, and on which clips the attacker has surely succeeded.
 
-        The gradient is 0 for a modality that the threat or the model leaves alone, and on clips whose value is infinite,
-        because their logits are not finite.  `ignored` are the modalities known to change nothing, and grows; without it, nobody
+        Perturbation and gradient have no numbers of a modality that the threat leaves alone: see `Threat.attacked`.  The gradient is
+        0 for a modality that the model leaves alone, and on clips whose value is infinite, because their logits are not finite.
+        `ignored` are the modalities known to change nothing, and grows; without it, nobody
         checks why a gradient is missing.  Raises `GradientError` where the objective depends on a modality that no gradient
         reaches, `InputError` where it is not one number per clip.
         """
@@ -113,7 +114,8 @@ class Victim(ABC):
             value, won = outcome(value, out, objective, labels, here.precision, here.rounding)
             # Nothing is left to raise where a value is infinite.
             grads = grad.map(
-                lambda g, s: torch.zeros_like(s) if g is None else torch.where(per_clip(value.isinf(), g), 0.0, g), at
+                lambda g, s: torch.zeros_like(s) if g is None else g.masked_fill(per_clip(value.isinf(), g), 0.0),
+                allowed.attacked(at),
             )
             return value, grads, won
 
@@ -243,7 +245,7 @@ def shift(x: Signals, delta: Signals, threat: Threat) -> Signals:
     >>> shift(x, x.map(lambda s: s + 0.5), Threat.linf(audio=0.5)).audio
     tensor([[0.5000, 0.5000]])
     """
-    return threat.map(lambda ball, s, d: (s + d).clamp(ball.low, ball.high) if ball.active else s, x, delta)
+    return threat.map(lambda ball, s, d: (s + d).clamp_(ball.low, ball.high) if ball.active else s, x, delta)
 
 
 def per_clip(clips: Tensor, like: Tensor) -> Tensor:
