@@ -206,6 +206,19 @@ def chunks(run: Run) -> str:
     return f"**{title}**; {origin(run)}.\n\n{table(['clips/s', *map(str, sizes)], lines)}"
 
 
+def loop(run: Run) -> str:
+    """Milliseconds of a step beside the network, by method."""
+    a, rows = run["asked"], run["rows"]
+    cells = {(r["method"], r["attack"], r["on"]): beside(r["ms"], r["faster"]) for r in rows}
+    columns = list(dict.fromkeys((r["attack"], r["on"]) for r in rows))
+    lines = [[name, *(cells[name, *c] for c in columns)] for name in dict.fromkeys(r["method"] for r in rows)]
+    title = (
+        f"A step of a search beside its network, {INPUTS[a['size']]}, batch {a['batch']}; the best of {a['repeats']}"
+    )
+    heads = ["milliseconds", *(f"{attack}: {SUBSETS[on]}" for attack, on in columns)]
+    return f"**{title}**; {origin(run)}.\n\n{table(heads, lines)}"
+
+
 def sparse(run: Run) -> str:
     """Seconds and gaps of sparse codes."""
     a = run["asked"]
@@ -304,7 +317,7 @@ def scaling(run: Run) -> str:
 
 TABLES: dict[str, Callable[[Run], str]] = {
     "attacks": attacks, "table1": table1, "roofline": roofline, "engine_options": engine_options,
-    "chunks": chunks, "sparse": sparse,
+    "chunks": chunks, "loop": loop, "sparse": sparse,
     "precision": precision, "pair": pair, "streaming": streaming, "strength": strength, "searches": searches,
     "clean_gradients": clean_gradients, "scaling": scaling,
 }  # fmt: skip

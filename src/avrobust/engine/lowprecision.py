@@ -7,6 +7,7 @@ audio and visual, so it is measured on an example: docs/decisions/0027-low-preci
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import Any, TypeVar
@@ -34,34 +35,58 @@ Slopes = Callable[[Victim], AV[Tensor | None]]
 Answers = Callable[[Victim], Tensor]
 
 
-def lowered(victim: Victim, slopes: Slopes, answers: Answers, parts: Sequence[nn.Module]) -> Victim:
-    """The victim in bfloat16, with the first layers of its `parts` in float32 as far as its gradient needs that.
+@dataclass(frozen=True)
+class Lowering:
+    """What of a victim runs in bfloat16, found by `lowering`: it may be applied to any copy.
 
-    `parts` are the encoders of audio and of visual, or one module for both, or none where nothing may be changed.  Gives the
-    victim itself where the gradient needs float32 throughout, and where it does not run in bfloat16.
+    `exact` are the layers with weights that stay in float32, by their names in each of the victim's `parts`, `low` the others.
+    `rounding` is how far logits may be off then.
+    """
+
+    exact: tuple[tuple[str, ...], ...]
+    low: tuple[tuple[str, ...], ...]
+    rounding: float
+
+    def apply(self, victim: Victim, parts: Sequence[nn.Module]) -> Victim:
+        """The victim in bfloat16, the layers of its `parts` changed."""
+        for part, exact, low in zip(parts, self.exact, self.low, strict=True):
+            for layer in map(part.get_submodule, exact):
+                layer.forward = partial(_exactly, layer.forward)
+            for layer in map(part.get_submodule, low):
+                if not isinstance(vars(layer).get("forward"), Packed):
+                    layer.to(torch.bfloat16)  # once: autocast would in every step
+        return victim.in_precision(torch.bfloat16, self.rounding)
+
+
+def lowering(victim: Victim, slopes: Slopes, answers: Answers, parts: Sequence[nn.Module]) -> Lowering | None:
+    """How the victim runs in bfloat16, with the first layers of its `parts` in float32 as far as its gradient needs that.
+
+    `parts` are the encoders of audio and of visual, or one module for both, or none where nothing may be changed.  None
+    where the gradient needs float32 throughout, and where the victim does not run in bfloat16.
     """
     exact_answer = answers(victim)
     low, (layers, wanted) = victim.in_precision(torch.bfloat16), _in_order(parts, lambda: slopes(victim))
     levels = [0] * len(parts)
     while True:
-        exact = [some[: ceil(SHARES[level] * len(some))] for some, level in zip(layers, levels, strict=True)]
-        with _in_float32(exact):
+        counts = [ceil(SHARES[level] * len(some)) for some, level in zip(layers, levels, strict=True)]
+        with _in_float32([some[:count] for some, count in zip(layers, counts, strict=True)]):
             gains = gained(lambda: slopes(low), wanted)
-        short = [k for k, gain in enumerate(gains if len(parts) == 2 else [min(gains)]) if not gain >= ENOUGH]
-        if not short:
-            break
+            short = [k for k, gain in enumerate(gains if len(parts) == 2 else [min(gains)]) if not gain >= ENOUGH]
+            if not short:
+                off = float((answers(low) - exact_answer).abs().max())
+                break
         if any(k >= len(parts) or levels[k] + 1 == len(SHARES) for k in short):
-            return victim
+            return None
         levels = [level + (k in short) for k, level in enumerate(levels)]
         if all(SHARES[level] == 1 for level in levels):
-            return victim
-    for some, kept in zip(layers, exact, strict=True):
-        for layer in some:
-            if layer in kept:
-                layer.forward = partial(_exactly, layer.forward)
-            elif not isinstance(vars(layer).get("forward"), Packed):
-                layer.to(torch.bfloat16)  # once: autocast would in every step
-    return low.in_precision(torch.bfloat16, SURE * float((answers(low) - exact_answer).abs().max()))
+            return None
+    kept, rest = [], []
+    for part, some, count in zip(parts, layers, counts, strict=True):
+        name = {module: name for name, module in part.named_modules()}
+        named = tuple(name[layer] for layer in some)
+        kept.append(named[:count])
+        rest.append(named[count:])
+    return Lowering(tuple(kept), tuple(rest), SURE * off)
 
 
 def gained(slopes: Callable[[], AV[Tensor | None]], wanted: AV[Tensor | None]) -> AV[float]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avrobust.engine import folding
 from avrobust.engine.draws import same_draws
-from avrobust.engine.lowprecision import lowered
+from avrobust.engine.lowprecision import lowering
 from avrobust.engine.recognise import agree, as_victim, noise_like
 from avrobust.engine.verified import verified
 from avrobust.engine.victim import Victim, normal
@@ -41,13 +41,16 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
         cheap = copied or victim
         if precision != "bfloat16":
             return cheap
-        return lowered(
-            cheap,
-            lambda v: _slopes(v, example)[1],
-            # Noise is known to run where it was copied.
-            lambda v: _logits(v, [example, noise_like(example)] if copied else [example]),
-            cheap.parts if copied else (),
+        parts = cheap.parts if copied else ()
+        # Noise is known to run where it was copied.
+        asked = [example, noise_like(example)] if copied else [example]
+        low = verified(
+            victim.module,
+            example,
+            lambda: lowering(cheap, lambda v: _slopes(v, example)[1], lambda v: _logits(v, asked), parts),
+            (lowering, type(victim)),
         )
+        return low.apply(cheap, parts) if low else cheap
 
 
 @torch.no_grad()
