@@ -67,6 +67,28 @@ def test_the_first_layers_stay_in_float32_as_far_as_gradients_need_it():
     assert all(m.weight.dtype == torch.float32 for m in net.modules() if hasattr(m, "weight"))
 
 
+def test_what_runs_in_low_precision_is_found_once_until_the_model_changes():
+    net, batch = sharp()
+    runs: list[int] = []
+    net.visual.register_forward_hook(lambda *_: runs.append(1))
+
+    def low() -> engine.Victim:
+        runs.clear()
+        return engine.surrogate(net, batch.x.map(lambda s: s[:1]), "bfloat16")
+
+    first, measured = low(), len(runs)
+    second = low()
+    assert measured > len(runs) == 0 and second.rounding == first.rounding > 0
+    for craft in (first, second):
+        assert [m.weight.dtype for m in (craft.net.visual.conv, craft.net.visual.last)] == [
+            torch.float32,
+            torch.bfloat16,
+        ]
+    with torch.no_grad():
+        net.visual.last.weight *= 0.5
+    assert low().rounding != first.rounding and len(runs) == measured
+
+
 def test_a_low_precision_that_would_weaken_attacks_is_left_out(monkeypatch):
     net, batch = sharp()
     monkeypatch.setattr(lowprecision, "ENOUGH", 2.0)
