@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from avrobust.engine.packed import Packed, packable
+from avrobust.engine.packed import Packed, packable, with_norm
 
 T = TypeVar("T")
 # Autograd's names of operations whose gradient does not need their output.
@@ -122,9 +122,7 @@ class Fold(Change):
         if isinstance(packed, Packed):
             packed.fold(norm)
             return back
-        weight, bias_after = nn.utils.fuse_conv_bn_weights(
-            before, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )  # fmt: skip
+        weight, bias_after = with_norm(before, bias, norm)
         conv.weight = nn.Parameter(torch.empty_like(before).copy_(weight), requires_grad=False)  # in its layout
         conv.bias = bias_after.requires_grad_(False)
         return back

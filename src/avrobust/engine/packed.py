@@ -118,10 +118,14 @@ class Packed:
         """The weights and the bias, with the BatchNorm's."""
         weight, bias, norm = self.weight, self.bias, self.norm
         if norm is not None:
-            weight, bias = fuse_conv_bn_weights(
-                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            )  # fmt: skip
+            weight, bias = with_norm(weight, bias, norm)
         return weight.detach().to(precision), None if bias is None else bias.detach().to(precision)
+
+
+def with_norm(weight: Tensor, bias: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
+    """The weights and the bias of a convolution and the BatchNorm after it, as those of one convolution."""
+    moments = norm.running_mean, norm.running_var
+    return fuse_conv_bn_weights(weight, bias, *moments, norm.eps, norm.weight, norm.bias)
 
 
 def _has_kernels(precision: torch.dtype) -> bool:
