@@ -11,6 +11,7 @@ from avrobust.attacks import APGD, Square, search
 from avrobust.attacks.apgd import checkpoints
 from avrobust.budget_check import check
 from avrobust.objectives import dlr, margins
+from avrobust.threat import Ball
 from avrobust.types import Output
 from nets import clips, linear, network
 
@@ -207,3 +208,20 @@ def test_a_batch_is_filled_with_clips_that_are_done(monkeypatch):
     monkeypatch.setattr(search, "rounded", lambda clips: True)
     assert search.staying(gone).tolist() == [0, 1, 2, 4, 5, 7]
     assert search.staying(torch.ones(3, dtype=torch.bool)).tolist() == []
+
+
+@pytest.mark.parametrize("model", [network(), linear], ids=["network", "linear"])
+@pytest.mark.parametrize("subset", ["A", "V"])
+def test_a_search_holds_only_what_may_change(subset, model, monkeypatch):
+    """At the paper's sizes a perturbation of the other modality would be two thirds of the work on one of audio."""
+    batch, threat, held = clips(4), BOTH.only(subset), []
+    for name in ("ascent", "project"):
+        real = getattr(Ball, name)
+        monkeypatch.setattr(
+            Ball, name, lambda ball, s, x, f=real: held.append((ball.active, s.numel())) or f(ball, s, x)
+        )
+    for attack in (PGD(steps=3), MIM(steps=3), APGD(steps=3), Square(queries=3)):
+        start = {} if isinstance(attack, Square) else {"start": batch.x.map(lambda s: torch.full_like(s, 0.001))}
+        adv = attack(model, batch.x, batch.label, threat, Seeds(0, batch.ids), **start)
+        check(threat, batch.x, adv, batch.ids, attack.name)
+    assert held and all(active == (size > 0) for active, size in held)

@@ -77,7 +77,7 @@ class Square:
             raise ValueError(f"Square supports linf budgets only, got {threat}. Use APGD for L2.")
         search = Search.of(model, x, y, threat, seeds, chosen(self.objective, margin), stop=self.stop)
         draws = [np.random.default_rng(seeds.generator(i, "square").integers(2**63)) for i in range(len(y))]
-        delta = threat.attacked(self._stripes(x, threat, draws))
+        delta = self._stripes(x, threat, draws)
         for query in steps(self.queries + 1, "query"):
             proposed = delta if query == 0 else self._proposal(delta, search, draws, query)
             on, better = search.value(proposed)
@@ -91,7 +91,8 @@ class Square:
     def _stripes(self, x: Signals, threat: Threat, draws: list[np.random.Generator]) -> Signals:
         counts = AV(audio=1000, visual=x.visual.shape[-1])
         signs = x.map(lambda s, n: torch.stack([_stripe(s[i], n, g) for i, g in enumerate(draws)]), counts)
-        return threat.map(lambda ball, s, e: ball.project(e * ball.weight(s) * ball.eps, s), x, signs)
+        ends = threat.map(lambda ball, s, e: e * ball.weight(s) * ball.eps, *map(threat.attacked, (x, signs)))
+        return threat.map(Ball.project, ends, threat.attacked(x))
 
     def _proposal(self, delta: Signals, search: Search, draws: list[np.random.Generator], query: int) -> Signals:
         """A new patch and a new interval, each at an end of its budget; where both modalities are attacked, a third each changes one only."""
