@@ -275,7 +275,7 @@ def restarted(
 
 def random_start(active: ActiveSet, restart: int) -> Signals:
     """A random perturbation inside the threat, per clip and restart."""
-    return active.threat.attacked(random_perturbation(active.threat, active.x, active.seeds, restart))
+    return random_perturbation(active.threat, active.attacked, active.seeds, restart)
 
 
 def random_perturbation(threat: Threat, x: Signals, seeds: Seeds, restart: int = 0) -> Signals:

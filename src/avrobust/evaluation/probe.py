@@ -1,5 +1,6 @@
 """Probes of a model: what rows of predictions cannot show about randomness, batches, gradients and ignored modalities."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,24 @@ from avrobust.types import AV, RANGE, Batch, Model, Output, Signals, doubles
 
 CLASSIFICATION = Classification()
 CLIPS = 64  # that are probed: enough for shares of a few per cent
+TRIED = 16  # clips that are asked again, alone, and moved a little: most models are random on all clips or on none
 AGAIN = 5  # runs on the same clips: a model that is rarely random should be caught
 SAME = 1e-3  # relative difference below which logits are the same
 FAINT = 1e-6  # of the margin's gradient: where cross entropy has less, float32 has nothing left
-TRIED = 16  # clips that are moved a little, to see whether the logits follow their gradient
-STEPS = (1e-3, 1e-2)  # by how much: the first where rounding allows it; 0.01 is 2.6 of 255 grey levels
-DIRECTIONS = 4  # of each clip and step
+STEPS = (1e-3, 1e-2)  # by how much clips are moved: the first where rounding allows it; 0.01 is 2.6 of 255 grey levels
+DIRECTIONS = 2  # of each clip and step
 LINEAR = 0.25  # of a difference: with a larger second difference, curvature or rounding decides it
 
 
 def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, Any]:
     """Probe `model` on at most `CLIPS` clips of the batch; plain data, shares of these `clips` in [0, 1].
 
-    `random`: the logits differ between two runs.  `sociable`: they differ when the clip is alone in its batch.  `faint`: the
-    gradient of cross entropy is zero or lost in rounding, while that of the margin is not; not known of tasks without a cross
-    entropy.  `flat`: the gradient of the margin (of the answer, in other tasks) is zero too, or not finite; these two per
-    modality.  `ignores`: no logit changes when a modality is replaced by another clip's, of another class if there is one.
-    `moved`: the number of clips whose prediction then changes.  `explained`: see `explained`; None where `random`.
+    `random`: the logits differ between two runs.  `sociable`: they differ when the clip is alone in its batch.  Both are looked
+    for on `TRIED` clips, and counted on all where one of these does it.  `faint`: the gradient of cross entropy is zero or lost in
+    rounding, while that of the margin is not; not known of tasks without a cross entropy.  `flat`: the gradient of the margin (of
+    the answer, in other tasks) is zero too, or not finite; these two per modality.  `ignores`: no logit changes when a modality is
+    replaced by another clip's, of another class if there is one.  `moved`: the number of clips whose prediction then changes.
+    `explained`: see `explained`; None where `random`.
     `hidden`, of a model that says which modality it takes for attacked: what it suspects of the modality has no gradient.
 
     >>> model = lambda x: torch.stack([x.audio.mean(1), x.visual.mean((1, 2, 3, 4)).round()], 1)
@@ -42,24 +44,33 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
     x, y = batch.x.map(lambda s: s[:CLIPS]), batch.label[:CLIPS]
     judge = engine.as_judge(model, x.map(lambda s: s[:1]))
 
-    def asked(x: Signals) -> Tensor:
-        return task.answer(judge.output(x, task.needs), len(x.audio))
+    def asked(x: Signals, victim: engine.Victim = judge) -> Tensor:
+        return task.answer(victim.output(x, task.needs), len(x.audio))
+
+    def in_another_run(x: Signals) -> NDArray[np.bool_]:
+        first = asked(x)
+        differ: NDArray[np.bool_] = np.any([_differ(first, asked(x)) for _ in range(AGAIN)], axis=0)
+        return differ
+
+    def alone(x: Signals) -> NDArray[np.bool_]:
+        return _differ(asked(x), torch.cat([asked(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(x.audio))]))
 
     with torch.no_grad():
-        first = asked(x)
-        again = [asked(x) for _ in range(AGAIN)]
-        alone = torch.cat([asked(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(y))])
-        suspects = judge.output(x, ("suspicion",)).suspicion is not None
-        swapped = x.map(lambda s: s[_partners(y)])
-        others = AV(AV(swapped.audio, x.visual), AV(x.audio, swapped.visual)).map(asked)
-    random = _share(np.any([_differ(first, z) for z in again], axis=0))
+        random, sociable = _share_of(x, in_another_run), _share_of(x, alone)
+        here, partners = judge.fix_at(x), _partners(y)  # each stream of a clip runs once, whatever it is paired with
+        first, suspects = asked(x, here), here.output(x, ("suspicion",)).suspicion is not None
+        there, swapped = here.subset(partners), x.map(lambda s: s[partners])
+        others = AV(
+            asked(AV(swapped.audio, x.visual), there.mix_modalities(here)),
+            asked(AV(x.audio, swapped.visual), here.mix_modalities(there)),
+        )
     answer, loss = task.probed
     strong, weak = _sizes(judge, answer, x, y), _sizes(judge, loss, x, y) if loss else None
     return {
         "clips": len(y),
         "random": random,
         # A random model differs alone as well; that says nothing about its batch.
-        "sociable": 0.0 if random else _share(_differ(first, alone)),
+        "sociable": 0.0 if random else sociable,
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()) if weak else {},
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
         "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
@@ -147,6 +158,12 @@ def _partners(y: Tensor) -> Tensor:
     y = y.cpu().reshape(n, -1)
     other = (y[ahead] != y[:, None]).any(2)
     return ahead[torch.arange(n), other.int().argmax(1)]
+
+
+def _share_of(x: Signals, differ: Callable[[Signals], NDArray[np.bool_]]) -> float:
+    """The share of clips that `differ`: looked for on a few, and counted on all where one of these does."""
+    few = differ(x.map(lambda s: s[:TRIED]))
+    return _share(differ(x)) if few.any() else 0.0
 
 
 def _share(clips: NDArray[np.bool_]) -> float:
