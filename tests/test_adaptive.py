@@ -1,11 +1,13 @@
 """Defenses that do not defend: each makes a plain attack fail, is found out by a probe, and falls to the adapted attack."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
-from avrobust import PGD, AVAutoAttack, Seeds, Threat, engine
+from avrobust import AV, PGD, AVAutoAttack, Seeds, Threat, engine
 from avrobust.attacks.adaptive import is_random, ways
 from avrobust.defenses import Broken, ExFMem, saving
 from avrobust.engine import recognise
@@ -79,6 +81,30 @@ def test_probes_tell_them_apart(defended):
     assert found["sociable"]["sociable"] > 0.9 and found["sociable"]["random"] == 0
     assert found["saturated"]["faint"]["audio"] > 0.5 and found["saturated"]["flat"]["audio"] == 0
     assert found["rounded"]["flat"] == {"audio": 1.0, "visual": 1.0}
+
+
+def test_probes_count_on_all_clips_what_they_find_on_a_few(defended):
+    """A model that is random on loud clips only; and one that looks at its first batch mate on those."""
+    net, _, batch = defended
+    loud = batch.x.audio.abs().mean(1) > batch.x.audio.abs().mean(1)[:16].median()
+    assert len(batch) == 40 and 0 < int(loud[:16].sum()) < int(loud.sum()) < 40
+    among = batch.x.audio[loud]
+
+    def on_loud(x: AV, added: Callable[[Tensor], Tensor]) -> Tensor:
+        here = (x.audio[:, None] == among).all(2).any(1)
+        return net(x) + here[:, None] * added(x.audio)
+
+    random = probe(lambda x: on_loud(x, lambda a: torch.randn(len(a), 1)), batch)
+    assert random["random"] == pytest.approx(float(loud.float().mean())) and random["sociable"] == 0
+    shared = probe(lambda x: on_loud(x, lambda a: 10.0 * torch.full((len(a), 1), float(len(a) > 1))), batch)
+    assert shared["sociable"] == pytest.approx(float(loud.float().mean())) and shared["random"] == 0
+
+
+def test_streams_that_run_once_are_paired_as_a_black_box_would(defended):
+    net, _, batch = defended
+    own, opaque = probe(net, batch), probe(lambda x: net(x), batch)
+    assert {k: own[k] for k in ("moved", "ignores", "clips")} == {k: opaque[k] for k in ("moved", "ignores", "clips")}
+    assert min(own["moved"].values()) > 10
 
 
 def test_probes_see_a_chunk_of_their_clips_at_a_time(defended, monkeypatch):
