@@ -171,7 +171,7 @@ class Ball:
     def random(self, x: Tensor, seeds: Seeds, *purpose: object) -> Tensor:
         """A start inside the ball: uniform in the cube (linf), uniform in radius and direction (l2, masking)."""
         if self.norm == "linf":
-            delta = seeds.uniform(x, *purpose) * self.weight(x) * self.eps
+            delta = seeds.uniform(x, *purpose) * (self.weight(x) * self.eps)
         else:
             radius = (seeds.uniform(x.flatten(1)[:, :1], *purpose, "radius") + 1) / 2
             direction = self.ascent(seeds.normal(x, *purpose), x)

@@ -114,12 +114,17 @@ class PGD:
     def _ascend(self, search: Search, delta: Signals) -> None:
         velocity = None
         for step in steps(self.steps):
-            grad, delta, velocity = self._gradient(search, delta, velocity, step)
-            velocity = grad = self._accumulate(velocity, grad)
-            move = search.threat.map(Ball.ascent, grad, search.x)
-            delta = delta.map(lambda d, m: torch.add(d, m, alpha=self._length), move)
-            delta = search.threat.map(Ball.project, delta, search.x)
+            delta, velocity = self._step(search, delta, velocity, step)
         search.end(delta)
+
+    def _step(
+        self, search: Search, delta: Signals, velocity: Signals | None, step: int
+    ) -> tuple[Signals, Signals | None]:
+        """(delta, velocity) after a step, each for the clips that stay active."""
+        grad, delta, velocity = self._gradient(search, delta, velocity, step)
+        grad = self._accumulate(velocity, grad)
+        delta = search.threat.map(self._moved, delta, grad, search.x)
+        return delta, None if self.momentum is None else grad
 
     def _gradient(
         self, search: Search, delta: Signals, velocity: Signals | None, step: int
@@ -139,6 +144,10 @@ class PGD:
             moves = search.threat.map(lambda ball, v, s: ball.eps * ball.weight(s) * v, velocity, search.x)
             at = delta.map(lambda d, m: d + reach * m, moves)
         return varied_gradient(search.active, search.objective, at, self.variations, step), delta, velocity
+
+    def _moved(self, ball: Ball, delta: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+        """A step along the gradient, and back into the ball."""
+        return ball.project(torch.add(delta, ball.ascent(grad, x), alpha=self._length), x)
 
     @property
     def _length(self) -> float:

@@ -109,18 +109,16 @@ class BestSoFar:
         before = self._value[on]
         better: Tensor = value > before
         # Chosen, not indexed by a mask: nobody waits for a GPU to say how many these are.
-        chosen = delta.map(lambda d, kept: torch.where(engine.per_clip(better, d), d, kept[on]), self.delta)
-        self._keep(on, torch.where(better, value, before), chosen)
+        self._value[on] = torch.where(better, value, before).to(self._value.dtype)
+        for kept, d in zip(self.delta, delta, strict=True):
+            kept[on] = torch.where(engine.per_clip(better, d), d, kept[on])
         return better
 
     def finalize(self, clips: Numbers, delta: Signals) -> None:
         """Keep `delta` for these clips, whatever was there and whatever comes."""
-        self._keep(clips, torch.full_like(self._value[clips], torch.inf), delta)
-
-    def _keep(self, clips: Index, value: PerClip, delta: Signals) -> None:
-        self._value[clips] = value.to(self._value.dtype)
-        for kept, new in zip(self.delta, delta, strict=True):
-            kept[clips] = new
+        self._value[clips] = torch.inf
+        for kept, d in zip(self.delta, delta, strict=True):
+            kept[clips] = d
 
 
 @dataclass

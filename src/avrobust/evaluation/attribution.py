@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avrobust import engine
 from avrobust.evaluation.prepared import PreparedBatch
@@ -62,7 +63,9 @@ class Slopes:
 
 
 def _gains(model: Model, objective: Objective, batch: Batch, threat: Threat) -> AV[NDArray[np.float64]]:
-    grads = engine.raw_gradient(model, objective, batch.x, batch.label, threat)
-    moves = threat.map(Ball.ascent, grads, batch.x)
-    moves = threat.map(lambda ball, m, s: ball.project(m, s) if ball.masks else m, moves, batch.x)
-    return grads.map(lambda g, move: doubles((g * move).flatten(1).sum(1)), moves)
+    def gain(ball: Ball, g: Tensor, s: Tensor) -> NDArray[np.float64]:
+        move = ball.ascent(g, s)
+        move = ball.project(move, s) if ball.masks else move
+        return doubles((g * move).flatten(1).sum(1))
+
+    return threat.map(gain, engine.raw_gradient(model, objective, batch.x, batch.label, threat), batch.x)
