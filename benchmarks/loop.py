@@ -54,7 +54,7 @@ def main() -> None:
         search = Search(kind, args.steps)
         for threat in TABLE1:
             best: dict[str, float] = {name: float("inf") for name in available(here) if name in LOOPS}
-            for _ in range(args.repeats + 1):  # the first one warms up, and is never the best
+            for _ in range(args.repeats + 1):  # one more, which warms up
                 for name in best:
                     synchronise()
                     began = clock()

@@ -100,6 +100,18 @@ def test_probes_count_on_all_clips_what_they_find_on_a_few(defended):
     assert shared["sociable"] == pytest.approx(float(loud.float().mean())) and shared["random"] == 0
 
 
+def test_what_was_random_once_stays_random(defended):
+    """Of a model that is rarely random, a second look need not show it."""
+    net, _, batch = defended
+    calls: list[int] = []
+
+    def once(x: AV) -> Tensor:
+        calls.append(len(x.audio))
+        return net(x) + 10.0 * (len(calls) == 4)
+
+    assert probe(once, batch)["random"] == pytest.approx(16 / 40) and len(calls) > 4
+
+
 def test_streams_that_run_once_are_paired_as_a_black_box_would(defended):
     net, _, batch = defended
     own, opaque = probe(net, batch), probe(lambda x: net(x), batch)

@@ -61,9 +61,8 @@ class Ball:
             raise ValueError(
                 f"a budget should be a finite number that is not negative, got {self.eps}. Use 0 to leave a modality alone."
             )
-        if not self.active and (
-            self.scale == "signal" or isinstance(self.scale, Limit)
-        ):  # nothing moves, wherever it might
+        # Where nothing moves, no scale is asked of the clips.
+        if not self.active and (self.scale == "signal" or isinstance(self.scale, Limit)):
             object.__setattr__(self, "scale", LINEAR)
             object.__setattr__(self, "norm", "linf")
         elif self.masks:

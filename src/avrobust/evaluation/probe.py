@@ -56,7 +56,9 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
         return _differ(asked(x), torch.cat([asked(x.map(lambda s, i=i: s[i : i + 1])) for i in range(len(x.audio))]))
 
     with torch.no_grad():
-        random, sociable = _share_of(x, in_another_run), _share_of(x, alone)
+        random = _share_of(x, in_another_run)
+        # A random model differs alone as well; that says nothing about its batch.
+        sociable = 0.0 if random else _share_of(x, alone)
         here, partners = judge.fix_at(x), _partners(y)  # each stream of a clip runs once, whatever it is paired with
         first, suspects = asked(x, here), here.output(x, ("suspicion",)).suspicion is not None
         there, swapped = here.subset(partners), x.map(lambda s: s[partners])
@@ -69,8 +71,7 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
     return {
         "clips": len(y),
         "random": random,
-        # A random model differs alone as well; that says nothing about its batch.
-        "sociable": 0.0 if random else sociable,
+        "sociable": sociable,
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()) if weak else {},
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
         "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
@@ -163,7 +164,11 @@ def _partners(y: Tensor) -> Tensor:
 def _share_of(x: Signals, differ: Callable[[Signals], NDArray[np.bool_]]) -> float:
     """The share of clips that `differ`: looked for on a few, and counted on all where one of these does."""
     few = differ(x.map(lambda s: s[:TRIED]))
-    return _share(differ(x)) if few.any() else 0.0
+    if not few.any():
+        return 0.0
+    every = differ(x)
+    every[: len(few)] |= few  # what was seen once counts, whether or not it is seen again
+    return _share(every)
 
 
 def _share(clips: NDArray[np.bool_]) -> float:
