@@ -297,6 +297,14 @@ class Threat(AV[Ball]):
         """
         return self.map(lambda ball, s: s if ball.active else s[:, :0], x)
 
+    def replaced(self, x: AV[Any], by: AV[Any]) -> AV[Any]:
+        """`x` with its attacked modalities from `by`.
+
+        >>> Threat.linf(audio=0.1).replaced(AV("clean audio", "clean frames"), by=AV("noise", "noise"))
+        AV(audio='noise', visual='clean frames')
+        """
+        return self.map(lambda ball, s, other: other if ball.active else s, x, by)
+
     def for_clips(self, clips: Any) -> "Threat":
         """What may be done to some of the clips, by any index of them."""
         return Threat(*self.map(lambda ball: ball.for_clips(clips)))

@@ -33,7 +33,7 @@ from avrobust.objectives import (
 )
 from avrobust.progress import part
 from avrobust.seeds import Seeds
-from avrobust.threat import Ball, Threat
+from avrobust.threat import Threat
 from avrobust.types import InputError, Labels, Model, Signals
 
 
@@ -106,7 +106,7 @@ class AVAutoAttack:
                 alone.subset(both.active.clips)
                 with part(0.3):
                     alone.search()
-                found, starts = (one.map(_instead, alone.best.delta, rest) for rest in (none, starts))
+                found, starts = (one.replaced(rest, by=alone.best.delta) for rest in (none, starts))
                 both.keep(found.map(lambda d: d[both.active.clips]))
             with part(0.1):
                 for alternate in (False, True):
@@ -223,8 +223,3 @@ class _Run:
         if judge is active.victim:
             self.best.finalize(active.clips[won], delta.map(lambda d: d[won]))
             self.active, _ = active.without(won)
-
-
-def _instead(ball: Ball, delta: Tensor, rest: Tensor) -> Tensor:
-    """The perturbation of an attacked modality, and the rest of the other."""
-    return delta if ball.active else rest

@@ -29,8 +29,7 @@ class Mute:
 
     def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """The clips with the modalities that have a budget muted."""
-        empty = AV(audio=0.0, visual=0.5)
-        return threat.map(lambda ball, s, v: torch.full_like(s, v) if ball.active else s, x, empty)
+        return threat.replaced(x, by=x.map(torch.full_like, AV(audio=0.0, visual=0.5)))
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Noise:
             audio=(loud * seeds.uniform(x.audio, "white noise")).clamp(-1, 1),
             visual=0.5 + 0.5 * seeds.uniform(x.visual, "pixels"),
         )
-        return threat.map(lambda ball, s, n: n if ball.active else s, x, noise)
+        return threat.replaced(x, by=noise)
 
 
 @runtime_checkable
@@ -93,7 +92,7 @@ class Swap:
     def __call__(self, model: Model, x: Signals, y: Labels, threat: Threat, seeds: Seeds) -> Signals:
         """The clips with the modalities that have a budget taken from other clips."""
         partners = [self._partner(seeds, i, _plain(y[i])) for i in range(len(seeds.ids))]
-        return threat.map(lambda ball, s, other: other.to(s) if ball.active else s, x, self._pool.pick(partners).x)
+        return threat.replaced(x, by=self._pool.pick(partners).x.map(Tensor.to, x))
 
     def _partner(self, seeds: Seeds, i: int, label: Any) -> int:
         own = self._number.get(seeds.ids[i], -1)

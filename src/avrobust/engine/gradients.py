@@ -30,7 +30,7 @@ def gradient(
     victim = as_victim(model, x.map(lambda s: s[:1]))
     value, grad, _ = victim.value_and_grad(as_objective(objective), x, y, threat, ignored=set())
     check_sound(value, grad, ids or range(len(y)))
-    return value, _whole(grad, x, threat)
+    return value, threat.replaced(x.map(torch.zeros_like), by=grad)
 
 
 def raw_gradient(model: Model, objective: Any, x: Signals, y: Labels, threat: Threat) -> Signals:
@@ -39,9 +39,4 @@ def raw_gradient(model: Model, objective: Any, x: Signals, y: Labels, threat: Th
         grad = as_victim(model, x.map(lambda s: s[:1])).value_and_grad(as_objective(objective), x, y, threat)[1]
     except GradientError:  # an operation without a derivative: such a model is attacked without gradients
         return x.map(torch.zeros_like)
-    return _whole(grad, x, threat)
-
-
-def _whole(grad: Signals, x: Signals, threat: Threat) -> Signals:
-    """With zeros where the threat leaves a modality alone."""
-    return threat.map(lambda ball, g, s: g if ball.active else torch.zeros_like(s), grad, x)
+    return threat.replaced(x.map(torch.zeros_like), by=grad)

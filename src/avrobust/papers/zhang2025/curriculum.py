@@ -202,4 +202,4 @@ class PartialFrames:
         found = self.attack(victim, fewer, y, threat, seeds)
         shared = AV(audio=found.audio - x.audio, visual=(found.visual - fewer.visual)[:, nearest])
         kept = threat.map(Ball.project, shared, x)
-        return threat.map(lambda ball, s, d: s + d if ball.active else s, x, kept)
+        return threat.replaced(x, by=x.map(torch.add, kept))
