@@ -98,7 +98,7 @@ MORE = {
     "FiLM": ({"fusion": "film", "loss": "cross_entropy"}, -1.8),
     "MaxSim": ({"fusion": "concat", "loss": "MaxSim"}, 0.0),
     "MinSim": ({"fusion": "concat", "loss": "MinSim"}, 0.4),
-    "AV, trained as long": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV", "role": "baseline"}, 0.2),
+    "AV, extra epochs": ({"fusion": "concat", "loss": "cross_entropy", "start": "AV", "role": "baseline"}, 0.2),
     "MinSim+ExFMem": (
         {
             "fusion": "concat", "loss": "MinSim", "feature_defense": "ExFMem", "start": "MinSim", "role": "full_defense",

@@ -370,7 +370,7 @@ def test_it_has_its_row_and_its_cost_beside_the_papers_defenses(tmp_path):
 def test_every_full_study_trains_it_at_the_budgets_of_its_table(name):
     study = named(name)
     config = next(c for c in study.models if c.name == "Adversarial")
-    longer = next(c for c in study.models if c.name == "AV, trained as long")
+    longer = next(c for c in study.models if c.name == "AV, extra epochs")
     assert (
         replace(longer, name="Adversarial", loss=config.loss, role=config.role) == config
     )  # nothing else is different

@@ -21,7 +21,7 @@ EPS = {"A": (0.006, 0.0), "V": (0.0, 0.024), "AV": (0.006, 0.024)}
 # model: what run.json says of it, and the share that it keeps under FGSM and under AVAutoAttack
 MODELS = {
     "AV": ({}, 0.6, 0.4),
-    "AV, trained as long": ({"start": "AV", "role": "baseline"}, 0.65, 0.45),
+    "AV, extra epochs": ({"start": "AV", "role": "baseline"}, 0.65, 0.45),
     "PCL": ({"loss": "PCL", "start": "AV"}, 0.9, 0.40),
     "Masked": ({"feature_defense": "Broken", "start": "AV"}, 0.9, 0.6),
     "Adversarial": ({"loss": "adversarial, PGD-3"}, 0.75, 0.7),
@@ -72,11 +72,11 @@ def run(tmp_path_factory):
 
 def test_verdicts(run):
     (table,) = robustness.tables(run)
-    assert table.baseline == "AV, trained as long"
+    assert table.baseline == "AV, extra epochs"
     verdicts = {r.model: r.verdict for r in table.rows}
     assert verdicts == {
         "AV": "baseline",
-        "AV, trained as long": "baseline",
+        "AV, extra epochs": "baseline",
         "PCL": "not more robust",
         "Masked": "not reliable",
         "Adversarial": "more robust",
@@ -85,13 +85,13 @@ def test_verdicts(run):
     rows = {r.model: r for r in table.rows}
     assert rows["PCL"].weak.value > 0.8 > 0.5 > rows["PCL"].strong.value
     assert rows["Masked"].alarms == ("gradients vanish",)
-    assert table.words == "Of 4 defenses, 1 is more robust than AV, trained as long in the worst case: Adversarial."
+    assert table.words == "Of 4 defenses, 1 is more robust than AV, extra epochs in the worst case: Adversarial."
 
 
 def test_it_stands_on_the_page(run):
     html = page.html(run)
     assert 'id="robustness"' in html and '<td class="word">more robust</td>' in html
-    assert "1 is more robust than AV, trained as long in the worst case: Adversarial" in html
+    assert "1 is more robust than AV, extra epochs in the worst case: Adversarial" in html
 
 
 def test_a_run_that_is_still_going_has_its_table(run, tmp_path):

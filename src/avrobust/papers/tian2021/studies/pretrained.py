@@ -33,7 +33,7 @@ PRETRAINED = replace(NETWORK, visual_weights=LITE0)
 # The same network with random weights; on so few clips, it needs BatchNorm statistics that follow fast.
 RANDOM = replace(NETWORK, backbone={"model_type": "efficientnet-lite", "batch_norm_momentum": 0.1})
 SCRATCH = replace(PRETRAINED_VISUAL, name="from scratch", lr=AV(audio=2e-3, visual=2e-3), epochs=10)
-NETWORKS = ("AV", "AV, frozen", "AV, random weights", "AV, ResNet-18", "AV, trained as long", "AV, adversarial")
+NETWORKS = ("AV", "AV, frozen", "AV, random weights", "AV, ResNet-18", "AV, extra epochs", "AV, adversarial")
 
 BUDGETS = (0.006, 0.012)
 CURVES = curves(BUDGETS, BUDGETS)
@@ -49,7 +49,7 @@ study = Study(
         ModelConfig("AV, frozen", PRETRAINED, FROZEN),
         ModelConfig("AV, random weights", RANDOM, SCRATCH),
         ModelConfig("AV, ResNet-18", NETWORK),
-        ModelConfig("AV, trained as long", PRETRAINED, PRETRAINED_VISUAL, start="AV", epochs=MORE, role="baseline"),
+        ModelConfig("AV, extra epochs", PRETRAINED, PRETRAINED_VISUAL, start="AV", epochs=MORE, role="baseline"),
         ModelConfig(
             "AV, adversarial",
             PRETRAINED,

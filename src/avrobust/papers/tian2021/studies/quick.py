@@ -27,7 +27,7 @@ AUDIO = (0.003, 0.006, 0.012, 0.048, 0.096)
 CURVES = curves(AUDIO, tuple(4 * a for a in AUDIO))
 MORE = 2  # epochs of a training that starts from a trained network
 PUSHED = PGD(steps=5)  # without early stopping: a clip that just crosses the decision boundary is restored by any file
-DEFENSES = ("AV, trained as long", "MinSim", "ExFMem", "MinSim+ExFMem")
+DEFENSES = ("AV, extra epochs", "MinSim", "ExFMem", "MinSim+ExFMem")
 
 study = Study(
     name="quick",
@@ -36,7 +36,7 @@ study = Study(
         ModelConfig("AV", NETWORK),
         ModelConfig("A", replace(NETWORK, modality="A")),
         ModelConfig("V", replace(NETWORK, modality="V")),
-        ModelConfig("AV, trained as long", NETWORK, start="AV", epochs=MORE, role="baseline"),
+        ModelConfig("AV, extra epochs", NETWORK, start="AV", epochs=MORE, role="baseline"),
         ModelConfig("MinSim", NETWORK, start="AV", epochs=MORE, loss=MIN_SIM),
         ModelConfig("ExFMem", NETWORK, start="AV", epochs=MORE, feature_defense=ExFMem()),
         ModelConfig(
