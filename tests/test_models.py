@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from transformers import ViTConfig, ViTModel
 
 from avrobust.config import from_plain, to_plain
+from avrobust.facts import IMAGENET_MEAN, IMAGENET_STD
 from avrobust.models import FUSIONS, AVNet, Conv1dNet, FrameNet, NetSpec, count_parameters
-from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, pretrained, resnet18
+from avrobust.models.visual import pretrained, resnet18
 from avrobust.types import AV, Signals
 
 SMALL = NetSpec(classes=5, width=16)

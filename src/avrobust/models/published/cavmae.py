@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avrobust.facts import IMAGENET_MEAN, IMAGENET_STD
 from avrobust.files import CheckpointError
 from avrobust.models import torch_file
 from avrobust.models.configurations import MOST_LAYERS
 from avrobust.models.frontends import AudioFrontEnd, FrameSettings, MelFilters, MelSettings, VisualFrontEnd
 from avrobust.models.fusion import Fusion
 from avrobust.models.network import Absent, AVNet, Modality, Spec, known, refuse_few, weights_drawn_by
-from avrobust.models.visual import IMAGENET_MEAN, IMAGENET_STD
 from avrobust.types import AV
 
 # Which normalisations the joint blocks use, by the modality that it was fine-tuned in: "", or those of one.

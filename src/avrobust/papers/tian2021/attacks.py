@@ -20,14 +20,13 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.base import check_settings, goal, search_info
 from avrobust.config import concise
-from avrobust.facts import IMAGENET_STD, AttackInfo
+from avrobust.facts import IMAGENET_MEAN, IMAGENET_STD, AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
 from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, RANGE, Labels, Model, Signals
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 FLOOR = AV(audio=-1.0, visual=0.0)  # of MIM's lower bound, in the space of the attack
 
 
