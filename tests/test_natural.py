@@ -51,6 +51,9 @@ def test_means_are_those_of_the_rows(rows):
         assert found.relative.value == pytest.approx(np.mean(own) / found.clean.value)
         assert found.accuracy.low <= found.accuracy.value <= found.accuracy.high
         assert found.accuracy.n == 24
+        # Where all are right, or wrong, as few clips say no more than they do.
+        assert str(found.clean) == str(rows.where(model=found.model, attack="none").accuracy())
+        assert found.clean.low < found.clean.high
 
 
 def test_compared_with_a_baseline(rows):

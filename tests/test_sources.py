@@ -96,6 +96,40 @@ def test_code_without_a_file_is_told_by_what_it_does():
     assert made[0] == made[1] != made[2]
 
 
+CELL = """
+STEPS = 10
+def helper(x): return x
+class Mine:
+    __slots__ = ("eps",)
+    share = 0.5
+    def __init__(self): self.eps = 0.1
+    @property
+    def half(self): return self.eps / 2
+    def __call__(self, model, x, y, threat, seeds): return helper(x)
+def mine(model, x, y, threat, seeds): return [helper(x) for _ in range(STEPS)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("of", "old", "new"),
+    [
+        ("mine", "STEPS = 10", "STEPS = 11"),
+        ("mine", "return x\n", "return -x\n"),
+        ("Mine", "return x\n", "return -x\n"),
+        ("Mine", "= 0.5", "= 0.6"),
+        ("Mine", "= 0.1", "= 0.2"),
+        ("Mine", "/ 2", "/ 3"),
+    ],
+)
+def test_what_an_attack_in_a_notebook_uses_is_told_with_it(of, old, new):
+    made = []
+    for text in (CELL, CELL, CELL.replace(old, new)):
+        space: dict = {"__name__": "notebook"}
+        exec(text, space)
+        made.append(key(space[of]() if of == "Mine" else space[of]))
+    assert made[0] == made[1] != made[2]
+
+
 def test_the_package_s_and_the_libraries_code_is_left_to_their_versions():
     assert sources(PGD(), torch.nn.Linear(2, 2), torch.nn.functional.relu, Threat.linf(audio=0.1)) == {}
 

@@ -99,6 +99,16 @@ def test_estimate_holds_the_truth_95_times_in_100():
     assert 925 <= hits <= 975
 
 
+def test_a_share_of_labels_holds_the_truth_95_times_in_100():
+    """Clips of one label and of twelve, all of a clip's right or wrong together."""
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(1000):
+        of = np.arange(12)[:, None] < rng.choice([1, 12], 60)
+        share = stats.among(of & (rng.random(60) < 0.4), of)
+        hits += share.low <= 0.4 <= share.high
+    assert 925 <= hits <= 985
+
+
 # Bootstrap
 
 
@@ -110,6 +120,13 @@ def test_bootstrap_agrees_with_the_formula_and_repeats():
     assert (e.low, e.high) == pytest.approx((f.low, f.high), abs=0.01)
     assert e == stats.bootstrap(correct, stats.avg_attacked, seed=7)
     assert e != stats.bootstrap(correct, stats.avg_attacked, seed=8)
+
+
+def test_draws_without_a_number_leave_the_interval_to_the_others():
+    correct = np.ones((1, 20, 2), bool)
+    correct[0, 0, 1] = False  # some draws have no error to divide by
+    found = stats.bootstrap(correct, lambda a, b: (1 - b) / np.where(b < 1, 1 - b, np.nan))
+    assert (found.low, found.value, found.high) == pytest.approx((1, 1, 1))
 
 
 def test_bootstrap_keeps_the_columns_of_a_clip_together():

@@ -65,6 +65,17 @@ def test_one_seed_each_is_paired_whichever_it_is():
     assert versus.contests[2].gaps[0].n == N and versus.contests[2].better == (-1,)
 
 
+def test_seeds_that_are_not_the_same_are_paired_where_there_are_as_many():
+    a, b, c = (
+        Rows.concat([model(name, 0.9, pgd, seed=seed) for seed in seeds])
+        for name, pgd, seeds in (("a", 0.6, (0, 1)), ("b", 0.3, (2, 3)), ("c", 0.3, (4, 5, 6)))
+    )
+    versus = avr.compare(a, b)
+    assert versus.contests[2].better == (-1,) and versus.contests[2].accuracy[1].seeds == 2
+    with pytest.raises(ValueError, match=r"as many seeds of each, got \(0, 1\) and \(4, 5, 6\)"):
+        avr.compare(a, c)
+
+
 def test_an_attack_that_left_its_budget_is_not_in_the_worst_case():
     far = [cell(m, 0.1, "MIM-10", 0.01, used_audio=1.2) for m in "ab"]
     versus = avr.compare(*(Rows.concat([model(m, 0.9, 0.6), more]) for m, more in zip("ab", far, strict=True)))

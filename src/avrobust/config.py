@@ -66,6 +66,21 @@ def name_of(defined: Any) -> str:
     return f"{module}:{defined.__qualname__}"
 
 
+def attributes(value: object) -> dict[str, Any]:
+    """What an object holds, in slots too.
+
+    >>> class Point:
+    ...     __slots__ = ("x", "y")
+    >>> point = Point()
+    >>> point.x = 1
+    >>> attributes(point), attributes(3)
+    ({'x': 1}, {})
+    """
+    state = object.__getstate__(value)
+    named, slots = state if isinstance(state, tuple) else (state, {})
+    return {**(named or {}), **slots}
+
+
 def concise(settings: Any) -> str:
     """A dataclass as a call with the fields that differ from their defaults; functions by name.
 
@@ -121,10 +136,10 @@ def _plain(value: Any, around: tuple[int, ...], by_shape: set[int]) -> Any:
             return {"zeros": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         return _array(value.shape, value.dtype, flat.numpy())
-    if hasattr(value, "__dict__"):
+    if (held := attributes(value)) or hasattr(value, "__dict__"):
         kind = type(value)
         # A cached property follows from the rest, and is there only once it was asked for.
-        held = {k: v for k, v in vars(value).items() if not isinstance(getattr(kind, k, None), cached_property)}
+        held = {k: v for k, v in held.items() if not isinstance(getattr(kind, k, None), cached_property)}
         return {"object": name_of(kind), "holds": tell(held)}
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 

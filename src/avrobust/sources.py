@@ -5,6 +5,7 @@ classes in a value, and the user's own files that those import, at any depth.
 """
 
 import ast
+import dis
 import hashlib
 import sys
 import sysconfig
@@ -12,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from importlib.machinery import PathFinder
+from inspect import isroutine
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
+
+from avrobust.config import attributes, digest
 
 HERE = Path(__file__).parent
 INSTALLED = tuple({Path(p).resolve() for p in sysconfig.get_paths().values()} - {Path(sys.prefix).resolve()})
@@ -32,7 +36,8 @@ _FILES: dict[str, tuple[object, _File]] = {}
 def sources(*values: object) -> dict[str, str]:
     """The user's own modules behind these values, with a digest of each file; nothing is imported.
 
-    A function or class without a file, as in a notebook, has a digest of its compiled code.
+    A function or class without a file, as in a notebook, has a digest of its compiled code, and of the globals and attributes
+    that it uses.
 
     >>> sources(max, Path, [1, "two"])
     {}
@@ -47,7 +52,7 @@ def sources(*values: object) -> dict[str, str]:
             *sys.builtin_module_names,
             "None",
         ):  # None: made by a compiler, as by torch
-            told[f"{module}.{met.__qualname__}"] = hashlib.sha256(repr([*_code(met)]).encode()).hexdigest()[:16]
+            told[f"{module}.{met.__qualname__}"] = digest([*_code(met)], _settings(met))
     while todo:
         name = todo.pop()
         path = _path(name)
@@ -68,6 +73,8 @@ def _defined(value: object, met: set[int]) -> Iterator[Any]:
     if isinstance(value, FunctionType):
         yield value
         parts = [value.__defaults__, value.__kwdefaults__, *(c.cell_contents for c in value.__closure__ or ())]
+        if _path(_name(str(value.__module__))) is None:  # no file says what it uses
+            parts += _globals(value.__code__, value.__globals__).values()
         if (made_in := value.__globals__.get("__name__")) != value.__module__ and made_in in sys.modules:
             yield from _module_of(sys.modules[made_in])  # under another's name, as decorators leave it
     elif isinstance(value, MethodType):
@@ -75,7 +82,9 @@ def _defined(value: object, met: set[int]) -> Iterator[Any]:
     elif isinstance(value, partial):
         parts = [value.func, value.args, value.keywords]
     elif isinstance(value, type):
-        yield from (base for base in value.__mro__ if base.__module__.partition(".")[0] not in ("builtins", "torch"))
+        bases = [base for base in value.__mro__ if base.__module__.partition(".")[0] not in ("builtins", "torch")]
+        yield from bases
+        parts = [part for base in bases if _path(_name(base.__module__)) is None for part in _functions(base)]
     elif isinstance(value, ModuleType):
         yield from _module_of(value)
     elif isinstance(value, Mapping):
@@ -83,7 +92,7 @@ def _defined(value: object, met: set[int]) -> Iterator[Any]:
     elif isinstance(value, list | tuple | set | frozenset):
         parts = [*value]
     else:
-        parts = [type(value), *getattr(value, "__dict__", {}).values()]
+        parts = [type(value), *attributes(value).values()]
         if is_dataclass(value):
             parts += [getattr(value, f.name) for f in fields(value)]
     for part in parts:
@@ -101,12 +110,34 @@ def _code(value: Any) -> Iterator[object]:
         for constant in value.co_consts:
             yield from _code(constant) if isinstance(constant, CodeType) else [repr(constant)]
     elif isinstance(value, type):
-        for name, part in sorted(vars(value).items()):
-            if isinstance(part, FunctionType):
-                yield name
-                yield from _code(part.__code__)
+        for part in _functions(value):
+            yield part.__name__
+            yield from _code(part.__code__)
     elif isinstance(value, FunctionType):
         yield from _code(value.__code__)
+
+
+def _functions(kind: type) -> list[FunctionType]:
+    """The functions of a class: of properties, static and class methods too."""
+    inside = [
+        getattr(part, name, None) for part in vars(kind).values() for name in ("fget", "fset", "func", "__func__")
+    ]
+    return [part for part in (*vars(kind).values(), *inside) if isinstance(part, FunctionType)]
+
+
+def _settings(value: Any) -> dict[str, object]:
+    """The values that a function or class without a file uses: its globals, its attributes."""
+    held = _globals(value.__code__, value.__globals__) if isinstance(value, FunctionType) else dict(vars(value))
+    return {name: v for name, v in held.items() if not name.startswith("__") and not isroutine(v)}
+
+
+def _globals(code: CodeType, there: Mapping[str, object]) -> dict[str, object]:
+    """The globals that compiled code reads, in the functions inside it too."""
+    read = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inside = [_globals(part, there) for part in code.co_consts if isinstance(part, CodeType)]
+    return {name: there[name] for name in sorted(read) if name in there} | {
+        k: v for part in inside for k, v in part.items()
+    }
 
 
 def _name(module: str) -> str:

@@ -188,6 +188,11 @@ class Evaluator:
         return self._batches.largest
 
     @cached_property
+    def answers(self) -> Tensor:
+        """What the model says of the clean clips, in float32 (n k): logits, or what else its task asks for."""
+        return torch.cat(self._clean)
+
+    @cached_property
     def about(self) -> dict[str, Any]:
         """What the rows cannot state about the model: what its task measures, and the answers to `probe.probe`."""
         batch = next(iter(self._batches))
@@ -199,7 +204,7 @@ class Evaluator:
 
     @cached_property
     def _gallery(self) -> Gallery:
-        return Gallery(self._ids, torch.cat(self._clean))
+        return Gallery(self._ids, self.answers)
 
     def _judge(self, number: int, batch: Batch) -> engine.Victim:
         """The model itself, with the embeddings of this batch's clean clips."""

@@ -120,7 +120,7 @@ def _summary(
     seed = stable_hash("natural", model, subset)
 
     def mean(on: Sequence[int]) -> Estimate:
-        return bootstrap(correct, lambda clean, *acc: sum(acc[i] for i in on) / len(on), seed=seed)
+        return estimate(correct[..., 1:][..., on].mean(-1))
 
     def lost(clean: Any, acc: Sequence[Any]) -> Any:
         return clean - sum(acc) / many
@@ -139,7 +139,7 @@ def _summary(
     return NaturalRobustness(
         model,
         subset,
-        clean=bootstrap(correct, lambda clean, *acc: clean, seed=seed),
+        clean=estimate(correct[..., 0]),
         accuracy=mean(range(many)),
         relative=bootstrap(correct, relative, seed=seed),
         by_kind={kind: mean(on) for kind, on in of_kind.items()},

@@ -208,8 +208,7 @@ def bootstrap(
     by_clip = rng.multinomial(n, np.full(n, 1 / n), draws) / n
     by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
     means = np.einsum("ds,dn,snc->cd", by_seed, by_clip, correct.astype(float), optimize=True)
-    low, high = np.quantile(statistic(*means), [0.025, 0.975])
-    return Estimate(float(statistic(*correct.mean((0, 1)))), float(low), float(high), n, seeds)
+    return Estimate(float(statistic(*correct.mean((0, 1)))), *_middle(np.asarray(statistic(*means))), n, seeds)
 
 
 def resampled(
@@ -246,22 +245,32 @@ def resampled(
         times = np.ascontiguousarray(rng.multinomial(n, np.full(n, 1 / n), len(part)).T, dtype=float)
         found.append((part * np.stack([statistic(times) for statistic in statistics], 1)).sum(1))
     every = np.concatenate(found)
-    low, high = np.quantile(every[~np.isnan(every)], [0.025, 0.975]) if (~np.isnan(every)).any() else (np.nan, np.nan)
+    low, high = _middle(every)
     value = float(whole.mean())
-    ends = min(value, 2 * value - float(high)), max(value, 2 * value - float(low))
+    ends = min(value, 2 * value - high), max(value, 2 * value - low)
     low, high = (max(0.0, ends[0]), min(1.0, ends[1])) if share else ends
     return Estimate(value, low, high, n, len(whole), share)
+
+
+def _middle(draws: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+    """Where 95 % of the draws lie that have a number."""
+    there = draws[~np.isnan(draws)]
+    low, high = np.quantile(there, [0.025, 0.975]) if there.size else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def among(those: Bool[np.ndarray, "s n"], of: Bool[np.ndarray, "s n"]) -> Estimate:
     """The share of `those` among some (seeds, clips); in the interval a clip counts once, however many seeds it is of.
 
+    Clips that count unequally tell less than as many equal ones (Kish 1965: the square of their sum, by the sum of squares).
+
     >>> of = np.ones((3, 50), bool)
     >>> print(among(of & (np.arange(50) < 10), of))
     20.0 % of 150 [11.2, 33.0]
     """
-    n, clips = int(of.sum()), float(of.any(0).sum())
+    n, each = int(of.sum()), of.sum(0)
     if not n:
         return MISSING
+    clips = float(n**2 / (each**2).sum())
     p = float((those & of).sum()) / n
     return Estimate(p, *wilson(p * clips, clips), n)

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from avrobust.config import attributes
+
 DEPTH = 6  # of nested objects
 MANY = 5_000  # objects that are checked; a model that reaches more is not checked to the end
 
@@ -60,10 +62,7 @@ def _held(thing: Any) -> Iterator[Any]:
     elif isinstance(thing, list | tuple | set | frozenset):
         yield from thing
     elif not isinstance(thing, type | types.ModuleType) and not type(thing).__module__.startswith(("torch", "numpy")):
-        yield from getattr(thing, "__dict__", {}).values()
-        for cls in type(thing).__mro__:
-            names = cls.__dict__.get("__slots__", ())
-            yield from (getattr(thing, n, None) for n in ((names,) if isinstance(names, str) else names))
+        yield from attributes(thing).values()
         yield vars(type(thing)).get("__call__")
 
 

@@ -218,8 +218,13 @@ def _check_labels(*sides: Any) -> None:
 
 
 def _matched(found: Sequence[Predictions]) -> list[Predictions]:
-    """All on the same clips; of a single seed each, whichever it is."""
-    if all(len(p.seeds) == 1 for p in found):
+    """All on the same clips and seeds; where they have no seed in common, of as many seeds each, whichever these are."""
+    if not set.intersection(*(set(p.seeds) for p in found)):
+        if len({len(p.seeds) for p in found}) > 1:
+            raise ValueError(
+                f"expected a seed that all models have, or as many seeds of each, got {' and '.join(str(p.seeds) for p in found)}. "
+                "Evaluate them with the same seeds."
+            )
         found = [replace(p, seeds=found[0].seeds) for p in found]
     return [*shared(*found)]
 

@@ -53,8 +53,8 @@ class Probe:
     clips: int
     random: float
     sociable: float
-    faint: Parts
     flat: Parts
+    faint: dict[str, float] = field(default_factory=dict)  # empty where a task has no loss beside its answer
     ignores: dict[str, bool] = field(default_factory=dict)
     moved: Parts | None = None
     explained: dict[str, float | None] = field(default_factory=dict)

@@ -74,7 +74,7 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
             given.model, given.clips, name=config.name, also=places, task=given.task, rate=store.spec.rate
         )
         clean = evaluator.clean(seed)
-    answers = [clean.column(name).tolist() for name in ("clip", "label", "pred", "margin")]
+    answers = [*(clean.column(name).tolist() for name in ("clip", "label")), evaluator.answers]
     cells = {c.key(answers, sources(_code(given.model)), places): c for c in study.cells(config.name, seed)}
 
     def rows_of(cell: Cell) -> Rows:
