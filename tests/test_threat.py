@@ -243,3 +243,10 @@ def test_a_scale_is_a_weight_or_one_per_channel_in_any_form(scale):
 def test_what_is_no_scale_is_refused(scale):
     with pytest.raises(ValueError, match="scale should be a weight above 0"):
         weights(scale)
+
+
+def test_an_l2_step_is_a_full_one_however_small_the_gradient():
+    ball, x = Threat.l2(audio=0.5).audio, torch.zeros(2, 1000)
+    for size in (1e-25, 1.0, 1e25):
+        grad = torch.stack([torch.full((1000,), size), torch.zeros(1000)])
+        assert torch.allclose(ball.ascent(grad, x).norm(dim=1), torch.tensor([0.5, 0.0]), rtol=1e-5)

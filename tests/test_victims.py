@@ -3,7 +3,9 @@
 import gc
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,8 @@ from avrobust.engine import verified
 from avrobust.engine.packed import Packed
 from avrobust.engine.recognise import ALONE, BESIDE_ALL, BESIDE_ONE
 from avrobust.engine.twostream import encoder_by_encoder
+from avrobust.models.fusion import Concat
+from avrobust.models.network import AVNet
 from avrobust.types import Output
 from nets import clips, linear, network
 
@@ -141,6 +145,10 @@ class Counting(Defended):
     runs = 0
     sway = False
 
+    def __init__(self):
+        super().__init__()
+        self.levels, self.options, self.table = [1, [2.0]], SimpleNamespace(scale=1), np.zeros(3)
+
     def embed(self, x):
         type(self).runs += 1
         f = super().embed(x)
@@ -166,10 +174,37 @@ def other_kind(net):
     net.sway = True
 
 
+def unseen_write(net):
+    net.head.bias.data += 1
+
+
+def in_a_list(net):
+    net.levels[1][0] = 3.0
+
+
+def in_an_object(net):
+    net.options.scale = 2
+
+
+def in_an_array(net):
+    net.table[0] = 7
+
+
 @pytest.mark.parametrize(
     "change",
-    [raised, other_head, other_defense, other_kind, nn.Module.train, lambda net: net.head.register_forward_hook(print)],
-    ids=["weights", "module", "defense", "setting", "mode", "hook"],
+    [
+        raised,
+        unseen_write,
+        other_head,
+        other_defense,
+        other_kind,
+        in_a_list,
+        in_an_object,
+        in_an_array,
+        nn.Module.train,
+        lambda net: net.head.register_forward_hook(print),
+    ],
+    ids=lambda change: change.__name__,
 )
 def test_a_model_is_verified_once_and_again_when_it_has_changed(change, capsys):
     net = Counting()
@@ -178,6 +213,26 @@ def test_a_model_is_verified_once_and_again_when_it_has_changed(change, capsys):
     assert asked(net) > 0
     assert isinstance(engine.as_victim(net, ONE), engine.BlackBox) == net.sway
     assert asked(Counting()) > 0  # another one of its kind
+
+
+def test_a_surrogate_draws_nothing_whether_it_is_the_first_or_the_second(monkeypatch):
+    class Random(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            return nn.functional.dropout(self.head(x.audio[:, :16]), 0.5, True)
+
+    net = Random().eval()
+    everywhere: list = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", everywhere.append)
+    state = torch.get_rng_state()
+    for _ in range(2):
+        engine.surrogate(net, ONE)
+        network()
+        assert torch.equal(torch.get_rng_state(), state)
+    assert everywhere == []  # no GPU is seeded for what runs here
 
 
 def test_a_second_surrogate_takes_no_run_until_the_model_changes():
@@ -301,6 +356,21 @@ def test_predictions_are_those_of_the_model_itself():
     with torch.no_grad():
         wanted = torch.cat([net(b.x).argmax(1) for b in (quiet, loud)])
     assert rows.where(subset="clean").column("pred").tolist() == wanted.tolist()
+
+
+def test_encoders_that_see_their_batch_get_the_batches_that_were_given():
+    class Ear(nn.Module):
+        def forward(self, audio):
+            f = audio[:, :6]
+            return f - f.mean(0)
+
+    torch.manual_seed(0)
+    net = AVNet(AV(Ear(), nn.Sequential(nn.Flatten(), nn.LazyLinear(6))), Concat(AV(6, 6)), 4).eval()
+    net(BATCH.x)
+    one = [BATCH.subset([i]) for i in range(len(BATCH))]
+    found, expected = (evaluate(model, one, [FGSM()], Threat.linf(audio=0.05)) for model in (net, lambda x: net(x)))
+    assert found.column("pred").tolist() == expected.column("pred").tolist()
+    assert engine.as_judge(network(), ONE).any_batch
 
 
 def test_the_combination_goes_around_a_user_s_feature_defense():

@@ -148,6 +148,7 @@ class Ball:
         if self.norm == "linf":
             return grad.sign() * (w * self.eps)
         g = grad * w
+        g = g / _norm(g, "linf").clamp_min(torch.finfo(g.dtype).tiny)  # squares of small numbers would be 0
         return g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny) * (w * self.eps)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:

@@ -95,12 +95,12 @@ class APGD:
 
 
 def checkpoints(steps: int) -> frozenset[int]:
-    """The steps after which step lengths are adapted (the paper's w_j): at first 22 % of all steps, then closer and closer.
+    """The steps after which step lengths are adapted (the paper's w_j): the start, 22 % of all steps, then closer and closer.
 
     >>> sorted(checkpoints(100))[:4]
-    [22, 41, 57, 70]
+    [0, 22, 41, 57]
     """
-    before, here, found = 0.0, 0.22, set()
+    before, here, found = 0.0, 0.22, {0}
     while here < 1:
         found.add(math.ceil(round(here * steps, 6)))  # rounding may add to a whole number
         before, here = here, here + max(here - before - 0.03, 0.06)
@@ -147,8 +147,7 @@ class _Place:
         stuck = (self.rises < ENOUGH * interval) | (~self.shortened & (self.best_value <= self.best_value_then))
         self.length = torch.where(stuck, self.length / 2, self.length)
         self.shortened, self.best_value_then, self.rises = stuck, self.best_value, torch.zeros_like(self.rises)
-        self.delta, self.before = _where(stuck, self.best, self.delta), _where(stuck, self.best, self.before)
-        self.grad = _where(stuck, self.best_grad, self.grad)
+        self.delta, self.grad = _where(stuck, self.best, self.delta), _where(stuck, self.best_grad, self.grad)
 
     def move(self, x: Signals, threat: Threat, turn: Threat, *, first: bool) -> None:
         """One step along the gradient where it is a modality's `turn`, and a part of the last move on top."""

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+GPUS = ("cuda", "xpu")  # whose random state can be read and put back, one by one
+
 
 @contextmanager
 def same_draws(device: torch.device) -> Iterator[None]:
@@ -19,6 +21,11 @@ def same_draws(device: torch.device) -> Iterator[None]:
     ...     bool((torch.rand(2) == first).all())
     True
     """
-    with torch.random.fork_rng([device] if device.type in ("cuda", "xpu") else [], device_type=device.type):
-        torch.manual_seed(0)
+    with torch.random.fork_rng([device] if device.type in GPUS else [], device_type=device.type):
+        torch.default_generator.manual_seed(0)  # `torch.manual_seed` would seed every GPU, and only one is put back
+        if device.type in GPUS:
+            with getattr(torch, device.type).device(device):
+                getattr(torch, device.type).manual_seed(0)
+        elif device.type == "mps":
+            torch.mps.manual_seed(0)
         yield

@@ -58,10 +58,25 @@ def as_victim(model: Model, example: Signals) -> Victim:
 
 
 def as_judge(model: Model, example: Signals) -> Victim:
-    """`model` for the predictions that are reported: taken apart only where its code, not an example, says that this is exact."""
+    """`model` for the predictions that are reported: taken apart only where its code, not an example, says that this is exact.
+
+    Encoders may be anybody's: those that see the other clips of a batch get the batches that were given.
+    """
     victim = as_victim(model, example)
-    given = isinstance(model, Victim | Deferred)
-    return victim if given or victim.any_batch else BlackBox(model)
+    if isinstance(model, Victim | Deferred):
+        return victim
+    exact = victim.any_batch and verified(model, example, lambda: _sees_one_clip(model, example), as_judge)
+    return victim if exact else BlackBox(model)
+
+
+@torch.no_grad()
+def _sees_one_clip(net: AVNet, example: Signals) -> bool:
+    """Whether an example and noise have the features that each has alone."""
+    clips = with_noise(example.map(lambda s: s[:1]))
+    apart = [clips.map(lambda s, i=i: s[i : i + 1]) for i in range(len(clips.audio))]
+    together = _tried(lambda: list(net.embed(clips.map(torch.clone))), clips.audio.device)
+    alone = _tried(lambda: [torch.cat(f) for f in zip(*(net.embed(x) for x in apart), strict=True)], clips.audio.device)
+    return agree(together, alone)
 
 
 def _has_steps(model: Any) -> bool:

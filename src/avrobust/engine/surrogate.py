@@ -35,7 +35,8 @@ def surrogate(model: Model, example: Signals, precision: str = "auto") -> Victim
     victim = as_victim(model, example)
     if victim.module is None or not len(example.audio):
         return victim
-    with torch.inference_mode(False):
+    # Whether anything is found anew changes no later draw of torch's.
+    with torch.inference_mode(False), same_draws(example.audio.device):
         example = example.map(normal)
         copied = _copied(victim, victim.module, example)
         cheap = copied or victim

@@ -1,14 +1,20 @@
 """What was verified of a model, for as long as nothing that can be seen has changed since: its weights, modules, settings, clips."""
 
 import weakref
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import Tensor, nn
 
+from avrobust.config import attributes
 from avrobust.types import Signals
 
 T = TypeVar("T")
+DEPTH, MANY = 3, 1000  # of nested containers and objects, and what each holds, as far as they are compared
+OF_ALL = vars(nn.Module()).keys() - {"training"}  # what every module has
 # By the model's identity and what was verified.
 Key = tuple[int, object]
 _found: dict[Key, tuple[weakref.ref[nn.Module], object, Any]] = {}
@@ -43,14 +49,49 @@ def _state(model: nn.Module, example: Signals) -> object | None:
     if any(t.is_inference() for t in (*model.parameters(), *model.buffers())):
         return None
     clips = [(s.shape, s.dtype, s.device) for s in example]
-    return clips, [(_Same.of(module), _settings(module)) for module in model.modules()]
+    return clips, [(_Same(module), _seen(_held(module))) for module in model.modules()]
 
 
-def _settings(module: nn.Module) -> list[object]:
-    """What a module holds: tensors by identity and version, plain attributes (`training` is one) as they are, others by identity."""
-    held = {**vars(module), **module._parameters, **module._buffers}
-    hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
-    return [hooks, *((name, _Same.of(value)) for name, value in held.items())]
+def _held(module: nn.Module) -> dict[str, object]:
+    """What a module holds: tensors, hooks, plain attributes (`training` is one)."""
+    own = {name: value for name, value in vars(module).items() if name not in OF_ALL}
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return {**own, **module._parameters, **module._buffers, "hooks": hooks}
+
+
+def _seen(value: Any, depth: int = 0) -> object:
+    """A value as it is compared: numbers and texts, what containers and objects hold, and objects by identity."""
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    if isinstance(value, Tensor):
+        return _Same(value), _numbers(value)
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, zlib.crc32(value.tobytes())
+    if isinstance(value, nn.Module | type | ModuleType):  # networks are seen by themselves
+        return _Same(value)
+    if depth == DEPTH:
+        return type(value)
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if isinstance(value, Mapping):
+        return [(repr(key), _seen(part, depth + 1)) for key, part in [*value.items()][:MANY]]
+    if isinstance(value, list | tuple):
+        return [_seen(part, depth + 1) for part in value[:MANY]]
+    held = attributes(value)
+    try:
+        same: object = _Same(value)
+    except TypeError:  # of a kind that cannot be told by identity without keeping it alive
+        same = type(value) if held else repr(value)
+    return same, _seen(held, depth)
+
+
+def _numbers(t: Tensor) -> object:
+    """What tells the numbers of a tensor: the count of its changes, and their size, as writes to `.data` are not counted."""
+    try:
+        size = float(t.detach().norm() if t.is_floating_point() else t.detach().sum())
+    except (RuntimeError, NotImplementedError):  # such as of a meta tensor
+        size = 0.0
+    return None if t.is_inference() else t._version, t.dtype, t.device, t.data_ptr() if size else 0, size
 
 
 class _Same:
@@ -58,21 +99,8 @@ class _Same:
 
     def __init__(self, what: Any) -> None:
         self._what = weakref.ref(what)
-        # Counts changes in place.
-        self._version = (what._version, what.dtype, what.device) if isinstance(what, Tensor) else None
-
-    @classmethod
-    def of(cls, what: Any) -> object:
-        if isinstance(what, bool | int | float | str | None):
-            return what
-        try:
-            return cls(what)
-        except TypeError:  # lists and dicts, for example
-            return id(what)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Same) or self._version != other._version:
-            return False
-        return (what := self._what()) is not None and what is other._what()
+        return isinstance(other, _Same) and (what := self._what()) is not None and what is other._what()
 
     __hash__ = None  # type: ignore[assignment]

@@ -148,7 +148,7 @@ def parts(net: Network) -> dict[str, str]:
 def weights_drawn_by(seed: int) -> Iterator[None]:
     """Random weights that are made inside depend on `seed` only; the global random state stays as it is."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_hash(seed, "network"))
+        torch.default_generator.manual_seed(stable_hash(seed, "network"))  # `torch.manual_seed` seeds GPUs too
         yield
 
 
