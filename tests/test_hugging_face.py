@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import avrobust as avr
+from avrobust.data import hugging_face
 from avrobust.data.entry import ManifestError
 from avrobust.data.manifest import Manifest
 from avrobust.data.prepare import prepare
@@ -84,6 +85,7 @@ def test_rows_of_bytes_paths_and_nothing(tmp_path):
         ([{"v": b"", "y": 1}], {"label": "z"}, "expected a column 'z', got 'v', 'y'"),
         ([{"v": b"", "y": 1}], {"split": None}, r"expected the split of the clips, got 'none'\. Give split='train' or"),
         ({"unlabelled": [{"v": b"", "y": 1}]}, {}, "expected splits called train, .* got 'unlabelled'"),
+        ({"validation": [], "dev": []}, {}, "expected one split that is 'val', got 'validation' and 'dev'"),
         ([{"v": "http://x/a.mp4", "y": 1}], {}, r"clip 'test/000000': expected media in the dataset or on this disk"),
         ([{"v": np.zeros(3), "y": 1}], {}, "expected a column with the feature Audio, Video or Image, .* got ndarray"),
         ([{"v": b"", "y": None}], {}, "expected a class as text or a whole number, got None"),
@@ -93,6 +95,16 @@ def test_rows_of_bytes_paths_and_nothing(tmp_path):
 def test_what_is_wrong_with_a_dataset_is_said(tmp_path, rows, options, says):
     with pytest.raises(ManifestError, match=says):
         avr.data.from_hf(rows, tmp_path / "out", **{"visual": "v", "label": "y", "split": "test"} | options)
+
+
+def test_nothing_is_written_through_a_link_to_a_file_of_the_user(tmp_path):
+    files = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for file in files:
+        file.write_text(file.name)
+    hugging_face._link(files[0], tmp_path / "out/0.mp4")
+    with pytest.raises(FileExistsError):
+        hugging_face._link(files[1], tmp_path / "out/0.mp4")
+    assert [file.read_text() for file in files] == ["a.mp4", "b.mp4"]
 
 
 def test_a_folder_with_files_is_not_written_into_and_the_extra_is_named(tmp_path, monkeypatch):

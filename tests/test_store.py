@@ -30,6 +30,8 @@ from avrobust.data.store import Store, StoreError, box_in_window
 from avrobust.media import ClipSpec, MediaError, container, write_mp4, write_png, write_wav
 from avrobust.media.decode import decode
 from avrobust.media.errors import TEMPORARY
+from avrobust.study.selftest import study
+from avrobust.study.worker import Bench
 
 SPEC = ClipSpec(seconds=0.4, rate=8000, fps=5, size=16)
 
@@ -242,6 +244,17 @@ def test_multi_label_clips_and_their_tags_come_back(manifest, tmp_path):
     assert store.unreadable_classes("train") == {}
 
 
+def test_another_decoder_tries_everything_again(manifest, tmp_path, decoded, monkeypatch):
+    made(manifest, tmp_path / "out")
+    tried = {*decoded}
+    assert tried >= {"0.mp4", "empty.mp4"}
+    for decoder in ((99, preparing.DECODER[1]), (preparing.DECODER[0], "99")):
+        decoded.clear()
+        monkeypatch.setattr(preparing, "DECODER", decoder)
+        made(manifest, tmp_path / "out")
+        assert {*decoded} == tried
+
+
 def test_a_table_of_another_version_is_refused_and_prepared_again(manifest, tmp_path, decoded):
     out = made(manifest, tmp_path / "out").path
     count = len(decoded)
@@ -384,11 +397,18 @@ def test_shards_open_in_whatever_reads_arrow_streams(manifest, tmp_path):
     assert {"key", "wave", "frames"} <= set(table.column_names)
 
 
-def test_a_store_travels_by_its_path(manifest, tmp_path):
-    store = made(manifest, tmp_path / "out")
-    packed = pickle.dumps(store)
-    assert len(packed) < 1000
-    assert np.array_equal(pickle.loads(packed)["clip2"].frames, store["clip2"].frames)
+def test_a_store_keeps_its_clips_though_another_study_lists_others_in_its_folder(manifest, tmp_path, monkeypatch):
+    assert vars(made(manifest, tmp_path / "out")) == vars(Store.open(tmp_path / "out"))
+    others = replace(manifest, entries=manifest.entries[:1], classes=("cat", "dog"))
+    theirs = (made(others, tmp_path / "out").path / "table.parquet").read_bytes()
+    with monkeypatch.context() as patch:  # it has written after this one
+        patch.setattr(preparing, "write_bytes", lambda path, data: path.write_bytes(theirs))
+        store = made(manifest, tmp_path / "out")
+    bench, packed = Bench(study, tmp_path, manifest, store).resolved, pickle.dumps(store)
+    for there in (store, bench.store, pickle.loads(packed)):
+        assert (there.ids(), there.sha256) == (store.ids(), store.sha256) and len(store) == 4
+        assert there.label("clip0") == 0 and np.array_equal(there["clip2"].frames, store["clip2"].frames)
+    assert len(pickle.dumps(store)) == len(packed)  # no clips
 
 
 def test_boxes_are_those_of_the_prepared_frame(manifest, tmp_path):

@@ -25,6 +25,7 @@ from avrobust.attacks import Transfer
 from avrobust.cli import study as cli_study
 from avrobust.cli.studies import named
 from avrobust.config import to_plain
+from avrobust.data.manifest import Manifest
 from avrobust.data.source import Source
 from avrobust.data.store import Store
 from avrobust.data.workers import Lost
@@ -34,13 +35,14 @@ from avrobust.models import NetSpec, PairSpec
 from avrobust.report.load import read
 from avrobust.report.worlds import worlds_apart
 from avrobust.study import showcase
+from avrobust.study.jobs import Job, weights_of
 from avrobust.study.machines import Machines
 from avrobust.study.plan import Cell, ModelConfig, Study, Sweep
 from avrobust.study.record import Notes, RunExistsError, world_name
 from avrobust.study.runner import run
 from avrobust.study.tasks import drive, plan
 from avrobust.study.worker import Parcel, WorkerError
-from avrobust.training import batches, load
+from avrobust.training import batches, checkpoint, load
 from own_study import TwoStreams
 from tiny_study import BOTH, study
 
@@ -112,11 +114,40 @@ def test_a_run_tells_of_the_machines_that_numbers_depend_on(done):
 
 
 def test_a_finished_run_computes_nothing(done, cache, monkeypatch):
-    before = {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")}
+    kept = [p for part in ("cells", "gallery", "strips", "samples", "features") for p in done.glob(f"{part}/**/*")]
+    kept += done.glob("models/*/start.safetensors")
+    before = {p: p.stat().st_mtime_ns for p in kept}
     monkeypatch.setattr("avrobust.study.jobs.Evaluator", None)
     monkeypatch.setattr("avrobust.training.loop._Objective", None)
     run(study, done, data=cache, progress=False)
-    assert {p: p.stat().st_mtime_ns for p in done.glob("cells/*/*")} == before
+    assert {p: p.stat().st_mtime_ns for p in kept} == before
+
+
+def test_what_was_made_of_another_model_is_made_anew(tmp_path, done, cache):
+    """Of other weights, and of the same weights behind a feature defense."""
+    out, manifest = tmp_path / "run", Manifest.read(next(cache.glob("orchestra-*/manifest.csv")))
+    store = Store.open(next(cache.glob("prepared/*")))
+    models = plain, _ = study.models[0], replace(study.models[4], epochs=0)
+    few = replace(study, models=models, sweeps=(), embedded=(plain.name,))
+    first, second = (Job(few, c, 0, out, manifest, store, torch.device("cpu"), progress=False) for c in models)
+
+    def made(model: str, gain: float) -> dict[str, object]:
+        net, told = load(done / f"models/{model}-0/net.safetensors")
+        net.classifier.weight.data *= gain
+        net.audio.layers[0].weight.data *= gain
+        checkpoint.save(net, weights_of(out, plain.name, 0), told)
+        first.examine()
+        second.train()
+        return {
+            "gallery": [file.read_text() for file in sorted(out.glob("gallery/*/clip.json"))],
+            "features": checkpoint.read(out / "features/AV-0.safetensors")[0]["audio"].tolist(),
+            "probe": first.notes.about["models"]["AV"]["probe"],
+            "start": checkpoint.read(weights_of(out, "PCL", 0))[0]["classifier.weight"].tolist(),
+        }
+
+    one, other, rounded = made("AV", 1.0), made("AV", 1.5), made("Rounded", 1.0)
+    assert not [name for name in one if one[name] == other[name]]
+    assert [name for name in one if one[name] == rounded[name]] == ["start"]
 
 
 def test_a_lost_cell_is_computed_again_the_same(done, cache):
@@ -445,8 +476,8 @@ def test_a_network_that_is_always_wrong_leaves_an_empty_gallery(tmp_path, done, 
     with torch.no_grad():
         net.classifier.bias[1] = 1e4
     shown = showcase.Shown.of(net, batches(store, "test", study.view, 4), study.showcase, 0, store)
-    showcase.attacked(shown, tmp_path / "gallery")
-    assert list(tmp_path.glob("**/*")) == [tmp_path / "gallery"]
+    showcase.attacked(shown, tmp_path / "gallery", "key")
+    assert [file.name for file in tmp_path.glob("gallery/*")] == ["key.json"]
 
 
 def dies(classes):

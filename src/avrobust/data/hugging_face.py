@@ -54,14 +54,20 @@ def from_hf(
         raise ManifestError(f"{folder}: expected a new folder, got one with files. Give another path.")
     dataset = _loaded(dataset) if isinstance(dataset, str | Path) else dataset
     parts: Mapping[str, Any] = dataset if isinstance(dataset, Mapping) else {_split_of(dataset, split): dataset}
-    entries: list[Entry] = []
-    classes: tuple[str, ...] = ()
-    for name, part in parts.items():
+    splits: dict[str, str] = {}
+    for name in parts:
         if name not in SPLIT_NAMES:
             raise ManifestError(
                 f"expected splits called {', '.join(SPLIT_NAMES)}, got {name!r}. Rename it, or give one split: "
                 f"from_hf(dataset[{name!r}], ..., split='test')."
             )
+        if (other := splits.setdefault(SPLIT_NAMES[name], name)) != name:
+            raise ManifestError(
+                f"expected one split that is '{SPLIT_NAMES[name]}', got {other!r} and {name!r}. Leave one out, or join them."
+            )
+    entries: list[Entry] = []
+    classes: tuple[str, ...] = ()
+    for name, part in parts.items():
         columns = {"visual": visual, "audio": audio, "label": label, "ids": ids} | {name: name for name in keep}
         names = _class_names(part, label)
         entries += _written(
@@ -175,4 +181,6 @@ def _link(path: Path, to: Path) -> None:
     try:
         os.link(path, to)
     except OSError:
-        shutil.copyfile(path, to)
+        # "x": a name that is there may be another link to the user's own file.
+        with path.open("rb") as media, to.open("xb") as copy:
+            shutil.copyfileobj(media, copy)

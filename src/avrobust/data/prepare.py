@@ -1,7 +1,8 @@
 """Decodes the clips of a manifest that are not prepared yet, on all cores, and adds them to a store.
 
-A clip is identified by its times and its files (name, size, time of change; of a folder of frames, those of each frame).
-So nothing is decoded twice, and a clip whose file is damaged is tried again only when the file has changed.
+A clip is identified by its times, its files (name, size, time of change; of a folder of frames, those of each frame) and
+what decodes them.  So nothing is decoded twice, and a clip whose file is damaged is tried again only when the file or the
+decoder has changed.  Versions of FFmpeg need not agree to the last bit: clips of another one are decoded anew, too.
 """
 
 import errno
@@ -28,7 +29,7 @@ from avrobust.data.workers import Lost, cores, in_processes
 from avrobust.files import DRAFTS, write_bytes, write_json
 from avrobust.media import ClipSpec
 from avrobust.media.bounds import COMPUTING
-from avrobust.media.decode import Clip
+from avrobust.media.decode import DECODER, Clip
 from avrobust.media.errors import MediaError
 from avrobust.progress import track_progress
 
@@ -60,7 +61,7 @@ class Task:
 
 
 class Failure(NamedTuple):
-    """Why a clip could not be decoded; `permanent` if it will fail again until its file changes."""
+    """Why a clip could not be decoded; `permanent` if it will fail again until its file or the decoder changes."""
 
     reason: str
     permanent: bool
@@ -122,8 +123,8 @@ def prepare(
     finally:  # also when stopped
         if unwritten:
             write_shard(out, unwritten)
-        _write_table(out, manifest, tasks, _prepared(out, spec), failed)
-    return Store.open(out)
+        table = _write_table(out, manifest, tasks, _prepared(out, spec), failed)
+    return Store(out, spec, manifest.name, manifest.root.resolve(), manifest.classes, table)
 
 
 def decoded(tasks: Iterable[Task], workers: int | None) -> Iterator[tuple[Task, Clip | Failure]]:
@@ -204,7 +205,7 @@ def _check_disk(out: Path, clips: int, spec: ClipSpec) -> None:
 
 def _task(manifest: Manifest, entry: Entry, spec: ClipSpec) -> Task | str:
     """What to decode for an entry, or the reason why its file cannot be read."""
-    identity: list[object] = [entry.start, entry.end]
+    identity: list[object] = [*DECODER, entry.start, entry.end]
     for path in (entry.video, entry.audio):
         if path is not None:
             try:
@@ -235,8 +236,8 @@ def _write_table(
     tasks: Sequence[Task | str],
     have: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, Failure],
-) -> None:
-    """Write the table of the store: each listed clip, and where it is or why it is not there."""
+) -> pa.Table:
+    """Write the table of the store, and return it: each listed clip, and where it is or why it is not there."""
     rows = []
     for entry, task in zip(manifest.entries, tasks, strict=True):
         if isinstance(task, str):
@@ -260,3 +261,4 @@ def _write_table(
     file = BytesIO()
     pq.write_table(table, file)
     write_bytes(out / TABLE, file.getvalue())
+    return table

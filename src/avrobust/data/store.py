@@ -10,7 +10,7 @@ A store is a folder:
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ MAPPED = 8  # files at a time, 1 GB: pages that were read count as this process'
 class Store:
     """The clips that `prepare` made of a manifest; `Store.open(path)` gives one.
 
-    `store[id]` is a `Clip` whose arrays are read-only views of the file.  A store is pickled as its path.  See `prepare` for
-    an example.
+    `store[id]` is a `Clip` whose arrays are read-only views of the file.  It is pickled with its table, as
+    another study may meanwhile list other clips in its folder, and without clips.  See `prepare` for an example.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Store:
         return cls(path, spec, about["name"], Path(about["root"]), tuple(about["classes"]), table)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store.open, (self.path,)
+        return Store, tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
         """The number of readable clips."""

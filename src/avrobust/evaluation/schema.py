@@ -94,6 +94,7 @@ class _About:
 
     classes: dict[str, int] = field(default_factory=dict)
     probes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    memories: dict[str, dict[str, Any]] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -102,7 +103,7 @@ class Rows:
     """A table with one line per clip, model, attack and threat; `data` is an Arrow table of `SCHEMA`.
 
     `about` is what the evaluation knows about the models: by model, `classes`, how many it has, `probes`, the answers to
-    `probe.probe`, and `measures`, what its task measures, as plain data.
+    `probe.probe`, `memories`, how its memory codes features, and `measures`, what its task measures, as plain data.
 
     >>> rows = Rows.of({"model": "m", "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
     >>> print(rows.accuracy())

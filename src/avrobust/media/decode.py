@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from avrobust.media.audio import Wave, decode_audio
 from avrobust.media.bounds import SECONDS
 from avrobust.media.errors import MediaError
 from avrobust.media.spec import ClipSpec
 from avrobust.media.video import Frames, Window, decode_video
+
+# Who decodes: this code, whose number increases when a file gives another clip or failure, and PyAV, whose wheels hold FFmpeg.
+DECODER = (1, av.__version__)
 
 
 @dataclass(frozen=True, eq=False)

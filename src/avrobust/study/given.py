@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from avrobust import engine, report
+from avrobust.config import digest
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store
 from avrobust.evaluation.evaluator import Evaluator
@@ -96,11 +97,12 @@ def illustrate(out: Path, given: Given, study: Study, rows: Rows) -> Path:
     strongest = min(attacks, key=lambda attack: rows.where(attack=display_name(attack)).accuracy().value)
     shown = showcase.Shown.of(given.model, given.clips, study.showcase, study.seeds[0], given.store)
     shown = replace(shown, attack=strongest)
+    key = digest(sorted(folder.name for folder in out.glob("cells/[!.]*")))  # which say all that rows depend on
     with track_progress("drawing clips", 1, count=False), part(1):
-        showcase.attacked(shown, out / "gallery")
+        showcase.attacked(shown, out / "gallery", key)
     if has_heat(given):
         places = localisation(given.manifest, given.store, study.view, given.split)
-        showcase.located(shown, places, out / "strips" / study.models[0].name)
+        showcase.located(shown, places, out / "strips" / study.models[0].name, key)
     showcase.samples(given.store, out / "samples")
     return report.write(out)
 

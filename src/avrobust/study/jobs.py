@@ -1,18 +1,17 @@
 """One model of a study with one seed: trained, attacked, examined.  What is finished is never computed again."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from avrobust import engine
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap, Transfer
 from avrobust.attacks.controls import Pool
-from avrobust.config import name_of
+from avrobust.config import digest, name_of
 from avrobust.data.entry import Box
 from avrobust.data.manifest import Manifest
 from avrobust.data.store import Store, box_in_window
@@ -24,12 +23,12 @@ from avrobust.evaluation.localisation import Localisation, baselines
 from avrobust.evaluation.precision import fallbacks
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
-from avrobust.files import write_json
 from avrobust.models.network import Network
 from avrobust.models.own import OwnSpec
 from avrobust.progress import part, track_progress
+from avrobust.sources import sources
 from avrobust.study import showcase
-from avrobust.study.cells import compute_missing, unreadable
+from avrobust.study.cells import cell_folder, compute_missing, unreadable
 from avrobust.study.crafted import network_key, transferred
 from avrobust.study.failures import left_out
 from avrobust.study.plan import Cell, ModelConfig, Study
@@ -72,6 +71,11 @@ class Job:
         """The name of its folder, and of its failure."""
         return self.folder.name
 
+    @property
+    def first(self) -> bool:
+        """Whether it stands for those of the other seeds, too, where the report shows one."""
+        return self.seed == self.study.seeds[0]
+
     def run(self, stage: Stage) -> Notes:
         """Train or measure the model; a failure is noted, and the study goes on without it."""
         with left_out(self.notes, self.out, self.name, self.config.name, self.seed, f"{stage} it"):
@@ -85,27 +89,26 @@ class Job:
     def examine(self) -> None:
         """Attack the trained model, and show what it does."""
         study, name, notes = self.study, self.config.name, self.notes
-        first = self.seed == study.seeds[0]
         # The weights as they are on disk: a network that was just trained lies in memory in another layout,
         # and its last bits would differ from those of a run that was taken up again.
         net = self._load(self.config, path := self._weights_of(name)).to(self.device)
         places = localisation(self.manifest, self.store, study.view) if self.config.spec.localises else None
         with notes.timed(f"attacking {name}"):
-            self.measure(net, also=places)
-            if first:  # it stands for the others, too
-                notes.update(models={name: self.about(finished(path, net), net)})
-        if first and places:
+            clean = self.measure(net, also=places)
+            if self.first:
+                notes.update(models={name: self.about(finished(path, net), clean)})
+        if self.first and places:
             notes.update(baselines=baselines([box for box in places.boxes.values() if box]))
         if name in study.embedded:
             with notes.timed("features"):
-                self.write_features(net)
-        if first:
+                self.write_features(net, clean)
+        if self.first:
             with notes.timed("showcase"), track_progress(f"drawing clips of {name}", 1, visible=self.progress), part(1):
                 shown = showcase.Shown.of(net, self.tested(showcase.CANDIDATES), study.showcase, self.seed, self.store)
                 if self.config == study.models[0]:
-                    showcase.attacked(shown, self.out / "gallery")
+                    showcase.attacked(shown, self.out / "gallery", clean)
                 if places:
-                    showcase.located(shown, places, self.out / "strips" / name)
+                    showcase.located(shown, places, self.out / "strips" / name, clean)
 
     def train(self) -> None:
         """Train the model; a training that was interrupted goes on."""
@@ -135,16 +138,20 @@ class Job:
             checkpoint.put(tensors, net, path)
         if config.feature_defense is not None:
             # Kept: a run that is taken up again starts from the same feature defense, to the last bit.
-            kept = self.folder / "start.safetensors"
-            if kept.exists():
+            kept, defense = self.folder / "start.safetensors", config.feature_defense
+            # Without the version of this package, as a training: what is trained from it would be another's.
+            key = digest(
+                network_key(net), self.store.sha256, study.view, study.batch, defense, sources(defense), self.seed
+            )
+            if kept.exists() and checkpoint.read_meta(kept).get("key") == key:
                 return self._load(config, kept)
             clips = batches(self.store, "train", study.view, study.batch)
-            net.feature_defense = config.feature_defense.fill(net.eval(), clips, self.seed)
-            checkpoint.save(net, kept, {})
+            net.feature_defense = defense.fill(net.eval(), clips, self.seed)
+            checkpoint.save(net, kept, {"key": key})
         return net
 
-    def measure(self, net: Network, *, also: Measure | None = None) -> None:
-        """Compute the missing cells of the trained network."""
+    def measure(self, net: Network, *, also: Measure | None = None) -> str:
+        """Compute the missing cells of the trained network; returns the key of its clean one, which says all that it is."""
         study, name, seed = self.study, self.config.name, self.seed
         source = cache(self._source)
         attacked = cache(lambda: self._evaluator(net, study.attacked, also))
@@ -159,10 +166,12 @@ class Job:
                 return attacked().under(attack, cell.threat, seed, sent=cell.sent)
             return None
 
+        cells = self._keyed(net, also, source)
         compute_missing(
-            self.out, self._keyed(net, also, source), rows_of, self.notes,
+            self.out, cells, rows_of, self.notes,
             title=f"attacking {name} (seed {seed})", world=cache(self._note_world), visible=self.progress,
         )  # fmt: skip
+        return next(key for key, cell in cells.items() if cell.attack is None)
 
     def _evaluator(self, net: Network, limit: int | None, also: Measure | None) -> Measured:
         """What measures the network on the first `limit` test clips, or all of them."""
@@ -206,33 +215,35 @@ class Job:
             parts += controls(
                 everyone if also else attacked(), self.tested(None), self.seed, localises=also is not None
             )
-        return Rows.concat(parts)
+        return Rows.concat(parts, self._facts(net) if self.first else None)
 
-    def about(self, trained: Trained, net: Network) -> dict[str, object]:
-        """The model for run.json; the probes are cached beside its weights."""
-        kept, sha256 = self.folder / "about.json", weights_sha256(net)
-        try:
-            told = json.loads(kept.read_text())
-        except (OSError, ValueError):
-            told = {}
-        if not isinstance(told, dict) or told.get("sha256") != sha256:
-            batch = next(iter(self.tested(self.study.attacked)))
-            victim = engine.as_victim(net, batch.x.map(lambda s: s[:1]))
-            told = {"sha256": sha256, "probe": probe(net, batch) | fallbacks(victim)}
-            if isinstance(net.feature_defense, Memory):
-                told["memory"] = diagnosis(net, self.tested(self.study.attacked))
-            write_json(kept, told)
-        return about_model(self.config, trained) | told
+    def _facts(self, net: Network) -> dict[str, Any]:
+        """What the rows cannot state about the model."""
+        clips, name = self.tested(self.study.attacked), self.config.name
+        batch = next(iter(clips))
+        victim = engine.as_victim(net, batch.x.map(lambda s: s[:1]))
+        memories = {name: diagnosis(net, clips)} if isinstance(net.feature_defense, Memory) else {}
+        return {"probes": {name: probe(net, batch) | fallbacks(victim)}, "memories": memories}
+
+    def about(self, trained: Trained, clean: str) -> dict[str, object]:
+        """The model for run.json; its clean cell states the facts."""
+        facts = Rows.load(cell_folder(self.out, clean) / "rows.parquet").about
+        told = {
+            one: facts[many][self.config.name]
+            for one, many in (("probe", "probes"), ("memory", "memories"))
+            if many in facts
+        }
+        return about_model(self.config, trained) | {"sha256": weights_sha256(trained.net)} | told
 
     def tested(self, limit: int | None) -> StoredBatches:
         """The first `limit` test clips, or all of them."""
         study = self.study
         return StoredBatches(self.store, "test", study.view, study.batch, limit, self.device)
 
-    def write_features(self, net: Network) -> None:
-        """Both features of some test clips, and where t-SNE puts them, as one safetensors file."""
+    def write_features(self, net: Network, key: str) -> None:
+        """Both features of some test clips, and where t-SNE puts them, as one safetensors file, made once for a `key`."""
         path = self.out / "features" / f"{self.config.name}-{self.seed}.safetensors"
-        if path.exists():
+        if path.exists() and checkpoint.read_meta(path).get("key") == key:
             return
         found, labels = [], []
         with torch.no_grad():
@@ -245,7 +256,7 @@ class Job:
         checkpoint.write(
             tensors | {f"tsne_{m}": xy for m, xy in places.items()},
             path,
-            {"model": self.config.name, "seed": self.seed},
+            {"model": self.config.name, "seed": self.seed, "key": key},
         )
 
     def _source(self, name: str) -> Network:

@@ -4,6 +4,7 @@ Frames are written with 8 bits and audio with 16, as any player needs them; the 
 the exact signals.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import avrobust
 from avrobust import engine
 from avrobust.attacks import PGD
+from avrobust.config import digest
 from avrobust.data.frames import read_clip
 from avrobust.data.store import Store
 from avrobust.evaluation.distortion import distortion
@@ -33,6 +36,7 @@ from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Model, Signals
 
 PER_SUBSET, CANDIDATES, PER_CLASS, STRIPS, SIDE = 3, 24, 2, 5, 160
+KEY = "key.json"  # in a folder of pictures: a digest of what they show
 PLAYED, SHOWN = 8.0, 192  # frames per second and least side of a video to be watched: a codec blurs smaller ones
 
 
@@ -76,11 +80,12 @@ class Shown:
         return found
 
 
-def attacked(shown: Shown, out: Path) -> None:
-    """Some clips under attack, on audio, video and both; misclassified ones first."""
-    if out.exists():
+def attacked(shown: Shown, out: Path, key: str) -> None:
+    """Some clips under attack, on audio, video and both; misclassified ones first.  Drawn once for a `key`."""
+    if _is_drawn(out, key):
         return
     with draft(out, folder=True, locked=True) as made:
+        write_json(made / KEY, key)
         number, batch = 0, shown.batch
         with torch.no_grad():
             before = shown.judge(batch.x).softmax(1)
@@ -104,6 +109,11 @@ def attacked(shown: Shown, out: Path) -> None:
                 }  # fmt: skip
                 about["amplified"] = _write(folder, batch, adversarial, i, shown.rate)
                 write_json(folder / "clip.json", about)
+
+
+def _is_drawn(out: Path, key: str) -> bool:
+    """Whether the pictures in a folder are of what `key` names, which is all that they depend on."""
+    return (out / KEY).exists() and json.loads((out / KEY).read_text()) == key
 
 
 def _choose(before: torch.Tensor, after: torch.Tensor, label: torch.Tensor) -> list[int]:
@@ -148,14 +158,15 @@ def _played(frames: np.ndarray, seconds: float) -> np.ndarray:
     return np.asarray(shown.repeat(larger, 1).repeat(larger, 2))
 
 
-def located(shown: Shown, places: Localisation, out: Path) -> None:
-    """Where a model that points looks, clean and under attack: strips as in the paper's Figure 4.
+def located(shown: Shown, places: Localisation, out: Path, key: str) -> None:
+    """Where a model that points looks, clean and under attack: strips as in the paper's Figure 4.  Drawn once for a `key`.
 
     Clips that are right when clean, those with a silent rival first; PGD raises the recognition loss alone.
     """
-    if out.exists():
+    if _is_drawn(out, key):
         return
     with draft(out, folder=True, locked=True) as made:
+        write_json(made / KEY, key)
         batch, seen = shown.batch, {"clean": shown.batch.x} | shown.adversarial
         with torch.no_grad():
             answers = {name: shown.judge.output(x, ("heat",)) for name, x in seen.items()}
@@ -196,9 +207,10 @@ def over(frame: np.ndarray, heat: torch.Tensor) -> np.ndarray:
 
 def samples(store: Store, out: Path) -> None:
     """A few clips of each class as they are on disk: one frame and the audio, from test clips where there are some."""
-    if out.exists():
+    if _is_drawn(out, key := digest(avrobust.__version__, store.sha256)):
         return
     with draft(out, folder=True, locked=True) as made:
+        write_json(made / KEY, key)
         spec = replace(store.spec, size=SIDE)
         entries = {row["id"]: row for row in store.table.select(["id", "video", "audio", "start", "end"]).to_pylist()}
         listed = []

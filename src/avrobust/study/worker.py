@@ -47,7 +47,7 @@ class Bench:
     @property
     def resolved(self) -> "Bench":
         """The same for a process in another working directory."""
-        return replace(self, out=self.out.resolve(), store=Store.open(self.store.path.resolve()))
+        return replace(self, out=self.out.resolve(), store=replace(self.store, path=self.store.path.resolve()))
 
     def run(self, task: Task) -> Notes:
         """Do a task here."""
