@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from avrobust import FGSM, Threat
 from avrobust.attacks import ANYTHING
@@ -61,6 +62,12 @@ def test_an_adaptation_that_fits_no_part_of_the_network_is_refused():
         Tent().begin(Bare())
     with pytest.raises(ValueError, match="weights that decide from their features, got Bare"):
         Read().begin(Bare())
+
+
+def test_batches_that_differ_between_passes_are_refused():
+    shuffled = DataLoader([(*clips(8).subset([i]).x.map(lambda s: s[0]), i % 4) for i in range(8)], 4, shuffle=True)
+    with pytest.raises(InputError, match=r"the same in each pass .* Neither shuffle"):
+        adapted(network(), shuffled, [Missing(1.0)], ANYTHING, Tent())
 
 
 def test_an_attack_is_no_corruption():

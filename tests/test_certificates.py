@@ -141,6 +141,26 @@ def test_a_vote_that_is_not_sure_is_not_correct():
     assert rows.column("reach")[0] <= 0 < rows.column("reach")[1] == pytest.approx(stats.norm.ppf(0.001**0.001))
 
 
+def test_votes_that_are_not_finite_and_attacks_that_do_not_move_are_said():
+    def fragile(x):  # breaks on noisy copies of the clips that it is surest of
+        z = line(x)
+        return torch.where((x.audio.std(1, keepdim=True) > 1e-4) & (z[:, :1] > 0.2), torch.nan, z)
+
+    def still(model, x, y, threat, seeds):
+        return x
+
+    rows = certify(fragile, near(), Gaussian(audio=0.01, draws=100), still, Threat.l2(audio=0.1))
+    votes = rows.where(mode="smoothed")
+    assert set(votes.column("finite")) == {True, False}
+    alarms = {(f.name, f.model) for f in rows.flags() if f.level == "alarm" and f.model not in ("", "model")}
+    certificate = "Gaussian, audio 0.01"
+    assert alarms == {
+        ("logits not finite", f"model, {certificate}"),
+        ("logits not finite", f"model, still on {certificate}"),
+        ("attack did not move", f"model, still on {certificate}"),
+    }
+
+
 def test_rows_do_not_depend_on_batches():
     net, batch = network(), clips(6)
     with torch.no_grad():

@@ -185,6 +185,34 @@ def test_batches_that_differ_between_passes_are_refused(model, keep_ids):
         evaluate(model, Shuffled(clips(), keep_ids), [FGSM()], THREAT)
 
 
+def moving(x: AV) -> AV:
+    """Clips whose second frame is the first one, moved."""
+    return AV(x.audio, torch.cat([x.visual[:, :1], x.visual[:, :1].roll(2, -1)], 1))
+
+
+LATER_PASSES = {
+    "wave": (lambda x: AV(x.audio.flip(-1), x.visual), "samples"),
+    "mirrored": (lambda x: AV(x.audio, x.visual.flip(-1)), "pixels"),
+    "shifted": (lambda x: AV(x.audio, x.visual.roll(1, -2)), "pixels"),
+    "channels": (lambda x: AV(x.audio, x.visual.flip(2)), "pixels"),
+    "frames": (lambda x: AV(x.audio, x.visual.flip(1)), "pixels"),
+}
+
+
+@pytest.mark.parametrize(("change", "parts"), LATER_PASSES.values(), ids=LATER_PASSES)
+def test_a_pass_with_the_values_of_a_clip_in_another_order_is_refused(change, parts):
+    class Changing:
+        change = staticmethod(lambda x: x)
+
+        def __iter__(self):
+            batch, made = clips(), self.change
+            self.change = change
+            yield replace(batch, x=made(moving(batch.x)))
+
+    with pytest.raises(InputError, match=f"then 'clip/0' labelled 0 with other {parts}. Neither shuffle"):
+        evaluate(linear, Changing(), [FGSM()], THREAT)
+
+
 @pytest.mark.parametrize("later", [4, 0, 8])
 def test_a_pass_with_other_clips_than_the_first_is_refused(later):
     class Changing:

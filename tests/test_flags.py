@@ -43,9 +43,9 @@ def cell(
     return Rows.of(full | facts_of(full["attack"]) | columns)
 
 
-def raised(*cells, controls=(), **probes):
-    table, other = (tabulate(Rows.concat(rows).data) for rows in (cells, controls))
-    return {f.name: f for f in flags(Evidence(table, CLASSES, other, probes))}
+def raised(*cells, controls=(), smoothed=(), **probes):
+    table, other, votes = (tabulate(Rows.concat(rows).data) for rows in (cells, controls, smoothed))
+    return {f.name: f for f in flags(Evidence(table, CLASSES, other, probes, smoothed=votes))}
 
 
 SOUND = [cell(0.9), cell(0.7, audio=0.01), cell(0.4, audio=0.02), cell(0.1, audio=0.04)]
@@ -172,6 +172,22 @@ def test_joint_is_compared_with_parts_of_the_same_budget_only():
 def test_attack_did_not_move(still, rises):
     moved = [0.0] * still + [0.01] * (N - still)
     assert ("attack did not move" in raised(cell(0.9), cell(0.4, audio=0.01, linf_audio=moved))) == rises
+
+
+@pytest.mark.parametrize(
+    "told, flag, says",
+    [
+        ({"linf_audio": 0.0}, "attack did not move", "on up to 90.0 % of the clips"),
+        ({"linf_audio": 0.0, "correct": False}, None, ""),  # the vote was lost already on the clean clip
+        ({"finite": [True] * (N - 1) + [False]}, "logits not finite", "on 1 of 200 clips"),
+        ({}, None, ""),
+    ],
+)
+def test_a_smoothed_model_is_another_one(told, flag, says):
+    found = raised(*SOUND, smoothed=[cell(0.9, "PGD-10 on Gaussian", audio=0.01, mode="smoothed", **told)])
+    assert set(found) - {"one seed"} == ({flag} if flag else set())
+    if flag:
+        assert found[flag].model == "AV, PGD-10 on Gaussian" and says in found[flag].text
 
 
 @pytest.mark.parametrize("square, rises", [(0.2, True), (0.48, False), (0.7, False)])

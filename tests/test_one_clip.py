@@ -12,6 +12,7 @@ from avrobust.attacks.quantized import on_levels
 from avrobust.budget_check import BudgetError
 from avrobust.evaluation.one_clip import as_arrays, as_signals, attack_clip, towards
 from avrobust.objectives import Targeted
+from avrobust.types import InputError
 from nets import clips, network, pointing_net
 
 NAMES = ("dog", "cat", "owl", "fox")
@@ -86,6 +87,26 @@ def test_what_cannot_be_described_is_refused(one):
         attack_clip(network(), one, PGD(steps=1), THREAT, classes=NAMES[:2])
     with pytest.raises(BudgetError):
         attack_clip(network(), one, lambda model, x, y, threat, seeds: x.map(lambda s: s * 0), THREAT, classes=NAMES)
+
+
+def halving(model, x, y, threat, seeds):
+    return x.map(lambda s: s.mul_(0.5))
+
+
+def doubling(x):
+    return x.audio.mul_(2).flip(-1)[:, :4] + x.visual.mean()
+
+
+@pytest.mark.parametrize(
+    ("model", "attack", "culprit"),
+    [(network(), halving, "halving, or the model under it,"), (doubling, Mute(), "the model")],
+    ids=["attack", "model"],
+)
+def test_what_writes_into_the_clip_is_refused(one, model, attack, culprit):
+    kept = one.map(torch.clone)
+    with pytest.raises(InputError, match=f"{culprit} wrote into the audio .* 'clip'"):
+        attack_clip(model, one, attack, THREAT, classes=NAMES)
+    assert all(map(torch.equal, one, kept))
 
 
 def test_attacks_that_take_a_target_and_those_that_do_not():

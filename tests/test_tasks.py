@@ -16,6 +16,7 @@ from avrobust.evaluation import ranking
 from avrobust.evaluation.measures import LabelRanking
 from avrobust.evaluation.ranking import area_under_curve, average_precision, ranked
 from avrobust.evaluation.stats import resampled
+from avrobust.evaluation.tags import recall_by_tag
 from avrobust.evaluation.tasks import Binary, Classification, Embedding, MultiLabel, Regression, Retrieval
 from avrobust.objectives import BinaryCrossEntropy, margin
 from avrobust.types import InputError, Output
@@ -323,13 +324,30 @@ def test_rows_say_what_they_measure_and_come_back_from_a_file(tmp_path):
 def test_logits_that_are_not_finite_are_never_right():
     def broken(x):
         z = logits(x)
-        loud = x.audio.mean(1, keepdim=True) > BATCH.x.audio.mean(1).max()
-        return torch.where(loud, torch.nan, z)
+        changed = ~(x.audio[:, None] == BATCH.x.audio).all(2).any(1)
+        return torch.where(changed[:, None] & (torch.arange(3) < 2), torch.nan, z)
 
-    loud = lambda model, x, y, threat, seeds: AV((x.audio + 0.05).clamp(max=1), x.visual)  # noqa: E731
-    rows = rows_of(broken, TRUE, MultiLabel(), [loud])
-    part = rows.where(subset="A")
-    assert not part.column("finite").all() and not part.column("correct")[~part.column("finite")].any()
+    def shaken(model, x, y, threat, seeds):
+        loud = x.audio.mean(1, keepdim=True) > 0
+        return AV(torch.where(loud, (x.audio + 0.05).clamp(max=1), x.audio), x.visual)
+
+    rows = rows_of(broken, TRUE, MultiLabel(), [shaken])
+    part, yes = rows.where(subset="A"), TRUE.numpy() > 0
+    odd = ~part.column("finite")
+    assert 5 < odd.sum() < 27 and not part.column("correct")[odd].any()
+    # One finite answer of three makes no prediction.
+    wrong = np.where(odd[:, None], np.where(yes, -99, 99), np.nan_to_num(scores(rows, "A")))
+    right = (CLEAN.numpy() > 0) == yes
+    lost = right & ((wrong > 0) != yes)
+    assert rows.numbers[1]["attack success per label"].value == lost.sum() / right.sum()
+    assert rows.numbers[1]["mAP"].value == pytest.approx(average_precision_score(yes, wrong, average="macro"))
+    found = recall_by_tag(part, {}, ("a", "b", "c"))["untagged"]
+    assert found.value == ((wrong > 0) & yes).sum() / yes.sum()
+
+    one = rows_of(lambda x: broken(x)[:, 0], TRUE[:, 0], Binary(), [shaken]).numbers[1]
+    assert one["AUC"].value == pytest.approx(roc_auc_score(yes[:, 0], wrong[:, 0]))
+    called = {"true positive rate": yes[:, 0], "false positive rate": ~yes[:, 0]}
+    assert {name: one[name].value for name in called} == {n: (wrong[on, 0] > 0).mean() for n, on in called.items()}
 
 
 def test_a_clip_of_no_label_and_two_models_of_other_tasks():

@@ -402,6 +402,13 @@ def test_the_kept_weights_are_those_of_the_best_epoch(straight: Trained) -> None
     assert right / total == straight.curve[straight.best_epoch - 1].val_accuracy
 
 
+def test_logits_that_are_not_finite_are_never_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their argmax would be class 0."""
+    decide = AVNet.decide
+    monkeypatch.setattr(AVNet, "decide", lambda net, f: decide(net, f) * (1.0 if net.training else torch.nan))
+    assert run(tmp_path / "AV", replace(RECIPE, epochs=1)).curve[0].val_accuracy == 0
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_others(straight: Trained, tmp_path: Path) -> None:
     torch.manual_seed(12345)
     assert_same(weights(run(tmp_path / "again").net), weights(straight.net))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avrobust.attacks.base import attack_info
 from avrobust.defenses.adaptation import Adaptation, Adapter
+from avrobust.evaluation.batches import CheckedBatches
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats
 from avrobust.evaluation.prepared import condition_columns
@@ -38,7 +39,7 @@ def adapted(
     """Rows of a network that adapts itself, on clean clips and under each corruption: `name` + the adaptation's name.
 
     Each corruption is met by a network as it was trained.  An adapter gets the clips of the batches as they come, and
-    nothing else: give the batches of a size and an order that the model would meet, shuffled where classes come mixed.
+    nothing else: give the batches of a size and an order that the model would meet, shuffled once where classes come mixed.
     `correct_clean` is the answer of the network that adapts to clean clips.  The arguments are those of `evaluate`.
 
     Raises `InputError` for attacks: an attacker would know the adaptation, which a search on the network does not.
@@ -78,7 +79,9 @@ class AdaptingEvaluator:
     """
 
     def __init__(self, net: Network, batches: Any, adaptation: Adaptation, *, name: str = "model") -> None:
-        self._net, self._batches, self._adaptation, self._name = net, as_batches(batches), adaptation, name
+        # Never joined: how a network adapts depends on the size of its batches.
+        self._batches = CheckedBatches(as_batches(batches), lambda clip: 0)
+        self._net, self._adaptation, self._name = net, adaptation, name
 
     @cached_property
     def _clean(self) -> list[Tensor]:

@@ -75,7 +75,7 @@ class LabelRanking(Measures):
 
     def mean_average_precision(self, here: Predictions) -> Estimate:
         """The mean over the labels that can be ranked."""
-        scores, targets = stacked(here, "scores"), stacked(here, "targets") > 0.5
+        scores, targets = scored(here)
         if not scores.size:
             return MISSING
         on = _ranks(targets[0])
@@ -92,7 +92,7 @@ class LabelRanking(Measures):
 
     def per_label(self, here: Predictions) -> Float[np.ndarray, " k"]:
         """Each label's average precision, the mean over models; nan where it has none."""
-        scores, targets = stacked(here, "scores"), stacked(here, "targets") > 0.5
+        scores, targets = scored(here)
         once = np.ones((len(here.clips), 1))
         found = [average_precision(_by_label(s, t), once)[:, 0] for s, t in zip(scores, targets, strict=True)]
         return np.asarray(np.mean(found, axis=0))
@@ -106,7 +106,8 @@ class LabelRanking(Measures):
         return (f"mAP is over {ranks.sum()} of {len(ranks)} labels: the others are on no clip.",)
 
     def _right(self, here: Predictions) -> Bool[np.ndarray, "s n k"]:
-        right: np.ndarray = (stacked(here, "scores") > self.threshold) == (stacked(here, "targets") > 0.5)
+        scores, targets = scored(here)
+        right: np.ndarray = (scores > self.threshold) == targets
         return right if self.label is None else right[..., self.label : self.label + 1]
 
 
@@ -120,7 +121,7 @@ class Detection(Measures):
 
     def numbers(self, here: Predictions, clean: Predictions | None) -> Numbers:
         """AUC, the rates of true and false positives, and attack success."""
-        scores, yes = stacked(here, "scores")[..., 0], stacked(here, "targets")[..., 0] > 0.5
+        scores, yes = (column[..., 0] for column in scored(here))
         called = scores > self.threshold
         return {
             "AUC": self._area(scores, yes),
@@ -202,6 +203,12 @@ def success(here: Predictions) -> Estimate:
 def average(values: Float[np.ndarray, "s n"]) -> Estimate:
     """The mean of numbers that are no shares, with its bootstrap interval."""
     return resampled([partial(_weighted, v) for v in values], values.shape[1], share=False)
+
+
+def scored(here: Predictions) -> tuple[Float[np.ndarray, "s n k"], Bool[np.ndarray, "s n k"]]:
+    """Scores, and where yes would be right.  On clips whose scores are not finite all lie at the wrong end: these are never right."""
+    scores, yes = stacked(here, "scores"), stacked(here, "targets") > 0.5
+    return np.where(here["finite"][..., None], scores, np.where(yes, -np.inf, np.inf)), yes
 
 
 def stacked(here: Predictions, column: str) -> Float[np.ndarray, "s n m"]:

@@ -13,13 +13,14 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from avrobust.budget_check import check
-from avrobust.engine import Victim, Watched, as_judge
-from avrobust.evaluation.checks import check_logits, check_shape
+from avrobust.engine import Deferred, Victim, Watched, as_judge
+from avrobust.evaluation.checks import check_kept, check_logits, check_shape
 from avrobust.evaluation.distortion import distortion
 from avrobust.evaluation.door import check_answer
 from avrobust.evaluation.perception import perceived
+from avrobust.evaluation.prepared import PreparedBatch
+from avrobust.evaluation.tasks import Classification
 from avrobust.objectives import Targeted, display_name
-from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Channel, Model, Output, Signals
 
@@ -120,8 +121,8 @@ def attack_clip(
     with each answer that the attack gets, and ends it by raising an exception.  `rate` is the sampling rate of the audio in Hz: a
     masking threshold needs it, and so does what is said about how audible the attack is.
 
-    Raises `InputError` for a model that cannot be attacked, `ValueError` for another number of classes than it has,
-    `BudgetError` for an attack that leaves its threat.
+    Raises `InputError` for a model that cannot be attacked, and for a model or an attack that writes into its input,
+    `ValueError` for another number of classes than it has, `BudgetError` for an attack that leaves its threat.
 
     >>> from avrobust.attacks import PGD
     >>> model = lambda s: torch.stack([s.audio.mean(1), s.visual.mean((1, 2, 3, 4)) - 0.5], 1)
@@ -131,14 +132,15 @@ def attack_clip(
     ('dog', 'cat', True, 5)
     """
     named = tuple(classes)
-    outputs = check_answer(model, x).shape[1]
+    logits = check_answer(model, x)
+    outputs = logits.shape[1]
     if outputs != len(named):
         raise ValueError(
             f"expected a class name for each of the model's {outputs} outputs, got {len(named)} ({', '.join(named[:8])}). "
             "Name all classes in the order of the outputs."
         )
     where, net = x.audio.device, as_judge(model, x)
-    clean = _answered(net, x)
+    clean = _answered(net, x, id)
     if label is None:
         label = int(clean[0].argmax())
     if target is not None:
@@ -151,18 +153,19 @@ def attack_clip(
         history.append(out.logits.detach().float().softmax(1).cpu())
         watch()
 
-    y = torch.tensor([label], device=where)
-    adversarial = attack(Watched.by(told, net), x, y, threat, Seeds(seed, (id,)))
+    batch, watched = Batch(x, torch.tensor([label], device=where), (id,)), Watched.by(told, net)
+    prepared = PreparedBatch(batch, logits, Deferred(lambda: net), Deferred(lambda: watched), Classification())
+    adversarial = prepared.attacked(attack, threat, seed)
     check(threat, x, adversarial, (id,), display_name(attack))
 
     def judged(probabilities: Float32[np.ndarray, " k"], heat: Float32[np.ndarray, "t h w"] | None) -> Answer:
         predicted = int(probabilities.argmax())
         return Answer(probabilities, heat, predicted != label if target is None else predicted == target)
 
-    answers = {CLEAN: judged(*clean), ADVERSARIAL: judged(*_answered(net, adversarial))}
+    answers = {CLEAN: judged(*clean), ADVERSARIAL: judged(*_answered(net, adversarial, id))}
     for name, channel in (channels or {}).items():
         left = channel(adversarial.map(torch.clone)).map(lambda s: s.to(where))
-        answers[after(name)] = judged(*_answered(net, left))
+        answers[after(name)] = judged(*_answered(net, left, id))
     moved = distortion(threat, x, adversarial) | perceived(x, adversarial, rate)
     return AttackedClip(
         attack=display_name(attack), threat=threat, classes=named, label=label, target=target, x=x, adversarial=adversarial,
@@ -200,9 +203,13 @@ def as_arrays(x: Signals) -> AV[Any]:
 
 
 @torch.no_grad()
-def _answered(net: Victim, x: Signals) -> tuple[Float32[np.ndarray, " k"], Float32[np.ndarray, "t h w"] | None]:
-    """Probabilities and heat map for one clip."""
-    out = net.output(x, ("heat",))
+def _answered(
+    net: Victim, x: Signals, id: str
+) -> tuple[Float32[np.ndarray, " k"], Float32[np.ndarray, "t h w"] | None]:
+    """Probabilities and heat map for one clip, which the model must leave as it is."""
+    lent = x.map(torch.clone)
+    out = net.output(lent, ("heat",))
+    check_kept(x, lent, (id,), "the model")
     logits = check_shape(out.logits, 1)
     check_logits(logits, Batch(x, torch.zeros(1, dtype=torch.long)))
     return logits.float().softmax(1)[0].cpu().numpy(), None if out.heat is None else out.heat[0].float().cpu().numpy()

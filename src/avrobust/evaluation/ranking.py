@@ -32,7 +32,7 @@ class Ranked(NamedTuple):
 def ranked(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Ranked:
     """Clips in the order of their scores."""
     order = np.argsort(-score, kind="stable")
-    falls = np.flatnonzero(np.diff(score[order])) + 1
+    falls = np.flatnonzero(score[order[1:]] != score[order[:-1]]) + 1  # no difference: of two infinities there is none
     return Ranked(order, positive[order], np.append(falls, len(order)))
 
 

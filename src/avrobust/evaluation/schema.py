@@ -33,7 +33,8 @@ SCHEMA = pa.schema(
         # the clip and its predictions; status is "ok", or the reason why there is no prediction
         "clip": _S, "label": _I, "status": _S,
         "pred_clean": _I, "pred": _I, "margin_clean": _F, "margin": _F, "correct_clean": _B, "correct": _B,
-        # whether the logits are finite; otherwise there is no prediction: `pred` is -1, and counts as misclassified
+        # whether the logits are finite; otherwise there is no prediction: `pred` is -1, and counts as misclassified.  Of a
+        # smoothed model, whether they are on all copies; the others vote for no class
         "finite": _B,
         # the size of the perturbation: see `distortion`
         "linf_audio": _F, "linf_visual": _F, "l2_audio": _F, "l2_visual": _F,

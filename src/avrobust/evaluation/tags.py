@@ -61,7 +61,9 @@ def recall_by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, E
     known = [tags.get(clip, {}) for clip in answered.data["clip"].to_pylist()]
     tagged = np.array([[of.get(name, UNTAGGED) for name in classes] for of in known])
     having = {tag: (targets > 0.5) & (tagged == tag) for tag in (*TAGS, UNTAGGED)}
-    return {tag: among((scores > measures.threshold).T, of.T) for tag, of in having.items() if of.any()}
+    finite = np.not_equal(answered.column("finite"), False)  # unless it is said otherwise
+    found = (scores > measures.threshold) & finite[:, None]
+    return {tag: among(found.T, of.T) for tag, of in having.items() if of.any()}
 
 
 def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:

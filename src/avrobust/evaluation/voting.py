@@ -55,7 +55,7 @@ def vote_columns(
         label = int(clips.batch.label[i])
         counts, of_clip = (_certified if attack is certificate else _attacked)(attack, vote, label)
         every.append(counts / max(counts.sum(), 1))
-        told.append(of_clip)
+        told.append(of_clip | {"finite": int(counts.sum()) == of_clip["draws"]})
     shares = torch.from_numpy(np.stack(every)).to(clips.clean)
     columns = clips.task.columns(clips.batch, clips.clean, shares, gallery)
     columns |= {name: [row[name] for row in told] for name in told[0]}

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from avrobust.extras import needs
 from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
+from avrobust.objectives import correct
 from avrobust.progress import Advance, track_progress
 from avrobust.seeds import Seeds, stable_hash
 from avrobust.training import checkpoint, state
@@ -172,10 +173,10 @@ class _Run:
                 )
                 logits = self.net(batch.x)
             total[0] += F.cross_entropy(logits.float(), batch.label, reduction="sum")
-            total[1] += (logits.argmax(1) == batch.label).sum()
+            total[1] += correct(logits, batch.label).sum()
             total[2] += len(batch)
-        loss, correct, count = self.accelerator.reduce(total).tolist()
-        return loss / count, correct / count
+        loss, right, count = self.accelerator.reduce(total).tolist()
+        return loss / count, right / count
 
     def close(self, number: int, val_loss: float, val_accuracy: float) -> None:
         """Add the epoch to the curve, and keep its weights if they are the best so far."""

@@ -107,23 +107,27 @@ def joint_weaker_than_part(seen: Evidence) -> Iterable[Flag]:
 
 def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
     """A correct clip that comes back unchanged suggests a gradient that is zero, not robustness."""
-    still: dict[tuple[str, str, str], list[float]] = {}
-    for c, p in seen.table.items():
-        right = p["correct_clean"]
+    still: dict[tuple[str, str, str, str], list[float]] = {}
+    for c, p in seen.every.items():
+        right, smoothed = p["correct_clean"], c in seen.smoothed
+        if smoothed and np.isfinite(p["reach"].astype(float)).any():  # a certificate, which attacks nothing
+            continue
         for part, modality in MODALITIES.items():
             if c.subset == "clean" or part not in c.subset or not right.any() or seen.ignores(c.model, modality):
                 continue
             if getattr(c.budget, modality).in_time:  # the clean clip may be the worst of all delays
                 continue
-            unmoved = float((p[f"linf_{modality}"][right] == 0).mean())
-            if unmoved > ENOUGH:
-                still.setdefault((c.model, c.attack, modality), []).append(unmoved)
-    for (model, attack, modality), shares in still.items():
+            unmoved = p[f"linf_{modality}"] == 0
+            if smoothed:  # which may get wrong already what the model itself gets right
+                unmoved = unmoved & p["correct"]
+            if (share := float(unmoved[right].mean())) > ENOUGH:
+                still.setdefault((c.model, seen.model_of(c), c.attack, modality), []).append(share)
+    for (model, about, attack, modality), shares in still.items():
         text = (
             f"{attack} left the {modality} input unchanged on up to {percent(max(shares))} % of the clips that {model} "
             f"{'classifies correctly' if seen.measured(model).chance else 'gets right'}, under {len(shares)} budget{'s' if len(shares) > 1 else ''}."
         )
-        yield Flag("attack did not move", "alarm", text, model)
+        yield Flag("attack did not move", "alarm", text, about)
 
 
 def gradient_free_beats_gradients(seen: Evidence) -> Iterable[Flag]:

@@ -52,6 +52,15 @@ class Evidence:
     measures: Mapping[str, Measures] = field(default_factory=dict)
     smoothed: Table = field(default_factory=dict)
 
+    @property
+    def every(self) -> Table:
+        """Predictions of models and of smoothed models."""
+        return {**self.table, **self.smoothed}
+
+    def model_of(self, condition: Condition) -> str:
+        """The model that predictions are of: a smoothed model is another one than the model."""
+        return f"{condition.model}, {condition.attack}" if condition in self.smoothed else condition.model
+
     def measured(self, model: str) -> Measures:
         """What the task of a model measures."""
         return self.measures.get(model, ACCURACY)

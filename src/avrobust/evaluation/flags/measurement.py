@@ -60,14 +60,15 @@ def only_single_step(seen: Evidence) -> Iterable[Flag]:
 
 def not_finite(seen: Evidence) -> Iterable[Flag]:
     """Logits that are not finite are no prediction; they count as misclassified, and show that the arithmetic broke."""
-    for c, p in seen.table.items():
+    for c, p in seen.every.items():
         if (broken := ~p["finite"]).any():
             first = p.clips[int(broken.any(0).argmax())]
+            counted = "votes for no class" if c in seen.smoothed else "misclassified"
             text = (
                 f"{c.model} under {c.attack} gives logits that are not finite on {int(broken.any(0).sum())} of "
-                f"{len(p.clips)} clips, first on '{first}': counted as misclassified."
+                f"{len(p.clips)} clips, first on '{first}': counted as {counted}."
             )
-            yield Flag("logits not finite", "alarm", text, c.model)
+            yield Flag("logits not finite", "alarm", text, seen.model_of(c))
 
 
 def localises_no_better_than_the_centre(seen: Evidence) -> Iterable[Flag]:
