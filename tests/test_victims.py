@@ -17,6 +17,7 @@ from avrobust.engine.recognise import ALONE, BESIDE_ALL, BESIDE_ONE
 from avrobust.engine.twostream import encoder_by_encoder
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
+from avrobust.models.zoo import NetSpec
 from avrobust.types import Output
 from nets import clips, linear, network
 
@@ -230,7 +231,7 @@ def test_a_surrogate_draws_nothing_whether_it_is_the_first_or_the_second(monkeyp
     state = torch.get_rng_state()
     for _ in range(2):
         engine.surrogate(net, ONE)
-        network()
+        NetSpec(classes=3, width=16).build(seed=0)
         assert torch.equal(torch.get_rng_state(), state)
     assert everywhere == []  # no GPU is seeded for what runs here
 
