@@ -159,6 +159,13 @@ def test_a_random_model_is_averaged(defended):
     def careless(x):
         return linear(x) + torch.randn(len(x.audio), 4)
 
+    def silent(x):  # no answer to the first clip
+        return careless(x).index_fill(0, torch.tensor([0]), torch.inf)
+
+    assert is_random(silent, batch.x)
+    for nothing in (torch.nan, torch.inf):
+        assert not is_random(lambda x, to=nothing: linear(x).index_fill(0, torch.tensor([0]), to), batch.x)
+
     model = engine.BlackBox(careless)
     assert len(ways(model, batch.x)) == 1 and ways(model, batch.x)[0](model).draws == 8
 

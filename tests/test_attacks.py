@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -450,6 +450,23 @@ class TestEngine:
         some = known.subset(slice(2, 5))
         value, _ = engine.gradient(some, margin, batch.x.map(lambda s: s[2:5]), batch.label[2:5], both)
         assert torch.allclose(value, margins(net(batch.x), batch.label)[2:5], atol=1e-6)
+
+    def test_objectives_that_hold_tensors_are_told_apart(self):
+        @dataclass(frozen=True)
+        class Away:
+            start: torch.Tensor
+
+            def value(self, out, y):
+                return (out.logits - self.start).square().sum(1)
+
+            def success(self, out, y):
+                return None
+
+        batch, known = clips(3), victim(network()).cache_embeddings(clips(3).x)
+        known = known.cache_clean_gradients(batch.x, batch.label)
+        for start in (torch.zeros(4), torch.ones(4)):
+            value, _ = engine.gradient(known, Away(start), batch.x, batch.label, Threat.linf(audio=0.01))
+            torch.testing.assert_close(value, (network()(batch.x) - start).square().sum(1))
 
     def test_a_feature_defense_is_part_of_what_is_known_at_the_clean_clips(self):
         batch, net = clips(10), defended()

@@ -258,6 +258,8 @@ def test_what_cannot_be_certified_is_refused():
     for wrong in ({"kept_audio": 0}, {"kept_visual": 65}, {"kept_audio": None, "kept_visual": None}):
         with pytest.raises(ValueError, match=r"between 1 and|expected a modality"):
             Ablation(**wrong)
+    with pytest.raises(ValueError, match="at most the 4 segments and 64 patches of the ablation, got 5 and 1"):
+        Elements(Ablation(segments=4, kept_audio=1), audio=5)
 
 
 def test_the_report_draws_the_lower_bound_beside_the_upper_one():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Batch, Published, Seeds, Square, Threat, engine, evaluate
-from avrobust.attacks import Quantized, Transfer
+from avrobust.attacks import Quantized, Transfer, by_name
 from avrobust.engine import GradientError
 from avrobust.evaluation.probe import probe
 from avrobust.models.fusion import Concat
@@ -167,18 +167,31 @@ def test_nobody_asks_twice_whether_a_modality_is_ignored():
     assert len(seen) < 40
 
 
+class Turned:
+    """Away from the clean clip's logits, and features."""
+
+    name, needs = "turned", ("clean",)
+
+    def value(self, out, y):
+        now, then = ([o.logits, *(o.features or ())] for o in (out, out.clean))
+        return -sum((s * c).sum(1) for s, c in zip(now, then, strict=True))
+
+    def success(self, out, y):
+        return None
+
+
 BLOCKS = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}
 
 
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 @pytest.mark.parametrize("model", [linear, network()], ids=["linear", "network"])
 def test_a_block_around_an_evaluation_changes_nothing(block, model):
-    attacks = [FGSM(), PGD(steps=3, stop=True), APGD(steps=4), Square(queries=3)]
+    attacks = [FGSM(), PGD(steps=3, stop=True), APGD(steps=4), PGD(steps=2, objective=Turned()), Square(queries=3)]
     wanted = evaluate(model, [BATCH], attacks, BOTH)
     with block():
         inside = evaluate(model, [Batch(BATCH.x.map(torch.clone), BATCH.label.clone(), BATCH.ids)], attacks, BOTH)
         craft = engine.surrogate(model, BATCH.x.map(torch.clone)).cache_embeddings(BATCH.x)
-        for attack in attacks[:3]:
+        for attack in attacks[:4]:
             assert not torch.equal(attacked(attack, craft).audio, BATCH.x.audio)
     for column in ("correct", "linf_audio", "linf_visual"):
         np.testing.assert_array_equal(inside.column(column), wanted.column(column))
@@ -210,7 +223,7 @@ def test_weights_made_in_inference_mode():
         attacked(PGD(), lambda x: head(x.audio[:, :24]).sigmoid() * 4, Threat.linf(audio=0.1))
 
 
-@pytest.mark.parametrize("attack", [*SEARCHES, Published("FGSM")], ids=repr)
+@pytest.mark.parametrize("attack", [*SEARCHES, by_name("DI-MIM-3"), by_name("NI-MIM-3"), Published("FGSM")], ids=repr)
 def test_a_gradient_that_is_not_finite_names_its_clip(attack):
     """The square root of silence: the value is 0, the gradient is not."""
     x = BATCH.x.map(torch.clone)

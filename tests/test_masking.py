@@ -1,15 +1,18 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
 
 from avrobust import APGD, AV, FGSM, MIM, PGD, AVAutoAttack, Ball, BudgetError, Seeds, Threat
+from avrobust.attacks import Diverse
 from avrobust.budget_check import check
 from avrobust.evaluation.budget_grid import BudgetGrid, evaluate_budgets
 from avrobust.evaluation.evaluator import Evaluator
-from avrobust.limits import PsychoacousticMask
+from avrobust.limits import PsychoacousticMask, masking
 from nets import clips, network
 
 
@@ -130,13 +133,31 @@ def test_a_silent_clip_may_not_change():
     assert (ball.distance(x, x) == 0).all()
 
 
-@pytest.mark.parametrize("attack", [FGSM(), PGD(steps=2), MIM(steps=2), APGD(steps=3), AVAutoAttack(steps=2)], ids=repr)
+@pytest.mark.parametrize(
+    "attack", [FGSM(), PGD(steps=2), MIM(steps=2, look_ahead=True), APGD(steps=3), AVAutoAttack(steps=2)], ids=repr
+)
 def test_attacks_stay_below_the_threshold(attack):
     batch, net = clips(3), network()
     threat = Threat.linf(audio="masking threshold", visual="0.2 texture").at_rate(11025)
     made = attack(net, batch.x, batch.label, threat, Seeds(0, batch.ids))
     check(threat, batch.x, made, batch.ids, "mine")
     assert (made.audio != batch.x.audio).any()
+
+
+def test_threads_that_look_up_one_clip_count_it_once(monkeypatch):
+    known, both, x = masking._Known(), Barrier(2), waves(8000)[:1]
+    slow = lambda mask, wave: np.ones((both.wait(10) + 3, 8))[:3]  # noqa: E731, both are under way
+    monkeypatch.setattr(PsychoacousticMask, "threshold", slow)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: known(PsychoacousticMask(8000), x), range(2)))
+    assert known._bytes == sum(found.nbytes for found in known._kept.values()) > 0
+
+
+@pytest.mark.parametrize("attack", [FGSM(stop=True), PGD(stop=True, restarts=2), MIM(stop=True, variations=(Diverse(),)), APGD()], ids=repr)  # fmt: skip
+def test_a_search_ends_when_all_clips_are_fooled(attack):
+    net, x, threat = network(), clips(3).x, Threat.linf(audio="masking threshold").at_rate(11025)
+    y = (net(x).argmax(1) + 1) % 4
+    assert (net(attack(net, x, y, threat, Seeds(0, tuple("abc")))).argmax(1) != y).all()
 
 
 def test_what_is_louder_than_the_threshold_is_refused():

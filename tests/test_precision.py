@@ -89,6 +89,26 @@ def test_what_runs_in_low_precision_is_found_once_until_the_model_changes():
     assert low().rounding != first.rounding and len(runs) == measured
 
 
+@pytest.mark.parametrize("one_trunk", [True, False], ids=["one trunk", "one weight in two layers"])
+def test_layers_that_share_their_weights_have_a_precision(one_trunk, monkeypatch):
+    gains = iter([AV(0.0, 0.0)] * 2)  # the first quarter of the layers stays in float32
+    monkeypatch.setattr(lowprecision, "gained", lambda *_: next(gains, AV(1.0, 1.0)))
+    layers = lambda: nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(16, 16), nn.ReLU())))  # noqa: E731
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trunk = layers()
+        encoders = AV(
+            *(nn.Sequential(nn.Flatten(), nn.Linear(n, 16), trunk if one_trunk else layers()) for n in (64, 48))
+        )
+        net = AVNet(encoders, Concat(AV(16, 16)), 4, classifier_std=1.0).eval()
+        x = AV(torch.rand(8, 64), torch.rand(8, 1, 3, 4, 4))
+    if not one_trunk:
+        net.visual[2][6].weight = net.visual[2][0].weight
+    low = engine.surrogate(net, x, "bfloat16")
+    assert low.precision == torch.bfloat16
+    assert (low(x) - net(x)).abs().max() < 0.1 * net(x).abs().max()
+
+
 def test_a_low_precision_that_would_weaken_attacks_is_left_out(monkeypatch):
     net, batch = sharp()
     monkeypatch.setattr(lowprecision, "ENOUGH", 2.0)

@@ -136,6 +136,18 @@ def test_settings_that_make_no_sense_are_refused(make):
         make()
 
 
+def test_looking_ahead_goes_a_step_further_in_l2():
+    batch, net, seen = several(), network(), []
+
+    def model(s):
+        seen.append((s.audio - batch.x.audio).detach().norm(dim=1).max())
+        return net(s)
+
+    attack, threat = MIM(steps=4, look_ahead=True), Threat.l2(audio=0.1)
+    attack(model, batch.x, batch.label, threat, Seeds(0, batch.ids))
+    assert 0.099 < max(seen) < 0.101  # three steps of a quarter, and one ahead
+
+
 def test_a_random_model_is_averaged():
     net, batch = network(), several()
     torch.manual_seed(0)

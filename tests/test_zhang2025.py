@@ -1,5 +1,6 @@
 """TIA, MMA, TMA: objectives, attacks, networks."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from avrobust import AV, MIM, Rows, Seeds, Threat, engine, evaluate
 from avrobust.attacks import ANYTHING, Transfer, attack_info
 from avrobust.budget_check import check
 from avrobust.corruptions import Gap
-from avrobust.defenses import Adversarial
+from avrobust.defenses import Adversarial, Gate, Sensitivity
 from avrobust.objectives import WithSimilarity
 from avrobust.papers.zhang2025 import MMA, TIA, TMA, TemporalAndModality, claims, misalignment, temporal_variation
 from avrobust.papers.zhang2025.claims import OPPOSITE, PLAIN
@@ -69,6 +70,24 @@ def test_segments_are_those_that_the_features_are_the_mean_of(net):
     fixed = victim.fix_unattacked(batch.x, BOTH.only("V"))
     assert fixed.output(batch.x, ("segments",)).segments.map(lambda z: z.shape[1]) == AV(1, 3)
     assert victim.output(batch.x).segments is None
+    # without gradients in chunks, as features are
+    few, runs = replace(victim, chunk_size=engine.ChunkSize(1)), []
+    hook = net.audio.backbone.register_forward_hook(lambda _, args, __: runs.append(len(args[0])))
+    with torch.no_grad():
+        chunked = few.output(batch.x, ("segments",))
+    hook.remove()
+    assert runs == [4] * 4  # the segments of a clip
+    for z, c in zip(out.segments, chunked.segments, strict=True):
+        torch.testing.assert_close(z, c)
+
+
+def test_the_front_end_moves_with_the_network(net):
+    elsewhere = copy.deepcopy(net).to("meta")
+    elsewhere(batch_of().x.map(lambda s: s.to("meta")))
+    assert {s.device.type for s in elsewhere.buffers()} == {
+        "meta"
+    } and elsewhere.audio.front_end.prepare.filters.is_meta
+    assert net.spec and not [key for key in net.state_dict() if "front_end" in key]  # checkpoints stay as they are
 
 
 @pytest.mark.parametrize("attack", [TIA(steps=2), MMA(steps=2), TMA(steps=2), MMA(steps=2, objective=TemporalAndModality(modality=1.0, level="predictions"))], ids=repr)  # fmt: skip
@@ -206,13 +225,18 @@ class TestCurriculum:
         assert torch.equal(some.visual, out.visual[[5, 9]])
         assert masked(x, 0.0, seeds) is x
 
-    def test_features_are_dropped_inside_only(self, net):
+    @pytest.mark.parametrize("measured", [False, True])
+    def test_features_are_dropped_inside_only(self, net, measured):
         batch = batch_of()
+        if measured:
+            net = copy.deepcopy(net)
+            net.feature_defense = Gate(Sensitivity()).fill(net, [batch_of()] * 3, seed=0)
         with dropped(net, 0.5, Seeds(0, batch.ids)):
             once, again = net.embed(batch.x), net.embed(batch.x)
         plain = net.embed(batch.x)
         for f, g, p in zip(once, again, plain, strict=True):
             assert torch.equal(f, g)
+            f, p = f[:, : net.audio.width], p[:, : net.audio.width]  # without what is measured
             assert 0.3 < float((f == 0).float().mean()) < 0.75
             torch.testing.assert_close(f[f != 0], 2 * p[f != 0])
 

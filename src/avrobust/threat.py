@@ -152,7 +152,7 @@ class Ball:
         return g / _norm(g, "l2").clamp_min(torch.finfo(g.dtype).tiny) * (w * self.eps)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
-        """The nearest allowed perturbation of the clean `x`: inside the budget, and `x + delta` inside the range.
+        """An allowed perturbation of the clean `x` near `delta`, in linf the nearest: inside the budget, `x + delta` inside the range.
 
         Below a masking threshold an allowed one that is near: see `PsychoacousticMask.project`.
         """

@@ -114,17 +114,14 @@ class PGD:
     def _ascend(self, search: Search, delta: Signals) -> None:
         velocity = None
         for step in steps(self.steps):
-            delta, velocity = self._step(search, delta, velocity, step)
+            grad, delta, velocity = self._gradient(search, delta, velocity, step)
+            if not len(search):
+                return
+            grad = self._accumulate(velocity, grad)
+            delta = search.threat.map(self._moved, delta, grad, search.x)
+            velocity = None if self.momentum is None else grad
+            del grad  # without momentum its memory is free for the next one
         search.end(delta)
-
-    def _step(
-        self, search: Search, delta: Signals, velocity: Signals | None, step: int
-    ) -> tuple[Signals, Signals | None]:
-        """(delta, velocity) after a step, each for the clips that stay active."""
-        grad, delta, velocity = self._gradient(search, delta, velocity, step)
-        grad = self._accumulate(velocity, grad)
-        delta = search.threat.map(self._moved, delta, grad, search.x)
-        return delta, None if self.momentum is None else grad
 
     def _gradient(
         self, search: Search, delta: Signals, velocity: Signals | None, step: int
@@ -133,7 +130,7 @@ class PGD:
         if not (self.variations or self.look_ahead):
             _, grad, delta, velocity = search.value_and_grad(delta, velocity)
             return grad, delta, velocity
-        if len(search) and (self.keep == "best" or self.stop):
+        if self.keep == "best" or self.stop:
             on, _ = search.value(delta)
             delta, velocity = subset(delta, on), subset(velocity, on)
         if not len(search):
@@ -141,7 +138,7 @@ class PGD:
         at = delta
         if self.look_ahead and velocity is not None:
             reach = self._length * (self.momentum or 0.0)
-            moves = search.threat.map(lambda ball, v, s: ball.eps * ball.weight(s) * v, velocity, search.x)
+            moves = search.threat.map(_ahead, velocity, search.x)
             at = delta.map(lambda d, m: d + reach * m, moves)
         return varied_gradient(search.active, search.objective, at, self.variations, step), delta, velocity
 
@@ -206,6 +203,11 @@ class MIM(PGD):
     @property
     def _length(self) -> float:
         return 1.0 / self.steps if self.step is None else self.step
+
+
+def _ahead(ball: Ball, velocity: Tensor, x: Tensor) -> Tensor:
+    """The move of full budget along the momentum; in linf the momentum itself, whose mean size is about 1, as in the paper."""
+    return velocity * (ball.weight(x) * ball.eps) if ball.norm == "linf" else ball.ascent(velocity, x)
 
 
 def _mean_size(g: Tensor) -> Tensor:

@@ -171,8 +171,6 @@ class Search:
 
         `state` is what else a search keeps per clip: signals, anything with `subset`, or None.
         """
-        if not len(self):
-            return torch.zeros(0), delta, delta, *state
         value, grad, won = self.active.value_and_grad(self.objective, delta)
         self.active = self.active.under_way()
         on, _ = self._count(value, won, delta, grad)
@@ -184,8 +182,6 @@ class Search:
 
     def end(self, delta: Signals) -> None:
         """End a run: keep its last iterate where it is the best so far, or with `keep` "last" in any case."""
-        if not len(self):
-            return
         if self.keep == "last":
             left = slice(None) if self.active.over is None else ~self.active.over
             self.best.finalize(self.active.clips[left], subset(delta, left))

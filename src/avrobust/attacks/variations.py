@@ -229,7 +229,9 @@ def varied_gradient(
             return x
 
         there = replace(active, victim=_Varied(changed, active.victim, active.seeds))
-        grads.append(there.value_and_grad(objective, delta)[1])
+        value, grad, _ = there.value_and_grad(objective, delta)
+        engine.check_sound(value, grad, active.seeds.ids)
+        grads.append(grad)
     mean = grads[0].map(lambda *every: sum(every) / len(every), *grads[1:])
     for variation in variations:
         mean = mean.map(lambda g, on, v=variation: v.gradient(g) if on else g, attacked)

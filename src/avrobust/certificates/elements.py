@@ -42,6 +42,12 @@ class Elements:
 
     def __post_init__(self) -> None:
         check_settings(audio=(self.audio, 0), visual=(self.visual, 0))
+        segments, patches = self.ablation.segments, self.ablation.grid**2
+        if self.audio > segments or self.visual > patches:
+            raise ValueError(
+                f"expected at most the {segments} segments and {patches} patches of the ablation, got {self.audio} and "
+                f"{self.visual}. Attack fewer, or give an Ablation of more."
+            )
 
     @property
     def name(self) -> str:

@@ -54,7 +54,9 @@ class Lowering:
                 layer.forward = partial(_exactly, layer.forward)
             for layer in map(part.get_submodule, low):
                 if not isinstance(vars(layer).get("forward"), Packed):
-                    layer.to(torch.bfloat16)  # once: autocast would in every step
+                    # Once: autocast would in every step.  Not in place: another layer may have the same weights.
+                    for name, weight in layer.named_parameters(recurse=False):
+                        setattr(layer, name, nn.Parameter(weight.to(torch.bfloat16), requires_grad=False))
         return victim.in_precision(torch.bfloat16, self.rounding)
 
 

@@ -156,7 +156,7 @@ def _tried(work: Callable[[], list[Tensor]], device: torch.device) -> list[Tenso
 
 
 def agree(a: Sequence[Tensor] | None, b: Sequence[Tensor] | None) -> bool:
-    """Whether two lists of tensors are the same but for rounding; None agrees with nothing.
+    """Whether two lists of tensors are the same but for rounding, also where they are not finite; None agrees with nothing.
 
     >>> agree([torch.ones(2)], [torch.ones(2) + 1e-6]), agree([torch.ones(2)], None)
     (True, False)
@@ -164,10 +164,14 @@ def agree(a: Sequence[Tensor] | None, b: Sequence[Tensor] | None) -> bool:
     if a is None or b is None or len(a) != len(b):
         return False
     return all(
-        p.shape == q.shape
-        and torch.allclose(p, q, rtol=SAME, atol=SAME * float(p.abs().max()) if p.numel() else 0.0, equal_nan=True)
+        p.shape == q.shape and torch.allclose(p, q, rtol=SAME, atol=SAME * _largest(p), equal_nan=True)
         for p, q in zip(a, b, strict=True)
     )
+
+
+def _largest(s: Tensor) -> float:
+    """The largest absolute value that is finite; 0 where there is none."""
+    return float(s.nan_to_num(0.0, 0.0, 0.0).abs().max()) if s.numel() else 0.0
 
 
 def noise_like(example: Signals) -> Signals:

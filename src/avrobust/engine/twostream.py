@@ -65,7 +65,7 @@ class TwoStream(Victim):
         if "segments" in needs and all(
             hasattr(e, "with_segments") for e in getattr(self.net, "encoders", None) or (None,)
         ):
-            features, segments = self._with_segments(x)
+            features, segments = map(joined, zip(*self._in_chunks(x, TwoStream._with_segments), strict=True))
         else:
             features = self.embed(x)
         out = replace(self._decide(features, needs), segments=segments)
@@ -76,10 +76,13 @@ class TwoStream(Victim):
 
     def embed(self, x: Signals) -> AV[Tensor]:
         """The embeddings of both streams, in float32: (b d) each, or what the network's encoders give."""
+        return joined(self._in_chunks(x, TwoStream._embed))
+
+    def _in_chunks(self, x: Signals, work: "Callable[[TwoStream, Signals], T]") -> list[T]:
         # Gradients need a chunk's whole way to the objective; see `value_and_grad`.
         if torch.is_grad_enabled():
-            return self._embed(x)
-        return joined(self.chunk_size.map(x, lambda on: self.subset(on)._embed(x.map(lambda s: s[on]))))
+            return [work(self, x)]
+        return self.chunk_size.map(x, lambda on: work(self.subset(on), x.map(lambda s: s[on])))
 
     def _embed(self, x: Signals) -> AV[Tensor]:
         if not self.as_written and torch.is_grad_enabled():
@@ -176,7 +179,9 @@ class TwoStream(Victim):
     @property
     def parts(self) -> Sequence[nn.Module]:
         # What follows the encoders is small, and stays in float32.
-        return tuple(self.net.encoders) if self.embeds is encoder_by_encoder else super().parts
+        encoders = tuple(self.net.encoders) if self.embeds is encoder_by_encoder else ()
+        apart = encoders and set(encoders[0].parameters()).isdisjoint(encoders[1].parameters())
+        return encoders if apart else super().parts  # a layer of both encoders has one precision
 
     def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "TwoStream":
         chunk_size = self.chunk_size.for_precision(self.precision, precision)

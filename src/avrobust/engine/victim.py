@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -142,6 +143,7 @@ class Victim(ABC):
             y, wanted = normal(y), [s for s in x if s.requires_grad]
             try:
                 out = self.output(x, needs_of(objective))
+                out = replace(out, clean=out.clean and out.clean.map(normal))
                 value = objective.value(out, y)
                 check_value(value, objective, len(y))
                 total = value.sum()  # a sum: each clip keeps its own gradient

@@ -308,8 +308,9 @@ class _Known:
                 return self._kept[key]
         found = torch.from_numpy(mask.threshold(wave.astype(np.float64))).float()
         with self._lock:
-            self._kept[key] = found
-            self._bytes += found.nbytes
+            if key not in self._kept:  # another thread may have been faster
+                self._kept[key] = found
+                self._bytes += found.nbytes
             while self._bytes > KEPT:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return found

@@ -76,7 +76,7 @@ class MelSettings:
     hop: int  # samples from one frame to the next
     fft: int
     mel: MelFilters
-    frames: int  # of the spectrogram
+    frames: int | None  # of the spectrogram; None: as many as the clip has
     floor: float  # power below it counts as this much
     log: float  # the logarithm's base
     decibels: float = 1.0  # the logarithm is multiplied by it
@@ -203,7 +203,7 @@ class LogMel(nn.Module):
         log = (power @ self.filters.to(wave)).clamp_min(s.floor).log() * (s.decibels / math.log(s.log))
         if s.depth is not None:
             log = torch.maximum(log, log.amax((1, 2), keepdim=True) - s.depth)
-        log = nn.functional.pad(log, (0, 0, 0, s.frames - log.shape[1]))
+        log = nn.functional.pad(log, (0, 0, 0, (s.frames or log.shape[1]) - log.shape[1]))
         log = (log - s.mean) / s.std
         if s.layout == "mel first":
             log = log.transpose(1, 2)
@@ -212,7 +212,7 @@ class LogMel(nn.Module):
     def _fit(self, wave: Tensor) -> Tensor:
         """Clips of the length that the encoder expects."""
         s, n = self.settings, wave.shape[1]
-        most = s.samples or (s.frames - 1) * s.hop + s.frame
+        most = s.samples or (n if s.frames is None else (s.frames - 1) * s.hop + s.frame)
         if n > most and not s.cut:
             raise ValueError(
                 f"expected clips of at most {most / s.rate:g} s, got {n / s.rate:g} s. The processor crops longer clips "

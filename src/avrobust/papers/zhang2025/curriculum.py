@@ -18,7 +18,7 @@ from avrobust.attacks.base import wrapped_info
 from avrobust.defenses import Adversarial
 from avrobust.engine import as_victim
 from avrobust.facts import AttackInfo
-from avrobust.models.network import Loss, Network, loss_at_progress
+from avrobust.models.network import Loss, Measured, Network, loss_at_progress
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Ball, Threat
@@ -152,7 +152,9 @@ def dropped(net: Network, share: float, seeds: Seeds) -> Iterator[None]:
                     kept = seeds.uniform(f.detach().float(), "dropout", name) >= 2 * share - 1
                     return f * kept / (1 - share)
 
-                hooks.callback(encoder.register_forward_hook(drop).remove)
+                # What a feature defense measures is no feature, and its wrapper is another one in each run.
+                inner = encoder.encoder if isinstance(encoder, Measured) else encoder
+                hooks.callback(inner.register_forward_hook(drop).remove)
         yield
 
 

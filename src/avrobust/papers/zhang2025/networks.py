@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avrobust.models.frontends.audio import LogMel, MelFilters, MelSettings
+from avrobust.models.frontends.audio import AudioFrontEnd, MelFilters, MelSettings
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Spec, known, refuse_few, weights_drawn_by
 from avrobust.models.visual import resnet18
@@ -92,6 +92,12 @@ class SpectrogramNet(nn.Module):
     def __init__(self, backbone: nn.Module, width: int, rate: int, segments: int) -> None:
         super().__init__()
         self.backbone, self.width, self.rate, self.segments = backbone, width, rate, segments
+        self.hop, frame = round(HOP_S * rate), round(WINDOW_S * rate)
+        mel = MelSettings(
+            rate, frame, self.hop, 1 << (frame - 1).bit_length(), MelFilters(BANDS, 40.0, rate / 2, "slaney", "slaney"),
+            frames=None, floor=1e-6, log=2.718281828459045, mean=LEVEL, std=SPREAD,
+        )  # fmt: skip
+        self.front_end = AudioFrontEnd(mel, rate)
 
     def forward(self, wave: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """Features of waveforms."""
@@ -99,27 +105,10 @@ class SpectrogramNet(nn.Module):
 
     def with_segments(self, wave: Float[Tensor, "b n"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b s d"]]:
         """The features of the clips, and those of each stretch."""
-        log_mel = self._front_end(wave.shape[1])
-        spectrogram = log_mel(wave.double()).to(wave.dtype)
-        length = spectrogram.shape[1] // self.segments
-        images = spectrogram[:, : length * self.segments].reshape(-1, 1, length, BANDS)
+        length = wave.shape[1] // self.hop // self.segments
+        images = self.front_end(wave)[:, : length * self.segments].reshape(-1, 1, length, BANDS)
         parts = self.backbone(images).view(len(wave), self.segments, self.width)
         return parts.mean(1), parts
-
-    def _front_end(self, samples: int) -> LogMel:
-        """For clips of this length; made once."""
-        made = self.__dict__.setdefault("_made", {})
-        if samples not in made:
-            hop, frame = round(HOP_S * self.rate), round(WINDOW_S * self.rate)
-            made[samples] = LogMel(
-                MelSettings(
-                    self.rate, frame, hop, 1 << (frame - 1).bit_length(),
-                    MelFilters(BANDS, 40.0, self.rate / 2, "slaney", "slaney"),
-                    frames=samples // hop, floor=1e-6, log=2.718281828459045, mean=LEVEL, std=SPREAD,
-                )
-            )  # fmt: skip
-        found: LogMel = made[samples]
-        return found
 
 
 class _Pooled(nn.Module):
