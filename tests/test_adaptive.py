@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avrobust import AV, PGD, AVAutoAttack, Seeds, Threat, engine
+from avrobust import AV, PGD, AVAutoAttack, Batch, Seeds, Threat, engine
 from avrobust.attacks.adaptive import is_random, ways
 from avrobust.defenses import Broken, ExFMem, saving
 from avrobust.engine import recognise
@@ -98,6 +98,13 @@ def test_probes_count_on_all_clips_what_they_find_on_a_few(defended):
     assert random["random"] == pytest.approx(float(loud.float().mean())) and random["sociable"] == 0
     shared = probe(lambda x: on_loud(x, lambda a: 10.0 * torch.full((len(a), 1), float(len(a) > 1))), batch)
     assert shared["sociable"] == pytest.approx(float(loud.float().mean())) and shared["random"] == 0
+
+
+def test_what_all_clips_share_is_not_taken_for_ignored():
+    batch = clips(6)
+    silent = Batch(batch.x.map(lambda s, part: 0 * s if part else s, AV(True, False)), batch.label)
+    found = probe(lambda x: torch.stack([x.audio.abs().sum(1), x.visual.sum((1, 2, 3, 4))], 1), silent)
+    assert found["ignores"] == {"audio": False, "visual": False}
 
 
 def test_what_was_random_once_stays_random(defended):

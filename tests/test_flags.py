@@ -232,6 +232,30 @@ def test_a_modality_is_ignored(changed, rises):
         assert "audio" in found["a modality is ignored"].text
 
 
+@pytest.mark.parametrize("budgets", [{"audio": 0.01}, {"audio": 0.01, "visual": 0.01}])
+@pytest.mark.parametrize("clips", [8, 64])
+def test_a_deaf_model_is_found_by_any_attack_on_audio(budgets, clips):
+    deaf = probed(flat=1.0) | {
+        "clips": clips,
+        "ignores": {"audio": True, "visual": False},
+        "moved": {"audio": 0, "visual": clips},
+    }
+    found = raised(cell(0.9), cell(0.9, **budgets), AV=deaf)
+    assert "hardly uses its audio" in found["a modality is ignored"].text
+    assert "a modality is ignored" not in raised(cell(0.9), cell(0.9, visual=0.01), AV=deaf)
+
+
+def test_one_clip_says_little_about_a_model():
+    one = probed() | {"clips": 1, "moved": {"audio": 0, "visual": 0}}
+    found = raised(cell(0.9), cell(0.1, audio=0.01, visual=0.01), AV=one)
+    assert found["probed on one clip"].level == "note" and "a modality is ignored" not in found
+
+
+def test_silence_that_hardly_moved_did_not_move():
+    cells = cell(0.9), cell(0.9, audio=0.01, linf_audio=1e-13)
+    assert "attack did not move" in raised(*cells)
+
+
 def probed(random=0.0, sociable=0.0, faint=0.0, flat=0.0, explained=1.0):
     return {"clips": 64, "random": random, "sociable": sociable,
             "faint": {"audio": faint, "visual": 0.0}, "flat": {"audio": flat, "visual": 0.0}, "explained": {"audio": explained, "visual": 1.0}}  # fmt: skip

@@ -21,15 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget
+from avrobust.facts import IMAGENET_STD, ROUNDING, Budget, ModalityBudget
 from avrobust.limits import Limit, PsychoacousticMask
 from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, Signals, doubles
 from avrobust.units import LINEAR, Norm, Scale, number, scaled, size
 
 NORMS: tuple[Norm, ...] = ("linf", "l2", "masking")
-# x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
-ROUNDING = 1e-7
 # A perturbation this many times as strong as the signal, in dB SNR, is a sign that was forgotten.
 LOUDEST = 10.0
 

@@ -74,7 +74,10 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
         "sociable": sociable,
         "faint": dict(strong.map(lambda m, c: _share((c <= FAINT * m) & (m > 0)), weak).items()) if weak else {},
         "flat": dict(strong.map(lambda m: _share(~(m > 0))).items()),
-        "ignores": dict(others.map(lambda z: len(y) > 1 and torch.equal(z, first)).items()),
+        # What all clips share cannot be missed.
+        "ignores": dict(
+            others.map(lambda z, s, o: torch.equal(z, first) and not torch.equal(s, o), x, swapped).items()
+        ),
         "moved": dict(others.map(lambda z: int(task.changed(first, z).sum())).items()),
         "hidden": _hidden(judge, x, y) if suspects else {},
         "explained": {name: None if random else explained(judge, x, y, name, task) for name, _ in x.items()},

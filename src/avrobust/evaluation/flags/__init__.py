@@ -37,6 +37,7 @@ from avrobust.evaluation.flags.models import (
     gradient_misleads,
     gradient_vanishes,
     ignored_modality,
+    probed_alone,
     random_outputs,
     suspicion_hides,
 )
@@ -61,6 +62,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
     steps_ran_out,
     adaptive_beats_plain,
     ignored_modality,
+    probed_alone,
     random_outputs,
     depends_on_batch,
     gradient_vanishes,

@@ -16,13 +16,24 @@ EXPLAINED = 0.8  # of small changes of the logits; networks and front ends with 
 def ignored_modality(seen: Evidence) -> Iterable[Flag]:
     """A model that ignores its audio is robust to an attack on it without any merit."""
     for (model, part), moved in predictions_that_change(seen).items():
-        if moved.high < IGNORED and seen.input_of(model) == "AV":
-            modality = MODALITIES[part]
+        modality = MODALITIES[part]
+        if part in seen.input_of(model) and (moved.high < IGNORED or seen.ignores(model, modality)):
             text = (
                 f"{model} hardly uses its {modality} input: with that of another clip, the prediction changes on {moved}. "
                 f"Robustness to attacks on {modality} then only means that {modality} is ignored."
             )
             yield Flag("a modality is ignored", "warning", text, model)
+
+
+def probed_alone(seen: Evidence) -> Iterable[Flag]:
+    """One clip has no batch mates, and no other clip to take a modality of."""
+    for model, p in seen.probes.items():
+        if p["clips"] == 1:
+            text = (
+                f"The first batch of {model} has one clip: whether it looks at the other clips of a batch, and whether it ignores "
+                "a modality, is not known. Begin with a batch of clips of one length."
+            )
+            yield Flag("probed on one clip", "note", text, model)
 
 
 def predictions_that_change(seen: Evidence) -> dict[tuple[str, str], Estimate]:
