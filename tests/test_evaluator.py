@@ -1,3 +1,4 @@
+import copy
 import math
 from collections import namedtuple
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Square, Threat, evaluate
+from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Square, Threat, engine, evaluate
 from avrobust.attacks import Transfer
 from avrobust.evaluation.checks import InputError
 from avrobust.models.network import AVNet
@@ -371,6 +372,9 @@ def test_batches_listed_from_a_loader_of_one_buffer_are_refused():
 NOT_MEANT = {
     "a seed of text": ({"seed": "a"}, "a seed that is a whole number"),
     "half a seed": ({"seed": 1.5}, "a seed that is a whole number"),
+    "a rate of text": ({"rate": "16000"}, "sampling rate that is a whole number in Hz, got str '16000'"),
+    "half a rate": ({"rate": 0.5}, "a sampling rate"),
+    "no rate": ({"rate": math.nan}, "a sampling rate"),
     "no threat": ({"threat": []}, "expected a Threat or several"),
     "a number as threat": ({"threat": 0.02}, "expected a Threat or several, got float 0.02"),
     "no attack": ({"attacks": None}, "expected an attack, got NoneType"),
@@ -397,6 +401,22 @@ def test_what_cannot_be_meant_is_refused_in_words(given, match):
     usual = {"model": linear, "batches": clips(), "attacks": FGSM(), "threat": SMALL}
     with pytest.raises(InputError, match=match):
         evaluate(**(usual | given))
+
+
+@pytest.mark.parametrize("rate", [16e3, np.float32(16_000), np.int64(16_000)], ids=repr)
+def test_a_rate_may_be_a_whole_number_of_any_kind(rate):
+    heard = [evaluate(linear, clips(), FGSM(), SMALL, rate=r).column("nmr_db").tolist() for r in (16_000, rate)]
+    np.testing.assert_array_equal(*heard)
+
+
+@pytest.mark.parametrize("name", ["eval", "parameters", "logits"])
+def test_an_attack_is_told_that_its_model_is_only_called(name):
+    with pytest.raises(AttributeError, match=rf"asks for model\.{name}.*frozen and in evaluation mode"):
+        evaluate(linear, clips(), lambda model, x, y, threat, seeds: getattr(model, name)(), SMALL)
+    model = copy.copy(engine.Deferred(lambda: linear))
+    assert model.made is False and not hasattr(model, "ways") and not hasattr(model, "__array__")
+    with pytest.raises(AttributeError, match="of its own"):
+        _ = engine.Deferred(lambda: getattr(object(), "of its own")).victim
 
 
 def test_a_model_has_one_number_of_classes():

@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from avrobust import AV, FGSM, MIM, PGD, Batch, BudgetError, Seeds, Threat, cross_entropy, engine, evaluate, margin
 from avrobust.attacks import ANYTHING, Elsewhere, Mute, Noise, Swap
@@ -395,6 +397,46 @@ def test_swapped_clips_sound_like_another_whatever_their_batch():
     assert found == set(range(7))
     with pytest.raises(ValueError, match="at least two clips to swap between"):
         Swap([Batch(batch.x.map(lambda s: s[:1]), batch.label[:1], batch.ids[:1])])
+
+
+POOLS = {
+    "one batch": lambda b: b,
+    "one tuple": lambda b: (*b.x, b.label),
+    "tuples": lambda b: [(*p.x, p.label) for p in halves(b)],
+    "lists, as a DataLoader makes them": lambda b: DataLoader(TensorDataset(*b.x, b.label), batch_size=3),
+    "batches without ids": lambda b: [replace(p, ids=()) for p in halves(b)],
+    "an iterator": lambda b: iter([replace(p, ids=()) for p in halves(b)]),
+    "ids of numbers, in another order": lambda b: [(*q.x, q.label, torch.arange(7).flip(0)) for q in [b.subset([*range(6, -1, -1)])]],
+    "arrays": lambda b: [(b.x.audio.numpy(), b.x.visual.numpy(), b.label.numpy(), list("0123456"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("control", [Swap, Elsewhere])
+@pytest.mark.parametrize("form", POOLS.values(), ids=POOLS)
+def test_a_pool_is_read_as_an_evaluation_reads_it_in_any_order(control, form):
+    batch = replace(clips(7), ids=())
+    expected = control([replace(batch, ids=tuple("0123456"))])
+    for seed in range(5):
+        made, same = (
+            c(linear, batch.x, batch.label, ANYTHING, Seeds(seed, batch.ids)) for c in (control(form(batch)), expected)
+        )
+        assert torch.equal(made.audio, same.audio) and torch.equal(made.visual, same.visual)
+        assert not (made.audio == batch.x.audio).all(1).any()
+
+
+@pytest.mark.parametrize(
+    ("pool", "says"),
+    [
+        (lambda b: [b, b], "'clip/0' stands twice in the pool"),
+        (lambda b: [{"audio": b.x.audio}], r"batches to take other clips from, got dict.*avr\.batches"),
+        (lambda b: [b.x.audio, b.x.visual], "got Tensor"),
+        (lambda b: 3, "got int"),
+    ],
+    ids=["twice", "dicts", "tensors", "a number"],
+)
+def test_what_is_no_pool_is_refused(pool, says):
+    with pytest.raises(InputError, match=says):
+        Swap(pool(clips(4)))
 
 
 def test_what_sounds_elsewhere_is_of_another_class_and_noise_is_as_loud_as_the_sound():

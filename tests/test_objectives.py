@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, margin
+from avrobust import APGD, FGSM, MIM, PGD, AVAutoAttack, Seeds, Square, Threat, cross_entropy, engine, evaluate, margin
 from avrobust.budget_check import check
 from avrobust.objectives import (
     BinaryCrossEntropy,
@@ -15,6 +15,7 @@ from avrobust.objectives import (
     EmbeddingShift,
     Targeted,
     WithSimilarity,
+    display_name,
     dlr,
     dlr_towards,
     margins,
@@ -53,6 +54,29 @@ class Towards:
 
     def success(self, out, y):
         return out.logits.argmax(1) == self.target
+
+
+@dataclass(frozen=True)
+class Tries:
+    """An attack of somebody's own."""
+
+    at: object = 4
+
+    def __call__(self, model, x, y, threat, seeds):
+        return x
+
+
+def test_settings_of_one_s_own_are_in_the_name():
+    assert [display_name(Tries(at)) for at in (4, 8, torch.tensor([1, 2]), cross_entropies)] == [
+        "Tries", "Tries(at=8)", "Tries(at=tensor([1, 2]))", "Tries(at=cross_entropies)",
+    ]  # fmt: skip
+    assert len(display_name(Tries(network()))) <= 80 and " at 0x" not in display_name(Tries([object()]))
+    attacks = [*(PGD(steps=1, objective=Towards(k)) for k in (0, 1)), Tries(4), Tries(8)]
+    rows = evaluate(ten, BATCH, attacks, THREAT)
+    assert list(dict.fromkeys(rows.column("attack"))) == [
+        "none", "PGD-1 (Towards(target=0))", "PGD-1 (Towards(target=1))", "Tries", "Tries(at=8)",
+    ]  # fmt: skip
+    assert set(rows.column("objective")) == {None, "Towards(target=0)", "Towards(target=1)", ""}
 
 
 @pytest.mark.parametrize("objective", [Targeted(3), Towards(3)], ids=repr)
@@ -192,6 +216,75 @@ def test_an_objective_that_is_not_one_number_per_clip_is_refused(model):
                 attacked(replace(attack, objective=wrong), model)
 
 
+def cross_entropies(out, y):
+    return F.cross_entropy(out.logits, y.float(), reduction="none")
+
+
+class Unknown(Towards):
+    def success(self, out, y):
+        return out.heat.amax(1) > 0
+
+
+@pytest.mark.parametrize(
+    ("objective", "says"),
+    [
+        (F.cross_entropy, "cross_entropy should .* got TypeError"),
+        (torch.nn.CrossEntropyLoss(reduction="none"), "CrossEntropyLoss should .* got TypeError"),
+        (lambda out, y: out.features.audio.norm(dim=1), "<lambda> should .* got AttributeError"),
+        (cross_entropies, "cross_entropies should .* got RuntimeError"),
+        (Unknown(1), r"Unknown\(target=1\) should .* got AttributeError"),
+    ],
+    ids=["a loss of tensors", "a module", "features that are not there", "labels of another type", "in success"],
+)
+def test_an_objective_that_fails_is_named_and_told_what_it_gets(objective, says):
+    told = r"has logits, with out\.logits shaped \(40, 10\), and no features, .*labels are shaped \(40,\).*reduction='none'"
+    for attack in (PGD(steps=2), Square(queries=3)):
+        with pytest.raises(InputError, match=f"{says}.*{told}"):
+            attacked(replace(attack, objective=objective))
+
+
+def test_errors_that_are_not_the_objective_s_are_raised_as_they_are():
+    def full(out, y):
+        raise torch.OutOfMemoryError("out of memory")
+
+    def broken(x):
+        raise TypeError("the model's own")
+
+    for attack in (PGD(steps=2), Square(queries=3)):
+        with pytest.raises(torch.OutOfMemoryError):
+            attacked(replace(attack, objective=full))
+        with pytest.raises(TypeError, match="the model's own"):
+            attacked(attack, broken)
+
+
+def forgets(out, y):
+    out.logits[torch.arange(len(y)), y] = float("-inf")
+    return out.logits.amax(1)
+
+
+class Forgetful(Towards):
+    def success(self, out, y):
+        return out.logits.fill_(0)[:, 0] == 1
+
+
+def relabels(out, y):
+    return out.logits.gather(1, y.fill_(0)[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("objective", [forgets, Forgetful(1), relabels], ids=["output", "output, in success", "labels"])
+def test_an_objective_that_writes_into_what_it_is_given_is_refused(objective):
+    batch = replace(BATCH, label=BATCH.label.clone())
+    for attack in SEARCHES:
+        with pytest.raises(
+            InputError, match=r"the objective \S+ wrote into the output or the labels.*out\.logits\.clone"
+        ):
+            attacked(replace(attack, objective=objective), batch=batch)
+    # Without a version to look at, it writes into a copy.
+    with torch.inference_mode():
+        attack = Square(queries=20, objective=objective)
+        assert not torch.equal(attacked(attack, batch=replace(BATCH, label=BATCH.label.clone())).audio, BATCH.x.audio)
+
+
 def test_an_objective_that_is_no_number_names_its_clip():
     with pytest.raises(InputError, match=r"finite value.*'clip/0'.*objective"):
         attacked(PGD(steps=2, objective=lambda out, y: out.logits[:, 0] * torch.nan))
@@ -251,7 +344,7 @@ def test_success_is_said_of_each_clip(told):
 
     for attack in (APGD(steps=3, objective=Own(1)), Square(queries=3, objective=Own(1))):
         with pytest.raises(
-            InputError, match=r"success of Own should be a tensor of one value per clip, shaped \(40,\)"
+            InputError, match=r"success of Own\(target=1\) should be a tensor of one value per clip, shaped \(40,\)"
         ):
             attacked(attack)
 

@@ -1,5 +1,6 @@
 """Rows: their columns, their file, and the numbers they give."""
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -45,6 +46,33 @@ def test_attack_success_counts_the_clips_that_the_attack_turns_wrong(rows):
         assert cell.accuracy().k == attacked.sum() and cell.accuracy().n == 8
     assert rows.where(attack="none").attack_success().k == 0
     assert rows.where(subset="AV").attack_success().k > 0
+
+
+def test_a_share_is_of_one_condition_and_of_each_clip_once(rows):
+    for ask in (Rows.accuracy, Rows.attack_success):
+        for those, says in (
+            (rows, r"attack: PGD-10 \| none; subset: A \| AV \| V \| clean; budget: .*rows\.cells"),
+            (rows.where(attack="PGD-10"), r"\(subset: A \| AV \| V; budget"),
+            (Rows.concat([rows.where(subset="A")] * 2), "two for 'clip/0'"),
+        ):
+            with pytest.raises(ValueError, match=says):
+                ask(those)
+        assert str(ask(rows.where(attack="FGSM"))) == "—"
+
+
+def test_seeds_are_named_and_averaged(rows):
+    again = rows.data.set_column(
+        rows.data.schema.get_field_index("seed"), "seed", pa.array([1] * len(rows), pa.int64())
+    )
+    both = Rows.concat([rows, Rows(again)])
+    assert [line.split()[1] for line in both.table().splitlines()[:9]] == ["seed", *"0000", *"1111"]
+    assert "seed" not in rows.table()
+    cell, one = both.where(subset="A"), rows.where(subset="A")
+    assert str(cell.accuracy()) == str(one.accuracy()).replace("of 8", "of 8 × 2 seeds")
+    assert (cell.attack_success().low, cell.attack_success().high) == (
+        one.attack_success().low,
+        one.attack_success().high,
+    )
 
 
 def test_a_file_of_another_version_is_refused(rows, tmp_path):

@@ -88,9 +88,22 @@ def concise(settings: Any) -> str:
     >>> PGD(), PGD(steps=40, restarts=5)
     (PGD(), PGD(steps=40, restarts=5))
     """
-    values = {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
-    words = (f"{name}={getattr(value, '__name__', repr(value))}" for name, value in values.items())
+    given = ((f, getattr(settings, f.name)) for f in fields(settings) if f.repr)
+    values = {f.name: value for f, value in given if _differ(value, f.default)}
+    words = (f"{name}={getattr(value, '__name__', _unplaced(value))}" for name, value in values.items())
     return f"{type(settings).__name__}({', '.join(words)})"
+
+
+def _differ(a: Any, b: Any) -> bool:
+    try:
+        return bool(a != b)
+    except (RuntimeError, ValueError):  # arrays and tensors of several numbers
+        return True
+
+
+def _unplaced(value: object) -> str:
+    """As Python writes it, without its place in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _plain(value: Any, around: tuple[int, ...], by_shape: set[int]) -> Any:
@@ -141,7 +154,7 @@ def _plain(value: Any, around: tuple[int, ...], by_shape: set[int]) -> Any:
         # A cached property follows from the rest, and is there only once it was asked for.
         held = {k: v for k, v in held.items() if not isinstance(getattr(kind, k, None), cached_property)}
         return {"object": name_of(kind), "holds": tell(held)}
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return _unplaced(value)
 
 
 def _array(shape: Sequence[int], dtype: object, numbers: Any) -> dict[str, Any]:

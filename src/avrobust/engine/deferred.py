@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -33,3 +34,13 @@ class Deferred:
 
     def __call__(self, x: Signals) -> Tensor:
         return self.victim(x)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "victim":  # an AttributeError of the model's own ended up here: again, so that it is seen
+            return self._make()
+        if name.startswith("_"):  # copying and pickling ask for methods that need not be there
+            raise AttributeError(name)
+        raise AttributeError(
+            f"expected an attack that only calls its model, got one that asks for model.{name}. The model that it gets is a function "
+            "of AV(audio, visual), frozen and in evaluation mode. Give an attack that needs more of a network that network itself."
+        )

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from avrobust.engine.chunks import cat, joined
-from avrobust.engine.outcome import check_value, outcome
+from avrobust.engine.outcome import outcome, value_of
 from avrobust.engine.refusals import GradientError, check_finite, depends, no_path
 from avrobust.objectives import Need, Objective, needs_of
 from avrobust.threat import Threat
@@ -129,8 +129,7 @@ class Victim(ABC):
     ) -> tuple[PerClip, Bool[Tensor, " b"]]:
         """The objective at x + delta, and on which clips the attacker has surely succeeded."""
         out = self.output(shift(x, delta, threat), needs_of(objective))
-        value = objective.value(out, y)
-        check_value(value, objective, len(y))
+        value = value_of(objective, out, y)
         return outcome(value, out, objective, y, self.precision, self.rounding)
 
     def _gradient(
@@ -144,8 +143,7 @@ class Victim(ABC):
             try:
                 out = self.output(x, needs_of(objective))
                 out = replace(out, clean=out.clean and out.clean.map(normal))
-                value = objective.value(out, y)
-                check_value(value, objective, len(y))
+                value = value_of(objective, out, y)
                 total = value.sum()  # a sum: each clip keeps its own gradient
                 found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else ()
             except torch.OutOfMemoryError:
@@ -153,14 +151,14 @@ class Victim(ABC):
             except (RuntimeError, NotImplementedError) as error:
                 with torch.no_grad():
                     # An error that comes without gradients too is raised as it is.
-                    objective.value(self.output(x.map(torch.clone), needs_of(objective)), y)
+                    value_of(objective, self.output(x.map(torch.clone), needs_of(objective)), y)
                 raise no_path(" and the ".join(n for n, s in x.items() if s.requires_grad), f"'{error}'") from error
         left = iter(found or [None] * len(wanted))
         return value.detach(), x.map(lambda s: next(left) if s.requires_grad else None), out.map(Tensor.detach)
 
     def _answer(self, objective: Objective, x: Signals, y: Labels) -> list[Tensor]:
         out = self.output(x, needs_of(objective))
-        return [objective.value(out, y), out.logits]
+        return [value_of(objective, out, y), out.logits]
 
     # What a cheap copy may stand for: see `surrogate`.
 

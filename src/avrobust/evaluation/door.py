@@ -5,6 +5,7 @@ scale, channels, precision) is converted: `checks` refuses it, and names the mis
 """
 
 import inspect
+import math
 import numbers
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -226,6 +227,20 @@ def as_seed(given: Any) -> int:
         return operator.index(given)
     except TypeError:
         raise InputError(f"expected a seed that is a whole number, got {described(given)}. Give 0.") from None
+
+
+def as_rate(given: Any) -> int | None:
+    """A sampling rate in Hz, a whole number of any kind; None where it is not known.
+
+    >>> as_rate(16e3), as_rate(None)
+    (16000, None)
+    """
+    if given is None:
+        return None
+    rate = float(given) if isinstance(given, numbers.Real) else math.nan
+    if not rate >= 1 or rate % 1:
+        raise InputError(f"expected a sampling rate that is a whole number in Hz, got {described(given)}. Give 16_000.")
+    return int(rate)
 
 
 def check_model(model: Any) -> None:

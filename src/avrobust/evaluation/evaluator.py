@@ -20,7 +20,16 @@ from avrobust.evaluation.batches import CheckedBatches
 from avrobust.evaluation.checks import check_classes, check_fits, check_kept, check_mode, check_told_apart
 from avrobust.evaluation.conditions import NO_ATTACK
 from avrobust.evaluation.distortion import distortion
-from avrobust.evaluation.door import as_attacks, as_batches, as_seed, as_threats, check_answer, check_model, check_task
+from avrobust.evaluation.door import (
+    as_attacks,
+    as_batches,
+    as_rate,
+    as_seed,
+    as_threats,
+    check_answer,
+    check_model,
+    check_task,
+)
 from avrobust.evaluation.kept import Kept
 from avrobust.evaluation.perception import perceived
 from avrobust.evaluation.precision import compare, fallbacks, is_low
@@ -58,7 +67,7 @@ def evaluate(
     name: str = "model",
     precision: str = "auto",
     task: Any = CLASSIFICATION,
-    rate: int | None = None,
+    rate: Any = None,
 ) -> Rows:
     """Clean accuracy, and robust accuracy under each attack on audio, on visual and on both, as one row per clip.
 
@@ -134,7 +143,7 @@ class Evaluator:
         precision: str = "auto",
         also: Measure | None = None,
         task: Any = CLASSIFICATION,
-        rate: int | None = None,
+        rate: Any = None,
     ) -> None:
         check_model(model)
         as_judge = partial(engine.as_judge, model)
@@ -143,7 +152,7 @@ class Evaluator:
             as_batches(batches, self._task), lambda clip: JOINED if as_judge(clip).any_batch else 0
         )
         self._model, self._name = model, str(name)
-        self._precision, self._also, self._rate = precision, also, rate
+        self._precision, self._also, self._rate = precision, also, as_rate(rate)
         self._judges, self._surrogates = Kept(KEPT), Kept(KEPT)
         self._clean: list[Tensor] = []  # per batch: the answers to the clean clips
         self._ids: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from avrobust.evaluation.checks import check_batch
+from avrobust.evaluation.door import as_rate
 from avrobust.types import AV, Batch, InputError
 
 # Where a batch keeps a part: a key of a dict or the name of a field, a position in a tuple, or a function of the batch.
@@ -24,7 +25,7 @@ def batches(
     label: Key,
     ids: Key | None = None,
     rates: Key | None = None,
-    rate: int | None = None,
+    rate: Any = None,
 ) -> Iterable[Batch]:
     """The batches of a `DataLoader`, or of any loader of dicts, tuples or objects, with their parts named.
 
@@ -43,7 +44,7 @@ def batches(
     """
     _check_loader(loader)
     keys = {"audio": audio, "visual": visual, "label": label, "ids": ids, "rates": rates}
-    made = _NamedBatches(loader, {name: key for name, key in keys.items() if key is not None}, rate)
+    made = _NamedBatches(loader, {name: key for name, key in keys.items() if key is not None}, as_rate(rate))
     first = next(iter(made), None)
     if first is None:
         raise InputError("expected a loader with clips, got an empty one. Check its dataset.")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from avrobust.config import from_plain, parse
 from avrobust.evaluation.certified import Certified, certified, certified_lines
-from avrobust.evaluation.conditions import Predictions, by_mode, tabulate
+from avrobust.evaluation.conditions import Condition, Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures, Numbers
-from avrobust.evaluation.stats import MISSING, Proportion, columns
+from avrobust.evaluation.stats import MISSING, Estimate, Proportion, among, columns, estimate
 from avrobust.facts import BUDGET_VALUES, Budget
 
 _F, _I, _S, _B, _L = pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.list_(pa.float32())
@@ -106,7 +106,7 @@ class Rows:
     `about` is what the evaluation knows about the models: by model, `classes`, how many it has, `probes`, the answers to
     `probe.probe`, `memories`, how its memory codes features, and `measures`, what its task measures, as plain data.
 
-    >>> rows = Rows.of({"model": "m", "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
+    >>> rows = Rows.of({"model": "m", "seed": 0, "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
     >>> print(rows.accuracy())
     33.3 % of 3 [6.1, 79.2]
     >>> print(rows.attack_success())
@@ -207,15 +207,41 @@ class Rows:
             data = data.filter(pc.is_null(data[name]) if wanted is None else pc.equal(data[name], value))
         return Rows(data, self.about)
 
-    def accuracy(self) -> Proportion:
-        """The share of readable clips that are classified correctly: of attacked clips, the robust accuracy."""
-        ok = self.where(status="ok")
-        return Proportion(int(ok.column("correct").sum()), len(ok))
+    def accuracy(self) -> Proportion | Estimate:
+        """The share of readable clips that are classified correctly: of attacked clips, the robust accuracy.
 
-    def attack_success(self) -> Proportion:
-        """The attack success rate: of the clips that are classified correctly when clean, the share that the attack turns wrong."""
-        right = self.where(status="ok", correct_clean=True)
-        return Proportion(len(right) - int(right.column("correct").sum()), len(right))
+        Over several seeds, their mean, with `stats.estimate`.  Raises `ValueError` for rows of several models, attacks, subsets
+        or budgets.
+        """
+        if not len(self):
+            return Proportion(0, 0)
+        found = self._one_condition()
+        if len(found.seeds) > 1:
+            return estimate(found["correct"])
+        return Proportion(int(found["correct"].sum()), len(found.clips))
+
+    def attack_success(self) -> Proportion | Estimate:
+        """The attack success rate: of the clips that are classified correctly when clean, the share that the attack turns wrong.
+
+        Over several seeds, with `stats.among`: its count is of clips in all of them, its interval of clips.  Raises `ValueError` for rows of several models, attacks, subsets or budgets.
+        """
+        if not len(self):
+            return Proportion(0, 0)
+        found = self._one_condition()
+        right, turned = found["correct_clean"], found["correct_clean"] & ~found["correct"]
+        return among(turned, right) if len(found.seeds) > 1 else Proportion(int(turned.sum()), int(right.sum()))
+
+    def _one_condition(self) -> Predictions:
+        every = tabulate(self.data)
+        if len(every) > 1:
+            kinds = {f.name: dict.fromkeys(str(getattr(c, f.name)) for c in every) for f in fields(Condition)}
+            differ = "; ".join(f"{name}: {' | '.join(of)}" for name, of in kinds.items() if len(of) > 1)
+            raise ValueError(
+                f"expected rows of one model, attack, subset and budget, got several ({differ}). Choose one, "
+                "rows.where(attack='PGD-10', subset='AV'), or go through rows.cells()."
+            )
+        (found,) = every.values()
+        return found
 
     def measures(self, model: str) -> Measures:
         """What the task of a model measures: accuracy, unless it says otherwise.
@@ -280,13 +306,15 @@ class Rows:
         that it may not: see `flags`.
         """
         names = list(dict.fromkeys(name for numbers in self.numbers for name in numbers))
-        lines = [("model", "attack", "budget", *names)]
+        seeds = ["seed"] if len(self.data["seed"].unique()) > 1 else []
+        lines = [("model", *seeds, "attack", "budget", *names)]
         for cell, numbers in zip(self.cells(), self.numbers, strict=True):
             row = cell.data.slice(0, 1).to_pylist()[0]
             if row["mode"] in ("control", "smoothed"):  # what no attack made, or no attack on the model itself
                 continue
             budget = Budget.of(row).attacked
-            lines.append((row["model"], row["attack"], budget, *(str(numbers.get(n, MISSING)) for n in names)))
+            said = (str(row[name]) for name in ("model", *seeds, "attack"))
+            lines.append((*said, budget, *(str(numbers.get(n, MISSING)) for n in names)))
         notes = dict.fromkeys(note for p in self._measured for note in self.measures(p.condition.model).notes(p))
         return "\n".join(
             [

@@ -24,7 +24,7 @@ def by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, Rows]:
 
     `classes` are the names of the labels' numbers, such as `store.classes`.  Raises ValueError for a label without a name.
 
-    >>> rows = Rows.of({"clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]})
+    >>> rows = Rows.of({"seed": 0, "clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]})
     >>> parts = by_tag(rows, {"a": {"dog": "both"}, "b": {"cat": "audible"}}, ["dog", "cat"])
     >>> {tag: str(part.accuracy()) for tag, part in parts.items()}
     {'audible': '0.0 % of 1 [0.0, 79.3]', 'both': '100.0 % of 1 [20.7, 100.0]'}
@@ -73,13 +73,15 @@ def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
     """
     parts = [(cell, _numbers(cell, tags, classes)) for cell in rows.cells()]
     names = [tag for tag in (*TAGS, UNTAGGED) if any(tag in part for _, part in parts)]
-    lines = [("model", "attack", "budget", *names)]
+    seeds = ["seed"] if len(rows.data["seed"].unique()) > 1 else []
+    lines = [("model", *seeds, "attack", "budget", *names)]
     for cell, part in parts:
         row = cell.data.slice(0, 1).to_pylist()[0]
         if row["mode"] == "control":  # what no attack made has no budget
             continue
         budget = Budget.of(row).attacked
-        lines.append((row["model"], row["attack"], budget, *(str(part.get(tag, MISSING)) for tag in names)))
+        said = (str(row[name]) for name in ("model", *seeds, "attack"))
+        lines.append((*said, budget, *(str(part.get(tag, MISSING)) for tag in names)))
     return "\n".join(columns(lines))
 
 

@@ -5,11 +5,12 @@ An objective gets a model's `Output` and the labels, never the model.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from avrobust.config import brief, concise
 from avrobust.types import Labels, Output, PerClip
 
 # (what the model answers, labels) -> one number per clip.
@@ -104,8 +105,14 @@ def needs_of(objective: Any) -> tuple[Need, ...]:
 def display_name(thing: Any) -> str:
     """The display name of an objective or an attack: its `name`, else that of the function or the class.
 
+    Of a dataclass, the class with those settings that differ from their defaults: two that differ are not one.
+
     >>> from avrobust.objectives import WithSimilarity, margin
     >>> display_name(margin), display_name(WithSimilarity()), display_name(max)
     ('margin', 'CE + cos', 'max')
     """
-    return str(getattr(thing, "name", None) or getattr(thing, "__name__", type(thing).__name__))
+    if name := getattr(thing, "name", None) or getattr(thing, "__name__", None):
+        return str(name)
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return brief(concise(thing).removesuffix("()"), 80)
+    return type(thing).__name__

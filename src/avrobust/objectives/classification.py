@@ -58,7 +58,7 @@ def _margin(out: Output, y: Labels) -> PerClip:
 def _dlr(out: Output, y: Labels) -> PerClip:
     logits = out.logits.float()
     if logits.shape[1] < 3:
-        raise ValueError(f"expected at least 3 classes for DLR, got {logits.shape[1]}. Use margin.")
+        raise InputError(f"expected at least 3 classes for DLR, got {logits.shape[1]}. Use margin.")
     top = logits.topk(3, dim=1).values
     return margins(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
@@ -66,7 +66,7 @@ def _dlr(out: Output, y: Labels) -> PerClip:
 def _dlr_towards(out: Output, y: Labels) -> PerClip:
     logits = out.logits.float()
     if logits.shape[1] < 4:
-        raise ValueError(f"expected at least 4 classes for targeted DLR, got {logits.shape[1]}. Use margin.")
+        raise InputError(f"expected at least 4 classes for targeted DLR, got {logits.shape[1]}. Use margin.")
     top = logits.topk(4, dim=1).values
     return -margins(logits, y[:, 1]) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
 

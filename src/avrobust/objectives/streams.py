@@ -18,7 +18,7 @@ def cosine(f: AV[Tensor]) -> PerClip:
     tensor([1.])
     """
     if f.audio.ndim != 2 or f.audio.shape != f.visual.shape:
-        raise ValueError(
+        raise InputError(
             f"expected features of one vector per clip and modality, got {tuple(f.audio.shape)} and "
             f"{tuple(f.visual.shape)}. Use encoders of one width, and another fusion than spatial attention."
         )

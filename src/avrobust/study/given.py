@@ -1,5 +1,6 @@
 """A model that is there already, evaluated into a run's folder: the cells, the gallery and the report of a study."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from avrobust.study.plan import Cell, Study
 from avrobust.study.record import RunFile, code, driven, world, world_name
 from avrobust.study.runner import about_data, describe_study, levels, refuse_other_clips
 from avrobust.training import StoredBatches, View
-from avrobust.types import Model
+from avrobust.types import Attack, Model
 
 CLASSES = Classification()
 
@@ -94,7 +95,12 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
 def illustrate(out: Path, given: Given, study: Study, rows: Rows) -> Path:
     """Draw the clips of a run that `evaluate_into` finished, under the strongest of its attacks; write and return its page."""
     attacks = [attack for sweep in study.sweeps for attack in sweep.attacks]
-    strongest = min(attacks, key=lambda attack: rows.where(attack=display_name(attack)).accuracy().value)
+
+    def left(attack: Attack) -> float:
+        found = [cell.accuracy().value for cell in rows.where(attack=display_name(attack)).cells()]
+        return sum(found) / len(found) if found else math.nan
+
+    strongest = min(attacks, key=left)
     shown = showcase.Shown.of(given.model, given.clips, study.showcase, study.seeds[0], given.store)
     shown = replace(shown, attack=strongest)
     key = digest(sorted(folder.name for folder in out.glob("cells/[!.]*")))  # which say all that rows depend on
