@@ -37,6 +37,8 @@ PAGES = {
     "perceptual": ("guide/perceptual.md", {"perception": 4}),
     "certificates": ("guide/certificates.md", {"certified": 2}),
 }
+# What a reader of the answer alone would not know.
+GLOSSES = {"temporal": " AcA: AlexNet for video and for audio, concatenated."}
 
 
 def tables(found: Any) -> Iterator[Table]:
@@ -109,7 +111,7 @@ def answer(run: Run) -> str:
     seeds = len(run.record.asked["seeds"])
     size = f"{run.record.asked['attacked']} clips, {seeds} seed{'s' if seeds > 1 else ''}"
     asks = run.record.question or "Does integration strengthen robustness?"
-    return f"- **{asks}** (`avrobust study {run.record.name}`, {size}) {(led(run) or headline(run)).rstrip('.')}."
+    return f"- **{asks}** (`avrobust study {run.record.name}`, {size}) {(led(run) or headline(run)).rstrip('.')}.{GLOSSES.get(str(run.record.name), '')}"
 
 
 def put(page: Path, parts: list[str]) -> None:

@@ -16,7 +16,7 @@ def facts_of(attack: str) -> dict[str, object]:
     family, steps, objective, source = m.groups()
     search = {"Square": "queries", "AVAutoAttack": "worst case"}.get(family, "gradient")
     info = AttackInfo(family, int(steps or 1), 1, objective or "cross_entropy", search=search)
-    return asdict(replace(info, on_answer=objective != "heat_shift", source=source or ""))
+    return asdict(replace(info, on_answer=objective != "attention moved", source=source or ""))
 
 
 def budget_of(audio: float = 0.0, visual: float = 0.0, norm: str = "linf", visual_unit: str = "linear") -> Budget:

@@ -292,7 +292,10 @@ def test_the_page_shows_what_the_rows_say(threat, tmp_path):
     assert text.count('class="figure"') == 3
     assert "The smallest cell has 18 clips" in text  # its flags stand above the numbers
     own = text.replace(str(library()), "")
-    assert len(own) < len(text) and "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", own)  # nothing is fetched
+    assert len(own) < len(text) and "http" not in re.sub(
+        r'(xmlns(:\w+)?|<a href)="[^"]*"', "", own
+    )  # nothing is fetched
+    assert '/docs/flags.md">' in text
     assert budget_grid.summary(GridResult.read(rows)).count("\n") >= 6
 
 

@@ -285,6 +285,7 @@ def test_the_report_draws_the_lower_bound_beside_the_upper_one():
         and len(beside.rows) == 3
         and shown["result"].endswith("0 of 3 attacks break a certificate")
     )
+    assert ": smoothed accuracy " in shown["result"] and " at distance 0.6; " in shown["result"]
     assert section.data(read(evaluate(line, near(), [], ANYTHING))) is None
 
 

@@ -94,7 +94,7 @@ def test_single_step_beats_iterative(pgd, rises):
     assert ("single-step beats iterative" in found) == rises
 
 
-@pytest.mark.parametrize("other", ["Square-40", "PGD-10 from AV", "PGD-10 (heat_shift)", "noise"])
+@pytest.mark.parametrize("other", ["Square-40", "PGD-10 from AV", "PGD-10 (attention moved)", "noise"])
 def test_what_does_not_climb_this_model_may_do_worse_than_one_step(other):
     weak = cell(0.8, other, audio=0.01, noise=2)
     assert set(raised(cell(0.9), cell(0.3, "FGSM", audio=0.01, noise=1), weak)) == {"one seed"}
@@ -129,7 +129,7 @@ def test_largest_budget_does_not_reach_chance(last, rises):
 
 
 def test_an_attack_on_where_a_model_looks_need_not_reach_chance():
-    map_only = [cell(a, "PGD-10 (heat_shift)", audio=e) for a, e in [(0.8, 0.01), (0.7, 0.02), (0.6, 0.04)]]
+    map_only = [cell(a, "PGD-10 (attention moved)", audio=e) for a, e in [(0.8, 0.01), (0.7, 0.02), (0.6, 0.04)]]
     assert "largest budget does not reach chance" not in raised(cell(0.9), *map_only)
 
 
@@ -295,6 +295,14 @@ def test_flags_come_gravest_first():
     ]
     assert levels == sorted(levels, key=["alarm", "warning", "note"].index)
     assert len(set(levels)) > 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "rises"), [({}, False), ({"asked": 3, "finished": 3}, False), ({"asked": 3, "finished": 2}, True)]
+)
+def test_a_run_that_lacks_conditions_is_unfinished(cells, rises):
+    found = flags(Evidence(tabulate(cell(0.9).data), CLASSES, cells=cells))
+    assert ("unfinished" in {f.name for f in found}) == rises
 
 
 def test_every_flag_has_its_section():

@@ -283,6 +283,7 @@ def test_heat_shift_moves_the_map_more_than_cross_entropy_does():
     torch.testing.assert_close(overlap(batch.x.map(lambda s: s * 0.5)), (a * b).sum(1) / (a * a).sum(1))
 
     found = {}
+    assert PGD(objective=heat_shift).name == "PGD-10 (attention moved)"
     for objective in (cross_entropy, heat_shift):
         adv = PGD(steps=10, objective=objective)(craft, batch.x, batch.label, THREAT, Seeds(0, batch.ids))
         found[objective] = overlap(adv)

@@ -86,7 +86,7 @@ def test_the_report_shows_distances_with_intervals_and_kinds_compared():
     shown = perception.data(Run(RunRecord(), table()))
     assert shown is not None
     compared, distances = shown["tables"]
-    assert "at the same success as linf (noise-to-mask ratio, dB, of 40 clips): −15.0" in shown["result"]
+    assert "difference from linf at the same success (noise-to-mask ratio, dB, of 40 clips): −15.0" in shown["result"]
     assert [row[1].text for row in distances.rows][:2] == ["audio linf 0.001", "audio linf 0.002"]
     nmr = [c.name for c in distances.columns].index("NMR, dB")
     assert distances.rows[2][nmr].text == "10.2"

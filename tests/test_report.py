@@ -22,7 +22,17 @@ from avrobust.report import media, page
 from avrobust.report.figures import library
 from avrobust.report.load import RunError
 from avrobust.report.load import read as read_run
-from avrobust.report.sections import accuracy, curves, defenses, features, localisation, modality, samples, summary
+from avrobust.report.sections import (
+    accuracy,
+    curves,
+    defenses,
+    features,
+    gallery,
+    localisation,
+    modality,
+    samples,
+    summary,
+)
 from avrobust.report.sections.claims import claims
 from fake_run import CLASSES, fake_run
 from report_page import MEAN, PAPERS_BUDGETS, ROBUST, Page, read, write
@@ -295,6 +305,7 @@ def test_a_strip_that_is_damaged_is_named(told, whole, tmp_path):
 def test_features_are_drawn_and_measured(whole):
     near, far = features.clouds(read(whole))
     assert (near.model, far.model) == ("AV", "MinSim")
+    assert near.figure.spec["encoding"]["shape"]["legend"]["orient"] == "top"  # both legends in one row cut each other
     assert far.audio.silhouette > near.audio.silhouette and far.visual.within < near.visual.within
     assert len(near.figure.rows) == 88 and {row["class"] for row in near.figure.rows} == {
         c.replace("_", " ") for c in CLASSES
@@ -314,6 +325,22 @@ def test_one_clip_is_seen_heard_and_looked_at_before_and_after(whole):
         assert f">{said}</p>" in side
     assert 'says right">tuba' in clean and 'says wrong">erhu' in attacked
     assert "0.012 (−38.4 dBFS) and 0.048 normalised" in section
+
+
+def test_examples_say_how_they_were_chosen_and_their_model(parsed, whole):
+    found = gallery.data(read(whole))
+    assert found["result"] == "4 examples, chosen among clips that the attack fools"
+    assert "both attacked at 0.012 (−38.4 dBFS) and 0.048 normalised" in (said := "; ".join(found["others"]))
+    assert "here, at 0.006 (−44.4 dBFS) and 0.006 normalised" in said and "audio attacked" not in said
+    assert "PGD-10 on AV, both attacked at 0.012" in parsed.text
+    assert "PGD-10 on both modalities of the model Attention at" in Page(page.html(read(whole))).text
+
+
+def test_small_spectrograms_have_no_axes_that_nobody_could_read(whole):
+    text = write(whole).read_text()
+    for name in ("gallery", "samples"):
+        section = text[text.index(f'id="{name}"') :].split("</details>")[0]
+        assert '<img class="spectrogram" src="data:image/png' in section and "<svg" not in section
 
 
 def test_boxes_are_drawn_where_they_are_known(parsed, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from avrobust import report
+from avrobust.cli.show import described
 from avrobust.evaluation.comparison import mcnemar
 from avrobust.evaluation.conditions import Condition, Predictions, shared
 from avrobust.evaluation.flags import Flag
@@ -60,6 +61,21 @@ def test_no_headline_stands_above_an_alarm_that_voids_it(raised, voids, run_dir,
     said = summary.headline(read(run_dir))
     assert (said == f"No answer: these alarms make the numbers unreliable ({raised.name}).") == voids
     assert report.summary(run_dir).splitlines()[0] == said and said in Page(page.html(read(run_dir))).text
+
+
+def test_an_unfinished_run_says_so_and_nothing_else(tmp_path):
+    folder = fake_run(tmp_path / "r", clips=40, attacked=40, gallery=0, samples=0)
+    asked = sum(1 for _ in folder.glob("cells/*"))
+    for there in (asked, asked - 1):
+        about = json.loads((folder / "run.json").read_text()) | {"cells": asked}
+        (folder / "run.json").write_text(json.dumps(about))
+        text, lines = Page(page.html(read(folder))).text, report.summary(folder).splitlines()
+        missing = f"1 of {asked} conditions are missing"
+        assert (missing in text) == any(missing in line for line in lines) == (there < asked)
+        raised = {f["name"] for f in described(folder)[1]["flags"]}
+        assert ("unfinished" in raised) == (there < asked)
+        assert any("in the worst case" in line for line in lines) == (there == asked)
+        shutil.rmtree(next(folder.glob("cells/*")))
 
 
 def test_flags_that_are_alike_share_a_place(run_dir, monkeypatch):

@@ -272,6 +272,12 @@ def test_table_3_is_that_of_the_rows(whole):
 
     assert rows["MinSim"].ri.value == pytest.approx(worth("MinSim") - worth("AV"))
     assert rows["AV"].ri.n == 0
+    below = defenses.under_attack(fgsm, "RI").below
+    assert (
+        f"{rows['MinSim'].ri.n} clips, those that were attacked" in below
+        and f"is over {rows['AV'].cells['clean'].ours.n}" in below
+    )
+    assert defenses.under_attack(fgsm, "Avg with clean").below == ""
     assert rows["AV"].cells["clean"].printed == 88.46 and rows["MinSim"].printed_ri == 16.35
     assert rows["AV, extra epochs"].cells["A"].printed is None
     assert pgd.rows[0].cells["clean"].printed is None  # the paper's defenses met FGSM only

@@ -68,7 +68,7 @@ def test_a_run_holds_what_it_promises(done):
     cells = [json.loads(f.read_text()) for f in done.glob("cells/*/cell.json")]
     # Clean ones, and one per model x attack x threat: the first three, the attacker's losses, the one that points,
     # the strongest attack on two, and on the one that is broken what else there is.
-    assert len(cells) == 8 + (9 + 1 + 1) + (3 + 3 * 6) + 6 + (3 + 3) + (3 + 3)
+    assert about["cells"] == len(cells) == 8 + (9 + 1 + 1) + (3 + 3 * 6) + 6 + (3 + 3) + (3 + 3)
     (memory,) = (m["memory"] for m in about["models"].values() if "memory" in m)
     assert 0 < memory["audio"]["nonzero"] <= 22 and memory["visual"]["gap"] < 1e-2
     assert about["baselines"]["centre"]["clips"] == 22

@@ -16,7 +16,7 @@ from avrobust.extras import needs
 
 ABOUT = """Write the report of a run, or of rows that `avrobust evaluate --out` saved, as one HTML page.
 
-Loads no model. The report of an unfinished run shows what is finished; a missing condition is a dash.
+Loads no model. The report of an unfinished run shows what is finished and how much is missing.
 
 examples:
   avrobust report runs/quick

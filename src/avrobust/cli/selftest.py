@@ -129,13 +129,13 @@ def detectors(run: Run) -> list[Judged]:
 
 
 def certificates(run: Run) -> list[Judged]:
-    """Certified accuracy from 0 on and at the size of the attack, beside what that attack leaves correct."""
+    """Smoothed accuracy, and certified accuracy at the size of the attack, beside what that attack leaves correct."""
     names = {c.name: c for c in (*BROKEN_CERTIFICATES, CERTIFICATE)}
     found = []
     for c in certified(run.smoothed, run.table):
         attack = next(iter(c.attacks), None)
-        numbers = {"certified": c.accuracy()} | (
-            {"at the attack": attack.certified, "attacked": attack.correct} if attack else {}
+        numbers = {"smoothed": c.accuracy()} | (
+            {"certified at the attack": attack.certified, "attacked": attack.correct} if attack else {}
         )
         reasons = {"an attack breaks it": any(a.broken for a in c.attacks), "more than its votes": bool(overclaimed(c))}
         alarms = tuple(name for name, raised in reasons.items() if raised)

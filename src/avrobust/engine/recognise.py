@@ -70,7 +70,7 @@ def as_judge(model: Model, example: Signals) -> Victim:
 
 
 @torch.no_grad()
-def _sees_one_clip(net: AVNet, example: Signals) -> bool:
+def _sees_one_clip(net: Any, example: Signals) -> bool:
     """Whether an example and noise have the features that each has alone."""
     clips = with_noise(example.map(lambda s: s[:1]))
     apart = [clips.map(lambda s, i=i: s[i : i + 1]) for i in range(len(clips.audio))]

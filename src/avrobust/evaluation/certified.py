@@ -154,13 +154,23 @@ def _named(here: Predictions, which: Bool[np.ndarray, "s n"]) -> tuple[str, ...]
 
 
 def certified_lines(every: Sequence[Certified]) -> list[str]:
-    """What a table prints of smoothed models: the accuracy, certified from 0 on, and beside each attack what it leaves correct."""
-    lines = [("model", "smoothed by", "attack", "certified accuracy", "correct", "abstained")]
+    """What a table prints of smoothed models: their accuracy, certified at distance 0, and beside each attack what is certified at its distance and what it leaves correct."""
+    lines = [("model", "smoothed by", "attack", "distance", "certified accuracy", "correct", "abstained")]
     for found in every:
-        lines.append((found.model, found.name, "none", str(found.accuracy()), DASH, str(found.abstained)))
+        lines.append((found.model, found.name, "none", "0", str(found.accuracy()), DASH, str(found.abstained)))
         for attack in found.attacks:
             budget = attack.condition.budget.attacked
-            lines.append((found.model, found.name, budget, str(attack.certified), str(attack.correct), DASH))
+            lines.append(
+                (
+                    found.model,
+                    found.name,
+                    budget,
+                    f"{attack.distance:.3g}",
+                    str(attack.certified),
+                    str(attack.correct),
+                    DASH,
+                )
+            )
     return ["", *columns(lines)] if every else []
 
 

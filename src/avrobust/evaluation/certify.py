@@ -37,7 +37,7 @@ def certify(
     >>> x = AV(audio=torch.full((8, 8), 0.05), visual=torch.full((8, 1, 3, 2, 2), 0.5))
     >>> rows = certify(model, Batch(x, torch.zeros(8).long()), Gaussian(audio=0.05, visual=0.05), PGD(), Threat.l2(0.1, 0.1))
     >>> print(rows.table().splitlines()[5])
-    model  Gaussian, audio 0.05, visual 0.05  audio l2 0.1                 0.0 % of 8 [0.0, 32.4]      100.0 % of 8 [67.6, 100.0]  —
+    model  Gaussian, audio 0.05, visual 0.05  audio l2 0.1                 2         0.0 % of 8 [0.0, 32.4]      100.0 % of 8 [67.6, 100.0]  —
     """
     made = as_certificates(certificates)
     on = [Smoothed(attack, certificate) for certificate in made for attack in (as_attacks(attacks) if attacks else ())]

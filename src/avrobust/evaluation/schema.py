@@ -104,7 +104,8 @@ class Rows:
     """A table with one line per clip, model, attack and threat; `data` is an Arrow table of `SCHEMA`.
 
     `about` is what the evaluation knows about the models: by model, `classes`, how many it has, `probes`, the answers to
-    `probe.probe`, `memories`, how its memory codes features, and `measures`, what its task measures, as plain data.
+    `probe.probe`, `memories`, how its memory codes features, and `measures`, what its task measures, as plain data; of a run,
+    `cells`, see `Evidence`.
 
     >>> rows = Rows.of({"model": "m", "seed": 0, "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
     >>> print(rows.accuracy())
@@ -351,7 +352,14 @@ class Rows:
         probes = self.about.get("probes", {})
         return flags(
             Evidence(
-                table, seen, apart["control"], probes, classes_of=classes, measures=measures, smoothed=apart["smoothed"]
+                table,
+                seen,
+                apart["control"],
+                probes,
+                classes_of=classes,
+                measures=measures,
+                smoothed=apart["smoothed"],
+                cells=self.about.get("cells", {}),
             )
         )
 

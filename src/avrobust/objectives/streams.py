@@ -77,4 +77,4 @@ def _heat_shift(out: Output, y: Labels) -> PerClip:
 # Minus the overlap of the heat map with that of the clean clip: moves where the model looks, whatever the class.
 # The sum over places of the product of both heat maps, divided by the clean map's own.  The paper's attacks never see the
 # heat map; this objective targets nothing else.  Does not say when it has succeeded.
-heat_shift = Loss("heat_shift", _heat_shift, needs=("heat", "clean"))
+heat_shift = Loss("attention moved", _heat_shift, needs=("heat", "clean"))

@@ -58,9 +58,9 @@ def rows_of(source: Path | str) -> Rows:
     about = _record(path)
     known = {name: model for name, model in about.models.items() if model.probe}
     classes = dict.fromkeys(known, len(about.data.classes))
-    return replace(
-        _cells(path, about), about={"classes": classes, "probes": {name: present(m.probe) for name, m in known.items()}}
-    )
+    rows = _cells(path, about)
+    told = {"classes": classes, "probes": {name: present(m.probe) for name, m in known.items()}}
+    return replace(rows, about={**rows.about, **told})
 
 
 def _record(path: Path) -> RunRecord:
@@ -77,7 +77,9 @@ def _record(path: Path) -> RunRecord:
 
 def _cells(path: Path, about: RunRecord) -> Rows:
     files = sorted(path.glob("cells/[!.]*/rows.parquet"))  # a leading dot: still being written
-    return Rows.concat([_load(file, about.data.classes) for file in files])
+    rows = Rows.concat([_load(file, about.data.classes) for file in files])
+    cells = {} if about.cells is None else {"cells": {"asked": about.cells, "finished": len(files)}}
+    return replace(rows, about={**rows.about, **cells})
 
 
 def _of_rows(rows: Rows) -> Run:
@@ -95,7 +97,7 @@ def _run(rows: Rows, about: RunRecord) -> Run:
     measures = {model: rows.measures(model) for model in rows.about.get("measures", {})}
     return Run(
         about, table, apart["control"], apart["sent"], apart["corruption"], apart["missing"], apart["smoothed"],
-        outputs=outputs, measures=measures,
+        outputs=outputs, measures=measures, cells=rows.about.get("cells", {}),
     )  # fmt: skip
 
 

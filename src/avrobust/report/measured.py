@@ -67,5 +67,5 @@ def clips_differ(run: Run) -> str:
         return ""
     return (
         f"Clean accuracy is over all {len(clean.clips)} readable test clips, robust accuracy over {len(fewest)} of them. "
-        "Differences, means and RI are over the clips that both sides share."
+        "Differences and means are over the clips that both sides share."
     )

@@ -27,7 +27,7 @@ from avrobust.report.run import Run
 from avrobust.report.section import Section
 from avrobust.report.sections import OF_OTHER_TASKS, SECTIONS, accuracy, doubts, modality, task
 from avrobust.report.sections.summary import SECTION as SUMMARY
-from avrobust.report.sections.summary import clean_sentence, headline
+from avrobust.report.sections.summary import alarms, clean_sentence, headline
 
 PAGE = "report.html"
 
@@ -57,7 +57,7 @@ def html(run: Run) -> str:
     leading = next((content for section, content in contents.items() if section.name == run.record.section), {})
     common = {
         "run": run, "paper": run.paper, "seeds": len(run.seeds), "shown": PageTables(),
-        "results": results, "leading": run.record.section, "lead": _answer(leading),
+        "results": results, "leading": run.record.section, "lead": "" if alarms(run) else _answer(leading),
     }  # fmt: skip
     parts = {}
     for section, content in contents.items():
@@ -84,7 +84,7 @@ def figures_of(source: Path | str | Rows, papers: Mapping[str, Paper] = NO_PAPER
 
 def led(run: Run) -> str:
     """What the section that answers the study's question says in a line."""
-    section = next((s for s in SECTIONS if s.name == run.record.section), None)
+    section = next((s for s in SECTIONS if s.name == run.record.section and not alarms(run)), None)
     return _answer(section.data(run) or {}) if section else ""
 
 
@@ -132,7 +132,7 @@ def summary(source: Path | str | Rows) -> str:
     Accuracy in per cent; a dash is a condition that was not evaluated.
     """
     run = read(source)
-    said = [led(run), headline(run), clean_sentence(run) if run.classifies else ""]
+    said = [led(run), headline(run), clean_sentence(run) if run.classifies and not alarms(run) else ""]
     lines = [*dict.fromkeys(filter(None, said)), ""]
     for measured in task.tables(run):
         heads = ("attack", "attacked", *measured.names)

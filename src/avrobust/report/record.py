@@ -162,6 +162,7 @@ class RunRecord:
     command: str | None = None
     started: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
+    cells: int | None = None  # how many were asked for; None: an earlier release did not say
     code: Code = field(default_factory=Code)
     sources: dict[str, str] = field(default_factory=dict)
     world: World = field(default_factory=World)

@@ -26,7 +26,8 @@ class Run:
     `table` holds clean and attacked predictions, `controls` those on clips with a modality replaced (another clip's
     audio, silence), `sent` those on clips that went through a file or codec, for which no budget holds, `corrupted` those on
     naturally corrupted clips, `incomplete` those on clips of which a part is missing, and `smoothed` those of smoothed models.  `path` is the run's folder, None for rows without one.  `paper` is the paper that the study repeats, `outputs` how many logits the
-    models give, 0 where that is not known; `measures` what models measure that do not classify.
+    models give, 0 where that is not known; `measures` what models measure that do not classify, `cells` how many were asked for and
+    are finished.
     """
 
     record: RunRecord
@@ -40,6 +41,7 @@ class Run:
     paper: Paper | None = None
     outputs: int = 0
     measures: Mapping[str, Measures] = field(default_factory=dict)
+    cells: Mapping[str, int] = field(default_factory=dict)
 
     # What was asked
 
@@ -99,6 +101,7 @@ class Run:
                 blind,
                 measures=self.measures,
                 smoothed=self.smoothed,
+                cells=self.cells,
             )
         )
 

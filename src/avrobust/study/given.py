@@ -69,6 +69,7 @@ def _evaluate(record: RunFile, given: Given, study: Study, command: str) -> Rows
         name=study.name, title=study.title, command=command, code=code(), world=here, worlds={world_name(here): here},
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), data=about_data(store, given.manifest), models={config.name: {}},
+        cells=sum(1 for _ in study.cells(config.name, seed)),
     )  # fmt: skip
     places = localisation(given.manifest, store, study.view, given.split) if has_heat(given) else None
     with track_progress("evaluating the clean clips", 1, count=False):

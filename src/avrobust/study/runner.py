@@ -103,6 +103,7 @@ def _describe(record: RunFile, study: Study, listed: Manifest | None, command: s
         world=here, sources=sources(study),
         started=record.about.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         tables=levels(study.tables), defenses=levels(study.defenses),
+        cells=sum(1 for config in study.models for seed in study.seeds for _ in study.cells(config.name, seed)),
     )  # fmt: skip
     # Before any cells, so that a report of a running study knows every model.
     listed_models = {config.name: about_config(config) for config in study.models}

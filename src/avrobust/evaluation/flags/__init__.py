@@ -29,6 +29,7 @@ from avrobust.evaluation.flags.measurement import (
     not_finite,
     one_seed,
     only_single_step,
+    unfinished,
 )
 from avrobust.evaluation.flags.models import (
     attacked_otherwise,
@@ -45,6 +46,7 @@ from avrobust.evaluation.flags.models import (
 __all__ = ["LEVELS", "OVER_BUDGET", "RULES", "SIGNIFICANT", "Evidence", "Flag", "Level", "flags"]
 
 RULES: tuple[Callable[[Evidence], Iterable[Flag]], ...] = (
+    unfinished,
     few_clips,
     clips_unreadable,
     clean_near_chance,

@@ -39,7 +39,7 @@ class Evidence:
     `controls` are predictions on clips that no attack made; `baselines` the scores of answers that ignore the clip, see
     `localisation.baselines`.  By model: `probes`, the answers to `probe.probe`; `kinds`, its input, "AV", "A" or "V";
     `classes_of`, its number of classes where that is known; `measures`, what its task measures where that is not accuracy.
-    `smoothed` are predictions of smoothed models.
+    `smoothed` are predictions of smoothed models; `cells` says of a run how many were "asked" for and how many are "finished".
     """
 
     table: Table
@@ -51,6 +51,7 @@ class Evidence:
     classes_of: Mapping[str, int] = field(default_factory=dict)
     measures: Mapping[str, Measures] = field(default_factory=dict)
     smoothed: Table = field(default_factory=dict)
+    cells: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def every(self) -> Table:

@@ -11,6 +11,15 @@ from avrobust.evaluation.stats import estimate, percent, wilson
 FEW_CLIPS, TOO_FEW_CLIPS = 100, 30  # an interval of about +-10 and +-17 points at 50 %
 
 
+def unfinished(seen: Evidence) -> Iterable[Flag]:
+    """A worst case over some of the attacks looks better than that over all of them."""
+    asked = seen.cells.get("asked", 0)
+    missing = asked - seen.cells.get("finished", asked)
+    if missing > 0:
+        text = f"The run is unfinished: {missing} of {asked} conditions are missing. The same command computes them."
+        yield Flag("unfinished", "alarm", text)
+
+
 def few_clips(seen: Evidence) -> Iterable[Flag]:
     """Intervals that are too wide to say much."""
     n = min((len(p.clips) for p in seen.table.values()), default=0)

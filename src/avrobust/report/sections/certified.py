@@ -45,14 +45,14 @@ def overview(found: Sequence[Certified]) -> Table:
         "Model",
         "Smoothed by",
         "Clean accuracy",
-        "Smoothed, certified",
+        "Smoothed accuracy",
         "Abstained",
         "Audio alone",
         "Visual alone",
     ]
     below = (
-        "Clean accuracy is that of the model itself. Smoothed, certified: the smoothed model is right, and sure of it; where it abstains it is "
-        "not. Audio alone, visual alone: up to which size of a perturbation half of the clips are certified, counting those that are not at all."
+        "Clean accuracy is that of the model itself. Smoothed accuracy, which is certified accuracy at distance 0: the smoothed "
+        "model is right, and sure of it; where it abstains it is not. Audio alone, visual alone: up to which size of a perturbation half of the clips are certified, counting those that are not at all."
     )
     return table.table("What smoothing certifies", heads, body, below=below)
 
@@ -160,10 +160,11 @@ def data(run: Run) -> Mapping[str, Any] | None:
     broken = sum(bool(a.broken) for c in found for a in c.attacks)
     attacks = sum(len(c.attacks) for c in found)
     crossed = f"; {broken} of {attacks} attacks break a certificate" if attacks else ""
+    nearest = next((f", certified {a.certified} at distance {a.distance:.3g}" for a in best.attacks), "")
     return {
         "tables": [overview(found), *([beside(found)] if attacks else [])],
         "figures": [curve(c) for c in found],
-        "result": f"{best.model}, {best.name}: certified accuracy {best.accuracy()}{crossed}",
+        "result": f"{best.title}: smoothed accuracy {best.accuracy()}{nearest}{crossed}",
     }
 
 

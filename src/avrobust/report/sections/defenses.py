@@ -86,6 +86,9 @@ def model_tables(run: Run, models: Mapping[str, str], printed: Mapping[str, Row]
     return found
 
 
+BASE = "RI is over {} clips, those that were attacked, and so is the clean accuracy in it; the clean accuracy shown is over {}."
+
+
 def under_attack(found: ModelTable, last: Literal["RI", "Avg with clean"]) -> Table:
     """A row per model: clean accuracy, robust accuracy and attack success by what is attacked, and a last column."""
     pairs = [Column(name, ATTACKED[s]) for s in SUBSETS for name in ("robust accuracy", "attack success")]
@@ -106,9 +109,14 @@ def under_attack(found: ModelTable, last: Literal["RI", "Avg with clean"]) -> Ta
                 end,
             ]
         )
+    counts = [
+        listing([str(n) for n in sorted({e.n for e in some if e.n})])
+        for some in ([row.ri for row in found.rows], [row.cells["clean"].ours for row in found.rows])
+    ]
+    below = BASE.format(*counts) if last == "RI" and counts[0] != counts[1] else ""
     return table.table(
         joined(found.attack, found.heading.lower()), ["Model", "Clean accuracy", *pairs, "Mean robust accuracy", name], body,
-        above=budgets(found.level),
+        above=budgets(found.level), below=below,
     )  # fmt: skip
 
 

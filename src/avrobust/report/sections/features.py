@@ -111,7 +111,12 @@ def _plane(names: Sequence[str]) -> Mapping[str, Any]:
             "x": place("x", 1),
             "y": place("y", 2),
             "color": {"field": "class", "type": "nominal", "scale": palette, "legend": legend},
-            "shape": {"field": "modality", "type": "nominal", "scale": marks, "legend": {"title": None}},
+            "shape": {
+                "field": "modality",
+                "type": "nominal",
+                "scale": marks,
+                "legend": {"title": None, "orient": "top"},
+            },
             "opacity": charts.seen(0.8),
             "tooltip": charts.tooltip(["class", "modality"]),
         },

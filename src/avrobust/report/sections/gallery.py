@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from avrobust.facts import Budget
 from avrobust.report.figures import Figure
+from avrobust.report.formatting import ATTACKED, at
 from avrobust.report.media import Audio, Room, audio, read_json, read_wav, uri, video
 from avrobust.report.run import Run
 from avrobust.report.section import Section
@@ -98,11 +99,19 @@ def data(run: Run) -> Mapping[str, Any] | None:
     found = examples(run.path, Room()) if run.path else []
     if not found:
         return None
-    fooled = sum(example.fooled for example in found)
+    fooled = all(example.fooled for example in found)
+    first = next(iter(run.levels), {})
+    budgets = {e.about.subset: e.about.budget for e in found}
     return {
         "examples": found,
         "seen": seen(run),
-        "result": f"{len(found)} clips, {fooled} of them misclassified under attack",
+        "model": next(iter(run.record.models), ""),  # studies show their first one
+        "others": [
+            f"{ATTACKED[s].lower()} at {at(s, b)} here, at {at(s, first[s])} there"
+            for s, b in budgets.items()
+            if s in first and at(s, b) != at(s, first[s])
+        ],
+        "result": f"{len(found)} examples, chosen among clips that the attack fools{'' if fooled else ' as far as there are any'}",
     }
 
 

@@ -148,7 +148,7 @@ def words(found: Sequence[Compared], who: str) -> str:
         for e in [m.difference]
     ]
     m = first[0][2]
-    return f"{who}, at the same success as linf ({m.measure}, of {m.difference.n} clips): {listing(told)}"
+    return f"{who}, difference from linf at the same success ({m.measure}, of {m.difference.n} clips): {listing(told)}"
 
 
 def _at_success(m: Matched, column: str) -> list[Cell]:

@@ -24,14 +24,18 @@ NOT_COMPARED = "This run does not compare audio-visual with unimodal models yet.
 
 def headline(run: Run) -> str:
     """The answer, or which alarms forbid one: those about the study, or about a model that the answer is about."""
-    about = {"", *(run.model(kind) for kind in MODEL)}
-    void = list(dict.fromkeys(f.name for f in run.flags if f.level == "alarm" and f.model in about))
-    if void and run.table:
+    if void := alarms(run):
         return f"No answer: these alarms make the numbers unreliable ({listing(void)})."
     if not run.classifies:
         return task.sentence(run)
     found = clean_sentence(run) if run.alone else answer(claims(run), robustness.tables(run))
     return "" if run.record.section and found == NOT_COMPARED else found  # it asks something else
+
+
+def alarms(run: Run) -> list[str]:
+    """The alarms that void what a run says in a sentence."""
+    about = {"", *(run.model(kind) for kind in MODEL)}
+    return list(dict.fromkeys(f.name for f in run.flags if f.level == "alarm" and f.model in about and run.table))
 
 
 def clean_sentence(run: Run) -> str:
