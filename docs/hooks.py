@@ -1,5 +1,6 @@
 """Render the notebooks as pages of the site: their code, and the outputs that they were saved with."""
 
+import re
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -17,3 +18,8 @@ def on_files(files: Files, config: Any) -> Files:
         link = f"[Download this notebook]({notebook.src_uri.rpartition('/')[2]})\n\n"
         files.append(File.generated(config, f"{page}.md", content=link + text))
     return files
+
+
+def on_page_markdown(text: str, **_: Any) -> str:
+    """Links to notebooks, which GitHub shows, lead to their pages."""
+    return re.sub(r"\]\((notebooks/\w+)\.ipynb\)", r"](\1.md)", text)

@@ -28,7 +28,7 @@ from avrobust.evaluation.flags import Flag
 from avrobust.media.decode import decode
 from avrobust.media.spec import ClipSpec
 from avrobust.models.zoo import NetSpec
-from avrobust.training import checkpoint
+from avrobust.training import View, checkpoint
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_attack_makes_a_video_and_says_what_the_model_takes_it_for(network, vide
     label = about["predictions"]["clean"][0][0]
     assert f"goal: not classified as {label}; PGD-40 within audio linf -30 dBFS" in said
     assert "decoded from the .mp4" in said
-    assert "model input: " in said and "s of audio and 1 frame" in said and "dBFS at most" in said
+    assert "model input: " in said and " Hz and 1 frame" in said and "dBFS at most" in said
     page = (tmp_path / "out/attack.html").read_text()
     assert page.count("<video") == 2 and "data:video/mp4;base64," in page and 'src="http' not in page
     made = {p.name for p in (tmp_path / "out").iterdir()}
@@ -148,6 +148,17 @@ def test_attack_takes_your_own_model_with_its_class_names(own, videos, tmp_path,
     assert "expected the names of the model's classes, got none. Give --classes" in capsys.readouterr().err
     assert main([*words, "--classes", "tuba,kazoo,flute", "--target", "tuba", "--attack", "FGSM"]) == 0
     assert "goal: classified as tuba" in capsys.readouterr().out
+    words[words.index("new")] = "wrong"  # whatever it hears, this model answers flute
+    assert main([*words, "--classes", "tuba,kazoo,flute", "--label", "tuba", "--attack", "FGSM", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["success"].values()) == {None} and told["misclassified_when_clean"]
+    assert Path("wrong/attack.html").read_text().count("already wrong") == 3
+
+
+def test_a_model_of_one_s_own_without_a_form_of_its_clips_gets_the_defaults_with_a_warning(own, capsys):
+    for spec, warned in ((ClipSpec(), True), (ClipSpec(rate=16_000), False)):
+        model_options.load_model("theirs3:model", spec, View(), (), torch.device("cpu"))
+        assert ("warning: theirs3:model receives the package's defaults" in capsys.readouterr().err) == warned
 
 
 def test_a_checkpoint_s_own_feature_defense_is_imported_where_it_is_allowed(network, videos, tmp_path, monkeypatch):
@@ -207,6 +218,10 @@ def test_evaluate_writes_a_run_and_continues_it(network, videos, tmp_path, capsy
     next(iter(cells)).unlink()
     assert main(words) == 0
     assert sum(file.stat().st_mtime_ns != at for file, at in cells.items()) == 1
+    monkeypatch.setattr(options, "prepare", Mock(side_effect=AssertionError))  # which is said before any work
+    (tmp_path / "other/mine.txt").mkdir(parents=True)
+    assert main([*words[:-1], str(tmp_path / "other")]) == 1
+    assert "got a folder with other files" in capsys.readouterr().err
     assert main([*words, "--seed", "1"]) == 1
     assert "got a run that asked for something else (seeds)" in capsys.readouterr().err
     assert main([*words, "--html", str(page)]) == 1
@@ -302,6 +317,23 @@ def test_classes_are_numbered_in_the_order_of_the_models_outputs_and_it_is_said(
     Path("names.txt").write_text("tuba\nkazoo\n\nflute\n")
     assert main([*own, "--classes", "names.txt", "--out", "b"]) == 0
     assert clean("b").column("label").tolist() == rows.column("label").tolist()
+
+
+def test_which_clips_of_a_folder_without_splits_are_attacked_is_said(own, network, capsys):
+    def told(*words):
+        assert main(["evaluate", *words, *own[2:4], "--audio", "0.01", "--attacks", "FGSM", "--json"]) == 0
+        said = capsys.readouterr()
+        return json.loads(said.out)["conditions"][0]["robust_accuracy"]["n"], said.err
+
+    listed = len(list(Path("few").glob("*/*.mp4")))
+    theirs = ["theirs3:model", "--classes", "tuba,kazoo,flute", *own[-8:]]
+    count, said = told(*theirs)
+    assert count == listed and "split" not in said
+    # A checkpoint was perhaps trained on the others.
+    for words in ([*theirs, "--on", "test"], [str(network)]):
+        count, said = told(*words)
+        assert count < listed and f"attacking {count} of {listed} clips: the test split (--on)\n" in said
+    assert told(str(network), "--on", "all")[0] == listed
 
 
 @pytest.mark.parametrize(
@@ -454,8 +486,8 @@ def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):
         "32",
     ]
     assert main(words) == 0
-    printed = capsys.readouterr().out
-    assert "validation clips" in printed
+    printed, said = capsys.readouterr()
+    assert "validation clips" in printed and " test clips, divided at random" in said
     listed = len(list(mine.glob("*/*.mp4")))
     left_out = f"2 of {listed} clips could not be read and were left out: avrobust show {tmp_path / 'net-clips'}"
     assert left_out in printed

@@ -115,7 +115,10 @@ def test_uploads_that_cannot_be_taken_are_refused_in_words(folder, video):
         with pytest.raises(ValueError) as error:
             read(path, SPEC, VIEW, limits=limits)
         assert str(error.value).startswith(words) and str(folder) not in str(error.value)
-    assert "the model receives 0.51 s of 0.6 s of audio and 1 frame of 32 x 32 pixels" in read(video, SPEC, VIEW).said
+    assert (
+        "the model receives 0.51 s of 0.6 s of audio at 8,000 Hz and 1 frame of 32 x 32 pixels"
+        in read(video, SPEC, VIEW).said
+    )
 
 
 def test_every_choice_of_attack_and_objective_is_one():

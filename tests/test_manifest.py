@@ -161,6 +161,9 @@ def test_a_missing_column_a_missing_file_and_another_encoding(tmp_path):
     (tmp_path / "latin.csv").write_bytes("label,split,video\nM\xfccke,train,a.mp4\n".encode("latin-1"))
     with pytest.raises(ManifestError, match="UTF-8"):
         Manifest.read(tmp_path / "latin.csv")
+    (tmp_path / "one.mp4").write_bytes(b"\0\0\0\x20ftypisom\xff")
+    with pytest.raises(ManifestError, match=r"one\.mp4: .* give videos as a folder of <class>/<video>\.mp4"):
+        Source(tmp_path / "one.mp4").manifest()
 
 
 def test_training_on_a_table_of_test_clips_says_what_there_is(tmp_path):
@@ -232,6 +235,9 @@ def test_a_folder_of_classes_with_and_without_a_list(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     manifest = layouts.folder(tmp_path)
+    assert manifest.divided and manifest.splits.endswith(
+        " test clips, divided at random, as the dataset names no splits"
+    )
     assert [(e.id, e.video.as_posix()) for e in manifest.entries] == [
         ("cello/a", "cello/a.mp4"),
         ("cello/b", "cello/b.MKV"),

@@ -1,5 +1,6 @@
 """One clip attacked: what is said of it is what the model answers, and the search can be watched and ended."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_a_target_counts_by_its_own_success(one):
     found = attack_clip(network(), one, PGD(steps=5), THREAT, classes=NAMES, target=2)
     assert found.goal == "classified as owl"
     assert found.answers["adversarial"].success == (found.predicted("adversarial") == "owl")
+
+
+def test_what_is_won_already_is_no_success(one):
+    label = (attack_clip(network(), one, PGD(steps=1), THREAT, classes=NAMES).label + 1) % len(NAMES)
+    found = attack_clip(
+        network(), one, PGD(steps=1), THREAT, classes=NAMES, label=label, channels={"rounded": on_levels}
+    )
+    assert found.success == {"adversarial": None, "adversarial, rounded": None}
+    assert re.match(rf"The clean clip is already misclassified: \w+ \(\d+%\), not {NAMES[label]}\. ", found.outcome)
 
 
 def test_heat_of_a_model_that_points(one):

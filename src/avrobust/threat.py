@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.facts import IMAGENET_STD, ROUNDING, Budget, ModalityBudget
+from avrobust.facts import IMAGENET_STD, ROUNDING, Budget, ModalityBudget, typed
 from avrobust.limits import Limit, PsychoacousticMask
 from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, Signals, doubles
@@ -87,10 +87,12 @@ class Ball:
             moved = (
                 "" if self.scale == (1.0,) else f" normalised, which moves a pixel by {self.eps * max(self.scale):.3g}"
             )
-            unit = "255" if self.low == 0 else "32768"
+            asked, unit = f"{self.eps:g}{moved}", "255" if self.low == 0 else "32768"
+            advice = f"Write '{self.eps:g}/{unit}'?"
+            if "/" in (fraction := typed(self.eps) or ""):
+                asked, advice = fraction, f"Give at most {self.high - self.low:g}."
             raise ValueError(
-                f"a linf budget should fit into the signal's range [{self.low:g}, {self.high:g}], got {self.eps:g}{moved}. "
-                f"Write '{self.eps:g}/{unit}'?"
+                f"a linf budget should fit into the signal's range [{self.low:g}, {self.high:g}], got {asked}. {advice}"
             )
 
     @property

@@ -92,7 +92,7 @@ def _fraction(budget: str, norm: Norm, pixels: bool, value: str, denominator: st
 def _peak_level(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
     if norm != "linf":
         raise ValueError(
-            f"{budget!r} is a peak level, so a linf budget. Use Threat.linf, or '40 dB SNR' for an L2 budget."
+            f"{budget!r} is a peak level, so a linf budget. Use Threat.linf (--norm linf), or '40 dB SNR' for an L2 budget."
         )
     if float(value) > 0:
         raise ValueError(
@@ -104,7 +104,7 @@ def _peak_level(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
 def _signal_to_noise(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
     if norm != "l2":
         raise ValueError(
-            f"{budget!r} is a ratio of energies, so an L2 budget. Use Threat.l2, or '-44 dBFS' for a linf budget."
+            f"{budget!r} is a ratio of energies, so an L2 budget. Use Threat.l2 (--norm l2), or '-44 dBFS' for a linf budget."
         )
     return Size(10 ** (-float(value) / 20), "signal")
 
@@ -118,7 +118,7 @@ def _normalised(budget: str, norm: Norm, pixels: bool, value: str) -> Size:
 def _masking(budget: str, norm: Norm, pixels: bool, bands: str | None, db: str | None, peak: str | None) -> Size:
     if pixels or norm != "linf":
         raise ValueError(
-            f"{budget!r} bounds each frequency of audio. Use it as the audio budget of Threat.linf, "
+            f"{budget!r} bounds each frequency of audio. Use it as the audio budget of Threat.linf (--norm linf), "
             "'0.5 texture' or '2 delta E' for frames, or '40 dB SNR' for an L2 budget."
         )
     most = size(peak, "linf", pixels=False).eps if peak else None

@@ -39,7 +39,6 @@ examples:
 Writes a page with both clips side by side (attack.html), clean and adversarial .mp4 (H.264 and AAC), .wav (16 bit) and
 .png frames (8 bit), and predictions.json. Rounding or a lossy codec can undo an attack: each prediction is printed.
 """
-VERDICTS = {None: "", True: "succeeds", False: "fails"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +114,19 @@ def main(argv: Sequence[str]) -> Answer:
         "label": classes[made.label], "target": None if target is None else classes[target],
         "attack": f"{options.attack} within {threat}", "notes": clip.notes,
         "predictions": {form: made.ranking(form) for form in made.answers},
-        "success": {form: answer.success for form, answer in made.answers.items() if form != CLEAN},
+        "success": made.success, "misclassified_when_clean": made.predicted(CLEAN) != classes[made.label],
         "used": used(threat.budget, made.distortion), **made.distortion, "input": received(spec, view),
         "clip": asdict(spec), "view": asdict(view), "command": f"avrobust attack {shlex.join(argv)}",
     }  # fmt: skip
     write_json(out / attack_page.TABLE, plain(about))
     page = attack_page.write(out)
+    verdicts = {None: f"already {'wrong' if target is None else 'the target'}", True: "succeeds", False: "fails"}
     rows = [
-        (form, ", ".join(f"{name} {p:.1%}" for name, p in ranking), VERDICTS[about["success"].get(form)])
+        (
+            form,
+            ", ".join(f"{name} {p:.1%}" for name, p in ranking),
+            "" if form == CLEAN else verdicts[made.success[form]],
+        )
         for form, ranking in about["predictions"].items()
     ]
     text = "\n".join(

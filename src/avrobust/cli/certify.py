@@ -12,11 +12,11 @@ from avrobust import report
 from avrobust.certificates import Ablation, Certificate, Gaussian, Smoothed
 from avrobust.cli.answer import Answer, note
 from avrobust.cli.evaluate import RunOutput, answered, scaled_threats
-from avrobust.cli.model import EvaluationOptions, called
+from avrobust.cli.model import EvaluationOptions, LoadedModel, called
 from avrobust.cli.options import ATTACK_HELP, Budget, Group, Maybe, attack, parse
 from avrobust.evaluation.evaluator import attacks_within
 from avrobust.study import ModelConfig, Study, Sweep
-from avrobust.study.given import Given, evaluate_into
+from avrobust.study.given import evaluate_into
 from avrobust.threat import Threat
 from avrobust.types import Attack
 
@@ -126,13 +126,15 @@ def main(argv: Sequence[str]) -> Answer:
     tried: list[Attack] = [*certificates, *(Smoothed(a, c) for c in certificates for a in searches)]
     for threat in threats:
         attacks_within(tried, threat)  # before any work: are their names different?
-    given = options.open()
+    found = options.load()
+    study = planned(options, found.loaded, tried, threats)
+    asked = {"model": options.model, "split": found.on}
+    output.check_run(study, asked)
+    given = options.open(found)
     note(f"cost: {sum(c.select + c.draws for c in certificates):,} passes of each clip, and those of attacks")
-    study = planned(options, given, tried, threats)
     page = None
     with ExitStack() as stack:
         out = output.place(stack)
-        asked = {"model": options.model, "split": options.clips.on}
         rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust certify {shlex.join(argv)}")
         if output.out:
             page = report.write(out)
@@ -141,7 +143,7 @@ def main(argv: Sequence[str]) -> Answer:
     return answered(rows, given, page, output)
 
 
-def planned(options: Options, given: Given, tried: Sequence[Attack], threats: Sequence[Threat]) -> Study:
+def planned(options: Options, loaded: LoadedModel, tried: Sequence[Attack], threats: Sequence[Threat]) -> Study:
     """The evaluation as a study of one model, which is there already."""
     name = options.name or called(options.model)
     source = options.clips.source(options.listing)
@@ -149,6 +151,6 @@ def planned(options: Options, given: Given, tried: Sequence[Attack], threats: Se
     within = tuple(t for threat in threats for t in threat.subsets())
     return Study(
         name=name, title=f"What is certain about {name}?", models=(ModelConfig(name, epochs=0),),
-        sweeps=(Sweep((name,), tuple(tried), within),), showcase=Threat.linf(), data=source, clip=given.store.spec,
-        view=given.view, seeds=(options.seed,), attacked=options.clips.limit, batch=options.resources.batch,
+        sweeps=(Sweep((name,), tuple(tried), within),), showcase=Threat.linf(), data=source, clip=loaded.spec,
+        view=loaded.view, seeds=(options.seed,), attacked=options.clips.limit, batch=options.resources.batch,
     )  # fmt: skip

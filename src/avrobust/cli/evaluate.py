@@ -1,19 +1,19 @@
 """`avrobust evaluate`."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from avrobust import report
 from avrobust.cli.answer import Answer
-from avrobust.cli.model import EvaluationOptions, EvaluationOutput, called
+from avrobust.cli.model import EvaluationOptions, EvaluationOutput, LoadedModel, called
 from avrobust.cli.options import ATTACK_HELP, Group, Maybe, attack, parse
 from avrobust.cli.places import folder, new_file
 from avrobust.cli.task import TaskOptions
@@ -26,6 +26,8 @@ from avrobust.evaluation.tasks import Classification
 from avrobust.extras import needs
 from avrobust.study import ModelConfig, Study, Sweep
 from avrobust.study.given import Given, evaluate_into, illustrate
+from avrobust.study.record import begun
+from avrobust.study.runner import describe_study
 from avrobust.threat import Threat
 from avrobust.training.views import received
 from avrobust.types import Attack, Channel
@@ -34,7 +36,8 @@ ABOUT = """Attack a model on your clips: clean and robust accuracy, with audio-o
 
 examples:
   avrobust evaluate models/mine/net.safetensors --data my_clips/ --audio 0.006 --visual 2/255 --html mine.html
-  avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --audio "-44 dBFS" --attacks PGD-40 AVAutoAttack
+  avrobust evaluate my_package:model --data my_clips/ --classes dog,cat --audio "-44 dBFS" --attacks PGD-40 AVAutoAttack \\
+      --clip.rate 16000 --clip.size 224 --view.samples 32000 --view.size 224
   avrobust evaluate my_package:model --data my_clips/ --audio "masking threshold -6 dB" --visual "2 delta E"
   avrobust evaluate my_package:model --data my_clips/ --audio 0.006 --visual 2/255 --scales 1/4 1/2 1 2 \\
       --channels files mp4 --out runs/mine
@@ -75,6 +78,11 @@ class RunOutput(EvaluationOutput):
         if self.html or self.out:
             with needs("report"):
                 import avrobust.report.page  # noqa: F401
+
+    def check_run(self, study: Study, asked: Mapping[str, Any]) -> None:
+        """Before clips are prepared: whether --out holds a run that asked for something else."""
+        if self.out:
+            begun(self.out, describe_study(study) | dict(asked))
 
     def place(self, stack: ExitStack) -> Path:
         """Where the run is kept: until `stack` ends where no folder is asked for."""
@@ -124,12 +132,14 @@ def main(argv: Sequence[str]) -> Answer:
     attacks, threats = [attack(text) for text in options.attacks], options.threats()
     for threat in threats:
         attacks_within(attacks, threat)  # before any work: are their names different?
-    given = options.open(options.task)
-    study = planned(options, given, attacks, threats)
+    found = options.load()
+    study = planned(options, found.loaded, attacks, threats)
+    asked = {"model": options.model, "split": found.on}
+    output.check_run(study, asked)
+    given = options.open(found, options.task)
     page = None
     with ExitStack() as stack:
         out = output.place(stack)
-        asked = {"model": options.model, "split": options.clips.on}
         rows = evaluate_into(out, given, study, asked=asked, command=f"avrobust evaluate {shlex.join(argv)}")
         if output.out or output.html:
             # The gallery shows predicted classes, which only this task has.
@@ -160,7 +170,7 @@ def _told(rows: Rows, given: Given, page: Path | None) -> Iterator[str]:
         yield f"\nThe report: {page}"
 
 
-def planned(options: Options, given: Given, attacks: Sequence[Attack], threats: Sequence[Threat]) -> Study:
+def planned(options: Options, loaded: LoadedModel, attacks: Sequence[Attack], threats: Sequence[Threat]) -> Study:
     """The evaluation as a study of one model, which is there already."""
     name = options.name or called(options.model)
     full, source = options.threat(), options.clips.source(options.listing)
@@ -171,6 +181,6 @@ def planned(options: Options, given: Given, attacks: Sequence[Attack], threats: 
             Sweep((name,), tuple(attacks), tuple(t for threat in threats for t in threat.subsets())),
             Sweep((name,), tuple(attacks), full.subsets(), sent=tuple(CHANNELS[channel] for channel in options.channels)),
         ),
-        showcase=full, tables=(full.subsets(),), data=source, clip=given.store.spec, view=given.view,
+        showcase=full, tables=(full.subsets(),), data=source, clip=loaded.spec, view=loaded.view,
         seeds=(options.seed,), attacked=options.clips.limit, batch=options.resources.batch,
     )  # fmt: skip

@@ -80,7 +80,7 @@ def measure(options: Options, page: Path, rows: Path, command: str) -> None:
     threat = options.threat()
     grid = BudgetGrid(threat, options.levels, options.floor_db, options.step_db)
     search = attack(options.attack)
-    given = options.open()
+    given = options.open(options.load())
     store = given.store
     grid = replace(grid, threat=threat.at_rate(store.spec.rate))
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def measure(options: Options, page: Path, rows: Path, command: str) -> None:
     threats = (*grid.cells, *grid.ladder)
     with track_progress("answers", len(evaluator) * len(set(threats)), count=False) as advance:
         found = evaluate_budgets(evaluator, search, threats, seed=options.seed, advance=advance)
-    readable, listed = store.counts(options.clips.on)
+    readable, listed = store.counts(given.split)
     about = {
         "model": options.model, "attack": display_name(search), "threat": str(threat), "levels": grid.levels,
         "step_db": grid.step_db, "floor_db": grid.floor_db, "seed": options.seed, "data": store.name,

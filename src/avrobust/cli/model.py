@@ -44,12 +44,20 @@ class LoadedModel(NamedTuple):
     classes: tuple[str, ...]
 
 
+class Unprepared(NamedTuple):
+    """A model and a dataset whose clips are not prepared yet; `on` is the split that is attacked, or "all"."""
+
+    loaded: LoadedModel
+    manifest: Manifest
+    on: str
+
+
 @dataclass(frozen=True)
 class Attacked(Clips):
     """Your clips, and which of them are attacked."""
 
-    on: Literal["train", "val", "test"] = "test"
-    """Split to attack."""
+    on: Maybe[Literal["all", "train", "val", "test"]] = None
+    """Clips to attack: a split, or all. Default: test; all for your own model (module:name) where --data names no splits."""
     limit: Maybe[int] = None
     """Attack at most this many clips."""
 
@@ -104,20 +112,33 @@ class EvaluationOptions:
     view: View = field(default_factory=View)
     """For module:name only: the part of each clip that the model receives. A checkpoint knows its own."""
 
-    def open(self, asked: TaskOptions = CLASSES) -> Given:
-        """Load the model and prepare its clips.  Raises `ValueError` without --data, and where the task does not fit them."""
+    def load(self) -> Unprepared:
+        """Load the model and read which clips there are.  Raises `ValueError` without --data."""
         if self.clips.data is None:
             raise ValueError(
                 "expected --data, got none. Give a folder of <class>/<video>.mp4 or a csv table: --data my_clips/."
             )
         keep_memory()
-        on, where = self.clips.on, device(self.resources.device)
-        model, spec, view, classes = load_model(self.model, self.clip, self.view, self.advanced.allow, where)
-        manifest = self._manifest(classes)
+        where = device(self.resources.device)
+        loaded = load_model(self.model, self.clip, self.view, self.advanced.allow, where)
+        manifest = self._manifest(loaded.classes)
+        # `avrobust train` divided the same clips in the same way; to somebody else's model none of the parts means anything.
+        on = self.clips.on or ("all" if manifest.divided and is_own(self.model) else "test")
+        return Unprepared(loaded, manifest, on)
+
+    def open(self, found: Unprepared, asked: TaskOptions = CLASSES) -> Given:
+        """Prepare the clips.  Raises `ValueError` where the task does not fit them."""
+        (model, spec, view, classes), manifest, on = found
+        where = device(self.resources.device)
+        if on == "all":
+            on, manifest = "test", replace(manifest, entries=tuple(replace(e, split="test") for e in manifest.entries))
         task = asked.of(manifest)
         store = prepared(manifest, spec, folder(self.advanced.prepared or _folder(spec), "--prepared"), (on,))
         clips = StoredBatches(store, on, view, self.resources.batch, self.clips.limit, where)
         first = next(iter(clips))  # refuses a split without clips before anything is said
+        if found.on != "all":
+            few = "" if self.clips.limit is None else f", at most {self.clips.limit} of it"
+            note(f"attacking {len(clips.ids)} of {len(manifest)} clips: the {on} split (--on){few}")
         order = "of the checkpoint" if classes else "of --classes" if self.clips.classes else "of --data, sorted"
         if isinstance(task, Classification | MultiLabel):  # one output per name
             note(f"model outputs (order {order}): {', '.join(f'{k} {name}' for k, name in enumerate(store.classes))}")
@@ -142,12 +163,22 @@ class EvaluationOptions:
 
 def load_model(text: str, spec: ClipSpec, view: View, allow: Sequence[str], where: torch.device) -> LoadedModel:
     """The model that `text` names, on a device; `spec` and `view` are for models that cannot say what they take."""
-    if ":" in text and not Path(text).exists() and not is_address(text):
+    if is_own(text):
         check_model(model := imported(text))  # before any work
+        if (spec, view) == (ClipSpec(), View()):
+            note(
+                f"warning: {text} receives the package's defaults, as neither --clip nor --view is given. Set what it was "
+                "trained on: --clip.rate, --clip.seconds, --clip.size, --clip.fps, --view.samples, --view.frames, --view.size."
+            )
         found = LoadedModel(model, spec, view, ())
     else:
         found = from_checkpoint(text, allow)
     return found._replace(model=moved(found.model, where))
+
+
+def is_own(text: str) -> bool:
+    """Whether `text` names a model of the user's own, as module:name."""
+    return ":" in text and not Path(text).exists() and not is_address(text)
 
 
 def moved(model: Model, where: torch.device) -> Model:

@@ -45,12 +45,13 @@ def main(argv: Sequence[str]) -> Answer:
     options = parse(Options, argv, "report", ABOUT)
     with needs("report"):
         from avrobust.report.export import write_figures, write_tables
-    page = options.html
+    page, rows, there = options.html, options.source.suffix == ".parquet", options.source.exists()
+    if not there or not (rows or options.source.is_dir()):
+        raise ValueError(
+            f"{options.source}: expected a run's folder or a .parquet file of rows, got {'another file' if there else 'none'}. Check the path."
+        )
     if page is None:
-        rows = options.source.suffix == ".parquet"
         page = options.source.with_suffix(".html") if rows else options.source / "report.html"
-    if not options.source.exists():
-        raise ValueError(f"{options.source}: expected a run or a file of rows, got none. Check the path.")
     folder(page.parent, "--html")
     if options.tables is not None:
         folder(options.tables, "--tables")

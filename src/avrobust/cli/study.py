@@ -113,7 +113,8 @@ def main(argv: Sequence[str]) -> Answer:
     machines = Machines(**vars(options.machines))
     keep_memory()
     if isinstance(study.data, Source) and not output.quiet:  # the orchestra's studies state their own cost
-        note(estimate(study, counted(study.data.manifest())))
+        note((manifest := study.data.manifest()).splits)
+        note(estimate(study, counted(manifest)))
     page = run(
         study,
         out,

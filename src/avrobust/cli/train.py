@@ -109,6 +109,7 @@ def main(argv: Sequence[str]) -> Answer:
             f"expected a network that its checkpoint can build again, got {asked.name}, of a type that no checkpoint may name. "
             "Train it in Python, and load the weights into it: avrobust.training.load(path, net)."
         )
+    note(manifest.splits)
     note(f"model input: {received(options.clip, options.view)}")
     store = prepared(manifest, options.clip, clips)
     trained = train(

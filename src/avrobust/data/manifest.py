@@ -18,6 +18,8 @@ from avrobust.data.tables import read_entries, unknown_label, write_entries
 class Manifest:
     """Clips of a dataset; `root` is the folder that all paths are relative to, `classes` the order of the labels.
 
+    `divided` says that the dataset names no splits, so that `selection.divide` made them.
+
     Raises ManifestError for a manifest without clips, and for a label that is none of the classes.
 
     >>> clips = (Entry("a", "dog", "train", Path("a.mp4")), Entry("b", "cat", "test", Path("b.mp4")))
@@ -29,6 +31,7 @@ class Manifest:
     entries: tuple[Entry, ...]
     classes: tuple[str, ...] = ()  # default: the labels that occur, sorted
     name: str = ""
+    divided: bool = False
 
     def __post_init__(self) -> None:
         if not self.entries:
@@ -104,6 +107,17 @@ class Manifest:
     def write(self, path: Path | str) -> None:
         """Write a csv table, whole or not at all; paths stay relative to `root`, so give `read` the same root."""
         write_entries(self.entries, path)
+
+    @property
+    def splits(self) -> str:
+        """How many clips each split has, in words.
+
+        >>> Manifest(Path("pets"), (Entry("a", "dog", "train", Path("a.mp4")),)).splits
+        '1 train, 0 val, 0 test clips'
+        """
+        count = Counter(e.split for e in self.entries)
+        made = ", divided at random, as the dataset names no splits" if self.divided else ""
+        return f"{', '.join(f'{count[split]} {split}' for split in SPLITS)} clips{made}"
 
     def select(self, *splits: str) -> "Manifest":
         """The clips of some splits, with the same classes.  Raises ManifestError when there are none."""

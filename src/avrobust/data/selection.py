@@ -33,7 +33,8 @@ def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, flo
         split_of |= dict.fromkeys(order[:test], "test")
         split_of |= dict.fromkeys(order[test : test + val], "val")
         split_of |= dict.fromkeys(order[test + val :], "train")
-    return replace(manifest, entries=tuple(replace(e, split=split_of[e.source]) for e in manifest.entries))
+    entries = tuple(replace(e, split=split_of[e.source]) for e in manifest.entries)
+    return replace(manifest, entries=entries, divided=True)
 
 
 def keep_classes(manifest: Manifest, names: str) -> Manifest:

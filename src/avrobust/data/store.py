@@ -127,22 +127,23 @@ class Store:
         return "\n".join([f"{self.name}: {len(self.classes)} classes, {self.spec}", *counts, *failures])
 
     def unreadable_classes(self, split: str) -> dict[str, str]:
-        """The classes of a split without a readable clip, each with the reason of its first clip."""
+        """The classes of a split without a readable clip, each with the file of its first clip and the reason."""
         rows = [
-            (label, self._column("status")[row])
+            (label, self._column("status")[row], self._column("video")[row])
             for row, s in enumerate(self._column("split"))
             if s == split
             for label in self._labels(row)
         ]
-        readable = {label for label, status in rows if status == OK}
-        return {label: status for label, status in reversed(rows) if label not in readable}
+        readable = {label for label, status, _ in rows if status == OK}
+        lost = ((label, status, file) for label, status, file in reversed(rows) if label not in readable)
+        return {label: status if file in status else f"{file}: {status}" for label, status, file in lost}
 
     def require_classes(self, *splits: str) -> None:
         """Raise StoreError for a class without readable clips in one of the splits: fewer classes are an easier task."""
         for split in splits:
             for label, reason in self.unreadable_classes(split).items():
                 raise StoreError(
-                    f"expected clips of '{label}' among the {split} clips, got none that can be read ({reason}). Repair or "
+                    f"expected clips of '{label}' among the {split} clips, got none that can be read: {reason}. Repair or "
                     f"replace its files (avrobust show {self.path}), or name the other classes with --classes."
                 )
 

@@ -105,7 +105,10 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, st
     except OSError as error:
         raise ManifestError(f"{path}: expected a csv table of clips, got: {error.strerror}. Check the path.") from None
     except (UnicodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: expected a csv table in UTF-8, got: {error}. Save it as such.") from None
+        raise ManifestError(
+            f"{path}: expected a csv table in UTF-8, got another encoding or no table ({error}). Save the table as UTF-8; give "
+            "videos as a folder of <class>/<video>.mp4; for a single video, use `avrobust attack`."
+        ) from None
 
 
 def _has(header: Sequence[str], name: str) -> bool:

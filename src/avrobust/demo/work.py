@@ -156,7 +156,7 @@ def bundle(clip: AttackedClip, rate: int, folder: Path) -> Path:
     about = {
         "attack": clip.attack, "threat": str(clip.threat), "goal": clip.goal, "rate": rate, "distortion": dict(clip.distortion),
         "predictions": {form: clip.ranking(form) for form in clip.answers},
-        "attack_succeeds": {form: answer.success for form, answer in clip.answers.items() if form != CLEAN},
+        "attack_succeeds": clip.success,
     }  # fmt: skip
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:

@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
     probabilities: Float32[np.ndarray, " k"]
     heat: Float32[np.ndarray, "t h w"] | None  # None for a model without a heat map
-    success: bool  # of the attack: misclassified, or moved to the target class
+    success: bool  # misclassified, or the target class
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +76,19 @@ class AttackedClip:
         return self.answers[CLEAN].success
 
     @property
+    def success(self) -> dict[str, bool | None]:
+        """Whether the attack succeeds, by form of the adversarial clip; None if it has `won_already`."""
+        forms = {form: answer for form, answer in self.answers.items() if form != CLEAN}
+        return {form: None if self.won_already else answer.success for form, answer in forms.items()}
+
+    @property
     def outcome(self) -> str:
         """What came of the attack, in a sentence or two: it names the forms in which the clip is adversarial no more."""
         (before, p), (then, q) = (self.ranking(form, 1)[0] for form in (CLEAN, ADVERSARIAL))
         if self.won_already:
-            told = f"The clean clip is {self.goal} already: {before} ({p:.0%})."
-            return f"{told} The attack has nothing to win; it ends with {then} ({q:.0%})."
+            wrong = f"misclassified: {before} ({p:.0%}), not {self.classes[self.label]}"
+            told = wrong if self.target is None else f"{self.goal} ({p:.0%})"
+            return f"The clean clip is already {told}. The attack has nothing to win; it ends with {then} ({q:.0%})."
         wins = self.answers[ADVERSARIAL].success
         moved = f"changes from {before} ({p:.0%}) to {then} ({q:.0%})"
         if before == then:

@@ -47,7 +47,7 @@ def fragment(clip: AttackedClip, rate: int) -> Markup:
 
     content = {
         "clip": clip, "cards": cards(clip, rate), "search": search(clip), "used": used(clip.threat.budget, clip.distortion),
-        "outcome": spaced(clip.outcome), "names": names, "forms": [(form, answer.success) for form, answer in clip.answers.items() if form != CLEAN],
+        "outcome": spaced(clip.outcome), "names": names, "forms": clip.success,
     }  # fmt: skip
     return Markup(environment().get_template("templates/attacked_clip.html.j2").render(content))
 

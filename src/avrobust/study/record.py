@@ -92,6 +92,30 @@ def _cpu() -> str:
     )
 
 
+def begun(out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of the run that was begun in `out`, empty if none was; nothing is written.
+
+    Raises `RunExistsError` for a run that asked for something else, or a folder with other files.
+    """
+    path, locks = out / "run.json", Lock(out / DRIVER).files
+    if not path.exists():
+        if out.is_dir() and any(file not in locks for file in out.iterdir()):
+            raise RunExistsError(
+                f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
+            )
+        return {}
+    try:
+        about: dict[str, Any] = run_record.read(path)[1]
+    except ValueError as error:
+        raise RunExistsError(f"{error}. Put back the file that was there, or give another --out.") from None
+    there, wanted = about.get("asked"), json.loads(json.dumps(asked))
+    if there is not None and (differing := sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))):
+        raise RunExistsError(
+            f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
+        )
+    return about
+
+
 class Notes:
     """What a job tells for run.json, on whichever machine it runs."""
 
@@ -129,16 +153,8 @@ class RunFile(Notes):
         """Begin a run in `out`, or go on with the one that is there; raises `RunExistsError` if it asked for something else."""
         super().__init__()
         self.path = out / "run.json"
-        try:
-            self.about = run_record.read(self.path)[1] if self.path.exists() else {}
-        except ValueError as error:
-            raise RunExistsError(f"{error}. Put back the file that was there, or give another --out.") from None
-        there, wanted = self.about.get("asked"), json.loads(json.dumps(asked))
-        if there is not None and (differing := sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))):
-            raise RunExistsError(
-                f"{out}: expected an empty folder or this very study, got a run that asked for something else ({', '.join(differing)}). Give another --out, or delete the folder."
-            )
-        self.update(asked=wanted)
+        self.about = begun(out, asked)
+        self.update(asked=asked)
 
     def update(self, **entries: Any) -> None:
         """Set some entries, and write them."""
@@ -166,13 +182,9 @@ def driven(out: Path, asked: Mapping[str, Any]) -> Iterator[RunFile]:
     Raises `LockError` where another process does, and `RunExistsError` for another run or a folder with other files, which
     stays as it was.
     """
+    begun(out, asked)  # before a lock is left in a folder that holds something else
     out.mkdir(parents=True, exist_ok=True)
-    with Lock(out / DRIVER, wait=False) as lock:
-        if not (out / "run.json").exists() and any(path not in lock.files for path in out.iterdir()):
-            lock.path.unlink(missing_ok=True)
-            raise RunExistsError(
-                f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
-            )
+    with Lock(out / DRIVER, wait=False):
         yield RunFile(out, asked)
 
 

@@ -60,10 +60,11 @@ def received(spec: ClipSpec, view: View) -> str:
     """What a model receives of each clip, for people: often less than the clip holds.
 
     >>> received(ClipSpec(seconds=3.0), View(samples=12288))
-    '1.11 s of 3 s of audio and 1 frame of 64 x 64 pixels, from the middle of the clip'
+    '1.11 s of 3 s of audio at 11,025 Hz and 1 frame of 64 x 64 pixels, from the middle of the clip'
     """
     frames = f"{view.frames} frame{'s' * (view.frames > 1)} of {view.size} x {view.size} pixels"
-    return f"{view.samples / spec.rate:.2f} s of {spec.seconds:g} s of audio and {frames}, from the middle of the clip"
+    audio = f"{view.samples / spec.rate:.2f} s of {spec.seconds:g} s of audio at {spec.rate:,} Hz"
+    return f"{audio} and {frames}, from the middle of the clip"
 
 
 @dataclass(frozen=True)
