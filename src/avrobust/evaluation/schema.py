@@ -107,7 +107,9 @@ class Rows:
     `probe.probe`, `memories`, how its memory codes features, and `measures`, what its task measures, as plain data; of a run,
     `cells`, see `Evidence`.
 
-    >>> rows = Rows.of({"model": "m", "seed": 0, "attack": "PGD", "clip": ["a", "b", "c"], "status": "ok", "correct_clean": [True, True, False], "correct": [True, False, False]})
+    >>> what = {"model": "m", "seed": 0, "attack": "PGD", "subset": "A", "status": "ok"} | Budget().columns()
+    >>> seen = {"clip": ["a", "b", "c"], "correct_clean": [True, True, False], "correct": [True, False, False]}
+    >>> rows = Rows.of(what | seen)
     >>> print(rows.accuracy())
     33.3 % of 3 [6.1, 79.2]
     >>> print(rows.attack_success())

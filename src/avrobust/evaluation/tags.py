@@ -24,7 +24,8 @@ def by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, Rows]:
 
     `classes` are the names of the labels' numbers, such as `store.classes`.  Raises ValueError for a label without a name.
 
-    >>> rows = Rows.of({"seed": 0, "clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]})
+    >>> seen = {"clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]}
+    >>> rows = Rows.of(seen | {"model": "m", "seed": 0, "attack": "none", "subset": "clean"} | Budget().columns())
     >>> parts = by_tag(rows, {"a": {"dog": "both"}, "b": {"cat": "audible"}}, ["dog", "cat"])
     >>> {tag: str(part.accuracy()) for tag, part in parts.items()}
     {'audible': '0.0 % of 1 [0.0, 79.3]', 'both': '100.0 % of 1 [20.7, 100.0]'}
