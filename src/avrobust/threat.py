@@ -145,7 +145,7 @@ class Ball:
         w = self.weight(x)
         if isinstance(self.scale, PsychoacousticMask):
             return self.scale.move(grad, w * self.eps)
-        if self.norm == "linf":
+        if self.norm == "linf" or not grad.numel():
             return grad.sign() * (w * self.eps)
         g = grad * w
         g = g / _norm(g, "linf").clamp_min(torch.finfo(g.dtype).tiny)  # squares of small numbers would be 0
