@@ -106,6 +106,7 @@ class Output:
         return self.map(lambda s: s[clips])
 
 
+NAMES: AV[str] = AV(audio="audio", visual="visual")
 RANGE: AV[tuple[float, float]] = AV(audio=(-1.0, 1.0), visual=(0.0, 1.0))
 
 

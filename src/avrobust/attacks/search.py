@@ -15,7 +15,7 @@ from avrobust.progress import steps
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
 from avrobust.timing import refuse_timed
-from avrobust.types import AV, Labels, Model, PerClip, Signals
+from avrobust.types import AV, NAMES, Labels, Model, PerClip, Signals
 
 Numbers = Int[Tensor, " m"]  # of some clips in the batch that a search was given
 # Some of the clips: their numbers, a mask, or a stretch of them.
@@ -274,11 +274,10 @@ def random_start(active: ActiveSet, restart: int) -> Signals:
 
 def random_perturbation(threat: Threat, x: Signals, seeds: Seeds, restart: int = 0) -> Signals:
     """Where a search begins: a random perturbation inside the threat, tied to seed, clip and restart; 0 where it is not active."""
-    names = AV(audio="audio", visual="visual")
     return threat.map(
         lambda ball, s, name: ball.random(s, seeds, "start", name, restart) if ball.active else torch.zeros_like(s),
         x,
-        names,
+        NAMES,
     )
 
 

@@ -19,9 +19,7 @@ from avrobust import engine
 from avrobust.attacks.search import ActiveSet
 from avrobust.objectives import Objective
 from avrobust.seeds import Seeds
-from avrobust.types import AV, Signals
-
-NAMES = AV(audio="audio", visual="visual")
+from avrobust.types import AV, NAMES, Signals
 
 
 @dataclass(frozen=True)

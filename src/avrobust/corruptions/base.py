@@ -27,7 +27,7 @@ from avrobust.corruptions.vision import Film
 from avrobust.facts import AttackInfo
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import AV, Model, Signals
+from avrobust.types import AV, NAMES, Model, Signals
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # (one clip's waveform (n), sampling rate in Hz, severity, its draws) -> its corrupted waveform
@@ -101,14 +101,13 @@ class Corruption:
             audio=lambda s, g: kind.audio(s, self.rate, self.severity, g),
             visual=lambda s, g: kind.visual(s.transpose(0, 2, 3, 1), self.severity, g).transpose(0, 3, 1, 2),
         )
-        names = AV(audio="audio", visual="visual")
         return threat.map(
             lambda ball, s, corrupt, name: (
                 _per_clip(s, corrupt, seeds, (self.kind, name), ball.low, ball.high) if ball.active else s
             ),
             x,
             done,
-            names,
+            NAMES,
         )
 
 

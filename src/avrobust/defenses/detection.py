@@ -21,7 +21,7 @@ from avrobust.models.network import Measure, Network, weights_drawn_by
 from avrobust.objectives import Undetected, cross_entropy, display_name
 from avrobust.seeds import Seeds, stable_hash
 from avrobust.threat import Threat
-from avrobust.types import AV, Attack, Batch
+from avrobust.types import AV, NAMES, Attack, Batch
 
 ALARMS = 0.05  # of clean clips, per modality
 HELD_OUT = 4  # every fourth clip calibrates, the others fit
@@ -142,7 +142,6 @@ class Distances(Detector):
 
     def scores(self, f: Features) -> AV[Tensor]:
         """The squared distance to the nearest class, per feature."""
-        names: AV[str] = AV(audio="audio", visual="visual")
 
         def far(s: Tensor, name: str) -> Tensor:
             white, means = getattr(self, f"white_{name}"), getattr(self, f"means_{name}")
@@ -150,7 +149,7 @@ class Distances(Detector):
             nearest: Tensor = gaps.square().mean(2).amin(1)
             return nearest
 
-        return f.map(far, names)
+        return f.map(far, NAMES)
 
 
 @dataclass(frozen=True)

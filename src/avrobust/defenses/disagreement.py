@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from avrobust.defenses.detection import ALARMS, Detection, Detector, Features, held_out
 from avrobust.defenses.embedded import Embedded
 from avrobust.models.network import Network, weights_drawn_by
-from avrobust.types import AV, Batch
-
-_NAMES: AV[str] = AV(audio="audio", visual="visual")
+from avrobust.types import AV, NAMES, Batch
 
 
 @dataclass(frozen=True)
@@ -78,5 +76,5 @@ class Heads(Detector):
 
     def scores(self, f: Features) -> Features:
         """The cross entropy of each head against the other's answer, in nats."""
-        says = f.map(lambda s, name: self.heads[name](s).log_softmax(1), _NAMES)
+        says = f.map(lambda s, name: self.heads[name](s).log_softmax(1), NAMES)
         return says.map(lambda own, other: -(other.exp() * own).sum(1), AV(says.visual, says.audio))

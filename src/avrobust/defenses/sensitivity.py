@@ -13,7 +13,7 @@ from avrobust.defenses.detection import ALARMS, Detection, Detector, Features, h
 from avrobust.defenses.embedded import Embedded
 from avrobust.models.network import AVNet, Measure, Measured, Network
 from avrobust.seeds import Seeds, stable_hash
-from avrobust.types import AV, Batch
+from avrobust.types import AV, NAMES, Batch
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class Sensitivities(Detector):
     @property
     def measures(self) -> AV[Measure]:
         """How far the features of each modality move."""
-        names: AV[str] = AV("audio", "visual")
-        return names.map(lambda name, size: partial(moved, size, self._noises(name)), AV(self.audio, self.visual))
+        return NAMES.map(lambda name, size: partial(moved, size, self._noises(name)), AV(self.audio, self.visual))
 
     def _noises(self, name: str) -> tuple[Seeds, str]:
         return Seeds(self.seed, tuple(f"noise {k}" for k in range(self.copies))), name

@@ -13,7 +13,7 @@ from avrobust.models.encoder import Encoder, Loaded, Source, loaded_from, random
 from avrobust.models.frontends import AudioFrontEnd, FrameSettings, MelSettings, VisualFrontEnd, WaveSettings
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Spec, known, parts, refuse_few, weights_drawn_by
-from avrobust.types import AV
+from avrobust.types import AV, NAMES
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class PairSpec(Spec):
             configs = self.encoders.map(lambda e: made(e.config))
             loaded = configs.map(
                 lambda config, modality, e: Loaded(tower(random_model(config), modality), config, e.front_end, e.pooled),
-                AV("audio", "visual"), self.encoders,
+                NAMES, self.encoders,
             )  # fmt: skip
             net = self.joined(loaded, self.encoders.map(lambda e: e.width))
         net.built_by(self)
@@ -141,7 +141,7 @@ def pair(
     """
     spec = PairSpec(_label(audio), _label(visual), fusion, frozen, rate, classes)
     with weights_drawn_by(seed):
-        loaded = AV(audio, visual).map(loaded_from, processors or AV(audio=None, visual=None), AV("audio", "visual"))
+        loaded = AV(audio, visual).map(loaded_from, processors or AV(audio=None, visual=None), NAMES)
         net = spec.joined(loaded, AV(audio=None, visual=None))
     configs = loaded.map(lambda model: described(model.config))
     if None not in configs:

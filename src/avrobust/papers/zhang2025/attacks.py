@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from avrobust.attacks import MIM, Consecutive, Variation
-from avrobust.attacks.base import search_info
-from avrobust.facts import AttackInfo
 from avrobust.papers.zhang2025.objectives import TemporalAndModality
 
 # One changed copy a step: as many gradients as MI-FGSM takes.  The mean over several is another reading.
@@ -21,11 +19,6 @@ class _Attack(MIM):
     """MIM with an objective and variations of its own; the last iterate, as transfer attacks keep it."""
 
     keep: Literal["best", "last"] = "last"
-
-    @property
-    def info(self) -> AttackInfo:
-        """Its facts: a search of MIM's family."""
-        return search_info("MIM", self.steps, self.objective, restarts=self.restarts, variant=self._variant)
 
     @property
     def name(self) -> str:
@@ -51,7 +44,7 @@ class TIA(_Attack):
     objective: TemporalAndModality | None = TemporalAndModality(temporal=1.0)  # noqa: RUF009, frozen
     variations: tuple[Variation, ...] = CHANGED
 
-    info = _Attack.info  # a class states its own
+    info = MIM.info  # a class states its own
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +59,7 @@ class MMA(_Attack):
 
     objective: TemporalAndModality | None = TemporalAndModality(modality=1.0)  # noqa: RUF009, frozen
 
-    info = _Attack.info  # a class states its own
+    info = MIM.info  # a class states its own
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,4 +73,4 @@ class TMA(_Attack):
     objective: TemporalAndModality | None = TemporalAndModality(temporal=1.0, modality=1.0)  # noqa: RUF009, frozen
     variations: tuple[Variation, ...] = CHANGED
 
-    info = _Attack.info  # a class states its own
+    info = MIM.info  # a class states its own
