@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from avrobust import AV, FGSM, PGD, Batch, BudgetError, Published, Rows, Square, Threat, engine, evaluate
+from avrobust import AV, FGSM, PGD, Ball, Batch, BudgetError, Published, Rows, Square, Threat, engine, evaluate
 from avrobust.attacks import Transfer
 from avrobust.evaluation.checks import InputError
+from avrobust.facts import Budget
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021 import budgets as tian2021
 from nets import clips, in_batches, linear, network, reordered
@@ -280,10 +281,11 @@ def test_rows_round_trip_with_missing_values(tmp_path):
 
 
 def test_what_could_not_be_read_lowers_the_count_and_not_the_accuracy():
-    rows = Rows.of(
-        {"model": "m", "clip": ["a", "b", "c"], "status": ["ok", "ok", "cut short"], "correct": [True, False, None]}
-    )
+    some = {"model": "m", "clip": ["a", "b", "c"], "status": ["ok", "ok", "cut short"], "correct": [True, False, None]}
+    rows = Rows.of(some | {"seed": 0, "attack": "none", "subset": "clean"} | Budget().columns())
     assert (rows.accuracy().k, rows.accuracy().n) == (1, 2)
+    with pytest.raises(ValueError, match="expected rows that say their seed, attack, subset"):
+        Rows.of(some).accuracy()
 
 
 def answers(rows):
@@ -444,6 +446,15 @@ def test_a_network_that_torchscript_froze_is_asked_as_it_is():
     assert len(evaluate(lambda x: net(x.audio), clips(), FGSM(), SMALL)) == 12
 
 
+def test_silence_has_no_budget_relative_to_itself():
+    batch = clips()
+    silent = Batch(AV(torch.zeros_like(batch.x.audio), batch.x.visual), batch.label)
+    for threat in (Threat.l2(audio="5 dB SNR"), Threat(Ball(0.5, "linf", "signal"), Ball(0.0))):
+        rows = evaluate(linear, silent, [PGD(), FGSM()], threat)
+        assert (rows.where(subset="A").column("linf_audio") == 0).all()
+        assert "attack did not move" in {f.name for f in rows.flags()}
+
+
 def test_a_deaf_model_and_a_budget_below_rounding_raise_no_alarm():
     rows = evaluate(lambda x: linear(x.map(lambda s: s[..., :])), clips(), FGSM(), Threat.linf(audio=1e-9))
     assert rows.where(subset="A").column("used_audio").max() <= 1
@@ -542,6 +553,28 @@ def test_logits_are_taken_out_of_what_models_return(form):
     attacks = [FGSM(), PGD(steps=2)]
     rows = evaluate(lambda x: form(linear(x)), clips(), attacks, SMALL)
     assert rows.column("margin").tolist() == evaluate(linear, clips(), attacks, SMALL).column("margin").tolist()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.train(),
+        lambda net: net[0].running_mean.add_(1),
+        lambda net: net[1].bias.data.copy_(net[1].bias + 1),
+    ],
+    ids=["mode", "statistics", "weights"],
+)
+def test_an_attack_that_changes_the_model_is_refused(change):
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(96), torch.nn.Linear(96, 4)).eval()
+
+    def recovers(model, x, y, threat, seeds):
+        with torch.no_grad():
+            change(net)
+        return x
+
+    model = lambda x: net(x.audio)  # noqa: E731
+    with pytest.raises(InputError, match="recovers changed the model that it attacks"):
+        evaluate(model, clips(), [recovers, FGSM()], Threat.linf(audio=0.1))
 
 
 def test_what_attacks_and_models_write_into_stays_the_harness_s():

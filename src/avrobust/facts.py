@@ -8,8 +8,6 @@ from typing import Any, Literal
 # What most image models normalise colours with; a normalised budget counts in the second.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# A moved signal is rounded to float32; near full scale that moves a value by half of 2**-23.
-ROUNDING = 1e-7
 # How an attack searches: along the model's gradient, by queries alone, or by several searches one after the other.
 Kind = Literal["gradient", "queries", "worst case", ""]
 

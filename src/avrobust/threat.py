@@ -21,13 +21,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.facts import IMAGENET_STD, ROUNDING, Budget, ModalityBudget, typed
+from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget, typed
 from avrobust.limits import Limit, PsychoacousticMask
 from avrobust.seeds import Seeds
 from avrobust.types import AV, RANGE, PerClip, Signals, doubles
 from avrobust.units import LINEAR, Norm, Scale, number, scaled, size
 
 NORMS: tuple[Norm, ...] = ("linf", "l2", "masking")
+# x + delta is rounded to float32; near full scale that moves a value by half of 2**-23.
+ROUNDING = 1e-7
 # A perturbation this many times as strong as the signal, in dB SNR, is a sign that was forgotten.
 LOUDEST = 10.0
 
@@ -131,7 +133,7 @@ class Ball:
         if isinstance(self.scale, Limit):
             return self.scale.radii(x)
         if self.scale == "signal":
-            return _norm(x, self.norm).clamp_min(1e-12)
+            return _norm(x, self.norm)  # 0 of silence, which then stays silent
         # Filled on the device: a copy of numbers from here would make a GPU wait, in each step of a search.
         w = torch.cat([x.new_full((1,), each) for each in self.scale])
         return w if len(self.scale) == 1 else w.view(-1, 1, 1)
@@ -187,9 +189,7 @@ class Ball:
         w = self.weight(x)
         if isinstance(self.scale, PsychoacousticMask):
             delta = self.scale.spectrum(delta).abs()
-        if isinstance(self.scale, Limit):
-            w = w.clamp_min(1e-30)
-        return _norm(delta / w, self.norm).flatten()
+        return _norm(delta / w.clamp_min(1e-30), self.norm).flatten()
 
     def distance(self, adversarial: Tensor, x: Tensor) -> NDArray[np.float64]:
         """How far `adversarial` lies from the clean `x`, per clip, in the units of `eps`, in double precision."""

@@ -15,10 +15,10 @@ from torch import Tensor
 from avrobust import engine
 from avrobust.attacks.base import wrapped_info
 from avrobust.config import concise
-from avrobust.facts import ROUNDING, AttackInfo
+from avrobust.facts import AttackInfo
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
-from avrobust.threat import Ball, Threat
+from avrobust.threat import ROUNDING, Ball, Threat
 from avrobust.types import AV, Attack, Channel, Labels, Model, Signals, doubles
 
 # Steps per unit, and the lowest and highest of them: 16-bit samples as `media.write_wav` writes them, 8-bit colours.

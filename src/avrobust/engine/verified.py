@@ -64,7 +64,7 @@ def _seen(value: Any, depth: int = 0) -> object:
     if isinstance(value, bool | int | float | str | None):
         return value
     if isinstance(value, Tensor):
-        return _Same(value), _numbers(value)
+        return _Same(value), numbers(value)
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, zlib.crc32(value.tobytes())
     if isinstance(value, nn.Module | type | ModuleType):  # networks are seen by themselves
@@ -85,7 +85,7 @@ def _seen(value: Any, depth: int = 0) -> object:
     return same, _seen(held, depth)
 
 
-def _numbers(t: Tensor) -> object:
+def numbers(t: Tensor) -> object:
     """What tells the numbers of a tensor: the count of its changes, and their size, as writes to `.data` are not counted."""
     try:
         size = float(t.detach().norm() if t.is_floating_point() else t.detach().sum())

@@ -59,7 +59,7 @@ class Predictions:
 def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
     """All rows of a study, by condition, in sorted order.
 
-    Raises `ValueError` when a clip has two rows under one condition and seed.
+    Raises `ValueError` when a clip has two rows under one condition and seed, and for rows that do not say theirs.
     """
     columns: dict[str, np.ndarray] = {
         name: np.array(rows[name].to_pylist())
@@ -69,6 +69,11 @@ def tabulate(rows: pa.Table) -> dict[Condition, Predictions]:
     }
     place: dict[tuple[Any, ...], dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     names = ("model", "attack", "subset", *BUDGET_VALUES)
+    if lacks := [name for name in ("seed", *names) if rows[name].null_count]:
+        raise ValueError(
+            f"expected rows that say their {', '.join(lacks)}, got rows without. Give each a seed, an attack and a subset of "
+            "modalities, and Budget(...).columns() of facts."
+        )
     keys = zip(*(rows[name].to_pylist() for name in names), strict=True)
     for i, (key, seed, clip) in enumerate(zip(keys, columns["seed"], columns["clip"], strict=True)):
         if clip in (seen := place[key][int(seed)]):

@@ -37,6 +37,7 @@ from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Gallery, Task
+from avrobust.evaluation.training_mode import state
 from avrobust.evaluation.voting import vote_columns
 from avrobust.objectives import display_name
 from avrobust.progress import part
@@ -161,6 +162,7 @@ class Evaluator:
         classes = isinstance(task, Classification)
         self._measures = {} if classes else {"measures": {self._name: to_plain(task.measures)}}
         self._low: dict[str, Any] = {}  # by threat, what a low precision cost
+        before = state(model)
         for number, batch in enumerate(self._batches):
             if not number:
                 self._example = batch.x.map(lambda s: s[:1].clone())
@@ -175,6 +177,8 @@ class Evaluator:
             self._clean.append(answer.float())
             check_classes(self._clean[0], self._clean[-1], batch)
             self._ids += batch.ids
+        self._state = state(model)  # which attacks leave as it is, where answers do
+        self._stays = self._state == before
         if not self._clean:
             raise InputError("expected at least one batch of clips, got none. Give Batch(AV(wave, frames), labels).")
 
@@ -286,6 +290,11 @@ class Evaluator:
                 check_fits(threat, batch)
             with part(1 / count, f"batch {number + 1} of {count}" if count > 1 else ""):
                 adversarial = clips.attacked(attack, threat, seed)
+            if self._stays and state(self._model) != self._state:
+                raise InputError(
+                    f"{title} changed the model that it attacks: the mode, weights or buffers of a layer. What is measured "
+                    "afterwards would be of another model. Attack a copy of it: copy.deepcopy(net)."
+                )
             if not number and clips.deferred_surrogate.made and is_low(self._surrogate):
                 self._note_precision(clips, threat, seed)
             if not free:

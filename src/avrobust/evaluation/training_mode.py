@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from avrobust.config import attributes
+from avrobust.engine.verified import numbers
 
 DEPTH = 6  # of nested objects
 MANY = 5_000  # objects that are checked; a model that reaches more is not checked to the end
@@ -48,6 +49,19 @@ def reached(thing: object) -> Iterator[nn.Module]:
             yield from walk(part, depth + 1)
 
     return walk(thing, 0)
+
+
+def state(model: object) -> list[object]:
+    """The modes, and what tells the weights and buffers, of all networks that a callable reaches.
+
+    >>> net = nn.BatchNorm1d(2)
+    >>> before = state(net.eval())
+    >>> before == state(net), before == state(net.train())
+    (True, False)
+    """
+    modules = [m for outer in reached(model) for m in outer.modules()]
+    tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
+    return [*(getattr(m, "training", None) for m in modules), *map(numbers, tensors)]
 
 
 def _held(thing: Any) -> Iterator[Any]:

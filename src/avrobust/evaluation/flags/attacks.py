@@ -8,7 +8,7 @@ import numpy as np
 from avrobust.evaluation.conditions import Predictions, curves
 from avrobust.evaluation.flags.evidence import ENOUGH, MODALITIES, Evidence, Flag, budget, where
 from avrobust.evaluation.stats import estimate, percent
-from avrobust.facts import ROUNDING, AttackInfo
+from avrobust.facts import AttackInfo
 
 OVER_BUDGET = 1.001  # what float32 rounding may add, generously
 UNFINISHED, OVERRATED = 0.03, 0.1  # differences of accuracy that are worth a flag
@@ -117,7 +117,7 @@ def attack_did_not_move(seen: Evidence) -> Iterable[Flag]:
                 continue
             if getattr(c.budget, modality).in_time:  # the clean clip may be the worst of all delays
                 continue
-            unmoved = p[f"linf_{modality}"] <= ROUNDING  # of silence too, whose budget in dB SNR is none
+            unmoved = p[f"linf_{modality}"] == 0
             if smoothed:  # which may get wrong already what the model itself gets right
                 unmoved = unmoved & p["correct"]
             if (share := float(unmoved[right].mean())) > ENOUGH:
