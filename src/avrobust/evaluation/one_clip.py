@@ -16,7 +16,7 @@ from avrobust.budget_check import check
 from avrobust.engine import Deferred, Victim, Watched, as_judge
 from avrobust.evaluation.checks import check_kept, check_logits, check_shape
 from avrobust.evaluation.distortion import distortion
-from avrobust.evaluation.door import check_answer
+from avrobust.evaluation.door import as_rate, check_answer
 from avrobust.evaluation.perception import perceived
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Classification
@@ -117,7 +117,7 @@ def attack_clip(
     target: int | None = None,
     seed: int = 0,
     id: str = "clip",
-    rate: int | None = None,
+    rate: Any = None,
     channels: Mapping[str, Channel] | None = None,
     watch: Callable[[], object] = lambda: None,
 ) -> AttackedClip:
@@ -152,7 +152,7 @@ def attack_clip(
         label = int(clean[0].argmax())
     if target is not None:
         attack = towards(target, attack)
-    if rate is not None:
+    if (rate := as_rate(rate)) is not None:
         threat = threat.at_rate(rate)
     history: list[Tensor] = []
 
