@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from avrobust.engine import surrogate
 from avrobust.models import AVNet, NetSpec
 from avrobust.models import efficientnet as module
-from avrobust.models.efficientnet import FILE, LITE0, PACKAGE, EfficientNetLite, EfficientNetLiteConfig, lite0
+from avrobust.models.efficientnet import FILE, PACKAGE, EfficientNetLite, EfficientNetLiteConfig, lite0
+from avrobust.models.visual import LITE0
 from avrobust.training import checkpoint
 from avrobust.types import AV, Signals
 

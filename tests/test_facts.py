@@ -25,6 +25,7 @@ OUTSIDE = {
     "hub.py": "addresses on the hub",
     "report/hub.py": "Markdown",
     "sources.py": "names of modules",
+    "engine/deferred.py": "names of attributes that an attack asks for",
     "engine/folding.py": "names of modules",
     "evaluation/training_mode.py": "names of modules",
     "study/jobs.py": "names of modules and tensors",

@@ -338,7 +338,7 @@ def test_an_attack_s_name_says_its_loss():
         FGSM(): "FGSM",
         PGD(): "PGD-10",
         FGSM(objective=WithSimilarity()): "FGSM (CE + cos)",
-        PGD(objective=heat_shift): "PGD-10 (heat_shift)",
+        PGD(objective=heat_shift): "PGD-10 (attention moved)",
         PGD(steps=40, restarts=5, objective=margin): "PGD-40x5 (margin)",
         PGD(objective=WithSimilarity(-1.0)): "PGD-10 (CE − cos)",
         PGD(objective=WithSimilarity(0.5)): "PGD-10 (CE + 0.5 cos)",

@@ -1,7 +1,7 @@
 """The study of pretraining as a value; the weights themselves are in test_efficientnet.py."""
 
 from avrobust.cli.studies import named
-from avrobust.models.efficientnet import LITE0
+from avrobust.models.visual import LITE0
 
 
 def test_each_model_differs_from_the_first_in_one_thing() -> None:

@@ -206,7 +206,7 @@ def test_one_clean_number_per_model_and_the_clips_it_is_of(run_dir, parsed):
         "by modality", "visual-only", "Audio attacked"
     )
     assert "over all 327 readable test clips, robust accuracy over 217 of them" in parsed.text
-    assert "RI are over the clips that both sides share" in parsed.text
+    assert "Differences and means are over the clips that both sides share" in parsed.text
 
 
 # Claims

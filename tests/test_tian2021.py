@@ -530,7 +530,7 @@ def test_a_user_types_one_command(tmp_path, monkeypatch, capsys):
     assert main(["study", "tian2021_kinetics_sounds", "--workers", "1", "--data", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "report.html" in said.out
-    assert re.match(r"tian2021_kinetics_sounds: 19 networks, 57 trainings .* \d+ s on this machine at least", said.err)
+    assert re.search(r"tian2021_kinetics_sounds: 19 networks, 57 trainings .* \d+ s on this machine at least", said.err)
     ((study, manifest),) = asked
     assert study.data == Source(tmp_path, dataset="kinetics_sounds", classes="ks27")
     assert len(manifest) == 27

@@ -113,6 +113,6 @@ def display_name(thing: Any) -> str:
     """
     if name := getattr(thing, "name", None) or getattr(thing, "__name__", None):
         return str(name)
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return brief(concise(thing).removesuffix("()"), 80)
-    return type(thing).__name__
+    kind = type(thing).__name__
+    shown = concise(thing) if is_dataclass(thing) and not isinstance(thing, type) else kind
+    return kind if shown == f"{kind}()" else brief(shown, 80)

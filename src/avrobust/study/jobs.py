@@ -1,7 +1,7 @@
 """One model of a study with one seed: trained, attacked, examined.  What is finished is never computed again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -96,7 +96,7 @@ class Job:
         with notes.timed(f"attacking {name}"):
             clean = self.measure(net, also=places)
             if self.first:
-                notes.update(models={name: self.about(finished(path, net), clean)})
+                notes.update(models={name: self.about(finished(path, net), net, clean)})
         if self.first and places:
             notes.update(baselines=baselines([box for box in places.boxes.values() if box]))
         if name in study.embedded:
@@ -215,7 +215,7 @@ class Job:
             parts += controls(
                 everyone if also else attacked(), self.tested(None), self.seed, localises=also is not None
             )
-        return Rows.concat(parts, self._facts(net) if self.first else None)
+        return Rows.concat(parts)
 
     def _facts(self, net: Network) -> dict[str, Any]:
         """What the rows cannot state about the model."""
@@ -225,13 +225,17 @@ class Job:
         memories = {name: diagnosis(net, clips)} if isinstance(net.feature_defense, Memory) else {}
         return {"probes": {name: probe(net, batch) | fallbacks(victim)}, "memories": memories}
 
-    def about(self, trained: Trained, clean: str) -> dict[str, object]:
-        """The model for run.json; its clean cell states the facts."""
-        facts = Rows.load(cell_folder(self.out, clean) / "rows.parquet").about
+    def about(self, trained: Trained, net: Network, clean: str) -> dict[str, object]:
+        """The model for run.json; its clean cell keeps the facts."""
+        kept = cell_folder(self.out, clean) / "rows.parquet"
+        rows = Rows.load(kept)
+        if not rows.about.get("probes"):
+            rows = replace(rows, about={**rows.about, **self._facts(net)})
+            rows.save(kept)
         told = {
-            one: facts[many][self.config.name]
+            one: rows.about[many][self.config.name]
             for one, many in (("probe", "probes"), ("memory", "memories"))
-            if many in facts
+            if self.config.name in rows.about.get(many, {})
         }
         return about_model(self.config, trained) | {"sha256": weights_sha256(trained.net)} | told
 
