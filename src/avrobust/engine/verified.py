@@ -49,7 +49,8 @@ def _state(model: nn.Module, example: Signals) -> object | None:
     if any(t.is_inference() for t in (*model.parameters(), *model.buffers())):
         return None
     clips = [(s.shape, s.dtype, s.device) for s in example]
-    return clips, [(_Same(module), _seen(_held(module))) for module in model.modules()]
+    met: set[int] = set()
+    return clips, [(_Same(module), _seen(_held(module), met)) for module in model.modules()]
 
 
 def _held(module: nn.Module) -> dict[str, object]:
@@ -59,8 +60,11 @@ def _held(module: nn.Module) -> dict[str, object]:
     return {**own, **module._parameters, **module._buffers, "hooks": hooks}
 
 
-def _seen(value: Any, depth: int = 0) -> object:
-    """A value as it is compared: numbers and texts, what containers and objects hold, and objects by identity."""
+def _seen(value: Any, met: set[int], depth: int = 0) -> object:
+    """A value as it is compared: numbers and texts, what containers and objects hold, and objects by identity.
+
+    What an object holds is seen once: all modules of a network may share a large one. `met` are those before.
+    """
     if isinstance(value, bool | int | float | str | None):
         return value
     if isinstance(value, Tensor):
@@ -74,15 +78,16 @@ def _seen(value: Any, depth: int = 0) -> object:
     if isinstance(value, set | frozenset):
         return sorted(map(repr, value))
     if isinstance(value, Mapping):
-        return [(repr(key), _seen(part, depth + 1)) for key, part in [*value.items()][:MANY]]
+        return [(repr(key), _seen(part, met, depth + 1)) for key, part in [*value.items()][:MANY]]
     if isinstance(value, list | tuple):
-        return [_seen(part, depth + 1) for part in value[:MANY]]
-    held = attributes(value)
+        return [_seen(part, met, depth + 1) for part in value[:MANY]]
+    held = {} if id(value) in met else attributes(value)
+    met.add(id(value))
     try:
         same: object = _Same(value)
     except TypeError:  # of a kind that cannot be told by identity without keeping it alive
         same = type(value) if held else repr(value)
-    return same, _seen(held, depth)
+    return same, _seen(held, met, depth)
 
 
 def numbers(t: Tensor) -> object:
