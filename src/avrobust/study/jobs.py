@@ -215,7 +215,11 @@ class Job:
             parts += controls(
                 everyone if also else attacked(), self.tested(None), self.seed, localises=also is not None
             )
-        return Rows.concat(parts)
+        try:
+            facts = self._facts(net) if self.first else None
+        except torch.OutOfMemoryError:  # predictions need no gradients; `about` asks again, and says so
+            facts = None
+        return Rows.concat(parts, facts)
 
     def _facts(self, net: Network) -> dict[str, Any]:
         """What the rows cannot state about the model."""
