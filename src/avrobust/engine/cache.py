@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from avrobust.config import differ
 from avrobust.engine.victim import ValueAndGrad, Victim
 from avrobust.objectives import Objective, needs_of
 from avrobust.threat import Threat
@@ -45,20 +46,13 @@ class CleanGradientCache:
         self, part: str, victim: Victim, key: tuple[object, ...], objective: Objective, ignored: set[str] | None
     ) -> tuple[PerClip, Tensor, Tensor]:
         for known, found in self._found:
-            if _equal(known, key):
+            if not differ(known, key):
                 return found
         threat = Threat.linf(audio=1.0, visual=1.0).only(part)
         alone = victim.fix_unattacked(self.x, threat, needs_of(objective))
         value, grad, won = alone.value_and_grad(objective, self.x, self.y, threat, ignored=ignored)
         self._found.append((key, (value, grad.audio if part == "A" else grad.visual, won)))
         return self._found[-1][1]
-
-
-def _equal(a: object, b: object) -> bool:
-    try:
-        return bool(a == b)
-    except Exception:  # of a user's objectives that hold tensors or arrays, == has no answer
-        return False
 
 
 def _same(s: Tensor, kept: Tensor) -> bool:

@@ -217,7 +217,7 @@ class Job:
             )
         try:
             facts = self._facts(net) if self.first else None
-        except torch.OutOfMemoryError:  # predictions need no gradients; `about` asks again, and says so
+        except Exception:  # predictions do not wait for probes: `about` asks again, and says why there are none
             facts = None
         return Rows.concat(parts, facts)
 
