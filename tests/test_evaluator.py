@@ -10,7 +10,10 @@ import torch
 
 from avrobust import AV, FGSM, PGD, Ball, Batch, BudgetError, Published, Rows, Square, Threat, engine, evaluate
 from avrobust.attacks import Transfer
+from avrobust.evaluation.budget_grid import evaluate_budgets
 from avrobust.evaluation.checks import InputError
+from avrobust.evaluation.evaluator import Evaluator
+from avrobust.evaluation.one_clip import attack_clip
 from avrobust.facts import Budget
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021 import budgets as tian2021
@@ -555,26 +558,33 @@ def test_logits_are_taken_out_of_what_models_return(form):
     assert rows.column("margin").tolist() == evaluate(linear, clips(), attacks, SMALL).column("margin").tolist()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda net: net.train(),
-        lambda net: net[0].running_mean.add_(1),
-        lambda net: net[1].bias.data.copy_(net[1].bias + 1),
-    ],
-    ids=["mode", "statistics", "weights"],
-)
-def test_an_attack_that_changes_the_model_is_refused(change):
+CHANGES = {
+    "mode": lambda net: net.train(),
+    "statistics": lambda net: net[0].running_mean.add_(1),
+    "weights": lambda net: net[1].bias.data.copy_(net[1].bias + 1),
+}
+ATTACKED = {
+    "table": lambda model, batch, attack, threat: evaluate(model, batch, [attack, FGSM()], threat),
+    "budgets": lambda model, batch, attack, threat: evaluate_budgets(Evaluator(model, batch), attack, [threat]),
+    "clip": lambda model, batch, attack, threat: attack_clip(model, batch.x, attack, threat, classes="abcd"),
+}
+
+
+@pytest.mark.parametrize("attacked", ATTACKED.values(), ids=ATTACKED)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("weight", [0.1, float("nan")])
+def test_an_attack_that_changes_the_model_is_refused(change, attacked, weight):
     net = torch.nn.Sequential(torch.nn.BatchNorm1d(96), torch.nn.Linear(96, 4)).eval()
+    net.register_buffer("unused", torch.tensor([weight]))  # nan is no change
 
     def recovers(model, x, y, threat, seeds):
         with torch.no_grad():
             change(net)
         return x
 
-    model = lambda x: net(x.audio)  # noqa: E731
+    model, x = lambda x: net(x.audio), clips(1).x
     with pytest.raises(InputError, match="recovers changed the model that it attacks"):
-        evaluate(model, clips(), [recovers, FGSM()], Threat.linf(audio=0.1))
+        attacked(model, Batch(x, model(x).argmax(1)), recovers, Threat.linf(audio=0.1))
 
 
 def test_what_attacks_and_models_write_into_stays_the_harness_s():

@@ -53,9 +53,20 @@ def test_written_and_read_again_is_the_same(tmp_path):
 
 def test_columns_can_be_chosen(tmp_path):
     path = table(tmp_path, "k,say,v.mp4,two,1.5,1.75", header="id,kind,video,digit,from,to")
-    (entry,) = Manifest.read(path, label="digit", split=None, start="from", end="to").entries
+    (entry,) = Manifest.read(path, label="digit", start="from", end="to").entries
     assert (entry.label, entry.split, entry.start, entry.end) == ("two", "train", 1.5, 1.75)
     assert entry.extra == {"kind": "say"}
+
+
+def test_a_table_without_splits_is_divided_and_one_whose_splits_are_named_is_not(tmp_path):
+    lines = [f"k{n},dog,v{n}.mp4,test" for n in range(10)]
+    path = table(tmp_path, *lines, header="id,label,video,part")
+    manifest = Manifest.read(path)
+    assert manifest.divided and manifest.splits.startswith("6 train, 2 val, 2 test clips, divided at random")
+    named = Manifest.read(path, split="part")
+    assert not named.divided and named.splits == "0 train, 0 val, 10 test clips"
+    with pytest.raises(ManifestError, match="expected a column 'subset', got id, label, video, part"):
+        Manifest.read(path, split="subset")
 
 
 def test_a_sound_in_the_same_file_is_no_second_file_and_ids_come_from_paths(tmp_path):
@@ -187,7 +198,7 @@ def test_a_division_is_per_class_by_video_and_by_seed_alone():
         return Entry(f"{label}{n}/{at}", label, "train", Path(label, f"{label}{n:06d}xx_{at:06d}_{at + 10:06d}.mp4"))
 
     entries = tuple(clip(label, n, at) for label in ("cat", "dog") for n in range(20) for at in (0, 10))
-    manifest = selection.divide(Manifest(Path("d"), entries), seed=1)
+    manifest = Manifest(Path("d"), entries).divide(seed=1)
     assert Counter((e.label, e.split) for e in manifest.entries) == {
         (label, split): n for label in ("cat", "dog") for split, n in zip(SPLITS, (24, 8, 8), strict=True)
     }
@@ -197,9 +208,9 @@ def test_a_division_is_per_class_by_video_and_by_seed_alone():
     assert len(splits_of) == 40
     assert all(len(splits) == 1 for splits in splits_of.values())
 
-    backwards = selection.divide(Manifest(Path("d"), entries[::-1]), seed=1)
+    backwards = Manifest(Path("d"), entries[::-1]).divide(seed=1)
     assert {e.id: e.split for e in backwards.entries} == {e.id: e.split for e in manifest.entries}
-    other = selection.divide(Manifest(Path("d"), entries), seed=2)
+    other = Manifest(Path("d"), entries).divide(seed=2)
     assert other.entries != manifest.entries
 
 

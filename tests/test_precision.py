@@ -12,6 +12,7 @@ from avrobust.engine.packed import Packed
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Classification, Gallery
+from avrobust.evaluation.training_mode import Untouched
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021 import budgets as tian2021
@@ -131,7 +132,7 @@ def test_what_a_low_precision_costs_is_measured(monkeypatch):
     assert is_low(low) and not is_low(engine.surrogate(net, batch.x)) and not is_low(engine.BlackBox(linear))
     clean, judge = net(batch.x), engine.as_judge(net, batch.x)
     judge, low = (engine.Deferred(lambda v=v: v) for v in (judge, low))
-    prepared = PreparedBatch(batch, clean, judge, low, Classification())
+    prepared = PreparedBatch(batch, clean, judge, low, Classification(), Untouched(net))
     found = compare(net, prepared, SMALL, Gallery(batch.ids, clean))
     assert found["clips"] == 8 and found["standing"] > found["standing_float32"] and found["gained"] < 0.5
 

@@ -405,7 +405,7 @@ def test_an_output_may_hold_features_and_a_heat_map():
 
 def test_a_hidden_channel_is_part_of_the_victim():
     net = network()
-    victim = engine.Behind(lambda x: x.map(lambda s: (s * 8).round() / 8), engine.as_victim(net, ONE))
+    victim = engine.Behind(engine.as_victim(net, ONE), lambda x: x.map(lambda s: (s * 8).round() / 8))
     assert torch.allclose(victim(BATCH.x), net(BATCH.x.map(lambda s: (s * 8).round() / 8)), atol=1e-5)
     fixed = victim.fix_unattacked(BATCH.x, THREAT.only("A"))
     assert torch.allclose(fixed(BATCH.x), victim(BATCH.x), atol=1e-6)

@@ -4,7 +4,7 @@ Batch size, order, sharding and resuming therefore do not change the draws of a 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,9 +51,10 @@ class Seeds:
         """Standard normal, shaped, typed and placed as `like`, whose first axis is the clips."""
         return self._draw(like, lambda g, shape: g.standard_normal(shape, dtype=np.float32), purpose)
 
-    def subset(self, index: Iterable[Any]) -> "Seeds":
-        """The draws of some of the clips."""
-        return Seeds(self.seed, tuple(self.ids[int(i)] for i in index))
+    def subset(self, clips: Any) -> "Seeds":
+        """The draws of some of the clips, by any index: numbers, a mask, or a stretch."""
+        on = clips.tolist() if hasattr(clips, "tolist") else clips
+        return Seeds(self.seed, tuple(self.ids[i] for i in np.arange(len(self.ids))[on]))
 
     def _draw(self, like: T, draw: Draw, purpose: tuple[object, ...]) -> T:
         tensor: Any = like

@@ -39,7 +39,7 @@ def behind(channel: Channel, model: Model, example: Signals) -> engine.Victim:
 
     Anything cached about clips is dropped: it was about clips before the channel.
     """
-    return engine.Behind(channel, engine.as_victim(model, example).without_cache())
+    return engine.Behind(engine.as_victim(model, example).without_cache(), channel)
 
 
 @dataclass(frozen=True, repr=False)

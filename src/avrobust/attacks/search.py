@@ -58,8 +58,7 @@ class ActiveSet:
             on = on.nonzero()[:, 0]  # once: each index by a mask would make a GPU wait
         if isinstance(on, Tensor) and len(on) == len(self):
             return self
-        seeds = self.seeds.subset(torch.arange(len(self), device=self.y.device)[on].tolist())
-        victim, threat = self.victim.subset(on), self.threat.for_clips(on)
+        victim, threat, seeds = self.victim.subset(on), self.threat.for_clips(on), self.seeds.subset(on)
         over = None if self.over is None else self.over[on]
         return ActiveSet(victim, subset(self.x, on), self.y[on], threat, seeds, self.clips[on], self.ignored, over)
 

@@ -226,7 +226,7 @@ def varied_gradient(
                 x = x.map(partial(_seen, variation, seeds, step, copy), attacked, NAMES)
             return x
 
-        there = replace(active, victim=_Varied(changed, active.victim, active.seeds))
+        there = replace(active, victim=_Varied(active.victim, changed, active.seeds))
         value, grad, _ = there.value_and_grad(objective, delta)
         engine.check_sound(value, grad, active.seeds.ids)
         grads.append(grad)
@@ -241,16 +241,14 @@ def _seen(variation: Variation, seeds: Seeds, step: int, copy: int, s: Tensor, a
 
 
 @dataclass(frozen=True)
-class _Varied(engine.Behind):
-    """A victim behind a differentiable change that draws by clip."""
+class _Varied(engine.Around):
+    """A victim that is given clips after a differentiable change, which draws by clip."""
 
-    channel: Callable[[Signals, Seeds], Signals]  # type: ignore[assignment]
-    victim: engine.Victim
+    change: Callable[[Signals, Seeds], Signals]
     seeds: Seeds
 
-    def subset(self, clips: Any) -> "_Varied":
-        seeds = self.seeds.subset(torch.arange(len(self.seeds.ids))[clips].tolist())
-        return replace(self, victim=self.victim.subset(clips), seeds=seeds)
+    def inside(self, x: Signals) -> Signals:
+        return self.change(x, self.seeds)
 
-    def _left(self, x: Signals) -> Signals:
-        return self.channel(x, self.seeds)
+    def subset(self, clips: Any) -> "_Varied":
+        return replace(self, victim=self.victim.subset(clips), seeds=self.seeds.subset(clips))

@@ -73,7 +73,7 @@ class Elements:
         for i in steps(len(y), "clip"):
             one, free = (part.map(lambda s, i=i: s[i : i + 1]) for part in (x, chosen))
             restored = partial(_restored, one, free)
-            search = engine.Behind(restored, victim.subset([i]))
+            search = engine.Behind(victim.subset([i]), restored)
             found: Any = self.attack(search, one, y[i : i + 1], threat, seeds.subset([i]))
             made.append(restored(found))
         return AV(*(torch.cat([m[k] for m in map(list, made)]) for k in (0, 1)))

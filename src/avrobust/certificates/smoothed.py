@@ -4,9 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
-import torch
-from torch import Tensor
-
 from avrobust import engine
 from avrobust.attacks.base import check_settings, wrapped_info
 from avrobust.certificates.base import FORWARD, Certificate, draws_of
@@ -66,28 +63,34 @@ class Smoothed:
 
 
 @dataclass(frozen=True)
-class SmoothedVictim(engine.Victim):
+class SmoothedVictim(engine.Around):
     """The log of `victim`'s mean softmax over `copies` of each clip; `seeds` name the clips."""
 
-    victim: engine.Victim
     certificate: Certificate
     copies: int
     seeds: Seeds
 
     @property
-    def precision(self) -> torch.dtype:
-        return self.victim.precision
+    def rounding(self) -> float:
+        """Twice that of logits: a logit and the sum over all of them."""
+        return 2 * self.victim.rounding
+
+    def inside(self, x: Signals) -> Signals:
+        return joined(
+            [
+                self.certificate.copies(
+                    x.map(lambda s, i=i: s[i : i + 1]), self.copies, draws_of(self.seeds, i, "attack")
+                )
+                for i in range(len(x.audio))
+            ]
+        )
 
     def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
-        parts = [
-            self.certificate.copies(x.map(lambda s, i=i: s[i : i + 1]), self.copies, draws_of(self.seeds, i, "attack"))
-            for i in range(len(x.audio))
-        ]
-        shares = self.victim.output(joined(parts)).logits.float().softmax(1)
-        return Output(shares.view(len(parts), self.copies, -1).mean(1).clamp_min(1e-12).log())
+        shares = super().output(x).logits.float().softmax(1)
+        return Output(shares.view(len(x.audio), self.copies, -1).mean(1).clamp_min(1e-12).log())
 
     def subset(self, clips: Any) -> "SmoothedVictim":
-        return replace(self, seeds=self.seeds.subset(torch.arange(len(self.seeds.ids))[_here(clips)].tolist()))
+        return replace(self, seeds=self.seeds.subset(clips))
 
     def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
         """As many clips at a time as their copies allow."""
@@ -96,15 +99,5 @@ class SmoothedVictim(engine.Victim):
     def fix_unattacked(self, x: Signals, threat: Threat, needs: Sequence[Need] = ()) -> "SmoothedVictim":
         return self
 
-    def in_precision(self, precision: torch.dtype, rounding: float = 0.0) -> "SmoothedVictim":
-        return replace(self, victim=self.victim.in_precision(precision, rounding))
-
-    def averaged(self, draws: int) -> "SmoothedVictim":
-        return replace(self, victim=self.victim.averaged(draws))
-
     def ways(self, x: Signals) -> tuple[engine.Way, ...]:
         return ()
-
-
-def _here(clips: Any) -> Any:
-    return clips.cpu() if isinstance(clips, Tensor) else clips

@@ -109,8 +109,8 @@ class Listing:
     """Folder that the paths in a csv table are relative to; default: the table's own."""
     label: str = "label"
     """Column of the class."""
-    split: str = "split"
-    """Column of the split: train, val or test."""
+    split: Maybe[str] = None
+    """Column of the split: train, val or test; default: split. A table without it is divided 60 : 20 : 20 at random."""
     start: Maybe[str] = None
     """Column of the time at which a clip begins, in seconds."""
     end: Maybe[str] = None

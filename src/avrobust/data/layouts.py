@@ -13,7 +13,6 @@ from pathlib import Path
 from avrobust.data.entry import Entry, ManifestError
 from avrobust.data.kinetics_sounds import folder_name
 from avrobust.data.manifest import Manifest
-from avrobust.data.selection import divide
 from avrobust.data.youtube import cut_of, without_times
 
 # File name suffixes of videos.  FFmpeg itself looks at the content.
@@ -50,7 +49,7 @@ def folder(root: Path | str, *, listed: Path | str | None = None, seed: int = 0)
         )
         for label, id in names
     ]  # fmt: skip
-    return divide(Manifest(root, tuple(entries)), seed=seed)
+    return Manifest(root, tuple(entries)).divide(seed=seed)
 
 
 def _videos(root: Path) -> dict[tuple[str, str], Path]:

@@ -4,7 +4,7 @@ A manifest may list clips that are not on disk, and published lists may name a c
 `unique` settles the second.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Literal
 
 from avrobust.data.entry import SPLITS, Entry, ManifestError
 from avrobust.data.tables import read_entries, unknown_label, write_entries
+from avrobust.seeds import stable_hash
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Clips of a dataset; `root` is the folder that all paths are relative to, `classes` the order of the labels.
 
-    `divided` says that the dataset names no splits, so that `selection.divide` made them.
+    `divided` says that the dataset names no splits, so that `divide` made them.
 
     Raises ManifestError for a manifest without clips, and for a label that is none of the classes.
 
@@ -73,7 +74,7 @@ class Manifest:
         *,
         root: Path | str | None = None,
         label: str = "label",
-        split: str | None = "split",
+        split: str | None = None,
         start: str | None = None,
         end: str | None = None,
         classes: Sequence[str] | None = None,
@@ -84,8 +85,7 @@ class Manifest:
         Required columns are `video` and the label's, or of multi-label clips `labels`, with semicolons between them; `tags` may
         say in the same order where each can be perceived (see `Entry`).  `id` (default: the video's path without its suffix), `audio`,
         `start`, `end` (s), `box` or `bbox` and `sha256` are optional; all others are kept as `extra`.  `label`, `split`,
-        `start`, `end` name the columns to use; `split=None` puts every clip in train (`selection.divide` then splits
-        them).  With `classes`, another label is an error.  `repeats=True` keeps a clip that is listed twice, for an audit.
+        `start`, `end` name the columns to use.  A table without the column `split`, where none is named, is divided: see `divide`.  With `classes`, another label is an error.  `repeats=True` keeps a clip that is listed twice, for an audit.
 
         Raises ManifestError with file and line.
 
@@ -98,11 +98,12 @@ class Manifest:
         """
         path = Path(path)
         root = Path(path).parent if root is None else Path(root)
-        entries = read_entries(
+        entries, divided = read_entries(
             path, root, label=label, split=split, start=start, end=end, classes=classes, repeats=repeats
         )
         name = root.resolve().name if path.stem == "manifest" else path.stem
-        return cls(root, tuple(entries), tuple(classes or ()), name)
+        manifest = cls(root, tuple(entries), tuple(classes or ()), name)
+        return manifest if divided else manifest.divide()
 
     def write(self, path: Path | str) -> None:
         """Write a csv table, whole or not at all; paths stay relative to `root`, so give `read` the same root."""
@@ -118,6 +119,30 @@ class Manifest:
         count = Counter(e.split for e in self.entries)
         made = ", divided at random, as the dataset names no splits" if self.divided else ""
         return f"{', '.join(f'{count[split]} {split}' for split in SPLITS)} clips{made}"
+
+    def divide(self, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> "Manifest":
+        """The same clips, divided anew into train, val and test by `shares`, each class by itself; of several, a clip's first.
+
+        Clips of one source video stay together.  The split of a video depends on `seed` and on the names, not on their order.
+        A class of one or two videos is all train at the default shares.
+
+        >>> clips = tuple(Entry(f"{n}", "dog", "train", Path(f"{n}.mp4")) for n in range(10))
+        >>> Manifest(Path("pets"), clips).divide().splits
+        '6 train, 2 val, 2 test clips, divided at random, as the dataset names no splits'
+        """
+        sources: dict[str, set[str]] = defaultdict(set)
+        for e in self.entries:
+            sources[next(iter(e.labels), "")].add(e.source)
+        split_of: dict[str, str] = {}
+        for label in (*self.classes, ""):
+            # A video with clips of two classes stays in the split of the first.
+            order = sorted(sources[label] - split_of.keys(), key=lambda source: stable_hash(seed, source, "split"))
+            test, val = (round(share * len(order)) for share in (shares[2], shares[1]))
+            split_of |= dict.fromkeys(order[:test], "test")
+            split_of |= dict.fromkeys(order[test : test + val], "val")
+            split_of |= dict.fromkeys(order[test + val :], "train")
+        entries = tuple(replace(e, split=split_of[e.source]) for e in self.entries)
+        return replace(self, entries=entries, divided=True)
 
     def select(self, *splits: str) -> "Manifest":
         """The clips of some splits, with the same classes.  Raises ManifestError when there are none."""

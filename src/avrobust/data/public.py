@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 from avrobust.data import boxes
 from avrobust.data.entry import SPLITS, Entry, ManifestError
 from avrobust.data.manifest import Manifest
-from avrobust.data.selection import divide
 from avrobust.data.youtube import without_times
 
 EMOTIONS = {
@@ -69,7 +68,7 @@ def crema_d(root: Path) -> Manifest:
             Entry(video.stem, EMOTIONS[emotion], "train", video.relative_to(root), wav if (root / wav).exists() else None,
                   extra={"recording": actor})
         )  # fmt: skip
-    return divide(Manifest(root, tuple(entries), name="crema_d"))
+    return Manifest(root, tuple(entries), name="crema_d").divide()
 
 
 def vgg_ss(root: Path) -> Manifest:

@@ -1,6 +1,5 @@
-"""Which clips of a manifest are used: divided into splits, some classes only, the middle of each video only."""
+"""Which clips of a manifest are used: some classes only, the middle of each video only."""
 
-from collections import defaultdict
 from dataclasses import replace
 
 from avrobust.data.entry import Entry, ManifestError
@@ -8,33 +7,6 @@ from avrobust.data.frames import FRAMES_PER_SECOND, numbered
 from avrobust.data.kinetics_sounds import CLASSES, folder_name, listed_classes
 from avrobust.data.manifest import Manifest
 from avrobust.media import MediaError, probe
-from avrobust.seeds import stable_hash
-
-
-def divide(manifest: Manifest, *, seed: int = 0, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> Manifest:
-    """The same clips, divided anew into train, val and test by `shares`, each class by itself; of several, a clip's first.
-
-    Clips of one source video stay together.  The split of a video depends on `seed` and on the names, not on their order.
-    A class of one or two videos is all train at the default shares.
-
-    >>> from collections import Counter; from pathlib import Path
-    >>> clips = tuple(Entry(f"{n}", "dog", "train", Path(f"{n}.mp4")) for n in range(10))
-    >>> sorted(Counter(e.split for e in divide(Manifest(Path("pets"), clips)).entries).items())
-    [('test', 2), ('train', 6), ('val', 2)]
-    """
-    sources: dict[str, set[str]] = defaultdict(set)
-    for e in manifest.entries:
-        sources[next(iter(e.labels), "")].add(e.source)
-    split_of: dict[str, str] = {}
-    for label in (*manifest.classes, ""):
-        # A video with clips of two classes stays in the split of the first.
-        order = sorted(sources[label] - split_of.keys(), key=lambda source: stable_hash(seed, source, "split"))
-        test, val = (round(share * len(order)) for share in (shares[2], shares[1]))
-        split_of |= dict.fromkeys(order[:test], "test")
-        split_of |= dict.fromkeys(order[test : test + val], "val")
-        split_of |= dict.fromkeys(order[test + val :], "train")
-    entries = tuple(replace(e, split=split_of[e.source]) for e in manifest.entries)
-    return replace(manifest, entries=entries, divided=True)
 
 
 def keep_classes(manifest: Manifest, names: str) -> Manifest:

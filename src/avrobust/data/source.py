@@ -35,7 +35,7 @@ class Source:
     names: Path | None = None
     root: Path | None = None
     label: str = "label"
-    split: str = "split"
+    split: str | None = None
     start: str | None = None
     end: str | None = None
     classes: str | None = None

@@ -26,9 +26,12 @@ def read_entries(
     end: str | None,
     classes: Sequence[str] | None,
     repeats: bool,
-) -> list[Entry]:
-    """The clips of a table; the arguments are those of `Manifest.read`.  Raises ManifestError with file and line."""
-    columns = {"label": label, "split": split, "start": start or "start", "end": end or "end"}
+) -> tuple[list[Entry], bool]:
+    """The clips of a table, and whether it says their splits; the arguments are those of `Manifest.read`.
+
+    Without splits all are train.  Raises ManifestError with file and line.
+    """
+    columns = {"label": label, "split": split or "split", "start": start or "start", "end": end or "end"}
     entries: list[Entry] = []
     lines: dict[str, int] = {}
     for line, row in _rows(path, [c for c in ("video", label, split, start, end) if c is not None]):
@@ -47,7 +50,7 @@ def read_entries(
         entries.append(entry)
     if not entries:
         raise ManifestError(f"{path}: expected at least one clip, got only a header. Fill the table.")
-    return entries
+    return entries, columns["split"] in row
 
 
 def write_entries(entries: Iterable[Entry], path: Path | str) -> None:
@@ -139,7 +142,7 @@ def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -
     return Entry(
         id=cells.get("id") or video.with_suffix("").as_posix(),
         label=label,
-        split=cells[columns["split"]] if columns["split"] else "train",
+        split=cells.get(columns["split"] or "", "train"),
         video=video,
         audio=None if audio == video else audio,
         start=read_number(cells.get(columns["start"] or "") or "0"),

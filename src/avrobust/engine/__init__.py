@@ -11,7 +11,7 @@ Eight savings, all of them exact or verified but for low precision:
 - a search may hold many clips, and the network takes as many of them as fit into memory (`chunks`).
 """
 
-from avrobust.engine.behind import Behind
+from avrobust.engine.around import Around, Behind, Watched
 from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.chunks import ChunkSize
 from avrobust.engine.deferred import Deferred
@@ -22,9 +22,9 @@ from avrobust.engine.refusals import GradientError
 from avrobust.engine.surrogate import Precision, surrogate
 from avrobust.engine.twostream import TwoStream
 from avrobust.engine.victim import ValueAndGrad, Victim, Way, check_sound, per_clip, shift, sound
-from avrobust.engine.watched import Watched
 
 __all__ = [
+    "Around",
     "Behind",
     "BlackBox",
     "ChunkSize",

@@ -65,7 +65,9 @@ def _seen(value: Any, met: set[int], depth: int = 0) -> object:
 
     What an object holds is seen once: all modules of a network may share a large one. `met` are those before.
     """
-    if isinstance(value, bool | int | float | str | None):
+    if isinstance(value, float):
+        return value.hex()  # nan is itself
+    if isinstance(value, bool | int | str | None):
         return value
     if isinstance(value, Tensor):
         return _Same(value), numbers(value)
@@ -96,7 +98,7 @@ def numbers(t: Tensor) -> object:
         size = float(t.detach().norm() if t.is_floating_point() else t.detach().sum())
     except (RuntimeError, NotImplementedError):  # such as of a meta tensor
         size = 0.0
-    return None if t.is_inference() else t._version, t.dtype, t.device, t.data_ptr() if size else 0, size
+    return None if t.is_inference() else t._version, t.dtype, t.device, t.data_ptr() if size else 0, size.hex()
 
 
 class _Same:

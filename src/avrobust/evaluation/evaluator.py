@@ -37,7 +37,7 @@ from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import probe
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Gallery, Task
-from avrobust.evaluation.training_mode import state
+from avrobust.evaluation.training_mode import Untouched
 from avrobust.evaluation.voting import vote_columns
 from avrobust.objectives import display_name
 from avrobust.progress import part
@@ -162,7 +162,7 @@ class Evaluator:
         classes = isinstance(task, Classification)
         self._measures = {} if classes else {"measures": {self._name: to_plain(task.measures)}}
         self._low: dict[str, Any] = {}  # by threat, what a low precision cost
-        before = state(model)
+        self._untouched = Untouched(model)
         for number, batch in enumerate(self._batches):
             if not number:
                 self._example = batch.x.map(lambda s: s[:1].clone())
@@ -177,8 +177,7 @@ class Evaluator:
             self._clean.append(answer.float())
             check_classes(self._clean[0], self._clean[-1], batch)
             self._ids += batch.ids
-        self._state = state(model)  # which attacks leave as it is, where answers do
-        self._stays = self._state == before
+        self._untouched.answered()
         if not self._clean:
             raise InputError("expected at least one batch of clips, got none. Give Batch(AV(wave, frames), labels).")
 
@@ -247,7 +246,7 @@ class Evaluator:
         """The batches as they are read."""
         for number, (batch, clean) in enumerate(zip(self._batches, self._clean, strict=True)):
             judge, surrogate = (engine.Deferred(partial(make, number, batch)) for make in (self._judge, self._attacked))
-            yield PreparedBatch(batch, clean, judge, surrogate, self._task)
+            yield PreparedBatch(batch, clean, judge, surrogate, self._task, self._untouched)
 
     def joined(self) -> Iterator[PreparedBatch]:
         """All clips in few large batches, each in memory, of which any clips can be attacked together."""
@@ -290,11 +289,6 @@ class Evaluator:
                 check_fits(threat, batch)
             with part(1 / count, f"batch {number + 1} of {count}" if count > 1 else ""):
                 adversarial = clips.attacked(attack, threat, seed)
-            if self._stays and state(self._model) != self._state:
-                raise InputError(
-                    f"{title} changed the model that it attacks: the mode, weights or buffers of a layer. What is measured "
-                    "afterwards would be of another model. Attack a copy of it: copy.deepcopy(net)."
-                )
             if not number and clips.deferred_surrogate.made and is_low(self._surrogate):
                 self._note_precision(clips, threat, seed)
             if not free:

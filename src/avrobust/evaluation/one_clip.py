@@ -20,6 +20,7 @@ from avrobust.evaluation.door import as_rate, check_answer
 from avrobust.evaluation.perception import perceived
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Classification
+from avrobust.evaluation.training_mode import Untouched
 from avrobust.objectives import Targeted, display_name
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Channel, Model, Output, Signals
@@ -128,7 +129,7 @@ def attack_clip(
     with each answer that the attack gets, and ends it by raising an exception.  `rate` is the sampling rate of the audio in Hz: a
     masking threshold needs it, and so does what is said about how audible the attack is.
 
-    Raises `InputError` for a model that cannot be attacked, and for a model or an attack that writes into its input,
+    Raises `InputError` for a model that cannot be attacked, for a model or an attack that writes into its input, and for an attack that changes the model,
     `ValueError` for another number of classes than it has, `BudgetError` for an attack that leaves its threat.
 
     >>> from avrobust.attacks import PGD
@@ -146,8 +147,9 @@ def attack_clip(
             f"expected a class name for each of the model's {outputs} outputs, got {len(named)} ({', '.join(named[:8])}). "
             "Name all classes in the order of the outputs."
         )
-    where, net = x.audio.device, as_judge(model, x)
+    where, net, untouched = x.audio.device, as_judge(model, x), Untouched(model)
     clean = _answered(net, x, id)
+    untouched.answered()
     if label is None:
         label = int(clean[0].argmax())
     if target is not None:
@@ -160,8 +162,10 @@ def attack_clip(
         history.append(out.logits.detach().float().softmax(1).cpu())
         watch()
 
-    batch, watched = Batch(x, torch.tensor([label], device=where), (id,)), Watched.by(told, net)
-    prepared = PreparedBatch(batch, logits, Deferred(lambda: net), Deferred(lambda: watched), Classification())
+    batch, watched = Batch(x, torch.tensor([label], device=where), (id,)), Watched(net, told)
+    prepared = PreparedBatch(
+        batch, logits, Deferred(lambda: net), Deferred(lambda: watched), Classification(), untouched
+    )
     adversarial = prepared.attacked(attack, threat, seed)
     check(threat, x, adversarial, (id,), display_name(attack))
 

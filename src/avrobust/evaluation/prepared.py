@@ -12,6 +12,7 @@ from torch import Tensor
 from avrobust.engine import Deferred, Victim
 from avrobust.evaluation.checks import check_kept
 from avrobust.evaluation.tasks import Gallery, Task
+from avrobust.evaluation.training_mode import Untouched
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -30,6 +31,7 @@ class PreparedBatch:
     deferred_judge: Deferred
     deferred_surrogate: Deferred
     task: Task
+    untouched: Untouched
 
     @property
     def judge(self) -> Victim:
@@ -53,7 +55,9 @@ class PreparedBatch:
             for first, *others in ([part.judge for part in parts], [part.surrogate for part in parts])
         )
         batch, clean = Batch.join([part.batch for part in parts]), torch.cat([part.clean for part in parts])
-        return cls(batch, clean, Deferred(lambda: judge), Deferred(lambda: surrogate), parts[0].task)
+        return cls(
+            batch, clean, Deferred(lambda: judge), Deferred(lambda: surrogate), parts[0].task, parts[0].untouched
+        )
 
     def subset(self, clips: Any) -> "PreparedBatch":
         """Some of the clips, by an array of their numbers."""
@@ -68,7 +72,7 @@ class PreparedBatch:
     def attacked(self, attack: Attack, threat: Threat, seed: int, start: Signals | None = None) -> Signals:
         """The adversarial clips; an attack that takes a perturbation to `start` from gets it.
 
-        Raises `InputError` where the attack returns no signals, or it, or the model, writes into its input.
+        Raises `InputError` where the attack returns no signals, changes the model, or it, or the model, writes into its input.
         """
         name, batch, lent = display_name(attack), self.batch, self.batch.x.map(torch.clone)
         given = {} if start is None or not takes_start(attack) else {"start": start}
@@ -76,6 +80,7 @@ class PreparedBatch:
         run: Any = attack
         adversarial = run(self.deferred_surrogate, lent, batch.label.clone(), threat, Seeds(seed, batch.ids), **given)
         check_kept(batch.x, lent, batch.ids, f"{name}, or the model under it,")
+        self.untouched.check(name)
         return _signals(adversarial, name)
 
     def predict(self, victim: Victim, x: Signals) -> Float[Tensor, "b k"]:
