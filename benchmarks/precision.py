@@ -24,7 +24,7 @@ from torch import Tensor
 
 from avrobust import APGD, PGD, AVAutoAttack, Batch, Seeds, Threat, engine
 from avrobust.engine import lowprecision
-from avrobust.evaluation.stats import Proportion
+from avrobust.evaluation.stats import proportion
 from avrobust.objectives import correct, display_name
 from avrobust.papers.tian2021.budgets import TABLE1, TABLE1_X4
 from avrobust.study.shared import MOMENTUM, ONE_STEP, TEN_STEPS
@@ -110,7 +110,7 @@ def main() -> None:
             counts, exact = [int(s.sum()) for s in left[name]], left["float32"]
             row = {"precision": name, "budgets": budgets, "attack": display_name(attack), "correct": counts}
             rows.append(row | {"clips": len(few), "seconds": spent, "only_here": [int((s & ~e).sum()) for s, e in zip(left[name], exact, strict=True)]})  # fmt: skip
-            shown = " · ".join(str(Proportion(k, len(few))) for k in counts)
+            shown = " · ".join(str(proportion(k, len(few))) for k in counts)
             print(f"{name:<24}{budgets:<30}{display_name(attack):<14}{shown}  {spent:.1f} s", flush=True)
             asked = {"run": args.run.name, "model": args.model, "clips": len(clips), "float32_layers": kept}
             name_of_file = f"precision-{args.run.name}-{args.model.replace(', ', '_')}.json"

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from avrobust import APGD, MIM, PGD, AVAutoAttack, Batch, Seeds, Threat, engine
 from avrobust.attacks import autoattack
-from avrobust.evaluation.stats import Proportion
+from avrobust.evaluation.stats import proportion
 from avrobust.models.network import Absent, AVNet
 from avrobust.objectives import display_name
 from avrobust.papers.tian2021.budgets import TABLE3_X4
@@ -212,7 +212,7 @@ def main() -> None:
                     | {"seconds": spent, "trace": trace}
                 )
                 print(
-                    f"{name} {Proportion(right, args.clips)} ({each:.0f}, {soon:.0f}; {spent:.0f} s)",
+                    f"{name} {proportion(right, args.clips)} ({each:.0f}, {soon:.0f}; {spent:.0f} s)",
                     end="; ",
                     flush=True,
                 )

@@ -55,7 +55,7 @@ def by_us(precision: engine.Precision, stop: bool, opaque: bool, problem: Proble
     model: Model = (lambda x: problem.net(x)) if opaque else problem.net
     attacks = [ONE_STEP, *(replace(attack, stop=stop) for attack in (TEN_STEPS, MOMENTUM))]
     rows = evaluate(model, split(problem, batch), attacks, TABLE1, precision=precision)
-    return [cell.accuracy().k for cell in rows.cells()]
+    return [int(cell.column("correct").sum()) for cell in rows.cells()]
 
 
 def split(problem: Problem, batch: int) -> list[Batch]:

@@ -16,7 +16,7 @@ from avrobust.attacks import ANYTHING, Quantized
 from avrobust.attacks.quantized import behind, on_levels
 from avrobust.evaluation.channels import Coarser, Lossless, Mp4, Sent
 from avrobust.evaluation.evaluator import Evaluator
-from avrobust.evaluation.stats import Proportion
+from avrobust.evaluation.stats import proportion
 from avrobust.files import write_bytes
 from avrobust.media import ClipSpec, decode, encode_mp4, encode_png, encode_wav
 from avrobust.media.channel import through_mp4
@@ -366,7 +366,7 @@ def test_what_stays_is_counted_clip_by_clip(tmp_path, seeds):
             ]
             after = [key for key in before if not right[name, row.subset, *key]]
             assert arrival.words == f"{len(after)} of {len(before)}"
-            pooled = Proportion(len(after), len(before))
+            pooled = proportion(len(after), len(before))
             if len(seeds) == 1:
                 assert (arrival.stay.low, arrival.stay.high) == pytest.approx((pooled.low, pooled.high))
             else:  # a clip that two models saw is still one clip

@@ -286,7 +286,7 @@ def test_rows_round_trip_with_missing_values(tmp_path):
 def test_what_could_not_be_read_lowers_the_count_and_not_the_accuracy():
     some = {"model": "m", "clip": ["a", "b", "c"], "status": ["ok", "ok", "cut short"], "correct": [True, False, None]}
     rows = Rows.of(some | {"seed": 0, "attack": "none", "subset": "clean"} | Budget().columns())
-    assert (rows.accuracy().k, rows.accuracy().n) == (1, 2)
+    assert (rows.accuracy().value, rows.accuracy().n) == (0.5, 2)
     with pytest.raises(ValueError, match="expected rows that say their seed, attack, subset"):
         Rows.of(some).accuracy()
 

@@ -12,7 +12,7 @@ import pytest
 from avrobust import report
 from avrobust.cli import main
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import Proportion, estimate, percent
+from avrobust.evaluation.stats import estimate, percent, proportion
 from avrobust.facts import AttackInfo
 from avrobust.papers.tian2021.printed import TABLE_1
 from avrobust.report import export, table
@@ -54,7 +54,7 @@ def test_every_number_of_table_1_is_that_of_the_rows(run_dir, parsed):
                 ]
                 ok = [r for r in mine if r["status"] == "ok"]
                 right[subset] = {r["clip"]: r["correct"] for r in ok}
-                p = Proportion(sum(right[subset].values()), len(ok))
+                p = proportion(sum(right[subset].values()), len(ok))
                 number, interval = parsed.cell(title, attack, ROBUST[subset])[:2]
                 assert number == percent(p.value)
                 assert interval == f"of {p.n} [{percent(p.low)}, {percent(p.high)}]"

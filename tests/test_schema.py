@@ -42,10 +42,10 @@ def test_attack_success_counts_the_clips_that_the_attack_turns_wrong(rows):
     for cell in rows.cells():
         clean, attacked = cell.column("correct_clean").astype(bool), cell.column("correct").astype(bool)
         found = cell.attack_success()
-        assert (found.k, found.n) == (int((clean & ~attacked).sum()), int(clean.sum()))
-        assert cell.accuracy().k == attacked.sum() and cell.accuracy().n == 8
-    assert rows.where(attack="none").attack_success().k == 0
-    assert rows.where(subset="AV").attack_success().k > 0
+        assert (found.value, found.n) == ((clean & ~attacked).sum() / clean.sum(), int(clean.sum()))
+        assert cell.accuracy().value == attacked.mean() and cell.accuracy().n == 8
+    assert rows.where(attack="none").attack_success().value == 0
+    assert rows.where(subset="AV").attack_success().value > 0
 
 
 def test_a_share_is_of_one_condition_and_of_each_clip_once(rows):

@@ -6,7 +6,7 @@ import scipy.stats
 
 from avrobust.evaluation import comparison, stats
 from avrobust.evaluation.comparison import paired
-from avrobust.evaluation.stats import Proportion
+from avrobust.evaluation.stats import proportion
 from avrobust.papers.tian2021 import printed as paper
 
 DEFENSES = [(data, key, row) for data, rows in paper.TABLE_3.items() for key, row in rows.items()]
@@ -50,26 +50,26 @@ def test_table_3_relative_improvement(data, key, row):
 @pytest.mark.parametrize("k, n", [(0, 1), (0, 104), (1, 2), (52, 104), (95, 104), (402, 402), (1550, 3104)])
 def test_wilson_is_scipys(k, n):
     ci = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
-    p = Proportion(k, n)
+    p = proportion(k, n)
     assert (p.low, p.high) == pytest.approx((ci.low, ci.high), abs=1e-12)
     assert p.low <= p.value <= p.high
 
 
 def test_no_clips_is_a_dash_not_zero():
-    assert np.isnan(Proportion(0, 0).value)
-    assert str(Proportion(0, 0)) == "—"
+    assert np.isnan(proportion(0, 0).value)
+    assert str(proportion(0, 0)) == "—"
     assert str(stats.estimate(np.zeros((1, 0), bool))) == "—"
 
 
 def test_more_right_than_asked_is_refused():
     with pytest.raises(ValueError, match="0 <= k <= n"):
-        Proportion(3, 2)
+        proportion(3, 2)
 
 
 @pytest.mark.parametrize("k", [0, 1, 40, 99, 100])
 def test_estimate_of_one_seed_is_wilson(k):
     e = stats.estimate(np.arange(100)[None] < k)
-    p = Proportion(k, 100)
+    p = proportion(k, 100)
     assert (e.value, e.low, e.high) == pytest.approx((p.value, p.low, p.high), abs=1e-12)
 
 

@@ -17,7 +17,7 @@ from avrobust.evaluation.certified import Certified, certified, certified_lines
 from avrobust.evaluation.conditions import Condition, Predictions, by_mode, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
 from avrobust.evaluation.measures import Accuracy, Measures, Numbers
-from avrobust.evaluation.stats import MISSING, Estimate, Proportion, among, columns, estimate
+from avrobust.evaluation.stats import MISSING, Estimate, among, columns, estimate
 from avrobust.facts import BUDGET_VALUES, Budget
 
 _F, _I, _S, _B, _L = pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.list_(pa.float32())
@@ -210,29 +210,23 @@ class Rows:
             data = data.filter(pc.is_null(data[name]) if wanted is None else pc.equal(data[name], value))
         return Rows(data, self.about)
 
-    def accuracy(self) -> Proportion | Estimate:
+    def accuracy(self) -> Estimate:
         """The share of readable clips that are classified correctly: of attacked clips, the robust accuracy.
 
         Over several seeds, their mean, with `stats.estimate`.  Raises `ValueError` for rows of several models, attacks, subsets
         or budgets.
         """
-        if not len(self):
-            return Proportion(0, 0)
-        found = self._one_condition()
-        if len(found.seeds) > 1:
-            return estimate(found["correct"])
-        return Proportion(int(found["correct"].sum()), len(found.clips))
+        return estimate(self._one_condition()["correct"]) if len(self) else MISSING
 
-    def attack_success(self) -> Proportion | Estimate:
+    def attack_success(self) -> Estimate:
         """The attack success rate: of the clips that are classified correctly when clean, the share that the attack turns wrong.
 
-        Over several seeds, with `stats.among`: its count is of clips in all of them, its interval of clips.  Raises `ValueError` for rows of several models, attacks, subsets or budgets.
+        Over several seeds its count is of clips in all of them, its interval of clips: see `stats.among`.  Raises `ValueError` for rows of several models, attacks, subsets or budgets.
         """
         if not len(self):
-            return Proportion(0, 0)
+            return MISSING
         found = self._one_condition()
-        right, turned = found["correct_clean"], found["correct_clean"] & ~found["correct"]
-        return among(turned, right) if len(found.seeds) > 1 else Proportion(int(turned.sum()), int(right.sum()))
+        return among(~found["correct"], of=found["correct_clean"])
 
     def _one_condition(self) -> Predictions:
         every = tabulate(self.data)

@@ -63,37 +63,6 @@ def percent(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Proportion:
-    """`k` of `n` clips, with the Wilson interval of the share.
-
-    >>> print(Proportion(165, 402))
-    41.0 % of 402 [36.3, 45.9]
-    """
-
-    k: int
-    n: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.k <= self.n:
-            raise ValueError(f"expected 0 <= k <= n, got {self.k} of {self.n}. Count each clip once.")
-
-    @property
-    def value(self) -> float:
-        return self.k / self.n if self.n else np.nan
-
-    @property
-    def low(self) -> float:
-        return wilson(float(self.k), float(self.n))[0]
-
-    @property
-    def high(self) -> float:
-        return wilson(float(self.k), float(self.n))[1]
-
-    def __str__(self) -> str:
-        return str(Estimate(self.value, self.low, self.high, self.n))
-
-
-@dataclass(frozen=True)
 class Estimate:
     """A number from `n` clips (times `seeds` trained models) with its interval; nan when there is none.
 
@@ -121,6 +90,17 @@ class Estimate:
 
 
 MISSING = Estimate(np.nan, np.nan, np.nan, 0)
+
+
+def proportion(k: int, n: int) -> Estimate:
+    """`k` of `n` clips, with the Wilson interval of the share.  Raises `ValueError` for more than all of them.
+
+    >>> print(proportion(165, 402))
+    41.0 % of 402 [36.3, 45.9]
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"expected 0 <= k <= n, got {k} of {n}. Count each clip once.")
+    return Estimate(k / n, *wilson(float(k), float(n)), n) if n else MISSING
 
 
 # Tables of the field use one header, "Avg", for two quantities.
@@ -161,7 +141,7 @@ def relative_improvement(clean: Any, avg: Any, base_clean: Any, base_avg: Any) -
 def estimate(values: Float[np.ndarray, "s n"] | Correct) -> Estimate:
     """The mean of a (seeds, clips) table of values in [0, 1], with a Wilson interval.
 
-    With one seed and right-or-wrong values this is `Proportion`.  Otherwise the count in Wilson's formula is
+    With one seed and right-or-wrong values this is `proportion`.  Otherwise the count in Wilson's formula is
     the effective one, p (1 - p) / variance of the mean, where the variance is that between clips (each averaged
     over seeds) plus that between seeds: their overlap is counted twice, so it is wide rather than narrow.
     Where nothing varies (all right, all wrong) each clip counts once, however many seeds saw it.

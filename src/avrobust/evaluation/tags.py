@@ -12,7 +12,7 @@ import pyarrow as pa
 from avrobust.data.entry import TAGS
 from avrobust.evaluation.measures import LabelRanking
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import MISSING, Estimate, Proportion, among, columns
+from avrobust.evaluation.stats import MISSING, Estimate, among, columns
 from avrobust.facts import Budget
 
 Tags = Mapping[str, Mapping[str, str]]  # clip → class → tag
@@ -86,7 +86,7 @@ def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
     return "\n".join(columns(lines))
 
 
-def _numbers(cell: Rows, tags: Tags, classes: Sequence[str]) -> Mapping[str, Estimate | Proportion]:
+def _numbers(cell: Rows, tags: Tags, classes: Sequence[str]) -> Mapping[str, Estimate]:
     if isinstance(cell.measures(cell.data["model"][0].as_py()), LabelRanking):
         return recall_by_tag(cell, tags, classes)
     return {tag: part.accuracy() for tag, part in by_tag(cell, tags, classes).items()}

@@ -16,7 +16,7 @@ from scipy import stats
 
 from avrobust.evaluation.conditions import Condition, Predictions, tabulate
 from avrobust.evaluation.flags import Evidence, Flag, flags
-from avrobust.evaluation.stats import Proportion, columns, percent
+from avrobust.evaluation.stats import Estimate, columns, percent, proportion
 from avrobust.facts import Budget, ModalityBudget
 from avrobust.progress import duration
 from avrobust.report.formatting import at, joined, machine, physical, size, software
@@ -131,9 +131,9 @@ def known(grid: GridResult) -> dict[str, int]:
     return {name: int((how == name).sum()) for name in ("computed", "fooled", "stands")}
 
 
-def checked(grid: GridResult) -> Proportion:
+def checked(grid: GridResult) -> Estimate:
     """Of the implied predictions that were computed after all, how many were as implied."""
-    return Proportion(grid.about["checked"] - grid.about["missed"], grid.about["checked"])
+    return proportion(grid.about["checked"] - grid.about["missed"], grid.about["checked"])
 
 
 def unread(grid: GridResult) -> str:
@@ -201,13 +201,12 @@ def summary(grid: GridResult) -> str:
     rows = [[f"visual, {visual[-1].unit}", "0", *(s.number for s in audio)]]
     for height, row in reversed(list(zip(["0", *(s.number for s in visual)], grid.cells, strict=True))):
         rows.append([height, *(percent(float(p["correct"].mean())) for p in row)])
-    tried = checked(grid)
     return "\n".join(
         [
             f"Robust accuracy on {len(grid.smallest)} clips, in per cent; to the right the audio budget, {audio[-1].unit}:",
             *columns(rows, right=True),
             half(grid),
-            f"Of {tried.n} implied predictions that were computed after all, {tried.n - tried.k} were wrong.",
+            f"Of {grid.about['checked']} implied predictions that were computed after all, {grid.about['missed']} were wrong.",
             *filter(None, [unread(grid)]),
             *(f"{f.level}: {f.text}" for f in grid.flags if f.level != "note"),
         ]

@@ -29,6 +29,7 @@ def html(grid: GridResult) -> str:
         "half": numbers.half(grid),
         "known": numbers.known(grid),
         "checked": numbers.checked(grid),
+        "missed": grid.about["missed"],
         "panels": [growth(grid), spread(grid)],
         "landscape": landscape(grid),
         "facts": numbers.facts(grid),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from avrobust.evaluation.conditions import Predictions
-from avrobust.evaluation.stats import MISSING, Estimate, Proportion, estimate, percent
+from avrobust.evaluation.stats import MISSING, Estimate, estimate, percent, proportion
 from avrobust.facts import Budget
 from avrobust.report.formatting import ATTACKED, at
 from avrobust.report.measured import accuracy
@@ -88,8 +88,7 @@ def baselines(run: Run) -> list[Baseline]:
 
 def _share(share: float, n: int) -> Estimate:
     """A share of `n` clips, with its interval."""
-    p = Proportion(round(share * n), n)
-    return Estimate(p.value, p.low, p.high, p.n)
+    return proportion(round(share * n), n)
 
 
 def known(predictions: Predictions | None, column: str) -> np.ndarray:
