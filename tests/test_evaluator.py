@@ -14,6 +14,7 @@ from avrobust.evaluation.budget_grid import evaluate_budgets
 from avrobust.evaluation.checks import InputError
 from avrobust.evaluation.evaluator import Evaluator
 from avrobust.evaluation.one_clip import attack_clip
+from avrobust.evaluation.probe import probe
 from avrobust.facts import Budget
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021 import budgets as tian2021
@@ -468,6 +469,37 @@ def test_a_deaf_model_and_a_budget_below_rounding_raise_no_alarm():
             "an attack left its budget",
             "gradients vanish",
         }
+
+
+@pytest.mark.parametrize("size", [1, 8, 64])
+def test_a_model_is_probed_on_as_many_clips_whatever_the_batches(size):
+    sizes: list[int] = []
+
+    def nearly_deaf(x):
+        sizes.append(len(x.audio))
+        return linear(AV(x.audio * 1e-4, x.visual))
+
+    rows = evaluate(nearly_deaf, in_batches(clips(70), size), [FGSM()], THREAT.only("A"))
+    (told,) = rows.about["probes"].values()
+    whole = probe(lambda x: linear(AV(x.audio * 1e-4, x.visual)), clips(70))
+    assert told["clips"] == 64 and told["moved"] == whole["moved"] and max(sizes) == size
+    assert "on 0.0 % of 64" in next(f.text for f in rows.flags() if f.name == "a modality is ignored")
+
+
+def test_mates_are_seen_as_far_as_batches_have_any():
+    model = lambda x: linear(x.map(lambda s: s - s.mean(0)))  # noqa: E731
+    found = {size: evaluate(model, in_batches(clips(8), size), [FGSM()], THREAT) for size in (1, 4)}
+    shares = {size: rows.about["probes"]["model"]["sociable"] for size, rows in found.items()}
+    assert shares == {1: 0.0, 4: 1.0}
+
+
+def test_only_clips_of_one_length_are_probed_together():
+    lengths = [96, 80, 96, 96, 64]
+    batches = [Batch(AV(b.x.audio[:, :n], b.x.visual), b.label, b.ids) for b, n in zip(in_batches(clips(5), 1), lengths, strict=True)]  # fmt: skip
+    model = lambda x: linear(AV(torch.nn.functional.pad(x.audio, (0, 96 - x.audio.shape[1])), x.visual))  # noqa: E731
+    assert evaluate(model, batches, [FGSM()], THREAT).about["probes"]["model"]["clips"] == 3
+    alone = evaluate(model, batches[1:2] + batches[:1], [FGSM()], THREAT)
+    assert "probed on one clip" in {f.name for f in alone.flags()}
 
 
 def loaders():

@@ -6,7 +6,7 @@ resampling belong inside the model, so that a budget keeps its physical meaning.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -91,15 +91,14 @@ class Output:
     segments: AV[Tensor] | None = None
     alone: AV[Tensor] | None = None
 
-    def map(self, f: Callable[[Tensor], Tensor]) -> "Output":
-        """`f` on every tensor of it."""
-        return Output(
-            f(self.logits),
-            self.features and self.features.map(f),
-            None if self.heat is None else f(self.heat),
-            self.clean and self.clean.map(f),
-            *(pair and pair.map(f) for pair in (self.suspicion, self.segments, self.alone)),
-        )
+    def map(self, f: Callable[..., Tensor], *others: "Output") -> "Output":
+        """`f` on every tensor of it, together with the same tensor of `others`."""
+
+        def each(part: Any, *same: Any) -> Any:
+            return part if part is None else f(part, *same) if isinstance(part, Tensor) else part.map(f, *same)
+
+        parts = (f.name for f in fields(self))
+        return Output(*(each(*(getattr(out, name) for out in (self, *others))) for name in parts))
 
     def subset(self, clips: Any) -> "Output":
         """The answers to some of the clips, by any index of them."""

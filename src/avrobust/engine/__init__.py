@@ -11,7 +11,7 @@ Eight savings, all of them exact or verified but for low precision:
 - a search may hold many clips, and the network takes as many of them as fit into memory (`chunks`).
 """
 
-from avrobust.engine.around import Around, Behind, Watched
+from avrobust.engine.around import Around, Behind, FewAtOnce, Watched
 from avrobust.engine.blackbox import BlackBox
 from avrobust.engine.chunks import ChunkSize
 from avrobust.engine.deferred import Deferred
@@ -29,6 +29,7 @@ __all__ = [
     "BlackBox",
     "ChunkSize",
     "Deferred",
+    "FewAtOnce",
     "GradientError",
     "Precision",
     "TwoStream",

@@ -1,4 +1,4 @@
-"""Victims around another one: behind a channel, which clips pass before the model sees them, or watched."""
+"""Victims around another one: behind a channel, which clips pass before the model sees them; watched; given a few clips at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from avrobust.engine.chunks import cat
 from avrobust.engine.victim import Victim, Way
 from avrobust.objectives import Need
 from avrobust.threat import Threat
@@ -103,3 +104,27 @@ class Watched(Around):
         out = super().output(x, needs)
         self.told(out)
         return out
+
+
+@dataclass(frozen=True)
+class FewAtOnce(Around):
+    """A victim that is given at most `clips` at a time, as many as fit into memory.
+
+    >>> from avrobust.engine.blackbox import BlackBox
+    >>> from avrobust.types import AV
+    >>> few = FewAtOnce(BlackBox(lambda x: torch.full((len(x.audio), 1), len(x.audio))), clips=2)
+    >>> few(AV(torch.zeros(3, 8), torch.zeros(3, 1, 3, 1, 1))).flatten()
+    tensor([2, 2, 1])
+    """
+
+    clips: int
+
+    def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
+        first, *others = (super(FewAtOnce, self).output(x.map(lambda s, on=on: s[on]), needs) for on in self._parts(x))
+        return first.map(lambda *parts: cat(parts), *others)
+
+    def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
+        return [work(on) for on in self._parts(x)]
+
+    def _parts(self, x: Signals) -> list[slice]:
+        return [slice(i, i + self.clips) for i in range(0, max(len(x.audio), 1), self.clips)]

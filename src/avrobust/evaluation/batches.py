@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+import torch
+
 from avrobust.allocator import give_back
 from avrobust.evaluation.checks import (
     Fingerprints,
@@ -11,7 +13,7 @@ from avrobust.evaluation.checks import (
     fingerprints,
     own_copy,
 )
-from avrobust.types import Batch, Signals
+from avrobust.types import AV, Batch, Signals
 
 
 class CheckedBatches:
@@ -49,10 +51,15 @@ class CheckedBatches:
             check_batch(batch)
             self.largest = max(self.largest, len(batch))
             limit = self._limit(batch.x.map(lambda s: s[:1])) if limit is None else limit
-            same = held and held[0].x.map(lambda s: s.shape[1:]) == batch.x.map(lambda s: s.shape[1:])
+            same = held and forms(held[0].x) == forms(batch.x)
             if held and not (same and sum(s.numel() for b in (*held, batch) for s in b.x) <= limit):
                 yield Batch.join(held)
                 held = []
             held.append(own_copy(batch))  # a loader may fill the same memory again with the next batch
         if held:
             yield Batch.join(held)
+
+
+def forms(x: Signals) -> AV[torch.Size]:
+    """The shapes of a clip, which those in one batch share."""
+    return x.map(lambda s: s.shape[1:])

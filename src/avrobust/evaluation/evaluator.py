@@ -16,7 +16,7 @@ from avrobust.certificates import Certificate, Smoothed
 from avrobust.config import to_plain
 from avrobust.evaluation import suspicion
 from avrobust.evaluation.attribution import Slopes, halves
-from avrobust.evaluation.batches import CheckedBatches
+from avrobust.evaluation.batches import CheckedBatches, forms
 from avrobust.evaluation.checks import check_classes, check_fits, check_kept, check_mode, check_told_apart
 from avrobust.evaluation.conditions import NO_ATTACK
 from avrobust.evaluation.distortion import distortion
@@ -34,7 +34,7 @@ from avrobust.evaluation.kept import Kept
 from avrobust.evaluation.perception import perceived
 from avrobust.evaluation.precision import compare, fallbacks, is_low
 from avrobust.evaluation.prepared import PreparedBatch, condition_columns
-from avrobust.evaluation.probe import probe
+from avrobust.evaluation.probe import CLIPS, probe
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Gallery, Task
 from avrobust.evaluation.training_mode import Untouched
@@ -207,12 +207,23 @@ class Evaluator:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What the rows cannot state about the model: what its task measures, and the answers to `probe.probe`."""
-        batch = next(iter(self._batches))
-        probes = probe(self._model, batch, self._task) | ({"low": self._low} if self._low else {})
+        probes = probe(self._model, self._first(CLIPS), self._task, self.largest_batch) | (
+            {"low": self._low} if self._low else {}
+        )
         if "_surrogate" in vars(self):  # somebody attacked it
             probes |= fallbacks(self._surrogate, self._precision)
         facts = {"probes": probes, **self._task.facts(self._clean[0])}
         return self._measures | {key: {self._name: fact} for key, fact in facts.items()}
+
+    def _first(self, clips: int) -> Batch:
+        """Of so many clips, or some more, those that have the form of the first: a user's batches may be small."""
+        parts: list[Batch] = []
+        for batch in self._batches:
+            if not parts or forms(batch.x) == forms(parts[0].x):
+                parts.append(batch)
+            if (clips := clips - len(batch)) <= 0:
+                break
+        return Batch.join(parts)
 
     @cached_property
     def _gallery(self) -> Gallery:

@@ -25,8 +25,8 @@ DIRECTIONS = 2  # of each clip and step
 LINEAR = 0.25  # of a difference: with a larger second difference, curvature or rounding decides it
 
 
-def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, Any]:
-    """Probe `model` on at most `CLIPS` clips of the batch; plain data, shares of these `clips` in [0, 1].
+def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION, at_once: int = CLIPS) -> dict[str, Any]:
+    """Probe `model` on at most `CLIPS` clips of the batch, `at_once` at a time; plain data, shares of these `clips` in [0, 1].
 
     `random`: the logits differ between two runs.  `sociable`: they differ when the clip is alone in its batch.  Both are looked
     for on `TRIED` clips, and counted on all where one of these does it.  `faint`: the gradient of cross entropy is zero or lost in
@@ -43,6 +43,8 @@ def probe(model: Model, batch: Batch, task: Task = CLASSIFICATION) -> dict[str, 
     """
     x, y = batch.x.map(lambda s: s[:CLIPS]), batch.label[:CLIPS]
     judge = engine.as_judge(model, x.map(lambda s: s[:1]))
+    if not judge.any_batch:
+        judge = engine.FewAtOnce(judge, at_once)
 
     def asked(x: Signals, victim: engine.Victim = judge) -> Tensor:
         return task.answer(victim.output(x, task.needs), len(x.audio))

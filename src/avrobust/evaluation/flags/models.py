@@ -26,12 +26,12 @@ def ignored_modality(seen: Evidence) -> Iterable[Flag]:
 
 
 def probed_alone(seen: Evidence) -> Iterable[Flag]:
-    """One clip has no batch mates, and no other clip to take a modality of."""
+    """One clip has no other to take a modality of."""
     for model, p in seen.probes.items():
         if p["clips"] == 1:
             text = (
-                f"The first batch of {model} has one clip: whether it looks at the other clips of a batch, and whether it ignores "
-                "a modality, is not known. Begin with a batch of clips of one length."
+                f"{model} was probed on one clip, as no other of the first has its length and size: whether it ignores a modality is "
+                "not known. Begin with clips of one length."
             )
             yield Flag("probed on one clip", "note", text, model)
 
