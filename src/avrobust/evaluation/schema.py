@@ -302,25 +302,27 @@ class Rows:
         under the attack "none" is the clean accuracy.  Alarms mean that a number does not measure what it seems to, warnings
         that it may not: see `flags`.
         """
-        names = list(dict.fromkeys(name for numbers in self.numbers for name in numbers))
-        seeds = ["seed"] if len(self.data["seed"].unique()) > 1 else []
-        lines = [("model", *seeds, "attack", "budget", *names)]
-        for cell, numbers in zip(self.cells(), self.numbers, strict=True):
-            row = cell.data.slice(0, 1).to_pylist()[0]
-            if row["mode"] in ("control", "smoothed"):  # what no attack made, or no attack on the model itself
-                continue
-            budget = Budget.of(row).attacked
-            said = (str(row[name]) for name in ("model", *seeds, "attack"))
-            lines.append((*said, budget, *(str(numbers.get(n, MISSING)) for n in names)))
         notes = dict.fromkeys(note for p in self._measured for note in self.measures(p.condition.model).notes(p))
         return "\n".join(
             [
-                *columns(lines),
+                *self.lines(self.numbers),
                 *certified_lines(self.certified),
                 *notes,
                 *(f"{f.level}: {f.text}" for f in self.flags() if f.level != "note"),
             ]
         )
+
+    def lines(self, numbers: Sequence[Numbers]) -> list[str]:
+        """A table, as lines, of some numbers of each of `cells`: per model, attack on it, and budget."""
+        names = list(dict.fromkeys(name for each in numbers for name in each))
+        seeds = ["seed"] if len(self.data["seed"].unique()) > 1 else []
+        told = [("model", *seeds, "attack", "budget", *names)]
+        for cell, each in zip(self.cells(), numbers, strict=True):
+            row = cell.data.slice(0, 1).to_pylist()[0]
+            if row["mode"] not in ("control", "smoothed"):  # what no attack made, or no attack on the model itself
+                said = (str(row[name]) for name in ("model", *seeds, "attack"))
+                told.append((*said, Budget.of(row).attacked, *(str(each.get(name, MISSING)) for name in names)))
+        return columns(told)
 
     def report(self, page: Path | str) -> Path:
         """Write all that these rows can show as one self-contained HTML page: flags, tables, curves; returns its path."""

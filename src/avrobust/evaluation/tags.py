@@ -12,8 +12,7 @@ import pyarrow as pa
 from avrobust.data.entry import TAGS
 from avrobust.evaluation.measures import LabelRanking
 from avrobust.evaluation.schema import Rows
-from avrobust.evaluation.stats import MISSING, Estimate, among, columns
-from avrobust.facts import Budget
+from avrobust.evaluation.stats import Estimate, among
 
 Tags = Mapping[str, Mapping[str, str]]  # clip → class → tag
 UNTAGGED = "untagged"
@@ -72,18 +71,7 @@ def tag_table(rows: Rows, tags: Tags, classes: Sequence[str]) -> str:
 
     Under the attack "none" it is the clean accuracy.  Of multi-label clips it is `recall_by_tag`.
     """
-    parts = [(cell, _numbers(cell, tags, classes)) for cell in rows.cells()]
-    names = [tag for tag in (*TAGS, UNTAGGED) if any(tag in part for _, part in parts)]
-    seeds = ["seed"] if len(rows.data["seed"].unique()) > 1 else []
-    lines = [("model", *seeds, "attack", "budget", *names)]
-    for cell, part in parts:
-        row = cell.data.slice(0, 1).to_pylist()[0]
-        if row["mode"] == "control":  # what no attack made has no budget
-            continue
-        budget = Budget.of(row).attacked
-        said = (str(row[name]) for name in ("model", *seeds, "attack"))
-        lines.append((*said, budget, *(str(part.get(tag, MISSING)) for tag in names)))
-    return "\n".join(columns(lines))
+    return "\n".join(rows.lines([_numbers(cell, tags, classes) for cell in rows.cells()]))
 
 
 def _numbers(cell: Rows, tags: Tags, classes: Sequence[str]) -> Mapping[str, Estimate]:
