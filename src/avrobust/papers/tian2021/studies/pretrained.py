@@ -3,15 +3,10 @@
     pip install "avrobust[imagenet]"
     avrobust study pretrained
     avrobust study pretrained --data my_clips/ --clip.size 246 --view.size 224    # what the weights were made for
-Paper, whose encoders are all pretrained (MIT-MUSIC, PGD at 0.012): A 13.5, V 1.9; FGSM V 25.0.
-Ours (660 clips, 120 attacked, 3 seeds; clean | PGD-10 at 0.012 A, V | FGSM V): EfficientNet-Lite0, fine-tuned 80.9 [74, 86] |
-54.4 [45, 64], 30.3 [22, 40] | 50.3 [41, 59]; frozen 79.7 [76, 83] | 43.1 [32, 54], 15.0 [10, 23] | 33.9 [26, 43]; with random
-weights 77.3 [73, 81] | 7.5 [4, 13], 9.7 [5, 19] | 35.8 [24, 50]; ResNet-18 with random weights, as in `quick`, 83.6 [77, 88] |
-26.9 [21, 34], 82.2 [75, 88] | 82.2 [75, 88]; fine-tuned for 2 more epochs 77.6 [74, 81] | 57.5 [46, 68], 25.3 [19, 33] |
-49.4 [40, 59], adversarially 79.0 [76, 82] | 72.5 [65, 79], 29.4 [22, 37] | 51.1 [43, 59].
-So video is the weaker modality, and FGSM hides most of it, where `quick` finds neither.  But that is the architecture's
-doing as much as the weights': with random weights it is weaker still.
-73 minutes for three seeds, one thread on two cores that nine processes shared.
+The paper's encoders are all pretrained.  What it finds, beside the paper's numbers, is in docs/guide/pretraining.md: video is the
+weaker modality, and FGSM hides most of it, where `quick` finds neither.  But that is the architecture's doing as much as the
+weights': with random weights it is weaker still.
+Three seeds take 73 minutes with one thread each, on two cores that nine processes shared.
 """
 
 from dataclasses import replace
