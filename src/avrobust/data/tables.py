@@ -16,7 +16,19 @@ _JOINT = ";"  # between labels, and between tags: names of classes have commas
 _OWN = frozenset((*_COLUMNS, _LABELS, _TAGS, "bbox"))  # columns that mean something here
 _SEPARATORS = ",;\t|"  # a comma, and what spreadsheets write instead
 # What tables call splits: a column of nothing else is one of splits, whatever its name.
-_SPLITS = frozenset("train training val valid validate validation dev eval evaluation test testing".split())
+_SPLITS = (
+    "train",
+    "training",
+    "val",
+    "valid",
+    "validate",
+    "validation",
+    "dev",
+    "eval",
+    "evaluation",
+    "test",
+    "testing",
+)
 
 
 def read_entries(
@@ -68,7 +80,7 @@ def _splits(entries: Sequence[Entry]) -> str | None:
     for e in entries:
         for key, cell in e.extra.items():
             cells.setdefault(key, set()).add(cell.casefold())
-    return next((key for key, values in cells.items() if key.casefold() == "split" or values <= _SPLITS), None)
+    return next((key for key, values in cells.items() if key.casefold() == "split" or values <= {*_SPLITS}), None)
 
 
 def write_entries(entries: Iterable[Entry], path: Path | str) -> None:
