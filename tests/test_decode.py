@@ -159,6 +159,25 @@ def test_variable_frame_rate_shows_what_is_on(tmp_path):
     assert np.abs(clip.frames.mean(axis=(1, 2, 3)) - expected).max() < 4
 
 
+def test_a_dropped_frame_is_no_damage(tmp_path):
+    """Theora, and what records slowly, write a packet without data where the frame before it stays."""
+    path = tmp_path / "dropped.nut"
+    with av.open(path, "w") as out:
+        video = out.add_stream("mjpeg", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuvj420p"
+        for number, pixels in enumerate(grey(range(0, 240, 20))):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            for packet in video.encode(frame):
+                kept = av.Packet(packet if number % 3 == 0 else b"")
+                kept.pts, kept.dts, kept.time_base, kept.stream = packet.pts, packet.dts, packet.time_base, video
+                out.mux(kept)
+    sound = write_wav(tmp_path / "sound.wav", tone(440, 1.2), RATE)
+    clip = decode(path, ClipSpec(seconds=1.2, fps=10, size=16), audio=sound)
+    assert np.abs(clip.frames.mean((1, 2, 3)) - np.repeat([0, 60, 120, 180], 3)).max() < 3
+    assert not any("damaged" in note for note in clip.notes)
+
+
 def test_a_frame_that_begins_at_the_wanted_time_is_shown(tmp_path):
     path = mux(tmp_path / "v.mkv", "libx264", "aac", tone(440, 1.0), grey([20, 220] * 12), options={"crf": "5"})
     clip = decode(path, ClipSpec(seconds=0.4, fps=12.5, size=48))  # at 0.04, 0.12, ...: where frames 1, 3, ... begin
