@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from scipy.io import wavfile
 
 from avrobust.media import ClipSpec, MediaError, decode, encode_mp4, probe, write_mp4, write_png, write_wav
@@ -442,6 +443,21 @@ def test_pictures_stand_upright(tmp_path, turn, seen, note):
     assert ((x0, x1) if sideways else (y0, y1)) == (0, 1)
     assert ((y0 + y1) if sideways else (x0 + x1)) == pytest.approx(1, abs=0.02)
     assert ((y1 - y0) if sideways else (x1 - x0)) == pytest.approx(96 / 160, abs=0.01)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_as_their_exif_says(tmp_path, orientation):
+    """As Pillow turns them."""
+    photo, exif = Image.fromarray(corners()[0]), Image.Exif()
+    exif[0x112] = orientation
+    photo.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    sound = write_wav(tmp_path / "a.wav", tone(440, 0.5), RATE)
+    clip = decode(tmp_path / "a.jpg", ClipSpec(seconds=0.4, fps=5, size=32, fit="stretch"), audio=sound)
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg"))
+    assert names(clip.frames[0]) == names(np.asarray(upright.resize((32, 32))))
+    assert ("video mirrored" in clip.notes) == (orientation in (2, 4, 5, 7))
+    shape = probe(tmp_path / "a.jpg").video
+    assert (shape.width, shape.height) == upright.size
 
 
 def test_window_is_what_is_kept(tmp_path):
