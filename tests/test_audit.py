@@ -234,6 +234,17 @@ def test_a_file_that_two_splits_share_is_a_leak_whatever_the_table_calls_its_rec
     assert one.copies == () and one.shared_videos == {("train", "test"): ("a",)}
 
 
+def test_a_sha256_in_capitals_is_one_and_a_folder_has_none(clean):
+    files, root = [clean.root / e.video for e in clean.entries[:2]], clean.root
+    write_png(root / "frames/1.png", np.zeros((8, 8, 3)))
+    write_wav(root / "s.wav", np.full(800, 0.5), 8000)
+    rows = [f"{file.relative_to(root)},,cat,train,{sha256(file).upper()}" for file in files]
+    rows += [f"frames,s.wav,cat,train,{'0' * 64}"]
+    (root / "t.csv").write_text("\n".join(["video,audio,label,split,sha256", *rows]) + "\n")
+    found = audit(Manifest.read(root / "t.csv"), workers=1, progress=False)
+    assert found.changed == ("frames",) and not found.unreadable
+
+
 def test_numbers_that_folders_repeat_are_no_leak(tmp_path):
     (tmp_path / "clips.csv").write_text("video,label,split\ntrain/dog/000.mp4,dog,train\ntest/cat/000.mp4,cat,test\n")
     assert not audit(Manifest.read(tmp_path / "clips.csv"), workers=1, progress=False).shared_videos

@@ -140,7 +140,7 @@ def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = Tr
         copies=_copies(manifest, on_disk),
         missing={s: lost for s in ids if (lost := tuple(e.id for e in entries if e.split == s and e.id in absent))},
         unreadable=unreadable,
-        changed=tuple(e.id for e in readable if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
+        changed=tuple(e.id for e in readable if e.sha256 and _hash(manifest.root / e.video) != e.sha256),
         unreadable_classes={s: lost for s in ids if (lost := _lost_classes(s, on_disk, readable))},
         shortcuts=shortcuts(sampled),
         sampled=len(sampled),
@@ -199,6 +199,13 @@ def _findings(tasks: Iterable[Files], workers: int | None) -> Iterator[Finding]:
         return
     for files, found in in_processes(examine, tasks, workers or cores(), limit_s=lambda task: TIME_LIMIT):
         yield Finding(f"{files.video}: opening {found.reason}") if isinstance(found, Lost) else found
+
+
+def _hash(video: Path) -> str | None:
+    """The sha256 of a file; None of a folder of frames, or where it cannot be read any more."""
+    with suppress(OSError):
+        return sha256(video)
+    return None
 
 
 def _repeats(ids: Iterable[str]) -> tuple[str, ...]:

@@ -190,7 +190,7 @@ def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -
         start=read_number(cells.get(columns["start"] or "") or "0"),
         end=read_number(end) if end else None,
         box=read_box(cells.get("box") or cells.get("bbox") or ""),
-        sha256=cells.get("sha256") or None,
+        sha256=cells.get("sha256", "").lower() or None,
         extra={key: value for key, value in cells.items() if key and value and key not in known},
         tags=_listed(cells.get(_TAGS, "")),
     )
