@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from avrobust import AV, FGSM, PGD, Batch, BudgetError, Seeds, Threat
 from avrobust.cli.studies import STUDIES, named
 from avrobust.config import from_plain, parse, to_plain
+from avrobust.corruptions import Corruption
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, Centres, ExFMem, Recombined, WeightsAttacked
 from avrobust.evaluation.conditions import Condition, Predictions
 from avrobust.report.record import RunRecord
@@ -37,6 +38,31 @@ def moved(batch, made):
     """By clip id: how far each modality went at most."""
     far = made.x.map(lambda a, s: (a - s).flatten(1).abs().amax(1), batch.x)
     return {id: (float(a), float(v)) for id, a, v in zip(made.ids, far.audio, far.visual, strict=True)}
+
+
+def test_training_fills_in_the_rate_of_the_clips(tmp_path):
+    @dataclass(frozen=True)
+    class Heard:
+        rates: tuple[int, ...] = ()
+
+        def at_rate(self, rate):
+            return Heard((rate,))
+
+        def __call__(self, net, batch, seeds):
+            assert self.rates == (8000,)
+            return cross_entropy(net, batch, seeds)
+
+    run(tmp_path, loss=Heard())
+    rain, masked = Corruption("rain"), Threat.linf(audio="masking threshold", visual="4/255")
+    for loss, made in (
+        (
+            Adversarial(Heard(), (masked,), rain),
+            Adversarial(Heard((8000,)), (masked.at_rate(8000),), replace(rain, rate=8000)),
+        ),
+        (Recombined(masked, rain), Recombined(masked.at_rate(8000), replace(rain, rate=8000))),
+        (WeightsAttacked(Recombined(masked)), WeightsAttacked(Recombined(masked.at_rate(8000)))),
+    ):
+        assert loss.at_rate(8000) == made
 
 
 # --- which clip meets what

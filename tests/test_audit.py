@@ -15,7 +15,7 @@ from avrobust.data.audit import audit, sha256
 from avrobust.data.entry import Entry
 from avrobust.data.manifest import Manifest
 from avrobust.data.shortcuts import sample, shortcuts
-from avrobust.media import write_mp4, write_wav
+from avrobust.media import write_mp4, write_png, write_wav
 from avrobust.papers.tian2021 import lists as paper_lists
 from movies import mux
 from stubborn import damaged
@@ -214,6 +214,35 @@ def test_a_sample_is_of_each_class_alike_and_by_names_alone():
     chosen = sample(entries, 120)
     assert Counter(e.label for e in chosen) == {"a": 40, "b": 40, "c": 40}
     assert {e.id for e in sample(entries[::-1], 120)} == {e.id for e in chosen}
+
+
+def test_a_file_that_two_splits_share_is_a_leak_whatever_the_table_calls_its_recordings(tmp_path):
+    write_wav(tmp_path / "s.wav", np.full(800, 0.5), 8000)
+    for n in range(3):
+        write_png(tmp_path / f"{n}.png", np.full((8, 8, 3), n / 4))
+
+    def clip(n, split, recording):
+        return Entry(f"{n}", "dog", split, Path(f"{n}.png"), Path("s.wav"), extra={"recording": recording})
+
+    def found(*clips):
+        return audit(Manifest(tmp_path, clips), workers=1, progress=False)
+
+    leak = found(clip(0, "train", "a"), clip(1, "test", "b"), clip(2, "test", "c"))
+    assert not leak.clean and "LEAK: identical files in train and test: 3 rows (0, 1, 2)" in leak.summary()
+    assert found(clip(0, "train", "a"), clip(1, "train", "b")).copies == ()  # within a split it may be meant
+    one = found(clip(0, "train", "a"), clip(1, "test", "a"))
+    assert one.copies == () and one.shared_videos == {("train", "test"): ("a",)}
+
+
+def test_a_sha256_in_capitals_is_one_and_a_folder_has_none(clean):
+    files, root = [clean.root / e.video for e in clean.entries[:2]], clean.root
+    write_png(root / "frames/1.png", np.zeros((8, 8, 3)))
+    write_wav(root / "s.wav", np.full(800, 0.5), 8000)
+    rows = [f"{file.relative_to(root)},,cat,train,{sha256(file).upper()}" for file in files]
+    rows += [f"frames,s.wav,cat,train,{'0' * 64}"]
+    (root / "t.csv").write_text("\n".join(["video,audio,label,split,sha256", *rows]) + "\n")
+    found = audit(Manifest.read(root / "t.csv"), workers=1, progress=False)
+    assert found.changed == ("frames",) and not found.unreadable
 
 
 def test_numbers_that_folders_repeat_are_no_leak(tmp_path):

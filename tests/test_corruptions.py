@@ -5,12 +5,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from avrobust import AV, Batch, evaluate
+from avrobust import AV, Batch, Threat, evaluate
 from avrobust.attacks import ANYTHING
 from avrobust.corruptions import KINDS, SEVERITIES, Corruption, Gap, Missing, corruptions
 from avrobust.corruptions.digital import SNR_DB as DIGITAL_DB
 from avrobust.corruptions.weather import SNR_DB as WEATHER_DB
+from avrobust.evaluation.channels import Coarser, Mp4, Sent
 from avrobust.seeds import Seeds
+from avrobust.timing import Delay
 
 RATE = 8000
 
@@ -137,3 +139,28 @@ def test_they_are_measured_like_attacks_and_raise_no_doubt_in_them():
     assert set(rows.data["mode"].to_pylist()) == {"corrected", "corruption", "missing"}
     assert len(rows.where(attack="rain 5", subset="AV")) == 4
     assert not any(name in f.text for f in rows.flags() for name in ("rain 5", "missing 100"))
+
+
+def test_the_rate_of_the_clips_is_filled_in_where_it_is_known():
+    """A tone of 2 kHz does not pass a low-pass at 1 kHz, whatever rate the corruption, the channel or the delay was made with."""
+    x = AV(
+        0.3 * torch.sin(2 * torch.pi * 2000 * torch.arange(44_100) / 44_100)[None], torch.full((1, 2, 3, 16, 16), 0.5)
+    )
+    batch = Batch(x, torch.tensor([0]))
+
+    def loud(s):
+        return torch.stack([s.audio.square().mean(1), torch.full((len(s.audio),), 0.02)], 1)
+
+    def rows(attack, threat, **rate):
+        found = evaluate(loud, batch, [attack], threat, **rate).where(attack=attack.name, subset="A")
+        return found.data.select(["correct", "l2_audio"]).to_pylist()
+
+    heard = [rows(Corruption("compression", 5, r), ANYTHING.only("A"), rate=44_100) for r in (16_000, 44_100)]
+    assert heard[0] == heard[1] and not heard[0][0]["correct"]
+    assert rows(Corruption("compression", 5), ANYTHING.only("A"))[0]["correct"]
+    both = Sent(Mp4(), Corruption("compression", 5))
+    assert both.at_rate(44_100) == Sent(Mp4(44_100), Corruption("compression", 5, 44_100))
+    sent = [rows(Sent(Coarser(rate=r)), ANYTHING, rate=44_100) for r in (11_025, 44_100)]
+    assert sent[0] == sent[1]
+    late = Threat(Delay(20.0), Delay(500.0, rate=2)).at_rate(44_100)
+    assert (late.audio.most, late.visual.most) == (882, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from scipy.io import wavfile
 
 from avrobust.media import ClipSpec, MediaError, decode, encode_mp4, probe, write_mp4, write_png, write_wav
@@ -157,6 +158,25 @@ def test_variable_frame_rate_shows_what_is_on(tmp_path):
     middles = (np.arange(14) + 0.5) / 10
     expected = np.array(levels)[np.searchsorted(times, middles + 1e-6, side="right") - 1]
     assert np.abs(clip.frames.mean(axis=(1, 2, 3)) - expected).max() < 4
+
+
+def test_a_dropped_frame_is_no_damage(tmp_path):
+    """Theora, and what records slowly, write a packet without data where the frame before it stays."""
+    path = tmp_path / "dropped.nut"
+    with av.open(path, "w") as out:
+        video = out.add_stream("mjpeg", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuvj420p"
+        for number, pixels in enumerate(grey(range(0, 240, 20))):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            for packet in video.encode(frame):
+                kept = av.Packet(packet if number % 3 == 0 else b"")
+                kept.pts, kept.dts, kept.time_base, kept.stream = packet.pts, packet.dts, packet.time_base, video
+                out.mux(kept)
+    sound = write_wav(tmp_path / "sound.wav", tone(440, 1.2), RATE)
+    clip = decode(path, ClipSpec(seconds=1.2, fps=10, size=16), audio=sound)
+    assert np.abs(clip.frames.mean((1, 2, 3)) - np.repeat([0, 60, 120, 180], 3)).max() < 3
+    assert not any("damaged" in note for note in clip.notes)
 
 
 def test_a_frame_that_begins_at_the_wanted_time_is_shown(tmp_path):
@@ -423,6 +443,21 @@ def test_pictures_stand_upright(tmp_path, turn, seen, note):
     assert ((x0, x1) if sideways else (y0, y1)) == (0, 1)
     assert ((y0 + y1) if sideways else (x0 + x1)) == pytest.approx(1, abs=0.02)
     assert ((y1 - y0) if sideways else (x1 - x0)) == pytest.approx(96 / 160, abs=0.01)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_as_their_exif_says(tmp_path, orientation):
+    """As Pillow turns them."""
+    photo, exif = Image.fromarray(corners()[0]), Image.Exif()
+    exif[0x112] = orientation
+    photo.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    sound = write_wav(tmp_path / "a.wav", tone(440, 0.5), RATE)
+    clip = decode(tmp_path / "a.jpg", ClipSpec(seconds=0.4, fps=5, size=32, fit="stretch"), audio=sound)
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg"))
+    assert names(clip.frames[0]) == names(np.asarray(upright.resize((32, 32))))
+    assert ("video mirrored" in clip.notes) == (orientation in (2, 4, 5, 7))
+    shape = probe(tmp_path / "a.jpg").video
+    assert (shape.width, shape.height) == upright.size
 
 
 def test_window_is_what_is_kept(tmp_path):

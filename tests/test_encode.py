@@ -2,7 +2,10 @@
 
 import io
 import wave as riff
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -144,6 +147,33 @@ def test_writers_write_what_the_encoders_encode(tmp_path: Path):
 def test_a_spec_holds_something(wrong):
     with pytest.raises(ValueError, match="should"):
         ClipSpec(**wrong)
+
+
+def untyped(**given: Any) -> ClipSpec:
+    """A spec as a user makes it, whose types nobody checks."""
+    spec = object.__new__(ClipSpec)
+    for name, value in (asdict(ClipSpec()) | given).items():
+        object.__setattr__(spec, name, value)
+    spec.__post_init__()
+    return spec
+
+
+def test_a_spec_takes_numbers_of_any_kind():
+    spec = untyped(
+        seconds=np.float32(1.5), rate=np.int64(8000), fps=Fraction(30000, 1001), size=32.0, video_track=np.int32(1)
+    )
+    assert spec == ClipSpec(1.5, 8000, 30000 / 1001, 32, video_track=1)
+    assert [type(getattr(spec, name)) for name in ("seconds", "rate", "fps", "size", "video_track")] == [
+        float,
+        int,
+        float,
+        int,
+        int,
+    ]
+    assert type(untyped(fps=4).fps) is int  # as it was given, which a digest of it depends on
+    for wrong in ({"size": 32.5}, {"rate": "8000"}, {"audio_track": 0.5}):
+        with pytest.raises(ValueError, match="should be"):
+            untyped(**wrong)
 
 
 def test_a_spec_counts():

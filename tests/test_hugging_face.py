@@ -90,6 +90,7 @@ def test_rows_of_bytes_paths_and_nothing(tmp_path):
         ([{"v": np.zeros(3), "y": 1}], {}, "expected a column with the feature Audio, Video or Image, .* got ndarray"),
         ([{"v": b"", "y": None}], {}, "expected a class as text or a whole number, got None"),
         ([], {}, "expected at least one clip, got none"),
+        ([{"v": b"", "y": 1, "start": 2}], {"keep": ["start"]}, "called otherwise than a table's own, got 'start'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_dataset_is_said(tmp_path, rows, options, says):

@@ -120,6 +120,9 @@ def test_limits_multiply_and_say_what_they_are():
         (lambda: PsychoacousticMask(8000, peak=2.0), "full scale"),
         (lambda: PsychoacousticMask(8000, window=100 + 1), "multiple of 4"),
         (lambda: PsychoacousticMask(8000).at_rate(16000), "Leave the rate out"),
+        *((lambda limit=limit: limit.radii(torch.zeros(4, 8)), r"\(b t 3 h w\), got \(4, 8\)") for limit in LIMITS[:3]),
+        (lambda: PsychoacousticMask(8000).radii(frames()), r"PsychoacousticMask limits signals of shape \(b n\)"),
+        (lambda: Threat.linf(audio="masking threshold, peak masking threshold"), "cannot read the budget"),
         (lambda: PsychoacousticMask().radii(torch.zeros(1, 8)), r"evaluate\(\.\.\., rate=16000\)"),
     ],
 )

@@ -118,6 +118,20 @@ def test_files_are_named_as_people_name_them(tmp_path, name):
     assert (root / second.video).exists() == (name == "{}")
 
 
+def test_a_table_that_says_youtube_id_is_no_list_of_kinetics_and_a_list_is_read_again_as_written(tmp_path):
+    table = folder(tmp_path, clips=f"video,label,split,youtube_id\na.mp4,dog,train,{ID}\n") / "clips.csv"
+    assert Source(table).manifest() == Manifest.read(table)
+    assert Source(table).manifest().entries[0].source == ID
+    listed = Source(
+        folder(tmp_path, list=f"label,youtube_id,time_start,time_end,split\ndog,{ID},30,40,validate\n") / "list.csv"
+    )
+    listed.manifest().write(tmp_path / "again.csv")
+    assert Source(tmp_path / "again.csv").manifest().entries == listed.manifest().entries
+    without = folder(tmp_path, list=f"label,youtube_id,time_start,time_end\ndog,{ID},30,40\n") / "list.csv"
+    with pytest.raises(ManifestError, match="expected a column 'video', got label, youtube_id"):
+        Source(without).manifest()
+
+
 def test_a_folder_of_classes_stays_one_beside_a_table_of_two_columns(tmp_path):
     root = folder(tmp_path, ("dog/a.mp4", "cat/b.mp4"), durations="a.mp4,3.2\nb.mp4,4.0\n")
     assert Source(root).manifest().classes == ("cat", "dog")

@@ -51,6 +51,15 @@ def test_written_and_read_again_is_the_same(tmp_path):
     assert Manifest.read(tmp_path / "pets.csv", classes=("dog", "cat")) == manifest
 
 
+def test_a_column_that_would_be_read_as_another_is_not_written(tmp_path):
+    for name in ("start", "split", "label", "labels", "tags", "bbox"):
+        clip = Entry("a", "dog", "train", Path("a.mp4"), extra={name: "0.5"})
+        with pytest.raises(ManifestError, match=f"got '{name}'. Rename it, for example to 'their_{name}'"):
+            Manifest(tmp_path, (clip,)).write(tmp_path / "a.csv")
+    path = table(tmp_path, "a.mp4,dog,7,train", header="video,species,labels,split")
+    assert Manifest.read(path, label="species").entries[0].extra == {}
+
+
 def test_columns_can_be_chosen(tmp_path):
     path = table(tmp_path, "k,say,v.mp4,two,1.5,1.75", header="id,kind,video,digit,from,to")
     (entry,) = Manifest.read(path, label="digit", start="from", end="to").entries
@@ -59,14 +68,21 @@ def test_columns_can_be_chosen(tmp_path):
 
 
 def test_a_table_without_splits_is_divided_and_one_whose_splits_are_named_is_not(tmp_path):
-    lines = [f"k{n},dog,v{n}.mp4,test" for n in range(10)]
-    path = table(tmp_path, *lines, header="id,label,video,part")
-    manifest = Manifest.read(path)
+    lines = [f"k{n},dog,v{n}.mp4" for n in range(10)]
+    manifest = Manifest.read(table(tmp_path, *lines, header="id,label,video"))
     assert manifest.divided and manifest.splits.startswith("6 train, 2 val, 2 test clips, divided at random")
+    path = table(tmp_path, *(f"{line},test" for line in lines), header="id,label,video,part")
     named = Manifest.read(path, split="part")
     assert not named.divided and named.splits == "0 train, 0 val, 10 test clips"
     with pytest.raises(ManifestError, match="expected a column 'subset', got id, label, video, part"):
         Manifest.read(path, split="subset")
+
+
+@pytest.mark.parametrize("column, cells", [("Split", "ab"), ("subset", ("Training", "")), ("fold", ("train", "eval"))])
+def test_splits_in_a_column_of_another_name_are_not_divided_anew(tmp_path, column, cells):
+    lines = [f"v{n}.mp4,dog,{cells[n % 2]}" for n in range(10)]
+    with pytest.raises(ManifestError, match=f"got '{column}', which names splits. Give split='{column}'"):
+        Manifest.read(table(tmp_path, *lines, header=f"video,label,{column}"))
 
 
 def test_a_sound_in_the_same_file_is_no_second_file_and_ids_come_from_paths(tmp_path):

@@ -526,6 +526,28 @@ def test_numbered_frames_and_a_sound_are_a_video_of_8_frames_a_second(tmp_path):
     assert "last frame repeated from 0.250 s" in late.notes
 
 
+def test_numbered_frames_keep_their_times_where_some_lack(tmp_path):
+    spec = ClipSpec(seconds=0.5, rate=8000, fps=10, size=8)
+    sound = write_wav(tmp_path / "v.wav", np.full(32_000, 0.1), 8000)
+    for n in (1, 2, *range(11, 25)):
+        write_png(tmp_path / f"v/{n:06d}.png", np.full((8, 8, 3), 10 * n, np.uint8))
+
+    def levels(**times):
+        return read_clip(tmp_path / "v", spec, audio=sound, **times).frames[:, 0, 0, 0].tolist()
+
+    assert levels(start=1.5) == [130, 140, 150, 150, 160]
+    assert levels(start=2.2) == [190, 190, 200, 210, 220]  # from 2.25 s on, where frame 19 begins
+    for start, says in (
+        (0.1, "has no frame 000003, inside the clip"),
+        (3.0, "its frames end at 3.00 s, before the clip"),
+    ):
+        with pytest.raises(MediaError, match=says):
+            levels(start=start)
+    write_png(tmp_path / "v/12.png", np.zeros((8, 8, 3)))
+    with pytest.raises(MediaError, match="several images of one number"):
+        levels(start=1.5)
+
+
 def test_real_words(real_data, tmp_path):
     words = Manifest.read(real_data / "grid_s1_words/manifest.csv", label="digit", start="digit_start", end="digit_end")
     few = replace(words, entries=words.entries[:12])

@@ -287,8 +287,8 @@ class Threat(AV[Ball]):
         return tuple(self.only(s) for s in wanted if s != "clean")
 
     def at_rate(self, rate: int) -> "Threat":
-        """The same budgets for clips of this sampling rate in Hz, which a masking threshold depends on."""
-        return Threat(*self.map(lambda ball: ball.at_rate(rate)))
+        """The same budgets for clips of this sampling rate in Hz, which masking thresholds and milliseconds depend on."""
+        return Threat(self.audio.at_rate(rate), self.visual)
 
     def attacked(self, x: Signals) -> Signals:
         """What may change of the signals: all of an attacked modality, and no numbers of the other, (b 0 ...).

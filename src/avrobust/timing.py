@@ -7,7 +7,7 @@ search along gradients has nothing to do; `attacks.Misaligned` tries them.
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -70,6 +70,10 @@ class Timed(Ball):
 
     def allowed(self, x: Tensor) -> NDArray[np.float64]:
         return np.full(len(x), self.eps * (1 + 1e-9) + 1e-9)
+
+    def at_rate(self, rate: int) -> "Timed":
+        """The same milliseconds of audio of this sampling rate, in Hz."""
+        return replace(self, rate=rate)
 
     def _every(self, every_ms: float) -> int:
         return max(1, round(every_ms * self.rate / 1000))

@@ -140,7 +140,7 @@ FORMS: tuple[tuple[str, Callable[..., Size]], ...] = (
     (rf"{_NUMBER}\s*dbfs", _peak_level),
     (rf"{_NUMBER}\s*db\s*snr", _signal_to_noise),
     (rf"{_NUMBER}\s*normali[sz]ed", _normalised),
-    (r"masking threshold( by bands)?(?:\s*([-+]\s*\d+\.?\d*)\s*db)?(?:\s*,\s*peak\s+(.+))?", _masking),
+    (r"masking threshold( by bands)?(?:\s*([-+]\s*\d+\.?\d*)\s*db)?(?:\s*,\s*peak\s+(?!masking)(.+))?", _masking),
     (rf"{_NUMBER}\s*texture", _of_frames(Texture())),
     (rf"{_NUMBER}\s*(?:delta\s*e|δe)", _of_frames(DeltaE())),
 )

@@ -1,6 +1,7 @@
 """What all attacks have in common: facts about them, their display names, and the checks of their settings."""
 
 import operator
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -12,6 +13,13 @@ from avrobust.objectives import (
     cross_entropy,
     display_name,
 )
+from avrobust.types import T
+
+
+def at_rate(what: T, rate: int) -> T:
+    """An attack, a channel or a threat for clips of this sampling rate, in Hz: itself, where its class has no `at_rate`."""
+    of: Callable[[int], T] | None = getattr(what, "at_rate", None)
+    return what if of is None else of(rate)
 
 
 def attack_info(attack: Any) -> AttackInfo:

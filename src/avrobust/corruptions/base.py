@@ -13,7 +13,7 @@ declares, we follow the declaration:
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -61,7 +61,7 @@ KINDS: MappingProxyType[str, AV[Callable[..., np.ndarray]]] = MappingProxyType(
 class Corruption:
     """One kind of corruption at one severity, in the modalities that the threat has budgets for.
 
-    `rate` is the audio's sampling rate in Hz.  Use it like an attack, inside `attacks.ANYTHING`: no budget limits it.
+    `rate` is the audio's sampling rate in Hz; studies and `evaluate(rate=...)` fill in that of the clips.  Use it like an attack, inside `attacks.ANYTHING`: no budget limits it.
     Raises `ValueError` for an unknown kind or severity.
 
     >>> from avrobust.attacks import ANYTHING
@@ -93,6 +93,10 @@ class Corruption:
     def info(self) -> AttackInfo:
         """Its kind and its severity, for rows."""
         return AttackInfo(self.kind, strength=self.severity)
+
+    def at_rate(self, rate: int) -> "Corruption":
+        """The same for clips of this sampling rate, in Hz."""
+        return replace(self, rate=rate)
 
     def __call__(self, model: Model | None, x: Signals, y: Tensor | None, threat: Threat, seeds: Seeds) -> Signals:
         """Corrupted signals, shaped as `x` and within their range."""

@@ -36,7 +36,7 @@ class Audit:
     shared_clips: Mapping[Pair, tuple[str, ...]]  # ids that are in both splits
     shared_videos: Mapping[Pair, tuple[str, ...]]  # source videos with different clips in both splits
     repeated: Mapping[str, tuple[str, ...]]  # split → ids, once for each extra row
-    copies: tuple[tuple[Entry, ...], ...]  # clips of different files with the same bytes
+    copies: tuple[tuple[Entry, ...], ...]  # clips of different files with the same bytes, or of one file across splits
     missing: Mapping[str, tuple[str, ...]]  # split → ids with a file that is not on disk
     unreadable: Mapping[str, str]  # id → reason, for files that are on disk
     changed: tuple[str, ...]  # ids whose video no longer has the table's sha256
@@ -140,7 +140,7 @@ def audit(manifest: Manifest, *, workers: int | None = None, progress: bool = Tr
         copies=_copies(manifest, on_disk),
         missing={s: lost for s in ids if (lost := tuple(e.id for e in entries if e.split == s and e.id in absent))},
         unreadable=unreadable,
-        changed=tuple(e.id for e in readable if e.sha256 and sha256(manifest.root / e.video) != e.sha256),
+        changed=tuple(e.id for e in readable if e.sha256 and _hash(manifest.root / e.video) != e.sha256),
         unreadable_classes={s: lost for s in ids if (lost := _lost_classes(s, on_disk, readable))},
         shortcuts=shortcuts(sampled),
         sampled=len(sampled),
@@ -201,12 +201,22 @@ def _findings(tasks: Iterable[Files], workers: int | None) -> Iterator[Finding]:
         yield Finding(f"{files.video}: opening {found.reason}") if isinstance(found, Lost) else found
 
 
+def _hash(video: Path) -> str | None:
+    """The sha256 of a file; None of a folder of frames, or where it cannot be read any more."""
+    with suppress(OSError):
+        return sha256(video)
+    return None
+
+
 def _repeats(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(id for id, n in Counter(ids).items() for _ in range(n - 1))
 
 
 def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], ...]:
-    """Groups of clips whose different files have the same bytes; only files of equal size are compared."""
+    """Groups of clips whose different files have the same bytes, or that share a file across splits.
+
+    Only files of equal size are compared.  Clips of one recording that share its file are in `Audit.shared_videos`.
+    """
     users: dict[Path, list[Entry]] = defaultdict(list)
     for e in entries:
         for path in manifest.paths(e):
@@ -218,7 +228,15 @@ def _copies(manifest: Manifest, entries: Iterable[Entry]) -> tuple[tuple[Entry, 
     for path in (path for paths in same_size.values() if len(paths) > 1 for path in paths):
         with suppress(OSError):  # reported as unreadable
             same[sha256(path)].append(path)
-    return tuple(tuple(e for path in paths for e in users[path]) for paths in same.values() if len(paths) > 1)
+    groups = [paths for paths in same.values() if len(paths) > 1]
+    copied = {path for paths in groups for path in paths}
+    shared = ([path] for path in users if path not in copied and _leaks(users[path]))
+    return tuple(dict.fromkeys(tuple(e for path in paths for e in users[path]) for paths in (*groups, *shared)))
+
+
+def _leaks(entries: Sequence[Entry]) -> bool:
+    """Whether clips of several recordings, as the table says, are in several splits."""
+    return len({e.split for e in entries}) > 1 and len({e.source for e in entries}) > 1
 
 
 def _some(names: Iterable[str], one: str, many: str | None = None) -> str:

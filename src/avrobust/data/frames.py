@@ -8,7 +8,7 @@ import numpy as np
 from avrobust.media import ClipSpec
 from avrobust.media.audio import decode_audio
 from avrobust.media.decode import Clip, decode
-from avrobust.media.errors import MediaError
+from avrobust.media.errors import CHOOSE, MediaError
 from avrobust.media.video import decode_video
 
 FRAMES_PER_SECOND = 8.0  # of frame folders; frame 000001.jpg is shown from 0 to 1/8 s
@@ -20,7 +20,8 @@ def read_clip(
 ) -> Clip:
     """The clip from `start` to `end` (s), where `video` is a media file, or a folder of numbered frames.
 
-    A folder holds 8 frames a second and needs `audio`.  Raises MediaError, as `decode` does.
+    A folder holds 8 frames a second, by their numbers, and needs `audio`.  Raises MediaError, as `decode` does, and for a
+    number that lacks inside the clip.
 
     >>> import tempfile; from avrobust.media import write_png, write_wav
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -39,12 +40,24 @@ def read_clip(
     if not files:
         reason = "has no numbered frames such as 000001.jpg"
         raise MediaError(video, reason, "Extract the frames, or leave the clip out.")
+    places = {
+        int(file.stem) - int(files[0].stem): file for file in files
+    }  # by the eighth of a second that they are shown in
+    if len(places) < len(files):
+        reason = "has several images of one number, such as 1.jpg and 000001.jpg"
+        raise MediaError(video, reason, "Remove the others, or extract the frames again.")
+    seconds = (max(places) + 1) / FRAMES_PER_SECOND
+    if start >= seconds:
+        raise MediaError(video, f"its frames end at {seconds:.2f} s, before the clip from {start:g} s", CHOOSE)
     wave, notes = decode_audio(audio, spec, start, end)
-    last = len(files) - 1 if end is None else min(len(files), max(1, round(end * FRAMES_PER_SECOND))) - 1
+    last = max(places) if end is None else min(max(places), max(0, round(end * FRAMES_PER_SECOND) - 1))
     wanted = [int((start + (j + 0.5) / spec.fps) * FRAMES_PER_SECOND) for j in range(spec.frames)]
     shown = [min(number, last) for number in wanted]
+    if lost := [number for number in shown if number not in places]:
+        reason = f"has no frame {int(files[0].stem) + lost[0]:06d}, inside the clip"
+        raise MediaError(video, reason, "Extract the frames again, or leave the clip out.")
     one = replace(spec, seconds=1.0, fps=1.0, video_track=None)
-    images = {number: decode_video(files[number], one, 0.0, None) for number in set(shown)}
+    images = {number: decode_video(places[number], one, 0.0, None) for number in set(shown)}
     if shown != wanted:
         notes = [*notes, f"last frame repeated from {(last + 1) / FRAMES_PER_SECOND - start:.3f} s"]
     frames = np.concatenate([images[number][0] for number in shown])

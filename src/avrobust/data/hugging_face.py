@@ -12,6 +12,7 @@ from typing import Any
 
 from avrobust.data.entry import SPLITS, Entry, Label, ManifestError
 from avrobust.data.manifest import Manifest
+from avrobust.data.tables import check_extras
 from avrobust.extras import needs
 from avrobust.files import write_bytes
 
@@ -52,6 +53,7 @@ def from_hf(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ManifestError(f"{folder}: expected a new folder, got one with files. Give another path.")
+    check_extras(keep)
     dataset = _loaded(dataset) if isinstance(dataset, str | Path) else dataset
     parts: Mapping[str, Any] = dataset if isinstance(dataset, Mapping) else {_split_of(dataset, split): dataset}
     splits: dict[str, str] = {}

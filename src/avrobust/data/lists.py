@@ -21,6 +21,7 @@ Row = list[str]
 SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 # The three lists of AudioSet (Gemmeke et al. 2017) and their splits.
 SEGMENTS = {"balanced_train_segments": "train", "unbalanced_train_segments": "train", "eval_segments": "test"}
+KINETICS = ("youtube_id", "label", "split", "time_start", "time_end")  # a table of one's own may have the first, too
 TAG = {"A": "audible", "V": "visible", "AV": "both"}
 # A table of classes beside a list, index,mid,display_name: the order of a model's outputs.
 CLASS_TABLES = ("class_labels_indices.csv", "classes.csv")
@@ -58,7 +59,7 @@ def _youtube(name: str, label: str | tuple[str, ...], split: str, **extra: str) 
 
 
 def _kinetics(given: List, row: Row) -> Entry:
-    id, label, split, *times = _cells(given, row, "youtube_id", "label", "split", "time_start", "time_end")
+    id, label, split, *times = _cells(given, row, *KINETICS)
     start, end = (int(float(time)) for time in times)
     return _youtube(f"{id}_{start:06d}_{end:06d}", label, split)
 
@@ -107,7 +108,7 @@ def _audioset(given: List, row: Row) -> Entry:
 
 FORMATS: dict[str, Format] = {
     # label,youtube_id,time_start,time_end,split; files <id>_<start>_<end>.mp4
-    "Kinetics": Format(lambda first: "youtube_id" in first, _kinetics, header=True),
+    "Kinetics": Format(lambda first: {*first} >= {*KINETICS} and "video" not in first, _kinetics, header=True),
     # video_id,label,modality,...: a row for each label of a clip; files <id>_<start>.mp4, as of VGGSound
     "VGGSounder": Format(lambda first: first[:3] == ["video_id", "label", "modality"], _vggsounder, header=True, joined=True),
     # id,start,label,split without a header; files <id>_<start>.mp4

@@ -85,7 +85,9 @@ class Manifest:
         Required columns are `video` and the label's, or of multi-label clips `labels`, with semicolons between them; `tags` may
         say in the same order where each can be perceived (see `Entry`).  `id` (default: the video's path without its suffix), `audio`,
         `start`, `end` (s), `box` or `bbox` and `sha256` are optional; all others are kept as `extra`.  `label`, `split`,
-        `start`, `end` name the columns to use.  A table without the column `split`, where none is named, is divided: see `divide`.  With `classes`, another label is an error.  `repeats=True` keeps a clip that is listed twice, for an audit.
+        `start`, `end` name the columns to use.  A table without splits is divided: see `divide`; one whose splits are in a column of
+        another name is refused, unless `split` names it.  With `classes`, another label is an error.  `repeats=True` keeps a clip
+        that is listed twice, for an audit.
 
         Raises ManifestError with file and line.
 

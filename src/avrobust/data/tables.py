@@ -13,7 +13,22 @@ from avrobust.files import write_bytes
 _COLUMNS = ("id", "label", "split", "video", "audio", "start", "end", "box", "sha256")
 _LABELS, _TAGS = "labels", "tags"  # instead of "label", of multi-label clips; where each label can be perceived
 _JOINT = ";"  # between labels, and between tags: names of classes have commas
+_OWN = frozenset((*_COLUMNS, _LABELS, _TAGS, "bbox"))  # columns that mean something here
 _SEPARATORS = ",;\t|"  # a comma, and what spreadsheets write instead
+# What tables call splits: a column of nothing else is one of splits, whatever its name.
+_SPLITS = (
+    "train",
+    "training",
+    "val",
+    "valid",
+    "validate",
+    "validation",
+    "dev",
+    "eval",
+    "evaluation",
+    "test",
+    "testing",
+)
 
 
 def read_entries(
@@ -29,7 +44,7 @@ def read_entries(
 ) -> tuple[list[Entry], bool]:
     """The clips of a table, and whether it says their splits; the arguments are those of `Manifest.read`.
 
-    Without splits all are train.  Raises ManifestError with file and line.
+    Without splits all are train.  Raises ManifestError with file and line, and for splits in a column of another name.
     """
     columns = {"label": label, "split": split or "split", "start": start or "start", "end": end or "end"}
     entries: list[Entry] = []
@@ -50,13 +65,32 @@ def read_entries(
         entries.append(entry)
     if not entries:
         raise ManifestError(f"{path}: expected at least one clip, got only a header. Fill the table.")
-    return entries, columns["split"] in row
+    named = columns["split"] in row
+    if not named and (other := _splits(entries)):
+        raise ManifestError(
+            f"{path}: expected splits in a column 'split', or none, got {other!r}, which names splits. Give "
+            f"split={other!r} (--split), or remove the column: the clips are then divided at random."
+        )
+    return entries, named
+
+
+def _splits(entries: Sequence[Entry]) -> str | None:
+    """The first other column of splits, by its name or by its cells."""
+    cells: dict[str, set[str]] = {}
+    for e in entries:
+        for key, cell in e.extra.items():
+            cells.setdefault(key, set()).add(cell.casefold())
+    return next((key for key, values in cells.items() if key.casefold() == "split" or values <= {*_SPLITS}), None)
 
 
 def write_entries(entries: Iterable[Entry], path: Path | str) -> None:
-    """Write clips as a table, whole or not at all.  Raises ManifestError for several labels of which one has a semicolon."""
+    """Write clips as a table, whole or not at all.
+
+    Raises ManifestError for several labels of which one has a semicolon, and for what `check_extras` refuses.
+    """
     entries = list(entries)
     extras = sorted({key for e in entries for key in e.extra})
+    check_extras(extras)
     tagged = [_TAGS] if any(e.tags for e in entries) else []
     columns = [_LABELS if c == "label" and isinstance(entries[0].label, tuple) else c for c in _COLUMNS]
     text = io.StringIO(newline="")
@@ -72,6 +106,15 @@ def write_entries(entries: Iterable[Entry], path: Path | str) -> None:
         fixed = [e.id, label, e.split, e.video.as_posix(), audio, repr(e.start), end, box, e.sha256 or ""]
         writer.writerow([*fixed, *(_JOINT.join(e.tags) for _ in tagged), *(e.extra.get(key, "") for key in extras)])
     write_bytes(path, text.getvalue().encode())
+
+
+def check_extras(names: Iterable[str]) -> None:
+    """Raise ManifestError for other columns that would be read as one of a table's own."""
+    if taken := sorted(_OWN & set(names)):
+        raise ManifestError(
+            f"expected other columns to be called otherwise than a table's own, got {' and '.join(map(repr, taken))}. Rename "
+            f"{'it' if len(taken) == 1 else 'them'}, for example to 'their_{taken[0]}'."
+        )
 
 
 def unknown_label(label: str, classes: Sequence[str]) -> str:
@@ -134,10 +177,9 @@ def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -
     video = _relative(cells["video"], root)
     audio = _relative(cells["audio"], root) if cells.get("audio") else None
     end = cells.get(columns["end"] or "")
-    known = {*_COLUMNS, _TAGS, "bbox", *columns.values()}
+    known = {*_OWN, *columns.values()}
     label: Label = cells.get(columns["label"] or "", "")
     if columns["label"] == "label" and "label" not in cells:
-        known.add(_LABELS)
         label = _listed(cells[_LABELS])
     return Entry(
         id=cells.get("id") or video.with_suffix("").as_posix(),
@@ -148,7 +190,7 @@ def _entry(row: dict[str, str], columns: Mapping[str, str | None], root: Path) -
         start=read_number(cells.get(columns["start"] or "") or "0"),
         end=read_number(end) if end else None,
         box=read_box(cells.get("box") or cells.get("bbox") or ""),
-        sha256=cells.get("sha256") or None,
+        sha256=cells.get("sha256", "").lower() or None,
         extra={key: value for key, value in cells.items() if key and value and key not in known},
         tags=_listed(cells.get(_TAGS, "")),
     )

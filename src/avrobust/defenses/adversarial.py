@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avrobust import engine
 from avrobust.attacks import PGD
+from avrobust.attacks.base import at_rate
 from avrobust.budget_check import check
 from avrobust.models.network import Loss, Network, loss_at_progress
 from avrobust.objectives import display_name
@@ -72,6 +73,11 @@ class Adversarial:
     def __call__(self, net: Network, batch: Batch, seeds: Seeds) -> Tensor:
         """The loss of the batch, one number."""
         return self.loss(net, self.training_batch(net, batch, seeds), seeds)
+
+    def at_rate(self, rate: int) -> "Adversarial":
+        """The same for clips of this sampling rate, in Hz, which `training.train` fills in."""
+        threats = tuple(at_rate(threat, rate) for threat in self.threats)
+        return replace(self, loss=at_rate(self.loss, rate), threats=threats, attack=at_rate(self.attack, rate))
 
     def at_progress(self, progress: float) -> Loss:
         """The loss when this share of training is done, with the budgets and the inner loss of that time."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avrobust.attacks.base import at_rate
 from avrobust.defenses.adversarial import FAST, Adversarial, grown
 from avrobust.models.network import Loss, Network
 from avrobust.seeds import Seeds
@@ -59,6 +60,10 @@ class Recombined:
     def name(self) -> str:
         """How a table calls it."""
         return f"adversarial, recombined, {getattr(self.attack, 'name', self.attack)}"
+
+    def at_rate(self, rate: int) -> "Recombined":
+        """The same for clips of this sampling rate, in Hz, which `training.train` fills in."""
+        return replace(self, threat=at_rate(self.threat, rate), attack=at_rate(self.attack, rate))
 
     def at_progress(self, progress: float) -> Loss:
         """The loss when this share of training is done, with the budgets of that time."""

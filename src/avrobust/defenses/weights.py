@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from avrobust.attacks.base import at_rate
 from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
@@ -42,6 +43,10 @@ class WeightsAttacked:
     def name(self) -> str:
         """Display name."""
         return f"{display_name(self.loss)}, weights attacked"
+
+    def at_rate(self, rate: int) -> "WeightsAttacked":
+        """The same for clips of this sampling rate, in Hz, which `training.train` fills in."""
+        return replace(self, loss=at_rate(self.loss, rate))
 
     def at_progress(self, progress: float) -> Loss:
         """The loss when this share of training is done."""

@@ -2,11 +2,11 @@
 
 An attack computes in floating point.  A file holds 8-bit pixels and 16-bit samples, or the output of a codec.  A channel
 is any callable from signals to signals of the same shapes; those here are frozen dataclasses with a `name`, and their
-output for a clip does not depend on its batch.
+output for a clip does not depend on its batch.  Studies and `evaluate(rate=...)` fill in the sampling rate of the clips.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 from scipy import signal
 from torch import Tensor
 
-from avrobust.attacks.base import channel_info
+from avrobust.attacks.base import at_rate, channel_info
 from avrobust.attacks.quantized import behind, on_levels
 from avrobust.config import concise
 from avrobust.facts import AttackInfo
@@ -60,6 +60,10 @@ class Coarser:
         """Display name."""
         return f"{self.to:,} Hz, sides × {self.size:g}"
 
+    def at_rate(self, rate: int) -> "Coarser":
+        """The same for clips of this sampling rate, in Hz."""
+        return replace(self, rate=rate)
+
     def __call__(self, x: Signals) -> Signals:
         """The clips after resampling."""
         sides = [round(self.size * side) or 1 for side in x.visual.shape[-2:]]
@@ -88,6 +92,10 @@ class Mp4:
     def name(self) -> str:
         """Display name."""
         return f"H.264 crf {self.crf}, AAC {self.audio_bitrate / 1000:g} kbit/s"
+
+    def at_rate(self, rate: int) -> "Mp4":
+        """The same for clips of this sampling rate, in Hz."""
+        return replace(self, rate=rate)
 
     def __call__(self, x: Signals) -> Signals:
         """The clips as a player decodes them."""
@@ -149,6 +157,10 @@ class Sent:
     def steps(self) -> int:
         """The cost in gradient steps."""
         return int(getattr(self.attack, "steps", 1))
+
+    def at_rate(self, rate: int) -> "Sent":
+        """The same for clips of this sampling rate, in Hz."""
+        return replace(self, channel=at_rate(self.channel, rate), attack=at_rate(self.attack, rate))
 
     def __call__(self, model: Model, x: Signals, y: Tensor, threat: Threat, seeds: Seeds) -> Signals:
         """The adversarial clips after the channel, shaped as `x`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import ANYTHING
-from avrobust.attacks.base import attack_info, channel_info, raising
+from avrobust.attacks.base import at_rate, attack_info, channel_info, raising
 from avrobust.budget_check import check
 from avrobust.certificates import Certificate, Smoothed
 from avrobust.config import to_plain
@@ -43,7 +43,7 @@ from avrobust.objectives import display_name
 from avrobust.progress import part
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
-from avrobust.types import Attack, Batch, Channel, InputError, Signals
+from avrobust.types import Attack, Batch, Channel, InputError, Signals, T
 
 CLASSIFICATION = Classification()
 UNTOUCHED = Threat.linf()
@@ -76,8 +76,8 @@ def evaluate(
     `Regression(tolerance)`, `Embedding(tolerance)` or `Retrieval()`.  Labels, success and metrics are then its own, and attacks
     without an `objective` raise that of the task.
 
-    `rate` is the sampling rate of the audio in Hz: with it, rows also say how audible attacks are, and threats may be masking
-    thresholds.
+    `rate` is the sampling rate of the audio in Hz: with it, rows also say how audible attacks are, threats may be masking
+    thresholds, and corruptions and channels are of that rate.
 
     One `threat` is tried on each of its subsets (A, V, AV); several threats are tried as given.  Attacks are crafted in
     `precision`; every prediction in the rows comes from `model` itself.  `rows.table()` lists the numbers and, below them,
@@ -185,9 +185,9 @@ class Evaluator:
         """The number of clips."""
         return sum(map(len, self._clean))
 
-    def at_rate(self, threat: Threat) -> Threat:
-        """The threat for the sampling rate of the clips, where that is known."""
-        return threat if self._rate is None else threat.at_rate(self._rate)
+    def at_rate(self, what: T) -> T:
+        """A threat, an attack or a channel for the sampling rate of the clips, where that is known."""
+        return what if self._rate is None else at_rate(what, self._rate)
 
     @property
     def name(self) -> str:
@@ -286,7 +286,8 @@ class Evaluator:
         certificate, or an attack on the model that it smooths, rows of mode "smoothed": see `voting`.
         """
         attack = attack if self._task.raised is None else raising(attack, self._task.raised)
-        title, threat = display_name(attack), self.at_rate(threat)
+        attack, threat, sent = self.at_rate(attack), self.at_rate(threat), [self.at_rate(channel) for channel in sent]
+        title = display_name(attack)
         check_mode(attack, f"the attack {title}")
         mode = "sent" if sent else getattr(attack, "mode", "corrected")
         free = getattr(attack, "may_leave_budget", False)

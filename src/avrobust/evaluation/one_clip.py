@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from avrobust.attacks.base import at_rate
 from avrobust.budget_check import check
 from avrobust.engine import Deferred, Victim, Watched, as_judge
 from avrobust.evaluation.checks import check_kept, check_logits, check_shape
@@ -155,7 +156,8 @@ def attack_clip(
     if target is not None:
         attack = towards(target, attack)
     if (rate := as_rate(rate)) is not None:
-        threat = threat.at_rate(rate)
+        attack, threat = at_rate(attack, rate), at_rate(threat, rate)
+        channels = {name: at_rate(channel, rate) for name, channel in (channels or {}).items()}
     history: list[Tensor] = []
 
     def told(out: Output) -> None:

@@ -6,7 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from avrobust.limits.elements import Limit
+from avrobust.limits.elements import FRAMES, Limit
 
 # From linear RGB (sRGB's primaries) to XYZ relative to the white point D65 (IEC 61966-2-1), row by row.
 _XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
@@ -34,6 +34,7 @@ class DeltaE(Limit):
 
     def radii(self, x: Tensor) -> Tensor:
         """Shaped as `x` (b t 3 h w)."""
+        self.check(x, FRAMES)
         slopes = colour_slopes(x)
         lengths = [(s[0].square() + s[1].square() + s[2].square()).sqrt().clamp_min(1e-6) for s in slopes]
         unit = [[part / length for part in s] for s, length in zip(slopes, lengths, strict=True)]

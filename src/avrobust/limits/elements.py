@@ -11,6 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+AUDIO, FRAMES = "b n", "b t 3 h w"
+
 
 class Limit(ABC):
     """A radius for every element of a clip: a frozen dataclass of what it depends on.
@@ -38,6 +40,13 @@ class Limit(ABC):
     @abstractmethod
     def radii(self, x: Tensor) -> Tensor:
         """The radii around the clean clips `x`, not negative, of a shape that multiplies them; each clip's follow from it alone."""
+
+    def check(self, x: Tensor, shape: str) -> None:
+        """Raise `ValueError` for signals of the other modality, which have another shape."""
+        if x.ndim != len(shape.split()):
+            raise ValueError(
+                f"{type(self).__name__} limits signals of shape ({shape}), got {tuple(x.shape)}. Give it for the other modality."
+            )
 
     def at_rate(self, rate: int) -> "Limit":
         """The limit of clips of this sampling rate, in Hz."""
@@ -90,6 +99,7 @@ class Texture(Limit):
 
     def radii(self, x: Tensor) -> Tensor:
         """Shaped as `x` (b t 3 h w)."""
+        self.check(x, FRAMES)
         along, down = (_spread(x, axis) for axis in (-1, -2))
         return torch.minimum(along, down).sqrt()
 
@@ -154,6 +164,7 @@ class Patch(Limit):
 
     def radii(self, x: Tensor) -> Tensor:
         """Shaped (1 1 1 h w)."""
+        self.check(x, FRAMES)
         return _between(x, -2, self.top, self.bottom) * _between(x, -1, self.left, self.right)
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avrobust.limits.elements import Limit
+from avrobust.limits.elements import AUDIO, Limit
 
 LOUDEST = 96.0  # dB SPL of a clip's loudest bin, or of full scale: ISO 11172-3's
 GAIN = (8 / 3) ** 0.5  # of a Hann window's power: ISO 11172-3's
@@ -113,6 +113,7 @@ class PsychoacousticMask(Limit):
 
         Computed in float64 on the CPU, so that it is the same on every machine, and kept for clips that come again.
         """
+        self.check(x, AUDIO)
         return KNOWN(self, x)
 
     def spectrum(self, signal: Tensor) -> Tensor:

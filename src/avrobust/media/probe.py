@@ -80,7 +80,7 @@ def _video(path: Path) -> VideoStream | None:
             stream, still = reader.stream, reader.still
             width, height = stream.width, stream.height
             first = next(reader.read(0.0), None)  # only frames say how they are rotated
-            if isinstance(first, Decoded) and is_quarter_turn(display_matrix(first.frame)):
+            if isinstance(first, Decoded) and is_quarter_turn(display_matrix(first.frame, path)):
                 width, height = height, width
             fps = float(stream.average_rate) if stream.average_rate and not still else None
             return VideoStream(stream.index, stream.codec.name, width, height, fps, still)

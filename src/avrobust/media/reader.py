@@ -183,6 +183,8 @@ class Reader:
                 return self.stream.decode(None), str(packet.strerror)
             if packet.stream is not self.stream:
                 return [], ""
+            if not packet.size and packet.dts is not None:
+                return [], ""  # a dropped frame: the one before it stays
             if packet.is_corrupt:
                 return [], "incomplete data"
             return packet.decode(), ""

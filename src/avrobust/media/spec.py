@@ -1,7 +1,9 @@
 """What a prepared clip holds: duration, sample rate, frame rate, size.  Knows no files."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from numbers import Real
+from typing import Any, Literal, get_args
 
 Mono = Literal["mix", "loudest", "left", "right"]
 Fit = Literal["crop", "stretch"]
@@ -38,10 +40,12 @@ class ClipSpec:
     video_track: int | None = None  # number of the file's video track, from 0
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "rate", "fps", "size"):
-            value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} should be a positive number, got {value}. Change ClipSpec({name}=...).")
+        for name, whole in {"seconds": False, "rate": True, "fps": False, "size": True}.items():
+            value = _number(getattr(self, name), whole)
+            if not 0 < value < math.inf:
+                what = f"a positive {'whole ' * whole}number"
+                raise ValueError(f"{name} should be {what}, got {getattr(self, name)!r}. Change ClipSpec({name}=...).")
+            object.__setattr__(self, name, value)
         if self.samples < 1:
             raise ValueError(
                 f"a clip should hold at least one sample, got {self.seconds} s at {self.rate} Hz. Give it more seconds."
@@ -50,8 +54,10 @@ class ClipSpec:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} should be one of {choices}, got {getattr(self, name)!r}. Pick one.")
         for name in ("audio_track", "video_track"):
-            if (track := getattr(self, name)) is not None and track < 0:
-                raise ValueError(f"{name} should be 0 or more, got {track}. Tracks of a kind are counted from 0.")
+            if (track := getattr(self, name)) is not None:
+                if not _number(track, whole=True) >= 0:
+                    raise ValueError(f"{name} should be 0 or more, got {track!r}. Tracks of a kind are counted from 0.")
+                object.__setattr__(self, name, int(track))
 
     @property
     def samples(self) -> int:
@@ -62,3 +68,13 @@ class ClipSpec:
     def frames(self) -> int:
         """Video frames of a clip: at least one, however short it is."""
         return max(1, round(self.seconds * self.fps))
+
+
+def _number(value: Any, whole: bool) -> float:
+    """A number of any kind as Python's own, which files hold; nan for what is none."""
+    if not isinstance(value, Real):
+        return math.nan
+    number = float(value)
+    if whole:
+        return int(number) if number % 1 == 0 else math.nan
+    return value if isinstance(value, int | float) else number

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 from numpy.typing import NDArray
+from PIL import Image
 
 from avrobust.media import hdr
 from avrobust.media.errors import CHOOSE, CONVERT, DOWNLOAD, MediaError, media_errors
@@ -19,9 +20,14 @@ from avrobust.media.reader import TICK, Damage, Decoded, Reader
 from avrobust.media.spec import ClipSpec
 
 Frames = UInt8[np.ndarray, "t h w 3"]
-Image = UInt8[np.ndarray, "h w 3"]
+Square = UInt8[np.ndarray, "h w 3"]
 Window = tuple[float, float, float, float]  # x0 y0 x1 y1 in [0, 1] of the upright frame
 Matrix = tuple[float, float, float, float]
+# Exif's eight orientations, of which 2, 4, 5 and 7 are mirrored.
+EXIF: dict[int, Matrix] = {
+    1: (1, 0, 0, 1), 2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0), 8: (0, -1, 1, 0),
+}  # fmt: skip
 
 # Without the middle two, swscale's shortcuts shift every colour by 1 to 2 of 255; the last: the same on every CPU.
 SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -43,7 +49,7 @@ def decode_video(path: Path, spec: ClipSpec, start: float, end: float | None) ->
 def _decode(path: Path, spec: ClipSpec, start: float, end: float | None) -> tuple[Frames, Window, list[str]]:
     last = np.inf if end is None else end - 2 * TICK
     times = [min(start + (j + 0.5) / spec.fps, last) for j in range(spec.frames)]
-    squares: list[Image] = []
+    squares: list[Square] = []
     windows: list[Window] = []
     before: Decoded | None = None
     with Reader(path, "video", spec.video_track) as reader:
@@ -58,7 +64,7 @@ def _decode(path: Path, spec: ClipSpec, start: float, end: float | None) -> tupl
     assert before is not None  # a clip has a frame, or there was an error
     if len(squares) > 1 and all(square is squares[0] for square in squares) and not reader.still:
         notes.append("video shows one frame for the whole clip")
-    notes += hdr.conversion(before.frame) + _rotation(display_matrix(before.frame))
+    notes += hdr.conversion(before.frame) + _rotation(display_matrix(before.frame, path))
     if (bits := max(part.bits for part in before.frame.format.components)) > 8:
         notes.append(f"video rounded from {bits} to 8 bits per colour")
     if abs(aspect - 1) > 0.01:
@@ -112,7 +118,7 @@ def _whole(path: Path, frame: Decoded, lost: Damage | None, at: float, met: list
     raise MediaError(path, f"its video is {damage}, inside the clip", DOWNLOAD)
 
 
-def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tuple[Image, Window]:
+def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tuple[Square, Window]:
     """One frame upright, square, RGB, and the window of the source that it shows."""
     wide, high = frame.width * aspect, frame.height
     scale = spec.size / min(wide, high)
@@ -123,7 +129,7 @@ def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tup
     except (FFmpegError, ValueError) as error:
         reason = f"its video ({frame.format.name}) cannot be converted to RGB: {error}"
         raise MediaError(path, reason, CONVERT) from error
-    image = _upright(scaled.to_ndarray(), display_matrix(frame))
+    image = _upright(scaled.to_ndarray(), display_matrix(frame, path))
     height, width = image.shape[:2]
     top, left = (height - spec.size) // 2, (width - spec.size) // 2
     bottom, right = top + spec.size, left + spec.size
@@ -132,17 +138,28 @@ def _square(path: Path, frame: VideoFrame, aspect: float, spec: ClipSpec) -> tup
     return hdr.to_bt709(square, frame) if square.dtype == np.uint16 else square, window
 
 
-def display_matrix(frame: VideoFrame) -> Matrix:
+def display_matrix(frame: VideoFrame, path: Path) -> Matrix:
     """Where a player moves a stored pixel (x, y): to (a x + c y, b x + d y), y downward; as a, b, c, d."""
     try:
         tags: Any = frame.side_data
-    except ValueError:  # PyAV refuses a photo's Exif; it gives the angle, but not whether the photo is mirrored
+    except ValueError:  # PyAV refuses a photo's Exif, and says its angle, but not whether the photo is mirrored
+        if (matrix := EXIF.get(_orientation(path))) is not None:
+            return matrix
         cos, sin = np.cos(np.radians(frame.rotation)), np.sin(np.radians(frame.rotation))
         return cos, -sin, sin, cos
     if "DISPLAYMATRIX" not in tags:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(tags["DISPLAYMATRIX"], np.int32)[:5].tolist()
     return a, b, c, d
+
+
+def _orientation(path: Path) -> int:
+    """The number by which a photo's Exif says how it is shown; 0 where it says none that Pillow reads."""
+    try:
+        with Image.open(path) as photo:
+            return int(photo.getexif().get(0x112, 0))
+    except Exception:  # of any damage: FFmpeg has read the photo
+        return 0
 
 
 def is_quarter_turn(matrix: Matrix) -> bool:

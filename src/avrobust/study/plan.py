@@ -8,14 +8,14 @@ from torch import nn
 
 import avrobust
 from avrobust.attacks import ANYTHING
+from avrobust.attacks.base import at_rate
 from avrobust.certificates import Certificate
 from avrobust.config import digest
-from avrobust.corruptions import Corruption
 from avrobust.data.orchestra import Orchestra
 from avrobust.data.source import Source
 from avrobust.defenses.adaptation import Adaptation
 from avrobust.evaluation.adapting import check_corruptions
-from avrobust.evaluation.channels import Coarser, Mp4, Sent
+from avrobust.evaluation.channels import Mp4, Sent
 from avrobust.media import ClipSpec
 from avrobust.models.network import Loss, Network, Spec
 from avrobust.models.own import Factory, OwnSpec
@@ -253,10 +253,9 @@ class Study:
 
     def _at_rates(self, what: Any) -> Any:
         """An attack or a channel; those that must know how fast clips are played are told the study's own rates."""
+        what = at_rate(what, self.clip.rate)
         if isinstance(what, Sent):
             return replace(what, channel=self._at_rates(what.channel))
-        if isinstance(what, Coarser | Corruption):
-            return replace(what, rate=self.clip.rate)
         if isinstance(what, Mp4):
-            return replace(what, rate=self.clip.rate, fps=self.view.frames * self.clip.rate / self.view.samples)
+            return replace(what, fps=self.view.frames * self.clip.rate / self.view.samples)
         return what

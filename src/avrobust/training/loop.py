@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avrobust.attacks.base import at_rate
 from avrobust.extras import needs
 from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
 from avrobust.objectives import correct
@@ -56,6 +57,7 @@ def train(
     """
     out = Path(out)
     _check(net, store, recipe)
+    loss = at_rate(loss, store.spec.rate)
     asked = identity(net, store, recipe, view, seed, loss)
     for path in (out / DONE, out / STATE):
         refuse_another(path, asked)
