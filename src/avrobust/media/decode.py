@@ -12,7 +12,7 @@ from avrobust.media.spec import ClipSpec
 from avrobust.media.video import Frames, Window, decode_video
 
 # Who decodes: this code, whose number increases when a file gives another clip or failure, and PyAV, whose wheels hold FFmpeg.
-DECODER = (1, av.__version__)
+DECODER = (2, av.__version__)
 
 
 @dataclass(frozen=True, eq=False)
