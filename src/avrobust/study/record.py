@@ -161,15 +161,15 @@ class RunFile(Notes):
         super().update(**json.loads(json.dumps(entries)))
         write_json(self.path, {"version": run_record.VERSION, **self.about})
 
-    def add(self, notes: Notes) -> None:
-        """Take over what a job tells; a failure that is mended is forgotten."""
+    def add(self, notes: Notes, model: str, seed: int) -> None:
+        """Take over what a job of this model tells; of its earlier failures those remain that it tells again."""
         told = dict(notes.about)
         for stage, seconds in told.pop("seconds", {}).items():
             self.spend(stage, seconds)
-        failures = {**self.about.get("failures", {}), **told.pop("failures", {})}
-        kept = {name: failure for name, failure in failures.items() if failure}
-        if kept or "failures" in self.about:
-            self.about["failures"] = kept
+        earlier = {name: failure for name, failure in self.about.get("failures", {}).items() if failure}
+        others = {n: failure for n, failure in earlier.items() if (failure["model"], failure["seed"]) != (model, seed)}
+        if (failures := others | told.pop("failures", {})) or earlier:
+            self.about["failures"] = failures
         if worlds := told.get("worlds"):
             told["world"] = [*worlds.values()][-1]
         self.update(**told)
