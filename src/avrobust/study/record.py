@@ -15,7 +15,7 @@ import torch
 
 import avrobust
 from avrobust.config import digest
-from avrobust.files import write_json
+from avrobust.files import occupied, write_json
 from avrobust.locks import Lock
 from avrobust.models.zoo import NetSpec, count_parameters
 from avrobust.objectives import display_name
@@ -99,7 +99,7 @@ def begun(out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     """
     path, locks = out / "run.json", Lock(out / DRIVER).files
     if not path.exists():
-        if out.is_dir() and any(file not in locks for file in out.iterdir()):
+        if occupied(out, locks):
             raise RunExistsError(
                 f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
             )
