@@ -19,6 +19,7 @@ from avrobust.objectives import Undetected, margin, suspicion_of
 from avrobust.report.load import read
 from avrobust.report.sections import suspicion as section
 from avrobust.types import InputError, Output
+from facts_of import budget_of
 
 
 class Line(nn.Module):
@@ -184,6 +185,18 @@ def test_an_attack_that_hides_from_the_detector_is_suspected_less():
     assert abstains[-1].number.value == pytest.approx(100 * knows.unnoticed.value)
     assert [f.title for f in curves] == ["ROC, audio attacked"]
     assert all(f.svg().startswith("<svg") for f in curves)
+
+
+def test_every_budget_of_an_attack_has_its_curves():
+    def rows(attack, audio):
+        draws = np.random.default_rng(0).normal(100 * audio, 1, 20)
+        about = {"model": "m", "seed": 0, "attack": attack, "subset": "A" if audio else "clean", "status": "ok"}
+        clips = {"clip": [str(i) for i in range(20)], "correct_clean": True, "correct": True, "suspicion_visual": -1.0}
+        return Rows.of(about | budget_of(audio).columns() | clips | {"suspicion_audio": draws})
+
+    found = suspicion(Rows.concat([rows("none", 0.0), rows("PGD-10", 0.01), rows("PGD-10", 0.02)]))
+    (curves,) = [f for f in section.figures(found, "m") if f.title == "ROC, audio attacked"]
+    assert {row["attack"] for row in curves.rows} == {"PGD-10, audio linf 0.01", "PGD-10, audio linf 0.02", "chance"}
 
 
 def test_success_is_a_wrong_answer_that_is_trusted():

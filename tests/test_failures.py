@@ -111,6 +111,20 @@ def test_the_next_run_tries_again_what_failed_and_forgets_it(broken, cache, tmp_
     assert complete(out)
 
 
+def test_a_failure_is_forgotten_also_where_other_code_has_mended_it(tmp_path, cache, monkeypatch):
+    study, out = small(A, sweeps=(Sweep(("A",), (broken_search,), SOUND),)), tmp_path / "run"
+    run(study, out, data=cache, progress=False)
+    assert [failed.model for failed in read(out).missing] == ["A"] and not complete(out)
+    # Cells of other code have other names.
+    monkeypatch.setattr(avrobust, "__version__", "9.9.9")
+    run(study, out, data=cache, progress=False)
+    assert len(read(out).missing) == 1
+    monkeypatch.setattr("test_failures.broken_search.__code__", (lambda model, x, y, threat, seeds: x).__code__)
+    monkeypatch.setattr("avrobust.evaluation.evaluator.check", lambda *args: None)
+    run(study, out, data=cache, progress=False)
+    assert len(cells(out)) == 2 and not read(out).missing and complete(out)
+
+
 def test_ctrl_c_stops(tmp_path, cache, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from avrobust.files import draft, sha256, write_bytes, write_json
+from avrobust.files import draft, occupied, sha256, write_bytes, write_json
+from avrobust.study.record import begun
 
 
 def test_files_stand_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -42,6 +43,25 @@ def test_what_a_killed_process_left_is_written_over(tmp_path: Path):
     with draft(tmp_path / "a", folder=True, locked=True), draft(tmp_path / "b", locked=True) as part:
         part.write_text("b")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b"]
+
+
+def test_writers_of_one_file_are_not_in_each_other_s_way(tmp_path: Path):
+    """Threads, or processes of one number in two containers: the last of them is there, whole."""
+    path = tmp_path / "a"
+    with draft(path) as one:
+        one.write_text("one")
+        with draft(path) as two:
+            two.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one" and [*tmp_path.iterdir()] == [path]
+
+
+def test_a_folder_that_a_killed_process_had_just_begun_is_begun_again(tmp_path: Path):
+    (tmp_path / ".run.json.0a1b.part").write_text('{"half')
+    assert not occupied(tmp_path) and not occupied(tmp_path / "none")
+    assert begun(tmp_path, {}) == {}
+    (file := tmp_path / "holiday.mp4").touch()
+    assert occupied(tmp_path) and not occupied(tmp_path, [file])
 
 
 def test_json_and_digests(tmp_path: Path):

@@ -9,6 +9,8 @@ import pytest
 from avrobust.evaluation.conditions import curves, shared, tabulate
 from avrobust.evaluation.flags import RULES, Evidence, flags
 from avrobust.evaluation.schema import Rows
+from avrobust.report.load import read
+from avrobust.report.transfers import transfers
 from facts_of import budget_of, facts_of
 
 N, CLASSES = 200, 10
@@ -207,6 +209,16 @@ def test_the_strongest_attack_may_well_do_worse_than_square_within_it():
 def test_transfer_beats_white_box(foreign, rises):
     found = raised(cell(0.9), cell(0.5, audio=0.01, noise=1), cell(foreign, "PGD-10 from AV", audio=0.01, noise=2))
     assert ("transfer beats white-box" in found) == rises
+
+
+def test_a_transferred_attack_is_not_compared_with_a_published_one():
+    """Their facts are the same, and what they do is not."""
+    foreign, own = cell(0.5, "PGD-10 from V", audio=0.01), cell(0.3, audio=0.01, noise=1)
+    weak = cell(0.8, "PGD-10 published", audio=0.01, mode="published", noise=2)
+    assert "transfer beats white-box" not in raised(cell(0.9), foreign, own, weak)
+    elsewhere = cell(0.5, "PGD-10 from AV", audio=0.01, model="V")
+    (found,) = transfers(read(Rows.concat([cell(0.9), own, weak, elsewhere])))
+    assert found.attack == "PGD-10" and found.white_box.value == 0.7
 
 
 @pytest.mark.parametrize("longer, rises", [("PGD-100", True), ("MIM-100", False), ("PGD-100 (margin)", False)])

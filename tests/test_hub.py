@@ -1,5 +1,6 @@
 """Checkpoints and runs as repositories of the hub: written to a folder, uploaded, and read back without a network."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -92,11 +93,14 @@ def test_a_repository_is_uploaded_whole(checkpoint, tmp_path, monkeypatch):
     told, text = card(tmp_path / "there/someone/net")
     assert 'load("hf://someone/net")' in text and "Not measured." in text and "model-index" not in told
 
-    fake_run(tmp_path / "run", clips=22, attacked=11, gallery=1, samples=1)
+    record = fake_run(tmp_path / "run", clips=22, attacked=11, gallery=1, samples=1) / "run.json"
+    told = json.loads(record.read_text())
+    record.write_text(json.dumps(told | {"data": told["data"] | {"root": "/home/me/clips", "store": "/home/me/data"}}))
     assert avr.save_to_hub(tmp_path / "run", "someone/run", license="mit") == "hf://datasets/someone/run"
     assert calls[-1] == ("someone/run", {"repo_type": "dataset", "private": False, "exist_ok": True})
     there = tmp_path / "there/someone/run"
     assert {"README.md", "rows.parquet", "run.json"} <= {p.name for p in there.iterdir()}
+    assert json.loads((there / "run.json").read_text()) == {"version": 2} | told  # without places on this machine
     assert len(Rows.load(there / "rows.parquet")) == len(report.rows_of(tmp_path / "run"))
     assert "| model | condition | attack |" in card(there)[1]
 

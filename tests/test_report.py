@@ -145,6 +145,15 @@ def test_dollar_signs_and_markup_in_names_are_text(tmp_path):
     assert "<b>x</b>" not in text
 
 
+def test_no_name_turns_the_text_after_it_around(tmp_path):
+    name = "AV\u202e, \u2067better"
+    folder = fake_run(
+        tmp_path / "r", clips=30, attacked=30, gallery=0, samples=0, title=name, models={name: {"kind": "AV"}}
+    )
+    page = Page(write(folder).read_text())
+    assert not {"\u202e", "\u2067"} & set(page.text) and page.text.count("AV\\u202e, \\u2067better") > 3
+
+
 def test_a_models_name_leads_nowhere_else(whole, tmp_path):
     secret = tmp_path / "secret"
     shutil.copytree(whole / "strips" / "Attention", secret)
@@ -455,10 +464,10 @@ addEventListener("load", () => {
 </script></body>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_in_a_browser_sections_open_and_tables_sort(run_dir, html, tmp_path):
+def in_a_browser(html, script, tmp_path):
+    """What a script makes the title of a page on a narrow screen, as JSON."""
     page, _, rest = html.rpartition("</body>")  # the library of figures has another
-    (tmp_path / "page.html").write_text(page + CLICKS + rest)
+    (tmp_path / "page.html").write_text(page + script + rest)
     words = [
         "--headless",
         "--no-sandbox",
@@ -474,7 +483,23 @@ def test_in_a_browser_sections_open_and_tables_sort(run_dir, html, tmp_path):
         timeout=120,
         check=True,
     )
-    found = json.loads(unescape(re.search(r"<title>(.*?)</title>", dom.stdout)[1]))
+    return json.loads(unescape(re.search(r"<title>(.*?)</title>", dom.stdout)[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_long_words_make_no_page_wider_than_a_phone(tmp_path):
+    long = "W" * 200
+    folder = fake_run(
+        tmp_path / "r", clips=30, attacked=30, gallery=0, samples=0, title=long, models={long: {"kind": "AV"}}
+    )
+    said = "document.title = JSON.stringify(document.documentElement.scrollWidth <= innerWidth)"
+    script = f'<script>addEventListener("load", () => {{ {said} }});</script></body>'
+    assert in_a_browser(write(folder).read_text(), script, tmp_path) is True
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_sections_open_and_tables_sort(html, tmp_path):
+    found = in_a_browser(html, CLICKS, tmp_path)
     before, up, rising, down, falling, none, after = found[:7]
     numbers = [float(n) for n in before.split()]
     assert (up, down, none) == ("ascending", "descending", "none") and before == after

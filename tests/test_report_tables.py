@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -389,10 +390,16 @@ def test_names_from_files_are_text_wherever_a_table_goes():
     """HTML is the templates' concern; here are the script element, spreadsheets and LaTeX."""
     name = "</script><b>=cmd()&_%"
     shown = export.PageTables()
-    shown.add(table.table(name, ["=Class", name], [["@SUM(1)", name], ["-1", table.percentage(0.5)]]))
+    shown.add(
+        table.table(
+            name, ["=Class", name], [["@SUM(1)", name], ["-1", table.percentage(0.5)], ["[1cm]", "*"], ["*", "b"]]
+        )
+    )
     embedded = str(shown.embedded())
     assert not {"<", ">", "&"} & set(embedded)
     (own,) = json.loads(embedded).values()
     assert next(csv.reader(own["csv"].splitlines()[1:]))[0] == "'@SUM(1)" and own["csv"].startswith("'=Class")
     assert json.loads(own["json"])["columns"][1] == name
     assert r"$<$/script$>$$<$b$>$=cmd()\&\_\%" in own["tex"]
+    # LaTeX takes these, in a line of their own too, for arguments of the \\ before.
+    assert not re.search(r"\\\\\s*[\[*]", own["tex"]) and "\n{}[1cm] & " in own["tex"] and "\n{}* & " in own["tex"]

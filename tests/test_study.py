@@ -498,6 +498,9 @@ class Flat(torch.nn.Module):
 def test_studies_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="different names"):
         replace(study, models=(ModelConfig("AV"), ModelConfig("AV")))
+    for name in ("AV w/o audio", "../AV", "..", ""):  # failures and figures of such a model were lost
+        with pytest.raises(ValueError, match="expected a name of a model that a folder can have, got"):
+            ModelConfig(name)
     with pytest.raises(ValueError, match="not models"):
         replace(study, sweeps=(Sweep(("MAV",), (), ()),))
     with pytest.raises(ValueError, match=r"'Flat': expected logits \(1, 2\) .* got \(1, 5\)"):

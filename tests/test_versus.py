@@ -82,6 +82,25 @@ def test_an_attack_that_left_its_budget_is_not_in_the_worst_case():
     assert {c.attack: c.accuracy[0].value for c in versus.contests}[WORST] == pytest.approx(0.6)
 
 
+def test_an_attack_that_left_its_budget_decides_nothing():
+    def rows(name, fgsm, mim):
+        far = cell(name, mim, "MIM-10 published", 0.01, used_audio=1.2, mode="published")
+        return Rows.concat([cell(name, 0.9), cell(name, fgsm, "FGSM", 0.01), far])
+
+    versus = avr.compare(rows("a", 0.7, 0.1), rows("b", 0.4, 0.35))
+    assert versus.answer == "a is more robust than b with audio attacked."
+    assert [c.attack for c in versus_page.final(versus).values()] == ["none", "FGSM"]
+    gone = avr.compare(*(rows(name, 0.7, 0.1).where(mode="published") for name in "ab"))
+    assert gone.answer == "No attack that kept its budget ran on all models."
+
+
+def test_no_answer_stands_above_an_alarm_that_voids_it(tmp_path):
+    good, chance = model("good", 0.9, 0.6), model("chance", 0.25, 0.0, fgsm=0.1)
+    versus = avr.compare(good, chance)
+    assert versus.answer == "No answer: these alarms make the numbers unreliable (clean accuracy near chance)."
+    assert versus.answer in versus_page.html(versus) and "is more robust than" not in versus_page.html(versus)
+
+
 def test_what_cannot_be_compared_is_refused():
     a = model("a", 0.9, 0.6)
     with pytest.raises(ValueError, match=r"one model on each side, got a, b\. Choose one"):

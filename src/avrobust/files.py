@@ -5,12 +5,12 @@ A killed process leaves at most a hidden draft.  `locks` decides which process w
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 DRAFTS = ".*.part"  # the pattern of their names
 
@@ -35,7 +35,8 @@ def draft(path: Path | str, *, folder: bool = False, locked: bool = False) -> It
     ['a', 'rows.txt']
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part" if locked else f".{path.name}.{os.getpid()}.part")
+    # Not by the process: those in containers have the same number, and threads have one.
+    part = path.with_name(f".{path.name}.part" if locked else f".{path.name}.{uuid4().hex[:12]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if folder:
@@ -51,6 +52,11 @@ def draft(path: Path | str, *, folder: bool = False, locked: bool = False) -> It
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         _remove(part)
+
+
+def occupied(folder: Path, own: Iterable[Path] = ()) -> bool:
+    """Whether a folder holds other files than one's own, and than the drafts that a killed process left."""
+    return folder.is_dir() and bool({*folder.iterdir()} - {*folder.glob(DRAFTS), *own})
 
 
 def write_bytes(path: Path | str, data: bytes) -> Path:

@@ -41,6 +41,11 @@ class Transfer:
         return f"{display_name(self.attack)} from {self.source}"
 
     @property
+    def mode(self) -> str:
+        """The mode of its rows."""
+        return str(getattr(self.attack, "mode", "corrected"))
+
+    @property
     def steps(self) -> int:
         """Its cost in gradient steps."""
         return int(getattr(self.attack, "steps", 1))

@@ -26,7 +26,7 @@ from avrobust.data.manifest import Manifest
 from avrobust.data.shards import PATTERN, StoreError, clip_bytes, read_shard, write_shard
 from avrobust.data.store import ABOUT, OK, TABLE, VERSION, Store, read_spec, read_table
 from avrobust.data.workers import Lost, cores, in_processes
-from avrobust.files import DRAFTS, write_bytes, write_json
+from avrobust.files import DRAFTS, occupied, write_bytes, write_json
 from avrobust.media import ClipSpec
 from avrobust.media.bounds import COMPUTING
 from avrobust.media.decode import DECODER, Clip
@@ -157,7 +157,7 @@ def _create(out: Path, spec: ClipSpec) -> None:
         raise StoreError(f"{out}: expected a folder to prepare into, got a file. Give another path.")
     there = read_spec(out)
     if there is None:
-        if out.exists() and any(out.iterdir()):
+        if occupied(out):
             raise StoreError(
                 f"{out}: expected a new folder or one of prepared clips, got a folder with other files. Give "
                 "another path."

@@ -23,7 +23,7 @@ class Contest:
     `success`: of the clips that a model classifies correctly when clean, the share that the attack turns wrong.  `gaps`
     are the accuracies of the second model and of those after it minus the first's: their intervals hold at 95 % for all
     of a comparison at once (Bonferroni), their p values are those of exact McNemar tests, corrected for their number
-    (Holm).  There are none where the models have no clip in common.
+    (Holm).  There are none where the models have no clip in common.  `inside`: the attack kept its budget on every clip.
     """
 
     attack: str
@@ -32,6 +32,7 @@ class Contest:
     accuracy: tuple[Estimate, ...]
     success: tuple[Estimate, ...]
     gaps: tuple[Paired, ...]
+    inside: bool = True
 
     @property
     def better(self) -> tuple[int, ...]:
@@ -75,10 +76,16 @@ class Versus:
 
     @property
     def answer(self) -> str:
-        """Each model against the first in one sentence, by the worst case over attacks, or by the only attack."""
-        final = {c.subset: c for c in self.contests if c.subset != "clean"}  # the last of each: the worst case
+        """Each model against the first in one sentence, by the worst case over attacks, or by the only attack that kept its budget.
+
+        None where an alarm makes the numbers unreliable.
+        """
+        if void := dict.fromkeys(f.name for flags in self.flags for f in flags if f.level == "alarm"):
+            return f"No answer: these alarms make the numbers unreliable ({', '.join(void)})."
+        # The last of each: the worst case within the largest budget.
+        final = {c.subset: c for c in self.contests if c.subset != "clean" and c.inside}
         if not final:
-            return "No attack ran on all models."
+            return "No attack that kept its budget ran on all models."
         if not self.clips:
             return "The models were attacked on different clips."
         return " ".join(self._against(i, other, final) for i, other in enumerate(self.names[1:]))
@@ -250,4 +257,5 @@ def _contest(key: Key, found: Sequence[Predictions], *, paired: bool) -> Contest
         tuple(estimate(p["correct"]) for p in found),
         tuple(among(~p["correct"], p["correct_clean"]) for p in found),
         tuple(difference(p["correct"], found[0]["correct"]) for p in found[1:]) if paired else (),
+        not _left(found),
     )

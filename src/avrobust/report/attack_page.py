@@ -14,7 +14,7 @@ from PIL import Image
 
 from avrobust.evaluation.stats import percent
 from avrobust.files import write_bytes
-from avrobust.report.formatting import spaced
+from avrobust.report.formatting import spaced, upright
 
 TABLE = "predictions.json"
 TYPES = {".mp4": "video/mp4", ".wav": "audio/wav", ".png": "image/png"}
@@ -34,7 +34,9 @@ def html(folder: Path) -> str:
         default=0,
     )
     content = {"about": about, "forms": forms, "moved": moved}
-    made = jinja2.Environment(loader=jinja2.PackageLoader("avrobust.report", "."), autoescape=True, trim_blocks=True)
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("avrobust.report", "."), autoescape=True, trim_blocks=True, finalize=upright
+    )
     made.filters |= {"percent": percent, "spaced": spaced}
     return made.get_template("templates/attack.html.j2").render(content)
 

@@ -185,7 +185,9 @@ def latex(table: Table, title: str) -> str:
 
 def _latex(cell: Cell) -> str:
     below = f" {{\\scriptsize {_escaped('; '.join(cell.small))}}}" if cell.small else ""
-    return _escaped(cell.text) + below
+    # What begins a row would else be an argument of the line break, or of the rule, before it.
+    guard = "{}" if cell.text.startswith(("[", "*")) else ""
+    return guard + _escaped(cell.text) + below
 
 
 def named(column: Column) -> str:

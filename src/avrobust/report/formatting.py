@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from avrobust.evaluation.stats import Estimate, percent
 from avrobust.facts import IMAGENET_STD, Budget, ModalityBudget, typed
 
@@ -28,6 +30,17 @@ def spaced(name: object) -> str:
     'acoustic guitar'
     """
     return str(name).replace("_", " ")
+
+
+def upright(value: object) -> object:
+    """Text for a page: what would turn the text after it around, numbers too, as escapes; all else as it is.
+
+    >>> print(upright("model\\u202e is right on 12.5 %"))
+    model\\u202e is right on 12.5 %
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return re.sub("[\u202a-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):x}", value)
 
 
 class Size(NamedTuple):

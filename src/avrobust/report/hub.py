@@ -1,5 +1,6 @@
 """A network or a run as a repository of the Hugging Face hub: its files, and a card that says what was measured."""
 
+import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,13 @@ from avrobust.evaluation.measures import Accuracy
 from avrobust.evaluation.schema import Rows
 from avrobust.extras import needs
 from avrobust.facts import Budget
-from avrobust.files import draft, write_bytes
+from avrobust.files import draft, write_bytes, write_json
 from avrobust.report.formatting import ATTACKED
 from avrobust.training import checkpoint
 
 URL = "https://github.com/avrobust/avrobust"
 CARD = "README.md"
-OF_A_RUN = ("report.html", "run.json")
+PAGE, RECORD = "report.html", "run.json"
 
 
 def save_to_hub(
@@ -50,7 +51,7 @@ def save_to_hub(
     with TemporaryDirectory() as room:
         folder = Path(room) / "repository"
         folder.mkdir()
-        if (source / "run.json").is_file():
+        if (source / RECORD).is_file():
             kind = "dataset"
             _fill_with_run(folder, source, license)
         else:
@@ -121,9 +122,12 @@ def _fill_with_run(folder: Path, run: Path, license: str) -> None:
     """The files of a run that others can use: its rows, its record, its report, and a card."""
     rows = report.rows_of(run)
     rows.save(folder / "rows.parquet")
-    for name in OF_A_RUN:
-        if (run / name).is_file():
-            shutil.copyfile(run / name, folder / name)
+    if (run / PAGE).is_file():
+        shutil.copyfile(run / PAGE, folder / PAGE)
+    about = json.loads((run / RECORD).read_text())
+    for place in ("root", "store"):  # folders of this machine, which are nobody else's business
+        about.get("data", {}).pop(place, None)
+    write_json(folder / RECORD, about)
     with needs("hub"):
         from huggingface_hub import DatasetCardData
     told = DatasetCardData(license=license, tags=["audio-visual", "adversarial-robustness"], pretty_name=run.name)

@@ -97,8 +97,9 @@ def _answer(content: Mapping[str, Any]) -> str:
 def environment() -> jinja2.Environment:
     """The templates, which escape whatever a run's files say."""
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("avrobust.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=jinja2.PackageLoader("avrobust.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        finalize=formatting.upright,
+    )  # fmt: skip
     made.filters |= {
         "percent": percent,
         "p_value": p_value,

@@ -40,8 +40,8 @@ class Transferred:
         return pooled(self.others)
 
 
-# The facts of an attack on the surrogate itself, what is attacked, the budget, the surrogate.
-Key = tuple[AttackInfo, str, Budget, str]
+# The facts of an attack on the surrogate itself, its mode, what is attacked, the budget, the surrogate.
+Key = tuple[AttackInfo, str, str, Budget, str]
 
 
 def pooled(victims: Sequence[Predictions]) -> Estimate:
@@ -60,14 +60,15 @@ def transfers(run: Run) -> list[Transferred]:
     for c, p in run.table.items():
         if p.info.family and c.subset != "clean":
             info = replace(p.info, source="")
-            key = info, c.subset, c.budget, p.info.source or c.model
+            key = info, p.mode, c.subset, c.budget, p.info.source or c.model
             found[key][c.model] = p
             if not p.info.source:
                 own[key] = c.attack
     order = [*run.infos]
     made = [
-        Transferred(own[key], key[0], key[1], key[2], key[3], victims)
+        Transferred(own[key], info, subset, budget, surrogate, victims)
         for key, victims in found.items()
-        if key in own and any(model != key[-1] for model in victims)
+        for info, _, subset, budget, surrogate in [key]
+        if key in own and any(model != surrogate for model in victims)
     ]
     return sorted(made, key=lambda t: (t.subset, t.budget, order.index(t.attack), t.surrogate))

@@ -49,8 +49,12 @@ def called(c: Contest) -> str:
 
 
 def final(versus: Versus) -> dict[str, Contest]:
-    """What decides, by what was attacked within which budget: clean, and of each budget the worst case or the only attack."""
-    found = [contests[-1] for contests in _groups(versus).values()]
+    """What decides, by what was attacked within which budget: clean, and of each budget the worst case or the only attack.
+
+    Attacks that exceeded it are left out.
+    """
+    groups = ([c for c in contests if c.inside] for contests in _groups(versus).values())
+    found = [inside[-1] for inside in groups if inside]
     budgets = {"A": ("A",), "V": ("V",), "AV": ("A", "V"), "clean": ()}
     return {"; ".join([ATTACKED[c.subset], *(at(part, c.budget) for part in budgets[c.subset])]): c for c in found}
 

@@ -27,7 +27,7 @@ def failures(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def left_out(notes: Notes, out: Path, name: str, model: str, seed: int, doing: str) -> Iterator[None]:
-    """Write down an error in the block, and go on after it; forget an earlier one where there is none."""
+    """Write down an error in the block, and go on after it."""
     try:
         yield
     except Exception as error:
@@ -35,8 +35,6 @@ def left_out(notes: Notes, out: Path, name: str, model: str, seed: int, doing: s
             raise
         told = f"{type(error).__name__}: {out_of_memory(error) or error}"
         notes.update(failures={name: failure(out, name, model, seed, doing, told, traceback.format_exc())})
-    else:
-        notes.update(failures={name: None})
 
 
 def failure(out: Path, name: str, model: str, seed: int, doing: str, error: str, log: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from torch import nn
@@ -65,6 +66,13 @@ class ModelConfig:
     epochs: int | None = None
     role: Role | None = None
     adaptation: Adaptation | None = None
+
+    def __post_init__(self) -> None:
+        if self.name in ("", "..") or Path(self.name).name != self.name:  # its files are kept under it
+            raise ValueError(
+                f"expected a name of a model that a folder can have, got {self.name!r}. Give it one without a slash, "
+                "such as 'without audio' for 'w/o audio'."
+            )
 
     @property
     def spec(self) -> Spec:

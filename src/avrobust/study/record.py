@@ -15,7 +15,7 @@ import torch
 
 import avrobust
 from avrobust.config import digest
-from avrobust.files import write_json
+from avrobust.files import occupied, write_json
 from avrobust.locks import Lock
 from avrobust.models.zoo import NetSpec, count_parameters
 from avrobust.objectives import display_name
@@ -99,7 +99,7 @@ def begun(out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     """
     path, locks = out / "run.json", Lock(out / DRIVER).files
     if not path.exists():
-        if out.is_dir() and any(file not in locks for file in out.iterdir()):
+        if occupied(out, locks):
             raise RunExistsError(
                 f"{out}: expected an empty folder or a run of this study, got a folder with other files. Give another --out."
             )
@@ -161,15 +161,15 @@ class RunFile(Notes):
         super().update(**json.loads(json.dumps(entries)))
         write_json(self.path, {"version": run_record.VERSION, **self.about})
 
-    def add(self, notes: Notes) -> None:
-        """Take over what a job tells; a failure that is mended is forgotten."""
+    def add(self, notes: Notes, model: str, seed: int) -> None:
+        """Take over what a job of this model tells; of its earlier failures those remain that it tells again."""
         told = dict(notes.about)
         for stage, seconds in told.pop("seconds", {}).items():
             self.spend(stage, seconds)
-        failures = {**self.about.get("failures", {}), **told.pop("failures", {})}
-        kept = {name: failure for name, failure in failures.items() if failure}
-        if kept or "failures" in self.about:
-            self.about["failures"] = kept
+        earlier = {name: failure for name, failure in self.about.get("failures", {}).items() if failure}
+        others = {n: failure for n, failure in earlier.items() if (failure["model"], failure["seed"]) != (model, seed)}
+        if (failures := others | told.pop("failures", {})) or earlier:
+            self.about["failures"] = failures
         if worlds := told.get("worlds"):
             told["world"] = [*worlds.values()][-1]
         self.update(**told)

@@ -89,10 +89,10 @@ def _finish(record: RunFile, out: Path, task: Task, result: Notes | Lost) -> boo
             failures={name: failure(out, name, task.model, task.seed, f"{task.stage} it", reason, lost.reason)}
         )
     told = result.about.get("failures", {})
-    for failed in filter(None, told.values()):
+    for failed in told.values():
         print(words(failed, out), file=sys.stderr, flush=True)
-    record.add(result)
-    return not told.get(name)
+    record.add(result, task.model, task.seed)
+    return name not in told
 
 
 def _describe(record: RunFile, study: Study, listed: Manifest | None, command: str, here: dict[str, Any]) -> None:

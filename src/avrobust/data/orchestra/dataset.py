@@ -17,7 +17,7 @@ from avrobust.data.orchestra.difficulty import acoustics, looks
 from avrobust.data.orchestra.score import RANGES, Score, compose
 from avrobust.data.orchestra.video import cast, extent, film
 from avrobust.data.workers import Lost, cores, in_processes
-from avrobust.files import write_json
+from avrobust.files import occupied, write_json
 from avrobust.media.encode import AAC_RATES, write_mp4
 from avrobust.progress import track_progress
 from avrobust.seeds import Seeds
@@ -208,6 +208,6 @@ def _create(orchestra: Orchestra, out: Path) -> None:
                 "delete this one."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.is_file() or occupied(out):
         raise ValueError(f"{out}: expected a new folder or one with an orchestra, got other files. Give another path.")
     write_json(out / ABOUT, about)

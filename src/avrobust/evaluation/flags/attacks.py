@@ -145,7 +145,7 @@ def transfer_beats_white_box(seen: Evidence) -> Iterable[Flag]:
     """Clips crafted on another model should fool this one less often than clips crafted on it."""
 
     def foreign_and_own(a: Predictions, b: Predictions) -> bool:
-        return bool(a.info.source) and replace(a.info, source="") == b.info
+        return bool(a.info.source) and a.mode == b.mode and replace(a.info, source="") == b.info
 
     for foreign, own, r in seen.stronger(seen.same_task(foreign_and_own)):
         text = (

@@ -68,13 +68,17 @@ class DefenseTable:
     @property
     def words(self) -> str:
         """Which defenses are more robust, as a sentence."""
-        robust = [r.model for r in self.rows if r.verdict == "more robust"]
+        robust = [r for r in self.rows if r.verdict == "more robust"]
         tried = len([r for r in self.rows if r.gap is not None and r.gap.n])
         if not robust:
             return f"None of the {tried} defenses is shown to be more robust than {self.baseline} in the worst case."
         verb = "is" if len(robust) == 1 else "are"
-        best = max(self.rows, key=lambda r: r.strong.value * (r.verdict == "more robust"))
-        which = f": {listing(robust)}" if len(robust) <= NAMED else f", most of all {best.model} ({best.strong})"
+        best = max(robust, key=lambda r: r.strong.value)
+        which = (
+            f": {listing([r.model for r in robust])}"
+            if len(robust) <= NAMED
+            else f", most of all {best.model} ({best.strong})"
+        )
         return f"Of {tried} defenses, {len(robust)} {verb} more robust than {self.baseline} in the worst case{which}."
 
 

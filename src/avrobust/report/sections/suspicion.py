@@ -89,19 +89,21 @@ def _condition(s: Suspicion) -> tuple[Cell, str]:
 
 
 def figures(found: Sequence[Suspicion], model: str) -> list[Figure]:
-    """ROC curves of either modality attacked alone, and risk over coverage with both attacked; a line for each attack."""
+    """ROC curves of either modality attacked alone, and risk over coverage with both attacked; a line for each attack and budget."""
     made = []
     for subset, modality in ALONE.items():
-        curves = {s.condition.attack: s.roc[modality] for s in found if s.condition.subset == subset}
+        curves = {name: s.roc[modality] for name, s in _lines(found, subset).items()}
         title = f"ROC, {ATTACKED[subset].lower()}"
         made += _curves(model, title, curves, ("false alarms", "detected"), chance=True)
-    curves = {
-        f"{s.condition.attack}, by {by}": curve
-        for s in found
-        if s.condition.subset == "AV"
-        for by, curve in s.coverage.items()
-    }
+    curves = {f"{name}, by {by}": curve for name, s in _lines(found, "AV").items() for by, curve in s.coverage.items()}
     return made + _curves(model, "Risk over coverage, both attacked", curves, ("coverage", "risk"))
+
+
+def _lines(found: Sequence[Suspicion], subset: str) -> dict[str, Suspicion]:
+    """The conditions under which these modalities are attacked, by the attack; where it has several budgets, by these too."""
+    mine = [s for s in found if s.condition.subset == subset]
+    several = len({s.condition.budget for s in mine}) > 1
+    return {s.condition.attack + (f", {s.condition.budget.attacked}" if several else ""): s for s in mine}
 
 
 def _curves(
