@@ -505,6 +505,22 @@ def test_a_finished_training_is_loaded_and_another_refused(straight: Trained) ->
         train(SMALL.build(9), Toys(), RECIPE, view=VIEW, out=out, seed=0, progress=False)
 
 
+@dataclass(frozen=True)
+class Weighted:
+    """A loss with a setting by name."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        return self.shares.get("all", 1.0) * cross_entropy(net, batch, seeds)
+
+
+def test_a_training_with_a_setting_more_is_another_training(tmp_path: Path) -> None:
+    run(tmp_path, replace(RECIPE, epochs=1), loss=Weighted({"all": 0.5}))
+    with pytest.raises(TrainingError, match=r"loss.shares.all 0.5 there, None asked"):
+        run(tmp_path, replace(RECIPE, epochs=1), loss=Weighted())
+
+
 def test_clips_that_changed_under_their_names_are_another_training(straight: Trained) -> None:
     class Louder(Toys):
         def __getitem__(self, id: str) -> Clip:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avrobust.extras import needs
+from avrobust.files import DRAFTS
 from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
 from avrobust.objectives import correct
 from avrobust.progress import Advance, track_progress
@@ -231,7 +232,8 @@ class _Run:
                 "torch": torch.__version__,
             }
             checkpoint.save(self.net, self.out / DONE, meta)
-            (self.out / STATE).unlink(missing_ok=True)
+            for left in (self.out / STATE, *self.out.glob(f".{STATE}{DRAFTS[1:]}")):  # by a kill, too
+                left.unlink(missing_ok=True)
         for tracker in accelerator.trackers:
             tracker.finish()  # and not accelerator.end_training(), which ends the process group for good
         accelerator.wait_for_everyone()
