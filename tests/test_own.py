@@ -9,7 +9,7 @@ from torch import nn
 
 from avrobust import AV, Seeds, engine
 from avrobust.config import from_plain, to_plain
-from avrobust.defenses import MIN_SIM, PCL, Centres, ExFMem, Prototypes
+from avrobust.defenses import MIN_SIM, PCL, Centres, ExFMem, Prototypes, WeightsAttacked
 from avrobust.models import OwnNet, OwnSpec
 from avrobust.models.own import imported
 from avrobust.study import ModelConfig
@@ -109,6 +109,30 @@ def test_a_factory_without_a_name_gives_weights_alone(tmp_path):
     changed = OwnSpec(TwoStreams, classes=3).build(0)
     changed.network.ear[1] = nn.GELU()
     assert changed.spec is None
+
+
+class Shared(TwoStreams):
+    """Both streams end in one layer, under two names; another layer is never used."""
+
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.last = self.first = nn.Linear(32, 32)
+        self.unused = nn.Linear(2, 2)
+
+    def embed(self, x):
+        f = super().embed(x)
+        return AV(self.first(f.audio), self.last(f.visual))
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, WeightsAttacked(cross_entropy)])
+def test_layers_that_share_weights_are_trained_and_saved(tmp_path, loss):
+    net, view = OwnSpec(Shared, classes=4).build(0), View(4000, 2, 40)
+    trained = train(
+        net, Clips(), BRIEF, view=view, out=tmp_path, seed=0, loss=loss, progress=False, save_every_s=0.0
+    )
+    again = load(trained.path, allow=("test_own",))[0]
+    assert again.network.last.weight is again.network.first.weight
+    assert again(x()).equal(trained.net(x()))
 
 
 def fails(classes):

@@ -355,6 +355,24 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved: Path, mon
     assert load(saved)[1]["seed"] == 1
 
 
+def test_two_processes_may_write_one_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a training is started twice: each writes its own whole file, and the last one stays."""
+    process = [1]
+
+    def meanwhile(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        save_file(tensors, path, metadata)
+        if process == [1]:
+            process[0] = 2
+            save(SMALL.build(seed=5), saved, {"seed": 2})
+            process[0] = 1
+
+    monkeypatch.setattr(os, "getpid", lambda: process[0])
+    monkeypatch.setattr("avrobust.training.checkpoint.save_file", meanwhile)
+    save(SMALL.build(seed=6), saved, {"seed": 3})
+    assert load(saved)[1]["seed"] == 3
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
 # --- the loop
 
 
@@ -447,6 +465,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, loss=killed_at(step), save_every_s=save_every_s)
     assert (tmp_path / "state.safetensors").exists() == (save_every_s == 0)
+    (tmp_path / ".state.safetensors.1.part").write_text("killed while writing")
     resumed = run(tmp_path, loss=(counted := Counted()))
     assert counted.calls["done"] == (12 - sum(kills) if save_every_s == 0 else 12)
     assert_same(weights(resumed.net), weights(straight.net))
