@@ -127,9 +127,7 @@ class Shared(TwoStreams):
 @pytest.mark.parametrize("loss", [cross_entropy, WeightsAttacked(cross_entropy)])
 def test_layers_that_share_weights_are_trained_and_saved(tmp_path, loss):
     net, view = OwnSpec(Shared, classes=4).build(0), View(4000, 2, 40)
-    trained = train(
-        net, Clips(), BRIEF, view=view, out=tmp_path, seed=0, loss=loss, progress=False, save_every_s=0.0
-    )
+    trained = train(net, Clips(), BRIEF, view=view, out=tmp_path, seed=0, loss=loss, progress=False, save_every_s=0.0)
     again = load(trained.path, allow=("test_own",))[0]
     assert again.network.last.weight is again.network.first.weight
     assert again(x()).equal(trained.net(x()))

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from avrobust.config import check_choices
 from avrobust.defenses.embedded import embedded
 from avrobust.defenses.sparse import Dictionary, Lasso, Solution, Solver
 from avrobust.models.network import Network
@@ -41,6 +42,7 @@ class ExFMem:
     solver: Solver = LASSO
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.columns < 1:
             raise ValueError(f"expected at least one column, got {self.columns}. Ask for more.")
         if not 0 <= self.blend <= 1:

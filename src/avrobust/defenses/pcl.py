@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avrobust.config import check_choices
 from avrobust.models.network import Network
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch, Signals
@@ -36,6 +37,9 @@ class PCL:
     attract: float = 1e-2
     repel: float = 1e-4
     rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avrobust.config import ConfigError, NotAllowedError, brief, covers, from_plain, name_of, to_plain
+from avrobust.config import ConfigError, NotAllowedError, brief, check_choices, covers, from_plain, name_of, to_plain
 from avrobust.models.network import Modality, Network, Spec, known, refuse_few, weights_drawn_by
 from avrobust.types import AV, Signals
 
@@ -34,6 +34,7 @@ class OwnSpec(Spec):
 
     def __post_init__(self) -> None:
         refuse_few(self.classes)
+        check_choices(self)
 
     @property
     def name(self) -> str:

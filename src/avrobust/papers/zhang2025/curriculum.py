@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks.base import wrapped_info
+from avrobust.config import check_choices
 from avrobust.defenses import Adversarial
 from avrobust.engine import as_victim
 from avrobust.facts import AttackInfo
@@ -39,6 +40,7 @@ class Schedule:
     over: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 0 < self.over <= 1:
             raise ValueError(f"over should be a share of training in (0, 1], got {self.over}. Give 1.0 for all of it.")
 
