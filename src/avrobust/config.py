@@ -111,12 +111,11 @@ def check_choices(settings: Any) -> None:
 
     Called by dataclasses that would take any other value for one of them.
     """
-    for name, kind in _hints(type(settings)).items():
+    cls: Any = type(settings)
+    for name, kind in _hints(cls).items():
         if get_origin(kind) is Literal and (got := getattr(settings, name)) not in get_args(kind):
             known = ", ".join(map(repr, get_args(kind)))
-            raise ValueError(
-                f"{name} should be one of {known}, got {got!r}. Give {type(settings).__name__} one of these."
-            )
+            raise ValueError(f"{name} should be one of {known}, got {got!r}. Give {cls.__name__} one of these.")
 
 
 def _unplaced(value: object) -> str:

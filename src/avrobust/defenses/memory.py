@@ -55,6 +55,7 @@ class ExFMem:
                 "A larger weight gives a sparser code."
             )
 
+    @torch.inference_mode(False)
     def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Memory":
         """A memory of the features that `net` (in evaluation mode, without a feature defense) has for training clips.
 
@@ -131,7 +132,8 @@ class Memory(nn.Module):
     def _dictionary(self, name: str) -> Dictionary:
         """Products and eigenvalue of a bank, computed again only when its numbers or its device changed."""
         bank: Tensor = getattr(self, name)
-        state = (bank.data_ptr(), bank._version, bank.device)
+        writes = None if bank.is_inference() else bank._version  # nobody counts them there
+        state = (bank.data_ptr(), writes, bank.device)
         known = _DICTIONARIES.setdefault(self, {})
         if name not in known or known[name][0] != state:
             known[name] = (state, Dictionary.of(bank))

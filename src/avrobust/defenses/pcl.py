@@ -98,6 +98,7 @@ class Centres(nn.Module):
         self.register_buffer("begun", torch.zeros(classes))
 
     @classmethod
+    @torch.inference_mode(False)
     @torch.no_grad()
     def of(cls, net: Network, clips: Signals) -> "Centres":
         """Centres for this network's classes and fused features, of which a clip shows the number."""
