@@ -534,6 +534,23 @@ class Weighted:
         return self.shares.get("all", 1.0) * cross_entropy(net, batch, seeds)
 
 
+def test_of_equally_accurate_epochs_one_with_a_loss_is_best() -> None:
+    curve = tuple(state.Epoch(i + 1, 1.0, loss, 0.5, 0.1, 1.0) for i, loss in enumerate((np.nan, np.inf, 2.0, 1.0, 1.0)))
+    assert [state.Position(curve=curve[:n]).best_epoch.epoch for n in range(1, 6)] == [1, 1, 3, 4, 4]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_labels_may_be_numbers_of_numpy(straight: Trained, kind: type) -> None:
+    class Counted(Toys):
+        def label(self, id: str) -> int:
+            return kind(super().label(id))
+
+    again = train(SMALL.build(0), Counted(), RECIPE, view=VIEW, out=straight.path.parent, seed=0, progress=False)
+    assert again.curve == straight.curve
+    batch = next(iter(batches(Counted(), "val", VIEW, 4)))
+    assert cross_entropy(again.net, batch, Seeds(0, batch.ids)).isfinite()
+
+
 def test_a_training_with_a_setting_more_is_another_training(tmp_path: Path) -> None:
     run(tmp_path, replace(RECIPE, epochs=1), loss=Weighted({"all": 0.5}))
     with pytest.raises(TrainingError, match=r"loss.shares.all 0.5 there, None asked"):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def _check(net: Network, store: Clips, recipe: Recipe) -> None:
                 f"expected clips in the split '{split}', got none. "
                 "Check the manifest and what preparing it reported: training needs 'train' and 'val'."
             )
-    if not isinstance(store.label(store.ids("train")[0]), int):
+    if not isinstance(store.label(store.ids("train")[0]), Integral):  # of NumPy, too
         raise TrainingError(
             "expected clips of one class each, got multi-label clips. Train such a network with your own code; "
             "avrobust evaluates it."
