@@ -29,8 +29,9 @@ class PCL:
 
     Other than in their code: one set of centres instead of two; one layer, the fused features, instead of two; and
     `attract` is 1e-2 instead of 1, as the squared distance of 512 features that nobody normalised dwarfs the cross
-    entropy.  The centres are buffers, not weights: they follow the gradient of the first term with a learning rate of
-    their own (`rate`, 0.5 as in their code), and start from the class means of the first clips.
+    entropy.  The centres are buffers, not weights: they follow half the gradient of the first term with a learning
+    rate of their own (`rate`, 0.5 as in their code, whose centres take the whole gradient and so move twice as far a step),
+    and start from the class means of the first clips.
     """
 
     form: Literal["code", "paper"] = "code"
