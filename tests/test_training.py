@@ -535,7 +535,9 @@ class Weighted:
 
 
 def test_of_equally_accurate_epochs_one_with_a_loss_is_best() -> None:
-    curve = tuple(state.Epoch(i + 1, 1.0, loss, 0.5, 0.1, 1.0) for i, loss in enumerate((np.nan, np.inf, 2.0, 1.0, 1.0)))
+    curve = tuple(
+        state.Epoch(i + 1, 1.0, loss, 0.5, 0.1, 1.0) for i, loss in enumerate((np.nan, np.inf, 2.0, 1.0, 1.0))
+    )
     assert [state.Position(curve=curve[:n]).best_epoch.epoch for n in range(1, 6)] == [1, 1, 3, 4, 4]
 
 
