@@ -148,6 +148,14 @@ def test_it_is_the_same_for_the_same_seed():
     assert all(torch.equal(one[name], again[name]) for name in one)
 
 
+@pytest.mark.parametrize("defense", [Gate(), Distance(), ExFMem(4)], ids=str)
+def test_a_clip_without_finite_features_is_named(defense):
+    batch = clips(16)
+    batch.x.audio[3] = torch.nan
+    with pytest.raises(ValueError, match=r"expected finite features .* 1 of 16 clips: clip/3\. Look at"):
+        defense.fill(network(), [batch], 0)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize(
     "defense",
