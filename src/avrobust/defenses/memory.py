@@ -109,9 +109,10 @@ class Memory(nn.Module):
         """Each feature, with the share `blend` replaced by its reconstruction."""
         share, banks = self.settings.blend, self.banks
         with torch.autocast(f.audio.device.type, enabled=False):  # a code in bfloat16 would solve nothing
-            f = f.map(lambda s, bank: s.to(bank.dtype), banks)
-            return self.codes(f).map(
-                lambda code, bank, feature: share * code.codes @ bank.T + (1 - share) * feature, banks, f
+            codes = self.codes(f.map(lambda s, bank: s.to(bank.dtype), banks))
+            f = f.map(lambda s: s.to(torch.promote_types(s.dtype, torch.float32)))
+            return codes.map(
+                lambda code, bank, s: (share * code.codes @ bank.T).to(s.dtype) + (1 - share) * s, banks, f
             )
 
     def codes(self, f: AV[Tensor]) -> AV[Solution]:
