@@ -407,8 +407,25 @@ def test_an_encoder_with_rate_0_is_frozen(tmp_path: Path) -> None:
     """Its BatchNorm statistics too, which need no gradient to move."""
     trained = run(tmp_path / "AV", replace(RECIPE, epochs=1, lr=AV(audio=2e-3, visual=0.0)))
     before, after = weights(SMALL.build(0)), weights(trained.net)
-    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"audio", "classifier"}
+    assert moved(before, after) == {"audio", "classifier"}
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("kept", [{"lr": AV(0.0, 0.0)}, {"head_first": 1}], ids=lambda kept: next(iter(kept)))
+def test_what_one_training_kept_as_it_is_learns_in_the_next(tmp_path: Path, kept: dict[str, object]) -> None:
+    """After a head, all weights; also where the first training was interrupted."""
+    net, options = SMALL.build(0), {"view": VIEW, "seed": 0, "progress": False}
+    head, whole = replace(RECIPE, epochs=1, **kept), replace(RECIPE, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(net, Toys(), head, out=tmp_path / "interrupted", loss=killed_at(2), **options)
+    before = weights(train(net, Toys(), head, out=tmp_path / "head", **options).net)
+    train(net, Toys(), whole, out=tmp_path / "whole", **options)
+    assert moved(before, weights(net)) == {"audio", "visual", "classifier"}
+    again = weights(load(tmp_path / "head" / "net.safetensors")[0])
+    assert moved(before, again) == set()
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch(straight: Trained) -> None:

@@ -7,6 +7,7 @@ killed and continued ends with the same weights: bit for bit on a CPU.
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
 from numbers import Integral
@@ -66,13 +67,25 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(tracker, out, asked, parts_rest=recipe.head_first > 0)
     where = device if device is not None and accelerator.num_processes == 1 else accelerator.device
-    run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, where, save_every_s)
-    steps = recipe.epochs * run.per_epoch
-    shown = progress and accelerator.is_main_process
-    with track_progress(f"training {out.name}", steps, done=run.at.step, visible=shown, count=False) as advance:
-        for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
-            run.epoch(epoch, advance)
-    return run.finish()
+    with _learning_as_before(net):
+        run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, where, save_every_s)
+        steps = recipe.epochs * run.per_epoch
+        shown = progress and accelerator.is_main_process
+        with track_progress(f"training {out.name}", steps, done=run.at.step, visible=shown, count=False) as advance:
+            for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
+                run.epoch(epoch, advance)
+        return run.finish()
+
+
+@contextmanager
+def _learning_as_before(net: Network) -> Iterator[None]:
+    """Weights that a recipe keeps as they are learn again afterwards, in another training."""
+    learning = [p for p in net.parameters() if p.requires_grad]
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)
 
 
 @dataclass(eq=False)
@@ -218,7 +231,6 @@ class _Run:
     def finish(self) -> Trained:
         """Put the best weights into the network and on disk, and remove the state."""
         at, accelerator = self.at, self.accelerator
-        self.hold_encoders(False)
         checkpoint.put(at.best, self.net, self.out / STATE)
         if accelerator.is_main_process:
             best = at.best_epoch
