@@ -551,6 +551,13 @@ class Weighted:
         return self.shares.get("all", 1.0) * cross_entropy(net, batch, seeds)
 
 
+def test_a_training_of_some_weights_only_is_another_training(straight: Trained) -> None:
+    net = SMALL.build(0)
+    net.visual.requires_grad_(False)
+    with pytest.raises(TrainingError, match=r"start [0-9a-f]+ there, [0-9a-f]+, of which \d+ learn nothing"):
+        train(net, Toys(), RECIPE, view=VIEW, out=straight.path.parent, seed=0, progress=False)
+
+
 def test_of_equally_accurate_epochs_one_with_a_loss_is_best() -> None:
     curve = tuple(
         state.Epoch(i + 1, 1.0, loss, 0.5, 0.1, 1.0) for i, loss in enumerate((np.nan, np.inf, 2.0, 1.0, 1.0))

@@ -29,8 +29,11 @@ def identity(net: Network, store: Clips, recipe: Recipe, view: View, seed: int, 
         network = checkpoint.description(net)
     except ValueError as error:
         raise TrainingError(str(error)) from error
+    start = checkpoint.weights_sha256(net)
+    if still := [name for name, p in net.named_parameters() if not p.requires_grad]:
+        start += f", of which {len(still)} learn nothing ({digest(still)})"
     settings = {
-        "start": checkpoint.weights_sha256(net),
+        "start": start,
         "recipe": recipe,
         "clip": store.spec,
         "view": view,
