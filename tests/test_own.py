@@ -3,6 +3,7 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -178,9 +179,10 @@ def test_encoders_learn_at_their_own_rates_and_another_rate_of_clips_is_refused(
     assert found == {rate: [*map(id, part.parameters())] for rate, part in parts.items()}
     hidden = OwnSpec(TwoStreams, classes=4).build(0)
     assert [group["peak"] for group in recipe.build_optimizer(hidden).param_groups] == [3e-3]
-    own.network.rate = 44_100
-    with pytest.raises(ValueError, match=r"expected clips of 44100 samples a second, .* got clips of 8000"):
-        train(own, Clips(), BRIEF, view=View(4000, 2, 40), out=tmp_path, seed=0)
+    for rate in (44_100, 44.1e3, np.int64(44_100)):
+        own.network.rate = rate
+        with pytest.raises(ValueError, match=r"expected clips of 44100 samples a second, .* got clips of 8000"):
+            train(own, Clips(), BRIEF, view=View(4000, 2, 40), out=tmp_path, seed=0)
     with pytest.raises(TrainingError, match="got one for 3"):
         train(OwnSpec(TwoStreams, classes=3).build(0), Clips(), BRIEF, view=View(4000, 2, 40), out=tmp_path, seed=0)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import torch
@@ -130,7 +131,7 @@ class OwnNet(Network):
     @property
     def rate(self) -> int | None:
         found = getattr(self.network, "rate", None)
-        return found if isinstance(found, int) else None
+        return int(found) if isinstance(found, Real) else None  # 16e3 and NumPy's are rates, too
 
     @property
     def two_streams(self) -> bool:
