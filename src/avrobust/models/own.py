@@ -131,7 +131,7 @@ class OwnNet(Network):
     @property
     def rate(self) -> int | None:
         found = getattr(self.network, "rate", None)
-        return round(found) if isinstance(found, Real) else None  # 16e3 and NumPy's are rates, too
+        return int(float(found)) if isinstance(found, Real) else None  # 16e3 and NumPy's are rates, too
 
     @property
     def two_streams(self) -> bool:
