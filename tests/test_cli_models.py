@@ -59,6 +59,7 @@ def test_a_network_of_one_s_own_is_trained_and_evaluated(few, capsys):
         (["--audio-model", "ears"], "expected --audio-model and --visual-model together, got one of them"),
         (["--frozen"], "expected --audio-model and --visual-model together"),
         (["--net", "a:b", "--audio-model", "ears"], "expected no --audio-model beside --net"),
+        (["--modality", "A", "--visual-weights", "a"], "expected no --visual-weights beside --modality A"),
         (["--audio-model", "a", "--visual-model", "b", "--visual-weights", "c"], "expected no --visual-weights beside"),
         (["--net", "nowhere:make"], "expected module:name with the module in the working directory"),
         (["--recipe", "slow"], "expected a recipe (ours, fine-tune, pretrained-visual, published"),

@@ -5,20 +5,28 @@ import json
 import sys
 from dataclasses import dataclass, replace
 
+import jaxtyping
 import numpy as np
 import pytest
 
 from avrobust import PGD, Threat
-from avrobust.attacks import APGD, AVAutoAttack, Square, Transfer
+from avrobust.attacks import APGD, AVAutoAttack, Diverse, Square, Transfer
+from avrobust.certificates.broken import BrokenCertificate
 from avrobust.config import ConfigError, digest, from_plain, to_plain
 from avrobust.defenses import FAST, MIN_SIM, PCL, Adversarial, ExFMem
 from avrobust.evaluation.channels import Lossless, Mp4, Sent
 from avrobust.media import ClipSpec
+from avrobust.models import OwnSpec
 from avrobust.models.zoo import NetSpec
-from avrobust.objectives import WithSimilarity, margin
+from avrobust.objectives import EmbeddingShift, WithSimilarity, margin
 from avrobust.papers.tian2021 import budgets as tian2021
+from avrobust.papers.tian2021.attacks import Published
 from avrobust.papers.tian2021.defenses import published_memory
 from avrobust.papers.tian2021.recipes import RECIPES
+from avrobust.papers.zhang2025.curriculum import Schedule
+from avrobust.papers.zhang2025.networks import SmallSpec
+from avrobust.papers.zhang2025.objectives import TemporalAndModality
+from avrobust.timing import Delay
 from avrobust.training import Recipe, View, cross_entropy
 from avrobust.types import AV
 
@@ -81,6 +89,35 @@ def test_a_study_comes_back_from_json():
     from avrobust.study.selftest import study
 
     assert from_plain(json.loads(json.dumps(to_plain(study)))) == study
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Recipe(optimizer="SGD"), r"optimizer should be one of 'adamw', 'sgd', got 'SGD'\. Give Recipe one"),
+        (lambda: Recipe(schedule="cosine"), "schedule should be one of 'onecycle', 'steps', got 'cosine'"),
+        (lambda: Recipe(precision="bf16"), "precision should be .*'bfloat16', got 'bf16'"),
+        (lambda: Schedule(0.0, 1.0, "cos"), "shape should be .*'cosine', got 'cos'"),
+        (lambda: PCL("papers"), "form should be .*'paper', got 'papers'"),
+        (lambda: ExFMem(choose="any"), "choose should be .*'random', got 'any'"),
+        (lambda: NetSpec(modality="VA"), "modality should be one of 'AV', 'A', 'V', got 'VA'"),
+        (lambda: OwnSpec("mine:net", modality="audio"), "modality should be .* got 'audio'"),
+        (lambda: Diverse(of_audio="quieter"), "of_audio should be .*'gain', got 'quieter'"),
+        (lambda: Delay(20.0, edge="wrap"), "edge should be .*'circular', got 'wrap'"),
+        (lambda: BrokenCertificate(how="fix"), "how should be .*'fixed', got 'fix'"),
+        (lambda: EmbeddingShift(1.0, of="image"), "of should be .*'visual', got 'image'"),
+        (lambda: TemporalAndModality(level="answers"), "level should be .*'predictions'.*got 'answers'"),
+        (lambda: SmallSpec(audio="vgg"), "audio should be one of 'alexnet', 'resnet', got 'vgg'"),
+        (lambda: Published("CW"), "method should be .*got 'CW'"),
+        (lambda: PGD(keep="first"), "keep should be .*got 'first'"),
+    ],
+    ids=lambda v: v.split()[0] if isinstance(v, str) else "",
+)
+def test_a_setting_that_is_none_of_its_choices_is_refused(make, says, monkeypatch):
+    """Each was taken for one of them."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # types are checked in tests only
+    with pytest.raises(ValueError, match=says):
+        make()
 
 
 def test_numbers_of_any_kind_are_numbers():

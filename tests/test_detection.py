@@ -1,5 +1,7 @@
 """Detectors and the gate: what they suspect, what is measured, and attacks that know them."""
 
+import copy
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from torch import nn
 
 from avrobust import AV, PGD, AVAutoAttack, Batch, Rows, Seeds, Threat, evaluate
-from avrobust.defenses import Disagreement, Distance, Gate, Learned, Sensitivity
+from avrobust.defenses import Broken, Disagreement, Distance, ExFMem, Gate, Learned, Prototypes, Sensitivity
 from avrobust.defenses.saving import describe, rebuild
 from avrobust.engine import as_victim
 from avrobust.evaluation.suspicion import suspicion
@@ -20,6 +22,7 @@ from avrobust.report.load import read
 from avrobust.report.sections import suspicion as section
 from avrobust.types import InputError, Output
 from facts_of import budget_of
+from nets import clips, network
 
 
 class Line(nn.Module):
@@ -144,6 +147,39 @@ def test_it_is_the_same_for_the_same_seed():
     net, batch = pair().eval(), pairs()
     one, again = (LEARNED.fill(net, [batch], seed=3).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], again[name]) for name in one)
+
+
+@pytest.mark.parametrize("defense", [Gate(), Distance(), ExFMem(4)], ids=str)
+def test_a_clip_without_finite_features_is_named(defense):
+    batch = clips(16)
+    batch.x.audio[3] = torch.nan
+    with pytest.raises(ValueError, match=r"expected finite features .* 1 of 16 clips: clip/3\. Look at"):
+        defense.fill(network(), [batch], 0)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    "defense",
+    [
+        *(Gate(d) for d in (Learned(steps=3), Distance(), Disagreement(), Sensitivity())),
+        Distance(), ExFMem(4), Broken("saturated", 2.0), Prototypes(),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_defenses_that_are_filled_without_gradients_have_some(defense, mode):
+    nets = []
+    for context in (nullcontext, mode):
+        net = network()
+        with context():
+            net.feature_defense = defense.fill(net, [clips(16)], 0)
+        nets.append(net)
+    for net in nets:
+        x = clips().x.map(torch.Tensor.requires_grad_)
+        net(x).sum().backward()
+        assert x.audio.grad.abs().max() > 0
+    assert torch.equal(nets[0](x), nets[1](x))
+    with torch.inference_mode():
+        assert torch.equal(copy.deepcopy(nets[1])(x), nets[0](x))
 
 
 @pytest.mark.parametrize("detection", [Distance(), Learned(steps=50)], ids=["distance", "odd one out"])

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -168,6 +169,16 @@ def test_iou():
     assert iou(sharp, (0.5, 0.25, 0.5 + 0.5 / 64, 0.5)) == pytest.approx(0.5 / 16)  # half a cell
 
 
+@pytest.mark.parametrize("place", range(96, 104))
+def test_iou_of_a_map_finer_than_its_comparison(place):
+    """No place falls between those that are compared: a map of one hot place then had the whole frame for its region."""
+    heat = torch.full((224, 224), 1e-4)
+    heat[place, place] = 1.0
+    exact = (place / 224, place / 224, (place + 1) / 224, (place + 1) / 224)
+    assert iou(heat, exact) == pytest.approx(1, abs=1e-4)
+    assert iou(heat, (0.25, 0.25, 0.75, 0.75)) == pytest.approx(1 / 112**2, rel=1e-3)
+
+
 def test_a_missing_box_is_nan_not_zero():
     box = (0.0, 0.0, 0.5, 0.5)
     found = columns(torch.stack([MAP, MAP]), [box, None], [None, box])
@@ -256,6 +267,24 @@ def test_localisation_adds_columns_to_the_rows():
     plain = Evaluator(net, [batch], precision="float32")
     assert np.isnan(plain.clean().column("heat_moved").astype(float)).all()
     assert plain.clean().column("margin").tolist() == pytest.approx(clean.column("margin").tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_maps_of_low_precision_are_measured_in_full_and_broken_ones_have_moved(dtype):
+    batch = clips(3)
+    clean = torch.rand(3, 2, 7, 7, generator=torch.Generator().manual_seed(0)).flatten(1).softmax(1).view(3, 2, 7, 7)
+    clean = clean.to(dtype)
+    heat = clean.clone()
+    heat[0, 0, 0, 0], heat[1, 1, 2, 3] = math.nan, math.inf
+
+    victim = Mock(engine.Victim)
+    victim.output.return_value = Output(torch.zeros(3, 2), heat=heat, clean=Output(torch.zeros(3, 2), heat=clean))
+    boxes = dict.fromkeys(batch.ids, (0.1, 0.1, 0.6, 0.6))
+    found = Localisation(boxes)(victim, batch, batch.x)
+    assert found["heat_moved"] == [1, 1, 0]
+    whole = columns(heat.float().sum(1), [*boxes.values()], [None] * 3)
+    for name in ("pointing", "mass", "iou", "peak"):
+        assert found[name] == pytest.approx(whole[name], rel=1e-6)
 
 
 def test_localisation_of_a_model_that_does_not_point():

@@ -164,6 +164,20 @@ def test_a_checkpoint_has_the_memory(tmp_path, settings):
         assert not torch.equal(again(toys.x), net(toys.x))
 
 
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_memory_answers_networks_of_another_precision(tmp_path, stored):
+    toys = next(batches(Toys(), "train", VIEW, 13))
+    net = SMALL.build(seed=0).eval()
+    net.feature_defense = ExFMem(columns=9).fill(net, [toys], 0)
+    save(copy.deepcopy(net).to(stored), tmp_path / "net.safetensors", {})
+    again = load(tmp_path / "net.safetensors")[0]
+    torch.testing.assert_close(again(toys.x), net(toys.x), rtol=0, atol=2e-2)
+    fine = SMALL.build(seed=0).eval().double()
+    x = toys.x.map(torch.Tensor.double)
+    fine.feature_defense = ExFMem(columns=9).fill(fine, [replace(toys, x=x)], 0)
+    torch.testing.assert_close(fine(x).float(), net(toys.x), rtol=0, atol=1e-4)
+
+
 def test_feature_defenses_of_another_version_are_refused():
     with pytest.raises(ValueError, match=r"expected the class and settings of a feature defense, got .*ExFMem"):
         rebuild({"kind": "ExFMem"})

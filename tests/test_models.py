@@ -230,15 +230,19 @@ def test_rebuild_makes_the_same_network_from_plain_data() -> None:
         assert torch.equal(net.eval()(signals()), again.eval()(signals()))
 
 
-def test_pretrained_weights_by_folder(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """A folder holds any image model; the checkpointed description no longer needs that folder."""
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+def test_pretrained_weights_by_folder(tmp_path, stored) -> None:  # type: ignore[no-untyped-def]
+    """A folder holds any image model, in any precision; the checkpointed description no longer needs that folder."""
     torch.manual_seed(0)
-    backbone = resnet18(width=32)
+    backbone = resnet18(width=32).to(stored)
     backbone.save_pretrained(tmp_path)
     net = NetSpec(classes=5, width=16, visual_weights=str(tmp_path)).build(seed=0)
     assert net.visual.width == 256
     for name, value in backbone.state_dict().items():
-        assert torch.equal(net.visual.backbone.state_dict()[name], value)
+        assert torch.equal(
+            net.visual.backbone.state_dict()[name], value.float() if value.is_floating_point() else value
+        )
+    assert net(signals()).dtype == torch.float32
     (tmp_path / "config.json").unlink()
     assert net.spec.rebuild().visual.width == 256
 

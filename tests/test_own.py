@@ -3,13 +3,14 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from avrobust import AV, Seeds, engine
 from avrobust.config import from_plain, to_plain
-from avrobust.defenses import MIN_SIM, PCL, Centres, ExFMem, Prototypes
+from avrobust.defenses import MIN_SIM, PCL, Centres, ExFMem, Prototypes, WeightsAttacked
 from avrobust.models import OwnNet, OwnSpec
 from avrobust.models.own import imported
 from avrobust.study import ModelConfig
@@ -111,6 +112,28 @@ def test_a_factory_without_a_name_gives_weights_alone(tmp_path):
     assert changed.spec is None
 
 
+class Shared(TwoStreams):
+    """Both streams end in one layer, under two names; another layer is never used."""
+
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.last = self.first = nn.Linear(32, 32)
+        self.unused = nn.Linear(2, 2)
+
+    def embed(self, x):
+        f = super().embed(x)
+        return AV(self.first(f.audio), self.last(f.visual))
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, WeightsAttacked(cross_entropy)])
+def test_layers_that_share_weights_are_trained_and_saved(tmp_path, loss):
+    net, view = OwnSpec(Shared, classes=4).build(0), View(4000, 2, 40)
+    trained = train(net, Clips(), BRIEF, view=view, out=tmp_path, seed=0, loss=loss, progress=False, save_every_s=0.0)
+    again = load(trained.path, allow=("test_own",))[0]
+    assert again.network.last.weight is again.network.first.weight
+    assert again(x()).equal(trained.net(x()))
+
+
 def fails(classes):
     raise KeyError("no such layer")
 
@@ -156,9 +179,10 @@ def test_encoders_learn_at_their_own_rates_and_another_rate_of_clips_is_refused(
     assert found == {rate: [*map(id, part.parameters())] for rate, part in parts.items()}
     hidden = OwnSpec(TwoStreams, classes=4).build(0)
     assert [group["peak"] for group in recipe.build_optimizer(hidden).param_groups] == [3e-3]
-    own.network.rate = 44_100
-    with pytest.raises(ValueError, match=r"expected clips of 44100 samples a second, .* got clips of 8000"):
-        train(own, Clips(), BRIEF, view=View(4000, 2, 40), out=tmp_path, seed=0)
+    for rate in (44_100, 44.1e3, np.int64(44_100)):
+        own.network.rate = rate
+        with pytest.raises(ValueError, match=r"expected clips of 44100 samples a second, .* got clips of 8000"):
+            train(own, Clips(), BRIEF, view=View(4000, 2, 40), out=tmp_path, seed=0)
     with pytest.raises(TrainingError, match="got one for 3"):
         train(OwnSpec(TwoStreams, classes=3).build(0), Clips(), BRIEF, view=View(4000, 2, 40), out=tmp_path, seed=0)
 

@@ -355,6 +355,24 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved: Path, mon
     assert load(saved)[1]["seed"] == 1
 
 
+def test_two_processes_may_write_one_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a training is started twice: each writes its own whole file, and the last one stays."""
+    process = [1]
+
+    def meanwhile(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        save_file(tensors, path, metadata)
+        if process == [1]:
+            process[0] = 2
+            save(SMALL.build(seed=5), saved, {"seed": 2})
+            process[0] = 1
+
+    monkeypatch.setattr(os, "getpid", lambda: process[0])
+    monkeypatch.setattr("avrobust.training.checkpoint.save_file", meanwhile)
+    save(SMALL.build(seed=6), saved, {"seed": 3})
+    assert load(saved)[1]["seed"] == 3
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
 # --- the loop
 
 
@@ -389,8 +407,25 @@ def test_an_encoder_with_rate_0_is_frozen(tmp_path: Path) -> None:
     """Its BatchNorm statistics too, which need no gradient to move."""
     trained = run(tmp_path / "AV", replace(RECIPE, epochs=1, lr=AV(audio=2e-3, visual=0.0)))
     before, after = weights(SMALL.build(0)), weights(trained.net)
-    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"audio", "classifier"}
+    assert moved(before, after) == {"audio", "classifier"}
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("kept", [{"lr": AV(0.0, 0.0)}, {"head_first": 1}], ids=lambda kept: next(iter(kept)))
+def test_what_one_training_kept_as_it_is_learns_in_the_next(tmp_path: Path, kept: dict[str, object]) -> None:
+    """After a head, all weights; also where the first training was interrupted."""
+    net, options = SMALL.build(0), {"view": VIEW, "seed": 0, "progress": False}
+    head, whole = replace(RECIPE, epochs=1, **kept), replace(RECIPE, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(net, Toys(), head, out=tmp_path / "interrupted", loss=killed_at(2), **options)
+    before = weights(train(net, Toys(), head, out=tmp_path / "head", **options).net)
+    train(net, Toys(), whole, out=tmp_path / "whole", **options)
+    assert moved(before, weights(net)) == {"audio", "visual", "classifier"}
+    again = weights(load(tmp_path / "head" / "net.safetensors")[0])
+    assert moved(before, again) == set()
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch(straight: Trained) -> None:
@@ -447,6 +482,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, loss=killed_at(step), save_every_s=save_every_s)
     assert (tmp_path / "state.safetensors").exists() == (save_every_s == 0)
+    (tmp_path / ".state.safetensors.1.part").write_text("killed while writing")
     resumed = run(tmp_path, loss=(counted := Counted()))
     assert counted.calls["done"] == (12 - sum(kills) if save_every_s == 0 else 12)
     assert_same(weights(resumed.net), weights(straight.net))
@@ -503,6 +539,48 @@ def test_a_finished_training_is_loaded_and_another_refused(straight: Trained) ->
         train(SMALL.build(0), Toys(train=14), RECIPE, view=VIEW, out=out, seed=0, progress=False)
     with pytest.raises(TrainingError, match=r"start [0-9a-f]+ there, "):
         train(SMALL.build(9), Toys(), RECIPE, view=VIEW, out=out, seed=0, progress=False)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A loss with a setting by name."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, net: AVNet, batch: Batch, seeds: Seeds) -> Tensor:
+        return self.shares.get("all", 1.0) * cross_entropy(net, batch, seeds)
+
+
+def test_a_training_of_some_weights_only_is_another_training(straight: Trained) -> None:
+    net = SMALL.build(0)
+    net.visual.requires_grad_(False)
+    with pytest.raises(TrainingError, match=r"start [0-9a-f]+ there, [0-9a-f]+, of which \d+ learn nothing"):
+        train(net, Toys(), RECIPE, view=VIEW, out=straight.path.parent, seed=0, progress=False)
+
+
+def test_of_equally_accurate_epochs_one_with_a_loss_is_best() -> None:
+    curve = tuple(
+        state.Epoch(i + 1, 1.0, loss, 0.5, 0.1, 1.0) for i, loss in enumerate((np.nan, np.inf, 2.0, 1.0, 1.0))
+    )
+    assert [state.Position(curve=curve[:n]).best_epoch.epoch for n in range(1, 6)] == [1, 1, 3, 4, 4]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_labels_may_be_numbers_of_numpy(straight: Trained, kind: type) -> None:
+    class Counted(Toys):
+        def label(self, id: str) -> int:
+            return kind(super().label(id))
+
+    again = train(SMALL.build(0), Counted(), RECIPE, view=VIEW, out=straight.path.parent, seed=0, progress=False)
+    assert again.curve == straight.curve
+    batch = next(iter(batches(Counted(), "val", VIEW, 4)))
+    assert cross_entropy(again.net, batch, Seeds(0, batch.ids)).isfinite()
+
+
+def test_a_training_with_a_setting_more_is_another_training(tmp_path: Path) -> None:
+    run(tmp_path, replace(RECIPE, epochs=1), loss=Weighted({"all": 0.5}))
+    with pytest.raises(TrainingError, match=r"loss.shares.all 0.5 there, None asked"):
+        run(tmp_path, replace(RECIPE, epochs=1), loss=Weighted())
 
 
 def test_clips_that_changed_under_their_names_are_another_training(straight: Trained) -> None:

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -10,7 +11,8 @@ from avrobust import AV, MIM, Rows, Seeds, Threat, engine, evaluate
 from avrobust.attacks import ANYTHING, Transfer, attack_info
 from avrobust.budget_check import check
 from avrobust.corruptions import Gap
-from avrobust.defenses import Adversarial, Gate, Sensitivity
+from avrobust.defenses import Adversarial, Gate, Recombined, Sensitivity
+from avrobust.models import OwnSpec
 from avrobust.objectives import WithSimilarity
 from avrobust.papers.zhang2025 import MMA, TIA, TMA, TemporalAndModality, claims, misalignment, temporal_variation
 from avrobust.papers.zhang2025.claims import OPPOSITE, PLAIN
@@ -22,6 +24,7 @@ from avrobust.report.transfers import transfers
 from avrobust.training.recipe import cross_entropy
 from avrobust.types import Batch, InputError, Output
 from nets import clips, network
+from own_study import TwoStreams
 
 BOTH = Threat.linf(audio=0.01, visual="4/255")
 
@@ -240,6 +243,13 @@ class TestCurriculum:
             assert 0.3 < float((f == 0).float().mean()) < 0.75
             torch.testing.assert_close(f[f != 0], 2 * p[f != 0])
 
+    def test_a_network_that_shows_no_encoders_is_refused_where_features_are_to_be_dropped(self):
+        net, batch = OwnSpec(TwoStreams, classes=3).build(0), batch_of()
+        loss = Curriculum(self.inner, Schedule(1, 1))
+        with pytest.raises(ValueError, match=r"expected a network with `encoders` for a curriculum"):
+            loss(net, batch, Seeds(0, batch.ids))
+        assert replace(loss, dropout=Schedule(0.0, 0.0))(net, batch, Seeds(0, batch.ids)).isfinite()
+
     def test_partial_frames_share_their_perturbation(self, net):
         batch = batch_of(frames=8)
         adv = PartialFrames(MIM(steps=2, keep="last"), 0.25)(net, batch.x, batch.label, BOTH, Seeds(0, batch.ids))
@@ -254,9 +264,11 @@ class TestCurriculum:
         [
             lambda: Schedule(0, 1, over=0.0), lambda: PartialFrames(MIM(), 0.0),
             lambda: Curriculum(Adversarial(cross_entropy, BOTH.subsets(), lambda *_: None)),
+            lambda: Curriculum(Recombined(BOTH)),
             lambda: Curriculum(TestCurriculum.inner, steps=Schedule(0, 3)), lambda: Curriculum(TestCurriculum.inner, mask=Schedule(0, 1)),
         ],
     )  # fmt: skip
-    def test_what_cannot_be_meant_is_refused(self, make):
+    def test_what_cannot_be_meant_is_refused(self, make, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # types are checked in tests only
         with pytest.raises(ValueError, match="got"):
             make()

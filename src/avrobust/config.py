@@ -106,6 +106,18 @@ def differ(a: object, b: object) -> bool:
         return True
 
 
+def check_choices(settings: Any) -> None:
+    """Raise `ValueError` where a setting whose type lists its values (`Literal`) has another one.
+
+    Called by dataclasses that would take any other value for one of them.
+    """
+    cls: Any = type(settings)
+    for name, kind in _hints(cls).items():
+        if get_origin(kind) is Literal and (got := getattr(settings, name)) not in get_args(kind):
+            known = ", ".join(map(repr, get_args(kind)))
+            raise ValueError(f"{name} should be one of {known}, got {got!r}. Give {cls.__name__} one of these.")
+
+
 def _unplaced(value: object) -> str:
     """As Python writes it, without its place in memory."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

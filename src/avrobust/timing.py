@@ -16,6 +16,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avrobust.config import check_choices
 from avrobust.facts import ModalityBudget
 from avrobust.threat import Ball
 from avrobust.units import Norm, number
@@ -35,6 +36,7 @@ class Timed(Ball):
     rate: float = 16_000
 
     def __post_init__(self) -> None:
+        check_choices(self)
         object.__setattr__(self, "eps", number(self.eps))
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(f"a budget should be a finite number of milliseconds, 0 or more, got {self.eps}.")

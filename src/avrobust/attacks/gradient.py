@@ -11,7 +11,7 @@ from avrobust import engine
 from avrobust.attacks.base import check_settings, chosen, goal, search_info
 from avrobust.attacks.search import Search, restarted, subset
 from avrobust.attacks.variations import Variation, varied_gradient
-from avrobust.config import concise
+from avrobust.config import check_choices, concise
 from avrobust.facts import AttackInfo
 from avrobust.objectives import Objective, Raised
 from avrobust.progress import steps
@@ -75,8 +75,7 @@ class PGD:
                 f"{self.steps} steps of {self._length:.3g} times the budget go no further than {self.steps * self._length:.2g} "
                 "of it. `step` is a share of the budget, not in the signal's units: leave it out, or give 0.25."
             )
-        if self.keep not in ("best", "last"):
-            raise ValueError(f"keep should be 'best' or 'last', got {self.keep!r}.")
+        check_choices(self)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same place find the same clip. Set random_start=True.")
         if self.look_ahead and self.momentum is None:

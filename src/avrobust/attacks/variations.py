@@ -17,6 +17,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks.search import ActiveSet
+from avrobust.config import check_choices
 from avrobust.objectives import Objective
 from avrobust.seeds import Seeds
 from avrobust.types import AV, NAMES, Signals
@@ -80,6 +81,7 @@ class Diverse(Variation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choices(self)
         if not (0 <= self.probability <= 1 and 0 < self.smallest <= 1):
             raise ValueError(
                 f"expected a probability in [0, 1] and a smallest size in (0, 1], got {self.probability} and {self.smallest}."
@@ -119,8 +121,7 @@ class Translated(Variation):
         super().__post_init__()
         if any(size < 1 or size % 2 == 0 for size in self.size):
             raise ValueError(f"expected kernels of odd sizes, got {self.size}. Give 15, for example.")
-        if self.kernel not in ("gaussian", "uniform", "linear"):
-            raise ValueError(f"kernel should be 'gaussian', 'uniform' or 'linear', got {self.kernel!r}.")
+        check_choices(self)
 
     def gradient(self, g: Tensor) -> Tensor:
         """The smoothed gradient."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from avrobust.attacks.base import check_settings
 from avrobust.attacks.controls import ANYTHING
 from avrobust.certificates.bounds import lower, upper
+from avrobust.config import check_choices
 from avrobust.facts import AttackInfo
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat
@@ -49,8 +50,7 @@ class Certificate(ABC):
         check_settings(select=(self.select, 1), draws=(self.draws, 1))
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha should be a probability, got {self.alpha!r}. Give 0.001, for one clip in 1000.")
-        if self.others not in ("rest", "runner-up"):
-            raise ValueError(f"others should be 'rest' or 'runner-up', got {self.others!r}. Give 'rest'.")
+        check_choices(self)
 
     @property
     @abstractmethod

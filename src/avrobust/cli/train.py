@@ -143,6 +143,8 @@ def _spec(options: Options) -> Spec:
         raise ValueError(
             "expected --audio-model and --visual-model together, got one of them or --frozen alone. Give both, or leave them out."
         )
+    if options.modality == "A":
+        _refuse(options, "--modality A", "visual_weights")
     return NetSpec(None, options.modality, options.fusion, options.visual_weights)
 
 

@@ -38,6 +38,7 @@ class Broken:
         if self.how not in HOW:
             raise ValueError(f"expected one of {', '.join(HOW)}, got {self.how!r}.")
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "BrokenDefense":
         """The feature defense of this network; the size of features is measured on the first batch of training clips."""

@@ -38,6 +38,7 @@ class Detection(ABC):
         `known` is `embedded(net, clips)`.
         """
 
+    @torch.inference_mode(False)
     def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Watch":
         """The detector as a feature defense that only says what it suspects."""
         clips = list(clips)
@@ -203,6 +204,7 @@ class Learned(Detection):
         detector.calibrate(f.map(lambda s: s[held]), self.alarms)
         return detector.eval()
 
+    @torch.enable_grad()
     def _train(
         self, detector: "Classified", f: Features, y: Tensor, held: Tensor, strange: Sequence[tuple[Features, Tensor]], seed: int
     ) -> None:  # fmt: skip

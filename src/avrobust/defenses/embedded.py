@@ -28,7 +28,7 @@ def embedded(net: Network, clips: Iterable[Batch]) -> Embedded:
     """The features that `net`, in evaluation mode and without a feature defense, has for these clips, read once.
 
     Raises `ValueError` for a network in training mode, for no clips, and for features that are not one vector per clip and
-    modality.
+    modality, or not finite: those of one clip would spoil what is fitted on all.
     """
     if net.training:
         raise ValueError(
@@ -51,4 +51,10 @@ def embedded(net: Network, clips: Iterable[Batch]) -> Embedded:
     if not features:
         raise ValueError("expected training clips to fit a defense to, got none. Check the split 'train'.")
     both = AV(torch.cat([f.audio.float() for f in features]), torch.cat([f.visual.float() for f in features]))
+    finite = both.audio.isfinite().all(1) & both.visual.isfinite().all(1)
+    if broken := [id for id, fine in zip(ids, finite.tolist(), strict=True) if not fine]:
+        raise ValueError(
+            f"expected finite features of training clips, got others of {len(broken)} of {len(ids)} clips: "
+            f"{', '.join(broken[:3])}. Look at these clips, and at what the network makes of them."
+        )
     return Embedded(both, torch.cat(labels), tuple(ids))

@@ -34,6 +34,7 @@ class Gate:
         if not self.sharpness > 0:
             raise ValueError(f"expected a sharpness above 0, got {self.sharpness}. Give 2, for example.")
 
+    @torch.inference_mode(False)
     def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Gated":
         """The gate of this network, in evaluation mode and without a feature defense, by its training clips."""
         clips = list(clips)

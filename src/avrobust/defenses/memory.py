@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from avrobust.config import check_choices
 from avrobust.defenses.embedded import embedded
 from avrobust.defenses.sparse import Dictionary, Lasso, Solution, Solver
 from avrobust.models.network import Network
@@ -41,6 +42,7 @@ class ExFMem:
     solver: Solver = LASSO
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.columns < 1:
             raise ValueError(f"expected at least one column, got {self.columns}. Ask for more.")
         if not 0 <= self.blend <= 1:
@@ -53,6 +55,7 @@ class ExFMem:
                 "A larger weight gives a sparser code."
             )
 
+    @torch.inference_mode(False)
     def fill(self, net: Network, clips: Iterable[Batch], seed: int) -> "Memory":
         """A memory of the features that `net` (in evaluation mode, without a feature defense) has for training clips.
 
@@ -106,9 +109,10 @@ class Memory(nn.Module):
         """Each feature, with the share `blend` replaced by its reconstruction."""
         share, banks = self.settings.blend, self.banks
         with torch.autocast(f.audio.device.type, enabled=False):  # a code in bfloat16 would solve nothing
-            f = f.map(lambda s, bank: s.to(bank.dtype), banks)
-            return self.codes(f).map(
-                lambda code, bank, feature: share * code.codes @ bank.T + (1 - share) * feature, banks, f
+            codes = self.codes(f.map(lambda s, bank: s.to(bank.dtype), banks))
+            f = f.map(lambda s: s.to(torch.promote_types(s.dtype, torch.float32)))
+            return codes.map(
+                lambda code, bank, s: (share * code.codes @ bank.T).to(s.dtype) + (1 - share) * s, banks, f
             )
 
     def codes(self, f: AV[Tensor]) -> AV[Solution]:
@@ -129,7 +133,8 @@ class Memory(nn.Module):
     def _dictionary(self, name: str) -> Dictionary:
         """Products and eigenvalue of a bank, computed again only when its numbers or its device changed."""
         bank: Tensor = getattr(self, name)
-        state = (bank.data_ptr(), bank._version, bank.device)
+        writes = None if bank.is_inference() else bank._version  # nobody counts them there
+        state = (bank.data_ptr(), writes, bank.device)
         known = _DICTIONARIES.setdefault(self, {})
         if name not in known or known[name][0] != state:
             known[name] = (state, Dictionary.of(bank))

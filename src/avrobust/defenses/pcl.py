@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avrobust.config import check_choices
 from avrobust.models.network import Network
 from avrobust.seeds import Seeds
 from avrobust.types import AV, Batch, Signals
@@ -28,14 +29,18 @@ class PCL:
 
     Other than in their code: one set of centres instead of two; one layer, the fused features, instead of two; and
     `attract` is 1e-2 instead of 1, as the squared distance of 512 features that nobody normalised dwarfs the cross
-    entropy.  The centres are buffers, not weights: they follow the gradient of the first term with a learning rate of
-    their own (`rate`, 0.5 as in their code), and start from the class means of the first clips.
+    entropy.  The centres are buffers, not weights: they follow half the gradient of the first term with a learning
+    rate of their own (`rate`, 0.5 as in their code, whose centres take the whole gradient and so move twice as far a step),
+    and start from the class means of the first clips.
     """
 
     form: Literal["code", "paper"] = "code"
     attract: float = 1e-2
     repel: float = 1e-4
     rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @property
     def name(self) -> str:
@@ -94,6 +99,7 @@ class Centres(nn.Module):
         self.register_buffer("begun", torch.zeros(classes))
 
     @classmethod
+    @torch.inference_mode(False)
     @torch.no_grad()
     def of(cls, net: Network, clips: Signals) -> "Centres":
         """Centres for this network's classes and fused features, of which a clip shows the number."""

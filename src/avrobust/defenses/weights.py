@@ -89,4 +89,5 @@ def _value_and_grad(
     """The loss at other weights, which are leaves: what attacks clips inside holds them without gradients for a while."""
     leaves: dict[str, Any] = {name: nn.Parameter(w.detach().clone()) for name, w in weights.items()}
     value = functional_call(whole, leaves | buffers, (batch, seeds))
-    return value.detach(), torch.autograd.grad(value, list(leaves.values()))
+    # Of a layer that the loss does not use, 0.
+    return value.detach(), torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)

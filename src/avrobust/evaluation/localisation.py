@@ -19,7 +19,7 @@ from avrobust.engine import Victim
 from avrobust.types import Batch, InputError, Signals
 
 Box = tuple[float, float, float, float]
-FINE = 64  # places per side at which a heat map's region is compared with a box
+FINE = 64  # places per side, at least, at which a heat map's region is compared with a box
 THRESHOLD = 0.5  # of the range of a heat map: what is hotter is the region, as the field draws it
 FOUND = 0.5  # of intersection over union: from here on the field counts a source as found (cIoU)
 CONTRAST = 0.01  # of its largest value: a map whose range is smaller is constant, but for rounding in bfloat16
@@ -33,7 +33,7 @@ class Localisation:
     that box.  `iou`: intersection over union of box and hot region.  `rival_mass`: the attention inside the box of a
     silent object of the same size, where there is one.  `peak`: how many times hotter the hottest place is than the mean,
     0 for a map that points nowhere; what a model has to tell that nothing sounds here.  `heat_moved`: half the absolute difference to the clean
-    clip's heat map, in [0, 1].
+    clip's heat map, in [0, 1]; 1 for a map that is not finite any more.
     """
 
     boxes: Mapping[str, Box | None]
@@ -49,12 +49,14 @@ class Localisation:
                 "expected a model with a heat map, got one without. Use the fusion 'attention', give the model a method "
                 "heat(features), or return avrobust.types.Output(logits, heat=heat)."
             )
-        heat, clean = out.heat.cpu(), before.heat.cpu()  # small, and measured map by map
+        heat, clean = out.heat.float().cpu(), before.heat.float().cpu()  # small, and measured map by map
+        moved = 0.5 * (heat - clean).abs().flatten(1).sum(1)
+        broken = clean.flatten(1).isfinite().all(1) & ~heat.flatten(1).isfinite().all(1)
         return columns(
             heat.mean(1) * heat.shape[1],
             [self.boxes.get(id) for id in batch.ids],
             [self.rivals.get(id) for id in batch.ids],
-        ) | {"heat_moved": (0.5 * (heat - clean).abs().flatten(1).sum(1)).tolist()}
+        ) | {"heat_moved": moved.masked_fill(broken, 1.0).tolist()}
 
 
 def columns(heat: Float[Tensor, "b h w"], boxes: list[Box | None], rivals: list[Box | None]) -> dict[str, list[float]]:
@@ -109,15 +111,16 @@ def mass(heat: Float[Tensor, "h w"], box: Box) -> float:
 def iou(heat: Float[Tensor, "h w"], box: Box) -> float:
     """Intersection over union of the box and the region that is hotter than half the map's range.
 
-    The map is made finer by linear interpolation first.  The share of clips above 0.5 is the field's cIoU, and the
+    A map of fewer places is made finer by linear interpolation first.  The share of clips above 0.5 is the field's cIoU, and the
     area under that share over all thresholds is the mean of this number.
     """
     if not points(heat):
         return 0.0
-    fine = F.interpolate(heat[None, None], size=(FINE, FINE), mode="bilinear")[0, 0]
+    rows, columns = (max(n, FINE) for n in heat.shape)  # a coarser one could miss its hottest places
+    fine = F.interpolate(heat[None, None], size=(rows, columns), mode="bilinear")[0, 0]
     low, high = fine.min(), fine.max()
     hot = (fine >= low + THRESHOLD * (high - low)).to(heat)
-    return _overlap(hot, _covered(box, FINE, FINE).to(heat))
+    return _overlap(hot, _covered(box, rows, columns).to(heat))
 
 
 def baselines(boxes: list[Box]) -> dict[str, dict[str, float]]:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import torch
+
 from avrobust.config import brief
 from avrobust.extras import needs
 
@@ -69,6 +71,13 @@ def transformers() -> Any:
 
         from avrobust.models import efficientnet  # noqa: F401
     return package
+
+
+def with_weights(name: str, **options: Any) -> Any:
+    """The model `name` as `AutoModel` has it: in float32, also where its weights are stored in less; no code beside them is run."""
+    return transformers().AutoModel.from_pretrained(
+        name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, **options
+    )
 
 
 def _own(told: Mapping[str, Any], kind: type[PretrainedConfig]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avrobust.models.configurations import PretrainedConfig, PreTrainedModel, transformers
+from avrobust.models.configurations import PretrainedConfig, PreTrainedModel, transformers, with_weights
 from avrobust.models.frontends import AudioFrontEnd, VisualFrontEnd, audio_settings, visual_settings
 from avrobust.models.visual import fetch
 
@@ -116,14 +116,7 @@ def loaded_from(source: Source, processor: Any, modality: Modality) -> Loaded:
     if isinstance(source, str | Path):
 
         def load(name: str, **where: bool) -> tuple[PreTrainedModel, dict[str, Any], Any]:
-            model, info = transformers().AutoModel.from_pretrained(
-                name,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                dtype=torch.float32,
-                **where,
-            )
+            model, info = with_weights(name, output_loading_info=True, **where)
             own = processor or getattr(transformers(), PROCESSORS[modality]).from_pretrained(
                 name, trust_remote_code=False, **where
             )

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avrobust.config import ConfigError, NotAllowedError, brief, covers, from_plain, name_of, to_plain
+from avrobust.config import ConfigError, NotAllowedError, brief, check_choices, covers, from_plain, name_of, to_plain
 from avrobust.models.network import Modality, Network, Spec, known, refuse_few, weights_drawn_by
 from avrobust.types import AV, Signals
 
@@ -34,6 +35,7 @@ class OwnSpec(Spec):
 
     def __post_init__(self) -> None:
         refuse_few(self.classes)
+        check_choices(self)
 
     @property
     def name(self) -> str:
@@ -129,7 +131,7 @@ class OwnNet(Network):
     @property
     def rate(self) -> int | None:
         found = getattr(self.network, "rate", None)
-        return found if isinstance(found, int) else None
+        return int(float(found)) if isinstance(found, Real) else None  # 16e3 and NumPy's are rates, too
 
     @property
     def two_streams(self) -> bool:

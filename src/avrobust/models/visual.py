@@ -129,9 +129,7 @@ def fetch(name: str, load: Callable[..., T], otherwise: str) -> T:
 def _fetched(name: str, **where: bool) -> PreTrainedModel:
     told, _ = transformers().PretrainedConfig.get_config_dict(name, **where)
     config = configurations.made(configurations.known_settings(told, IMAGES), IMAGES)
-    return transformers().AutoModel.from_pretrained(
-        name, config=config, use_safetensors=True, trust_remote_code=False, **where
-    )
+    return configurations.with_weights(name, config=config, **where)
 
 
 def from_config(config: Mapping[str, Any]) -> PreTrainedModel:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from avrobust.config import check_choices
 from avrobust.models.audio import Conv1dNet
 from avrobust.models.configurations import PreTrainedModel, described
 from avrobust.models.fusion import FUSIONS
@@ -41,6 +42,7 @@ class NetSpec(Spec):
 
     def __post_init__(self) -> None:
         refuse_few(self.classes)
+        check_choices(self)
         # In channels-last memory, oneDNN's strided 1 x 1 convolutions write past their end where there are fewer
         # channels than its block of 8 (AVX2) or 16 (AVX-512): uxlfoundation/oneDNN issue 6035.
         if self.width < 1 or self.width % 16:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from avrobust.config import check_choices
 from avrobust.objectives.base import Loss, Need
 from avrobust.objectives.streams import cosine
 from avrobust.types import InputError, Labels, Output, PerClip
@@ -113,6 +114,9 @@ class EmbeddingShift:
 
     tolerance: float
     of: Literal["logits", "audio", "visual"] = "logits"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @property
     def name(self) -> str:

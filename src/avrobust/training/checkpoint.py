@@ -106,9 +106,15 @@ def _built(meta: Meta, tensors: Mapping[str, Tensor], path: Path | str, allow: S
 
 def write(tensors: Mapping[str, Tensor], path: Path | str, meta: Mapping[str, Any]) -> None:
     """Write named tensors and plain data, atomically; makes the folder if needed."""
-    whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    whole: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, t in tensors.items():
+        own = t.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        whole[name] = own.clone() if place in memory else own  # layers may share weights, tensors in a file no memory
+        memory.add(place)
     try:
-        with draft(path, locked=True) as part:
+        with draft(path) as part:
             save_file(whole, part, {"avrobust": json.dumps(meta)})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

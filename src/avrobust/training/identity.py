@@ -29,8 +29,11 @@ def identity(net: Network, store: Clips, recipe: Recipe, view: View, seed: int, 
         network = checkpoint.description(net)
     except ValueError as error:
         raise TrainingError(str(error)) from error
+    start = checkpoint.weights_sha256(net)
+    if still := [name for name, p in net.named_parameters() if not p.requires_grad]:
+        start += f", of which {len(still)} learn nothing ({digest(still)})"
     settings = {
-        "start": checkpoint.weights_sha256(net),
+        "start": start,
         "recipe": recipe,
         "clip": store.spec,
         "view": view,
@@ -54,11 +57,12 @@ def refuse_another(path: Path, asked: Mapping[str, Any]) -> None:
     """Raise a `TrainingError`, saying how the two differ, if `path` is a file of another training."""
     if not path.exists():
         return
-    there, here = flat(checkpoint.read_meta(path)), flat(asked)
+    meta = checkpoint.read_meta(path)  # which says more: how the training went
+    there, here = flat({name: meta.get(name) for name in asked}), flat(asked)
     wrong = [
-        f"{name} {brief(there.get(name))} there, {brief(here[name])} asked"
-        for name in here
-        if there.get(name) != here[name]
+        f"{name} {brief(there.get(name))} there, {brief(here.get(name))} asked"
+        for name in here | there
+        if there.get(name) != here.get(name)
     ]
     if wrong:
         raise TrainingError(

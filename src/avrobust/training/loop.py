@@ -7,8 +7,10 @@ killed and continued ends with the same weights: bit for bit on a CPU.
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 
 from avrobust.attacks.base import at_rate
 from avrobust.extras import needs
+from avrobust.files import DRAFTS
 from avrobust.models.network import Loss, Network, loss_at_progress, training_batch
 from avrobust.objectives import correct
 from avrobust.progress import Advance, track_progress
@@ -66,13 +69,25 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(tracker, out, asked, parts_rest=recipe.head_first > 0)
     where = device if device is not None and accelerator.num_processes == 1 else accelerator.device
-    run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, where, save_every_s)
-    steps = recipe.epochs * run.per_epoch
-    shown = progress and accelerator.is_main_process
-    with track_progress(f"training {out.name}", steps, done=run.at.step, visible=shown, count=False) as advance:
-        for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
-            run.epoch(epoch, advance)
-    return run.finish()
+    with _learning_as_before(net):
+        run = _Run(net, store, recipe, view, out, seed, loss, asked, accelerator, where, save_every_s)
+        steps = recipe.epochs * run.per_epoch
+        shown = progress and accelerator.is_main_process
+        with track_progress(f"training {out.name}", steps, done=run.at.step, visible=shown, count=False) as advance:
+            for epoch in range(run.at.step // run.per_epoch, recipe.epochs):
+                run.epoch(epoch, advance)
+        return run.finish()
+
+
+@contextmanager
+def _learning_as_before(net: Network) -> Iterator[None]:
+    """Weights that a recipe keeps as they are learn again afterwards, in another training."""
+    learning = [p for p in net.parameters() if p.requires_grad]
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)
 
 
 @dataclass(eq=False)
@@ -218,7 +233,6 @@ class _Run:
     def finish(self) -> Trained:
         """Put the best weights into the network and on disk, and remove the state."""
         at, accelerator = self.at, self.accelerator
-        self.hold_encoders(False)
         checkpoint.put(at.best, self.net, self.out / STATE)
         if accelerator.is_main_process:
             best = at.best_epoch
@@ -233,7 +247,8 @@ class _Run:
                 "torch": torch.__version__,
             }
             checkpoint.save(self.net, self.out / DONE, meta)
-            (self.out / STATE).unlink(missing_ok=True)
+            for left in (self.out / STATE, *self.out.glob(f".{STATE}{DRAFTS[1:]}")):  # by a kill, too
+                left.unlink(missing_ok=True)
         for tracker in accelerator.trackers:
             tracker.finish()  # and not accelerator.end_training(), which ends the process group for good
         accelerator.wait_for_everyone()
@@ -259,7 +274,7 @@ def _check(net: Network, store: Clips, recipe: Recipe) -> None:
                 f"expected clips in the split '{split}', got none. "
                 "Check the manifest and what preparing it reported: training needs 'train' and 'val'."
             )
-    if not isinstance(store.label(store.ids("train")[0]), int):
+    if not isinstance(store.label(store.ids("train")[0]), Integral):  # of NumPy, too
         raise TrainingError(
             "expected clips of one class each, got multi-label clips. Train such a network with your own code; "
             "avrobust evaluates it."

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avrobust.config import check_choices
 from avrobust.engine import Precision
 from avrobust.models.network import Network, Spec
 from avrobust.seeds import Seeds
@@ -42,6 +43,7 @@ class Recipe:
     channels_last: bool = True  # memory layout; twice as fast on CPUs, the same results but for rounding
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.epochs < 1 or self.batch < 1:
             raise ValueError(
                 f"expected 1 epoch and 1 clip a step at least, got {self.epochs} and {self.batch}. "

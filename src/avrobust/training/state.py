@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,8 +61,8 @@ class Position:
 
     @property
     def best_epoch(self) -> Epoch:
-        """The highest validation accuracy; where equal, the lower loss, then the earlier epoch."""
-        return max(self.curve, key=lambda e: (e.val_accuracy, -e.val_loss, -e.epoch))
+        """The highest validation accuracy; where equal, the lower loss, which nan is not, then the earlier epoch."""
+        return max(self.curve, key=lambda e: (e.val_accuracy, isfinite(e.val_loss), -e.val_loss, -e.epoch))
 
 
 @dataclass(frozen=True)

@@ -241,4 +241,5 @@ def _batch(store: Clips, ids: tuple[str, ...], view: View, augment: Augment | No
         wave[i], frames[i] = x
     visual = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous().float().div_(255)
     label = torch.tensor([store.label(id) for id in ids])
+    label = label if label.is_floating_point() else label.long()  # as a loss takes class numbers
     return Batch(AV(audio=torch.from_numpy(wave), visual=visual), label, ids)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avrobust.models.configurations import PreTrainedModel, transformers
+from avrobust.models.configurations import PreTrainedModel, transformers, with_weights
 from avrobust.models.visual import fetch
 
 TextSource: TypeAlias = str | Path | PreTrainedModel
@@ -24,9 +24,7 @@ def with_processor(source: TextSource, processor: Any) -> tuple[PreTrainedModel,
     if isinstance(source, str | Path):
 
         def load(name: str, **where: bool) -> tuple[PreTrainedModel, Any]:
-            model = transformers().AutoModel.from_pretrained(
-                name, use_safetensors=True, trust_remote_code=False, **where
-            )
+            model = with_weights(name, **where)
             return model, processor or transformers().AutoProcessor.from_pretrained(
                 name, trust_remote_code=False, **where
             )

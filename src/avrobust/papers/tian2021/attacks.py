@@ -19,7 +19,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks.base import check_settings, goal, search_info
-from avrobust.config import concise
+from avrobust.config import check_choices, concise
 from avrobust.facts import IMAGENET_MEAN, IMAGENET_STD, AttackInfo
 from avrobust.objectives import Objective, Raised, cross_entropy, needs_of
 from avrobust.progress import steps
@@ -48,8 +48,7 @@ class Published:
 
     def __post_init__(self) -> None:
         check_settings(self.objective, steps=(self.steps, 1))
-        if self.method not in ("FGSM", "PGD", "MIM"):
-            raise ValueError(f"method should be 'FGSM', 'PGD' or 'MIM', got {self.method!r}.")
+        check_choices(self)
 
     def __repr__(self) -> str:
         return concise(self)

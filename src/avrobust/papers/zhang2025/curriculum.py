@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from avrobust.attacks.base import wrapped_info
+from avrobust.config import check_choices
 from avrobust.defenses import Adversarial
 from avrobust.engine import as_victim
 from avrobust.facts import AttackInfo
@@ -39,6 +40,7 @@ class Schedule:
     over: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 0 < self.over <= 1:
             raise ValueError(f"over should be a share of training in (0, 1], got {self.over}. Give 1.0 for all of it.")
 
@@ -72,9 +74,9 @@ class Curriculum:
     dropout: Schedule = Schedule(0.0, 0.3)
 
     def __post_init__(self) -> None:
-        if not hasattr(self.adversarial.attack, "steps"):
+        if not isinstance(self.adversarial, Adversarial) or not hasattr(self.adversarial.attack, "steps"):
             raise ValueError(
-                f"expected an attack with a field `steps`, got {self.adversarial.attack!r}. Use MIM or TMA."
+                f"expected Adversarial with an attack that has a field `steps`, got {self.adversarial!r}. Give it MIM or TMA."
             )
         if min(self.steps.first, self.steps.last) < 1:
             raise ValueError(f"expected at least 1 step of the attack, got {self.steps}. Begin with 1.")
@@ -144,6 +146,11 @@ def masked(x: Signals, share: float, seeds: Seeds) -> Signals:
 @contextmanager
 def dropped(net: Network, share: float, seeds: Seeds) -> Iterator[None]:
     """Inside, a share of the features of each encoder is 0, and the others are larger by as much: dropout tied to the clips."""
+    if share and net.encoders is None:
+        raise ValueError(
+            "expected a network with `encoders` for a curriculum, which drops a share of their features, got one that does not "
+            "show them. Give it that attribute, an AV or a ModuleDict of both, or dropout=Schedule(0.0, 0.0)."
+        )
     with ExitStack() as hooks:
         for name, encoder in net.encoders.items() if net.encoders else ():
             if share:

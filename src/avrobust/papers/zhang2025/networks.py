@@ -6,11 +6,12 @@ the video and stretches of the spectrogram, and average their features.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avrobust.config import check_choices
 from avrobust.models.frontends.audio import AudioFrontEnd, MelFilters, MelSettings
 from avrobust.models.fusion import FUSIONS
 from avrobust.models.network import AVNet, Spec, known, refuse_few, weights_drawn_by
@@ -42,8 +43,7 @@ class SmallSpec(Spec):
 
     def __post_init__(self) -> None:
         refuse_few(self.classes)
-        if not {self.audio, self.visual} <= set(get_args(Kind)) or self.fusion not in ("concat", "sum"):
-            raise ValueError(f"expected encoders of {', '.join(get_args(Kind))} and concat or sum, got {self}.")
+        check_choices(self)
         if self.width < 1 or self.width % 16:
             raise ValueError(f"expected a width that is a multiple of 16, got {self.width}. Ask for 16 or 32.")
 

@@ -1,11 +1,12 @@
 """What TIA, MMA and TMA raise: cross entropy, less temporal variation, less agreement of the two modalities."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from avrobust.config import check_choices
 from avrobust.objectives import Need, cosine, misclassified
 from avrobust.objectives.classification import negative_log_likelihood
 from avrobust.types import InputError, Labels, Output, PerClip
@@ -76,10 +77,7 @@ class TemporalAndModality:
     on_answer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form) or self.level not in get_args(Level):
-            raise ValueError(
-                f"expected a form of {get_args(Form)} and a level of {get_args(Level)}, got {self.form!r} and {self.level!r}."
-            )
+        check_choices(self)
 
     @property
     def name(self) -> str:
