@@ -497,7 +497,8 @@ def test_train_counts_what_cannot_be_read_and_goes_on(videos, tmp_path, capsys):
     assert broken[1].name in shown
     assert main(["data", "audit", "--data", str(mine)]) == 0
     assert main(["data", "audit", "--data", str(mine), "--strict"]) == 1
-    audited = capsys.readouterr().out
+    audited, said = capsys.readouterr()
+    assert " test clips, divided at random" in said
     assert "same" in audited or "cop" in audited  # the copies are found
     assert broken[0].stem in audited
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
-from avrobust.cli.answer import Answer
+from avrobust.cli.answer import Answer, note
 from avrobust.cli.options import Clips, Flag, Group, Json, Listing, Maybe, box, parse
 from avrobust.cli.places import folder
 from avrobust.cli.show import described
@@ -117,4 +117,6 @@ def _manifest(options: PrepareOptions | AuditOptions, *, repeats: bool = False) 
     source = options.clips.source(options.listing)
     if source is None:
         raise ValueError("expected clips, got no --data. Give a csv table of clips or a folder of <class>/<video>.mp4.")
-    return source.manifest(repeats=repeats)
+    manifest = source.manifest(repeats=repeats)
+    note(manifest.splits)
+    return manifest

@@ -31,7 +31,8 @@ Of = Callable[[Tensor, Tensor], Tensor]
 def segmental_snr(x: Tensor, adversarial: Tensor, rate: int) -> list[float]:
     """The SNR in dB as the mean over segments of 32 ms, each cut to [-10, 35]; segments of silence are left out.
 
-    What is loud for a moment cannot hide behind the rest of the clip (Hansen & Pellom, ICSLP 1998).  nan for a silent clip.
+    What is loud for a moment cannot hide behind the rest of the clip (Hansen & Pellom, ICSLP 1998).  nan for a silent clip that changed,
+    inf for one that did not.
 
     >>> x = torch.full((1, 640), 0.5)
     >>> [round(dB, 3) for dB in segmental_snr(x, x + 0.05, 10_000)], segmental_snr(x, x, 10_000)
