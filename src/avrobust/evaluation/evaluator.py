@@ -216,12 +216,12 @@ class Evaluator:
         return self._measures | {key: {self._name: fact} for key, fact in facts.items()}
 
     def _first(self, clips: int) -> Batch:
-        """Of so many clips, or some more, those that have the form of the first: a user's batches may be small."""
+        """Of so many clips, or some more, those that have the form of the first, as far as they may be held together."""
         parts: list[Batch] = []
         for batch in self._batches:
             if not parts or forms(batch.x) == forms(parts[0].x):
                 parts.append(batch)
-            if (clips := clips - len(batch)) <= 0:
+            if (clips := clips - len(batch)) <= 0 or sum(s.numel() for part in parts for s in part.x) >= JOINED:
                 break
         return Batch.join(parts)
 

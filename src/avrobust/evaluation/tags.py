@@ -23,6 +23,7 @@ def by_tag(rows: Rows, tags: Tags, classes: Sequence[str]) -> dict[str, Rows]:
 
     `classes` are the names of the labels' numbers, such as `store.classes`.  Raises ValueError for a label without a name.
 
+    >>> from avrobust.facts import Budget
     >>> seen = {"clip": ["a", "b"], "label": [0, 1], "status": "ok", "correct_clean": True, "correct": [True, False]}
     >>> rows = Rows.of(seen | {"model": "m", "seed": 0, "attack": "none", "subset": "clean"} | Budget().columns())
     >>> parts = by_tag(rows, {"a": {"dog": "both"}, "b": {"cat": "audible"}}, ["dog", "cat"])
