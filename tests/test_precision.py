@@ -12,7 +12,7 @@ from avrobust.engine.packed import Packed
 from avrobust.evaluation.precision import compare, is_low
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Classification, Gallery
-from avrobust.evaluation.training_mode import Untouched
+from avrobust.evaluation.untouched import Untouched
 from avrobust.models.fusion import Concat
 from avrobust.models.network import AVNet
 from avrobust.papers.tian2021 import budgets as tian2021

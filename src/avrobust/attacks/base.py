@@ -22,6 +22,11 @@ def at_rate(what: T, rate: int) -> T:
     return what if of is None else of(rate)
 
 
+def mode_of(attack: Any) -> str:
+    """The mode of an attack's rows, where it has one of its own."""
+    return str(getattr(attack, "mode", "corrected"))
+
+
 def attack_info(attack: Any) -> AttackInfo:
     """The facts of an attack, where its class states them as `info`; else nothing is known.
 

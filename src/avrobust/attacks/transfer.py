@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from avrobust import engine
-from avrobust.attacks.base import wrapped_info
+from avrobust.attacks.base import mode_of, wrapped_info
 from avrobust.facts import AttackInfo
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
@@ -43,7 +43,7 @@ class Transfer:
     @property
     def mode(self) -> str:
         """The mode of its rows."""
-        return str(getattr(self.attack, "mode", "corrected"))
+        return mode_of(self.attack)
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from avrobust.engine.chunks import cat
+from avrobust.engine.chunks import ChunkSize, cat
 from avrobust.engine.victim import Victim, Way
 from avrobust.objectives import Need
 from avrobust.threat import Threat
@@ -120,11 +120,9 @@ class FewAtOnce(Around):
     clips: int
 
     def output(self, x: Signals, needs: Sequence[Need] = ()) -> Output:
-        first, *others = (super(FewAtOnce, self).output(x.map(lambda s, on=on: s[on]), needs) for on in self._parts(x))
+        inside = super().output
+        first, *others = self.map_chunks(x, lambda on: inside(x.map(lambda s: s[on]), needs))
         return first.map(lambda *parts: cat(parts), *others)
 
     def map_chunks(self, x: Signals, work: Callable[[slice], T]) -> list[T]:
-        return [work(on) for on in self._parts(x)]
-
-    def _parts(self, x: Signals) -> list[slice]:
-        return [slice(i, i + self.clips) for i in range(0, max(len(x.audio), 1), self.clips)]
+        return ChunkSize(self.clips * sum(s.shape[1:].numel() for s in x)).map(x, work)

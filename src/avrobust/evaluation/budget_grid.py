@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avrobust.attacks import APGD, PGD
+from avrobust.attacks.base import mode_of
 from avrobust.attacks.search import random_perturbation
 from avrobust.budget_check import check
 from avrobust.evaluation.distortion import distortion
@@ -232,7 +233,7 @@ class _Search:
 
     def _rows(self, clips: PreparedBatch, made: Signals, threats: Sequence[Threat]) -> Rows:
         """Rows of the adversarial clips, each inside a threat of its own; all in one pass."""
-        batch, name, mode = clips.batch, display_name(self.attack), getattr(self.attack, "mode", "corrected")
+        batch, name, mode = clips.batch, display_name(self.attack), mode_of(self.attack)
         logits = clips.predict(clips.judge.fix_unattacked(batch.x, threats[0]), made)
         parts, order = [], []
         for threat in dict.fromkeys(threats):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avrobust import engine
 from avrobust.attacks import ANYTHING
-from avrobust.attacks.base import at_rate, attack_info, channel_info, raising
+from avrobust.attacks.base import at_rate, attack_info, channel_info, mode_of, raising
 from avrobust.budget_check import check
 from avrobust.certificates import Certificate, Smoothed
 from avrobust.config import to_plain
@@ -37,7 +37,7 @@ from avrobust.evaluation.prepared import PreparedBatch, condition_columns
 from avrobust.evaluation.probe import CLIPS, probe
 from avrobust.evaluation.schema import Rows
 from avrobust.evaluation.tasks import Classification, Gallery, Task
-from avrobust.evaluation.training_mode import Untouched
+from avrobust.evaluation.untouched import Untouched
 from avrobust.evaluation.voting import vote_columns
 from avrobust.objectives import display_name
 from avrobust.progress import part
@@ -289,7 +289,7 @@ class Evaluator:
         attack, threat, sent = self.at_rate(attack), self.at_rate(threat), [self.at_rate(channel) for channel in sent]
         title = display_name(attack)
         check_mode(attack, f"the attack {title}")
-        mode = "sent" if sent else getattr(attack, "mode", "corrected")
+        mode = "sent" if sent else mode_of(attack)
         free = getattr(attack, "may_leave_budget", False)
         # Only a modality that was checked to be unchanged is taken for it; a channel changes both.
         touched = ANYTHING if free or sent else threat

@@ -21,7 +21,7 @@ from avrobust.evaluation.door import as_rate, check_answer
 from avrobust.evaluation.perception import perceived
 from avrobust.evaluation.prepared import PreparedBatch
 from avrobust.evaluation.tasks import Classification
-from avrobust.evaluation.training_mode import Untouched
+from avrobust.evaluation.untouched import Untouched
 from avrobust.objectives import Targeted, display_name
 from avrobust.threat import Threat
 from avrobust.types import AV, Attack, Batch, Channel, Model, Output, Signals

@@ -12,7 +12,7 @@ from torch import Tensor
 from avrobust.engine import Deferred, Victim
 from avrobust.evaluation.checks import check_kept
 from avrobust.evaluation.tasks import Gallery, Task
-from avrobust.evaluation.training_mode import Untouched
+from avrobust.evaluation.untouched import Untouched
 from avrobust.objectives import display_name
 from avrobust.seeds import Seeds
 from avrobust.threat import Threat

@@ -1,4 +1,4 @@
-"""Layers in training mode, anywhere inside a model: dropout is random, batch statistics mix clips.  And models that change.
+"""Layers in training mode, anywhere inside a model: dropout is random, batch statistics mix clips.
 
 A model may be any callable: a lambda, a bound method, a partial.  Every module that it can reach is checked.
 """
@@ -11,8 +11,6 @@ from typing import Any
 from torch import nn
 
 from avrobust.config import attributes
-from avrobust.engine.verified import numbers
-from avrobust.types import InputError
 
 DEPTH = 6  # of nested objects
 MANY = 5_000  # objects that are checked; a model that reaches more is not checked to the end
@@ -50,41 +48,6 @@ def reached(thing: object) -> Iterator[nn.Module]:
             yield from walk(part, depth + 1)
 
     return walk(thing, 0)
-
-
-class Untouched:
-    """That attacks leave a model as it is, where its own answers do: one that learns from each clip is not asked.
-
-    >>> net = nn.BatchNorm1d(2).eval()
-    >>> untouched = Untouched(net)
-    >>> untouched.answered()
-    >>> untouched.check("PGD-10")
-    >>> net.train(); untouched.check("PGD-10")
-    Traceback (most recent call last):
-    avrobust.types.InputError: PGD-10 changed the model that it attacks: ...
-    """
-
-    def __init__(self, model: object) -> None:
-        self._model, self._before, self._stays = model, _state(model), False
-
-    def answered(self) -> None:
-        """Called once the model has answered to clean clips, and has had the occasion to change."""
-        self._stays = _state(self._model) == self._before
-
-    def check(self, attack: str) -> None:
-        """Raise `InputError` where the model is not what it was."""
-        if self._stays and _state(self._model) != self._before:
-            raise InputError(
-                f"{attack} changed the model that it attacks: the mode, weights or buffers of a layer. What is measured "
-                "afterwards would be of another model. Attack a copy of it: copy.deepcopy(net)."
-            )
-
-
-def _state(model: object) -> list[object]:
-    """The modes, and what tells the weights and buffers, of all networks that a callable reaches."""
-    modules = [m for outer in reached(model) for m in outer.modules()]
-    tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
-    return [*(getattr(m, "training", None) for m in modules), *map(numbers, tensors)]
 
 
 def _held(thing: Any) -> Iterator[Any]:

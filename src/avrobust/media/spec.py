@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from avrobust.config import check_choices
 
 Mono = Literal["mix", "loudest", "left", "right"]
 Fit = Literal["crop", "stretch"]
@@ -50,9 +52,7 @@ class ClipSpec:
             raise ValueError(
                 f"a clip should hold at least one sample, got {self.seconds} s at {self.rate} Hz. Give it more seconds."
             )
-        for name, choices in (("fit", get_args(Fit)), ("short", get_args(Short)), ("mono", get_args(Mono))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} should be one of {choices}, got {getattr(self, name)!r}. Pick one.")
+        check_choices(self)
         for name in ("audio_track", "video_track"):
             if (track := getattr(self, name)) is not None:
                 if not _number(track, whole=True) >= 0:
